@@ -1,0 +1,66 @@
+"""scratchgen: layers with hand-written gradients, proved, and the generative models built on them.
+
+Reading order:
+
+    layers/layer.py, layers/pullback.py   the contract
+    layers/dense.py, layers/activations.py, layers/conv.py, layers/batchnorm.py
+    backend/reference.py                  the kernels as formulas
+    losses.py, optim.py
+    models/autoencoder.py
+    gradcheck/                            the proof
+"""
+
+from scratchgen.backend import BackendUnavailable
+from scratchgen.init import initialise
+from scratchgen.layers import (
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Module,
+    Parameter,
+    ReLU,
+    Reshape,
+    Sequential,
+    Sigmoid,
+    Tanh,
+    frozen,
+)
+from scratchgen.losses import bce_with_logits, gaussian_kl, gaussian_nll, mse, softmax_cross_entropy
+from scratchgen.models import Autoencoder, conv_autoencoder, dense_autoencoder
+from scratchgen.optim import SGD, Adam
+from scratchgen.version import __version__
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Autoencoder",
+    "BackendUnavailable",
+    "BatchNorm",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Dense",
+    "Flatten",
+    "Layer",
+    "LeakyReLU",
+    "Module",
+    "Parameter",
+    "ReLU",
+    "Reshape",
+    "Sequential",
+    "Sigmoid",
+    "Tanh",
+    "__version__",
+    "bce_with_logits",
+    "conv_autoencoder",
+    "dense_autoencoder",
+    "frozen",
+    "gaussian_kl",
+    "gaussian_nll",
+    "initialise",
+    "mse",
+    "softmax_cross_entropy",
+]

@@ -1,0 +1,50 @@
+"""The kernels on an NVIDIA GPU, and the one place where CuPy is imported.
+
+Importing this module is asking for a GPU: it raises BackendUnavailable with the reason where there is none.
+The kernels are the reference's formulas, run by CuPy.
+"""
+
+from scratchgen.backend import BackendUnavailable
+
+try:
+    import cupy as xp
+except ImportError as error:
+    raise BackendUnavailable(
+        "CuPy is not installed: pip install 'scratchgen-nn[cuda12]' or 'scratchgen-nn[cuda13]', "
+        "whichever CUDA version your NVIDIA driver supports"
+    ) from error
+
+try:
+    xp.zeros(1, "float32").sum().get()  # the probe: allocates, compiles, launches and copies back
+except Exception as error:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise BackendUnavailable(f"CuPy {xp.__version__} is installed but no GPU answers: {reason}") from error
+
+from scratchgen.backend.reference import (  # noqa: E402
+    adam,
+    col2im,
+    correlate,
+    correlate_adjoint_W,
+    correlate_adjoint_x,
+    im2col,
+    row_dot,
+    row_sum,
+)
+
+__all__ = [
+    "adam",
+    "col2im",
+    "correlate",
+    "correlate_adjoint_W",
+    "correlate_adjoint_x",
+    "im2col",
+    "row_dot",
+    "row_sum",
+    "to_numpy",
+    "xp",
+]
+
+
+def to_numpy(array):
+    """A copy of the array in the host's memory."""
+    return xp.asnumpy(array)

@@ -1,0 +1,81 @@
+"""Every kernel written as its formula: what a student reads, and what the fast versions are tested against.
+
+A convolution is a Dense layer on patches. `im2col` gathers the patches, `col2im` is its adjoint: the same
+slices, the arrow turned round, so what was copied out is added back. With cols = im2col(x) as the matrix
+(N·OH·OW, kh·kw·C) and W as the matrix (kh·kw·C, O), the bilinear map and its two adjoints are
+
+    correlate            y  = im2col(x) @ W
+    correlate_adjoint_x  dx = col2im(dy @ Wᵀ)        ⟨dy, correlate(x, W)⟩ = ⟨dx, x⟩
+    correlate_adjoint_W  dW = im2col(x)ᵀ @ dy                               = ⟨dW, W⟩
+"""
+
+from scratchgen.backend import array_library
+from scratchgen.backend.geometry import Geometry
+
+
+def im2col(x, geometry: Geometry):
+    """The patch under the window at every output pixel: (N, H, W, C) → (N, OH, OW, kh, kw, C)."""
+    xp = array_library(x)
+    N, _, _, C = x.shape
+    padded = xp.zeros((N, *geometry.padded, C), x.dtype)
+    padded[:, *geometry.interior] = x
+    cols = xp.empty((N, *geometry.small, *geometry.kernel, C), x.dtype)
+    for i, j, rows, columns in geometry.taps():
+        cols[:, :, :, i, j] = padded[:, rows, columns]
+    return cols
+
+
+def col2im(cols, geometry: Geometry):
+    """Adjoint of `im2col`: adds every patch back where it came from, (N, OH, OW, kh, kw, C) → (N, H, W, C)."""
+    xp = array_library(cols)
+    N, C = cols.shape[0], cols.shape[-1]
+    padded = xp.zeros((N, *geometry.padded, C), cols.dtype)
+    for i, j, rows, columns in geometry.taps():
+        padded[:, rows, columns] += cols[:, :, :, i, j]
+    return padded[:, *geometry.interior]
+
+
+def correlate(x, W, geometry: Geometry):
+    """y[n, r, c, o] = Σ_ijk x[n, r·s + i·d − p, c·s + j·d − p, k] · W[i, j, k, o]; (N, H, W, C) → (N, OH, OW, O)."""
+    kh, kw, C, O = W.shape
+    cols = im2col(x, geometry).reshape(-1, kh * kw * C)
+    y = cols @ W.reshape(kh * kw * C, O)
+    return y.reshape(len(x), *geometry.small, O)
+
+
+def correlate_adjoint_x(dy, W, geometry: Geometry):
+    """Adjoint of x ↦ correlate(x, W), (N, OH, OW, O) → (N, H, W, C): also known as fractional-stride convolution."""
+    kh, kw, C, O = W.shape
+    dcols = dy.reshape(-1, O) @ W.reshape(kh * kw * C, O).T
+    return col2im(dcols.reshape(len(dy), *geometry.small, kh, kw, C), geometry)
+
+
+def correlate_adjoint_W(x, dy, geometry: Geometry):
+    """Adjoint of W ↦ correlate(x, W): (N, H, W, C), (N, OH, OW, O) → (kh, kw, C, O)."""
+    kh, kw = geometry.kernel
+    C, O = x.shape[-1], dy.shape[-1]
+    cols = im2col(x, geometry).reshape(-1, kh * kw * C)
+    return (cols.T @ dy.reshape(-1, O)).reshape(kh, kw, C, O)
+
+
+def row_sum(a):
+    """Sum over every axis but the last, (..., C) → (C,): the adjoint of broadcasting a bias over rows."""
+    return a.reshape(-1, a.shape[-1]).sum(axis=0)
+
+
+def row_dot(a, b):
+    """Sum of a·b over every axis but the last, (..., C) → (C,): one inner product a channel."""
+    return row_sum(a * b)
+
+
+def adam(value, grad, m, v, lr: float, beta1: float, beta2: float, eps: float, t: int):
+    """The parameter after Adam's step number t (from 1); the moments m and v are updated in place.
+
+    m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,  value − lr · m̂ / (√v̂ + ε) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
+    (Kingma & Ba 2015, Algorithm 1.)
+    """
+    m[...] = beta1 * m + (1 - beta1) * grad
+    v[...] = beta2 * v + (1 - beta2) * grad * grad
+    m_hat = m / (1 - beta1**t)
+    v_hat = v / (1 - beta2**t)
+    return value - lr * m_hat / (v_hat**0.5 + eps)

@@ -1,0 +1,43 @@
+"""Initial weights, drawn on the host from the Generator that is passed in.
+
+A rule is a function `rule(shape, fan_in, fan_out, rng)` that returns a float32 array. fan_in is the number of
+inputs that one output sums over, fan_out the number of outputs that one input reaches.
+"""
+
+import numpy as np
+
+
+def glorot(shape, fan_in: float, fan_out: float, rng: np.random.Generator) -> np.ndarray:
+    """Uniform on ±√(6 / (fan_in + fan_out)): the variance of signals and of gradients stays near 1 in a linear or
+    tanh network. (Glorot & Bengio 2010, eq. 16.)"""
+    limit = (6 / (fan_in + fan_out)) ** 0.5
+    return rng.uniform(-limit, limit, shape).astype(np.float32)
+
+
+def he(shape, fan_in: float, fan_out: float, rng: np.random.Generator) -> np.ndarray:
+    """Normal with variance 2 / fan_in: the 2 makes up for the half that ReLU cuts off. (He et al. 2015, eq. 10.)"""
+    return (rng.standard_normal(shape) * (2 / fan_in) ** 0.5).astype(np.float32)
+
+
+def normal(std: float = 0.02):
+    """The rule N(0, std²) whatever the fans; 0.02 is DCGAN's. (Radford et al. 2016, §4.)"""
+    if not std > 0:
+        raise ValueError(f"normal: std is {std}, needs a positive number")
+
+    def rule(shape, fan_in: float, fan_out: float, rng: np.random.Generator) -> np.ndarray:
+        return (rng.standard_normal(shape) * std).astype(np.float32)
+
+    return rule
+
+
+def initialise(network, rule, rng: np.random.Generator) -> None:
+    """Draw the weights W of every Dense, Conv2d and ConvTranspose2d in the network anew by the rule, biases 0.
+
+    Draws in the order of the layers; keeps each parameter's dtype and array library. BatchNorm is left alone.
+    """
+    for layer in network.modules():
+        if hasattr(layer, "fans"):
+            fan_in, fan_out = layer.fans
+            layer.W.assign(rule(layer.W.value.shape, fan_in, fan_out, rng))
+            if layer.b is not None:
+                layer.b.assign(np.zeros(layer.b.value.shape, np.float32))

@@ -1,0 +1,63 @@
+"""Functions that act on each number alone: y = f(x), so dx = dy · f′(x).
+
+Each writes f′ by y, which the next layer holds anyway, so that x can be let go. Any shape with a batch axis.
+"""
+
+from scratchgen.backend import kernels
+from scratchgen.functions import sigmoid
+from scratchgen.layers.layer import Layer
+
+
+class ReLU(Layer):
+    """Rectified linear unit: y = max(x, 0).
+
+    y′ = 1 where x > 0, which is where y > 0, and 0 elsewhere; at the kink x = 0 we take 0. (Nair & Hinton 2010.)
+    """
+
+    def forward(self, x):
+        self.check_input(x, "N", ...)
+        y = kernels(x).xp.maximum(x, 0)
+        return y, self.pullback(y, dx=lambda dy: dy * (y > 0))
+
+
+class LeakyReLU(Layer):
+    """ReLU that lets a share through below zero: y = x where x > 0, slope · x elsewhere.
+
+    y′ = 1 where x > 0, which is where y > 0 as slope ≥ 0, and slope elsewhere, the kink x = 0 included.
+    (Maas et al. 2013; slope 0.2 is DCGAN's.)
+    """
+
+    def __init__(self, slope: float = 0.2):
+        if not slope >= 0:
+            raise ValueError(f"LeakyReLU: slope is {slope}, needs a number ≥ 0")
+        self.slope = float(slope)
+
+    def forward(self, x):
+        self.check_input(x, "N", ...)
+        xp, slope = kernels(x).xp, self.slope
+        y = xp.where(x > 0, x, slope * x)
+        return y, self.pullback(y, dx=lambda dy: xp.where(y > 0, dy, slope * dy))
+
+    def __repr__(self):
+        return f"LeakyReLU({self.slope})"
+
+
+class Tanh(Layer):
+    """Hyperbolic tangent: y = tanh(x), with y′ = 1 − y²."""
+
+    def forward(self, x):
+        self.check_input(x, "N", ...)
+        y = kernels(x).xp.tanh(x)
+        return y, self.pullback(y, dx=lambda dy: dy * (1 - y * y))
+
+
+class Sigmoid(Layer):
+    """Logistic function: y = 1 / (1 + e⁻ˣ), with y′ = y (1 − y).
+
+    For a probability that goes into a cross-entropy use the loss that takes logits instead: it does not saturate.
+    """
+
+    def forward(self, x):
+        self.check_input(x, "N", ...)
+        y = sigmoid(x)
+        return y, self.pullback(y, dx=lambda dy: dy * y * (1 - y))

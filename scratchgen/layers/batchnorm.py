@@ -1,0 +1,76 @@
+"""Batch normalisation."""
+
+import numpy as np
+
+from scratchgen.backend import kernels
+from scratchgen.layers.layer import Layer, positive_int
+from scratchgen.layers.parameter import Parameter
+
+
+class BatchNorm(Layer):
+    """Every channel to mean 0 and variance 1 over the batch, then to a learned scale and shift.
+
+        y = gamma · x̂ + beta,   x̂ = (x − mu) / √(var + eps)      (..., C) → (..., C)
+
+    mu and var (biased, divided by m) are taken over the m rows: all axes but the last, so vectors (N, C) and images
+    (N, H, W, C) are one case. x̂ depends on every row through mu and var; with ḡ the mean over rows and dx̂ = gamma · dy
+
+        dx = (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂)) / √(var + eps)
+
+    (the first mean comes through mu, the second through var: what is left is dx̂ without its part along 1 and
+    along x̂, the two directions in which moving x does not move x̂). dgamma = Σ dy · x̂ and dbeta = Σ dy are the
+    same two sums. (Ioffe & Szegedy 2015, Algorithm 1.)
+
+    `predict` uses the running statistics, running = (1 − momentum) · running + momentum · batch, with the batch
+    variance unbiased (divided by m − 1). `gamma (C,)` starts at 1, `beta (C,)` at 0.
+    ValueError when there is only one row: x̂ would be 0 whatever x is.
+    """
+
+    buffers = ("running_mean", "running_var")
+
+    def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1):
+        self.channels = positive_int("BatchNorm", "channels", channels)
+        if not eps > 0:
+            raise ValueError(f"BatchNorm: eps is {eps}, needs a positive number")
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"BatchNorm: momentum is {momentum}, needs a number from 0 to 1")
+        self.eps, self.momentum = float(eps), float(momentum)
+        self.gamma = Parameter("gamma", np.ones(self.channels, np.float32))
+        self.beta = Parameter("beta", np.zeros(self.channels, np.float32))
+        self.running_mean = np.zeros(self.channels, np.float32)
+        self.running_var = np.ones(self.channels, np.float32)
+
+    def forward(self, x):
+        self.check_input(x, "N", ..., self.channels)
+        m = x.size // self.channels  # rows
+        if m == 1:
+            raise ValueError(f"{self}: x has shape {x.shape}, one value a channel; needs two or more to normalise")
+        ops, gamma, beta = kernels(x), self.gamma.value, self.beta.value
+        mu = ops.row_sum(x) / m  # (C,)
+        x_hat = x - mu  # (..., C), centred
+        var = ops.row_dot(x_hat, x_hat) / m  # (C,)
+        inv_std = 1 / ops.xp.sqrt(var + self.eps)
+        x_hat *= inv_std
+        y = gamma * x_hat
+        y += beta
+
+        keep, take = 1 - self.momentum, self.momentum
+        self.running_mean = keep * self.running_mean + take * mu
+        self.running_var = keep * self.running_var + take * (m / (m - 1)) * var
+        return y, self.pullback(
+            y,
+            shared=lambda dy: (ops.row_sum(dy), ops.row_dot(dy, x_hat)),  # Σ dy, Σ dy · x̂
+            dx=lambda dy, s, t: gamma * inv_std * (dy - s / m - x_hat * (t / m)),
+            grads={
+                self.gamma: lambda dy, s, t: t,
+                self.beta: lambda dy, s, t: s,
+            },
+        )
+
+    def predict(self, x):
+        self.check_input(x, "N", ..., self.channels)
+        scale = self.gamma.value / kernels(x).xp.sqrt(self.running_var + self.eps)
+        return (x - self.running_mean) * scale + self.beta.value
+
+    def __repr__(self):
+        return f"BatchNorm({self.channels})"

@@ -1,0 +1,184 @@
+"""Convolution and transposed convolution: the two faces of one bilinear map.
+
+    correlate(x, W)_{n r c o} = Σ_{i j k} x_{n, r·s + i·d − p, c·s + j·d − p, k} · W_{i j k o}
+
+is linear in x and linear in W, so its derivatives are its two adjoints, and nothing else is needed:
+
+                Conv2d                            ConvTranspose2d
+    forward     correlate(x, W)                   adjoint in x of (x, W)
+    dx          adjoint in x of (dy, W)           correlate(dy, W)
+    dW          adjoint in W of (x, dy)           adjoint in W of (dy, x)
+
+Both are Dense on patches: see `backend.reference`. Sizes are an int, or a pair (height, width).
+(Dumoulin & Visin 2016, A guide to convolution arithmetic for deep learning.)
+"""
+
+import numpy as np
+
+from scratchgen import init
+from scratchgen.backend import kernels
+from scratchgen.backend.geometry import Geometry, correlated_size, transposed_size
+from scratchgen.layers.layer import Layer, positive_int
+from scratchgen.layers.parameter import Parameter
+
+
+class Conv2d(Layer):
+    """Convolution: each output pixel is a Dense layer on the patch of input under the kernel.
+
+        y = correlate(x, W) + b                   (N, H, W, in) → (N, OH, OW, out)
+
+    OH = ⌊(H + 2·padding − dilation·(kernel − 1) − 1) / stride⌋ + 1, OW alike. `W (kh, kw, in, out)` starts
+    Glorot-uniform from `rng`, `b (out,)` at 0. ValueError when the kernel is larger than the padded input.
+    """
+
+    def __init__(
+        self, in_channels, out_channels, kernel_size, *, stride=1, padding=0, dilation=1, bias=True, rng=None
+    ):
+        self.window = _Window("Conv2d", kernel_size, stride, padding, dilation)
+        taps = self.window.kernel[0] * self.window.kernel[1]
+        self.in_channels = positive_int("Conv2d", "in_channels", in_channels)
+        self.out_channels = positive_int("Conv2d", "out_channels", out_channels)
+        self.fans = self.in_channels * taps, self.out_channels * taps
+        shape = (*self.window.kernel, self.in_channels, self.out_channels)
+        self.W, self.b = _weights(shape, self.fans, self.out_channels, bias, rng)
+
+    def geometry(self, H: int, W: int) -> Geometry:
+        """Input (H, W) is the large map, output the small one."""
+        w = self.window
+        small = tuple(map(correlated_size, (H, W), w.kernel, w.stride, w.padding, w.dilation))
+        if min(small) < 1:
+            raise ValueError(
+                f"{self}: x is {H}×{W}, {H + 2 * w.padding[0]}×{W + 2 * w.padding[1]} with padding; "
+                f"needs at least {w.extent[0]}×{w.extent[1]}, the extent of the kernel"
+            )
+        return Geometry(w.kernel, w.stride, w.padding, w.dilation, large=(H, W), small=small)
+
+    def forward(self, x):
+        self.check_input(x, "N", "H", "W", self.in_channels)
+        ops, W, g = kernels(x), self.W.value, self.geometry(*x.shape[1:3])
+        y = ops.correlate(x, W, g)  # (N, OH, OW, out)
+        if self.b is not None:
+            y += self.b.value
+        return y, self.pullback(
+            y,
+            dx=lambda dy: ops.correlate_adjoint_x(dy, W, g),  # (N, H, W, in)
+            grads={
+                self.W: lambda dy: ops.correlate_adjoint_W(x, dy, g),  # (kh, kw, in, out)
+                self.b: lambda dy: ops.row_sum(dy),  # (out,)
+            },
+        )
+
+    def __repr__(self):
+        return f"Conv2d({self.in_channels}, {self.out_channels}, {self.window}{_no_bias(self)})"
+
+
+class ConvTranspose2d(Layer):
+    """Transposed (fractional-stride) convolution: each input pixel stamps its kernel, scaled, onto the output.
+
+        y = (adjoint in x of correlate)(x, W) + b     (N, H, W, in) → (N, OH, OW, out)
+
+    OH = (H − 1)·stride − 2·padding + dilation·(kernel − 1) + 1 + output_padding, OW alike. It is the adjoint of the
+    Conv2d from out to in channels that has this W, hence `W (kh, kw, out, in)`; Glorot-uniform from `rng`, `b (out,)`
+    at 0. ValueError when output_padding reaches both stride and dilation, or nothing is left of the output.
+    """
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        *,
+        stride=1,
+        padding=0,
+        output_padding=0,
+        dilation=1,
+        bias=True,
+        rng=None,
+    ):
+        self.window = _Window("ConvTranspose2d", kernel_size, stride, padding, dilation)
+        self.output_padding = _pair("ConvTranspose2d", "output_padding", output_padding, least=0)
+        for extra, s, d in zip(self.output_padding, self.window.stride, self.window.dilation, strict=True):
+            if extra >= max(s, d):
+                raise ValueError(
+                    f"ConvTranspose2d: output_padding is {output_padding}, needs less than stride {s} or dilation {d}"
+                )
+        taps = self.window.kernel[0] * self.window.kernel[1]
+        steps = self.window.stride[0] * self.window.stride[1]
+        self.in_channels = positive_int("ConvTranspose2d", "in_channels", in_channels)
+        self.out_channels = positive_int("ConvTranspose2d", "out_channels", out_channels)
+        # Only one output pixel in `steps` meets a given tap, so that many fewer inputs reach each output.
+        self.fans = self.in_channels * taps / steps, self.out_channels * taps / steps
+        shape = (*self.window.kernel, self.out_channels, self.in_channels)
+        self.W, self.b = _weights(shape, self.fans, self.out_channels, bias, rng)
+
+    def geometry(self, H: int, W: int) -> Geometry:
+        """Input (H, W) is the small map, output the large one."""
+        w = self.window
+        large = tuple(
+            map(transposed_size, (H, W), w.kernel, w.stride, w.padding, w.dilation, self.output_padding)
+        )
+        if min(large) < 1:
+            raise ValueError(f"{self}: x is {H}×{W}, padding leaves an output of {large[0]}×{large[1]}; needs 1×1")
+        return Geometry(w.kernel, w.stride, w.padding, w.dilation, large=large, small=(H, W))
+
+    def forward(self, x):
+        self.check_input(x, "N", "H", "W", self.in_channels)
+        ops, W, g = kernels(x), self.W.value, self.geometry(*x.shape[1:3])
+        y = ops.correlate_adjoint_x(x, W, g)  # (N, OH, OW, out)
+        if self.b is not None:
+            y += self.b.value
+        return y, self.pullback(
+            y,
+            dx=lambda dy: ops.correlate(dy, W, g),  # (N, H, W, in)
+            grads={
+                self.W: lambda dy: ops.correlate_adjoint_W(dy, x, g),  # (kh, kw, out, in)
+                self.b: lambda dy: ops.row_sum(dy),  # (out,)
+            },
+        )
+
+    def __repr__(self):
+        extra = f", output_padding={_short(self.output_padding)}" if any(self.output_padding) else ""
+        return f"ConvTranspose2d({self.in_channels}, {self.out_channels}, {self.window}{extra}{_no_bias(self)})"
+
+
+class _Window:
+    """Kernel size, stride, padding and dilation as pairs, checked once."""
+
+    def __init__(self, layer: str, kernel_size, stride, padding, dilation):
+        self.kernel = _pair(layer, "kernel_size", kernel_size, least=1)
+        self.stride = _pair(layer, "stride", stride, least=1)
+        self.padding = _pair(layer, "padding", padding, least=0)
+        self.dilation = _pair(layer, "dilation", dilation, least=1)
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Pixels from the first tap to the last: d(k − 1) + 1."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    def __repr__(self):
+        parts = [f"kernel_size={_short(self.kernel)}"]
+        parts += [f"stride={_short(self.stride)}"] * (self.stride != (1, 1))
+        parts += [f"padding={_short(self.padding)}"] * (self.padding != (0, 0))
+        parts += [f"dilation={_short(self.dilation)}"] * (self.dilation != (1, 1))
+        return ", ".join(parts)
+
+
+def _pair(layer: str, name: str, value, least: int) -> tuple[int, int]:
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{layer}: {name} is {value!r}, needs an integer or a pair of them")
+    return tuple(positive_int(layer, name, n, least) for n in pair)
+
+
+def _weights(shape, fans, out_channels, bias, rng):
+    rng = rng if rng is not None else np.random.default_rng()
+    W = Parameter("W", init.glorot(shape, *fans, rng))
+    return W, Parameter("b", np.zeros(out_channels, np.float32)) if bias else None
+
+
+def _short(pair) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else str(pair)
+
+
+def _no_bias(layer) -> str:
+    return "" if layer.b is not None else ", bias=False"

@@ -1,0 +1,49 @@
+"""The affine map on vectors."""
+
+import numpy as np
+
+from scratchgen import init
+from scratchgen.backend import kernels
+from scratchgen.layers.layer import Layer, positive_int
+from scratchgen.layers.parameter import Parameter
+
+
+class Dense(Layer):
+    """Fully connected: every output is a weighted sum of all inputs.
+
+        y = x W + b                                (N, in) → (N, out)
+
+    By index, y_no = Σ_i x_ni W_io + b_o, so with dy_no = ∂L/∂y_no the chain rule gives
+
+        dx_ni = Σ_o dy_no W_io                     dx = dy Wᵀ
+        dW_io = Σ_n x_ni dy_no                     dW = xᵀ dy
+        db_o  = Σ_n dy_no                          db = Σ_n dy_n
+
+    `W (in, out)` starts Glorot-uniform from `rng`, `b (out,)` at 0; `bias=False` does without b.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = True, rng=None):
+        self.in_features = positive_int("Dense", "in_features", in_features)
+        self.out_features = positive_int("Dense", "out_features", out_features)
+        self.fans = self.in_features, self.out_features
+        rng = rng if rng is not None else np.random.default_rng()
+        self.W = Parameter("W", init.glorot((self.in_features, self.out_features), *self.fans, rng))
+        self.b = Parameter("b", np.zeros(self.out_features, np.float32)) if bias else None
+
+    def forward(self, x):
+        self.check_input(x, "N", self.in_features)
+        ops, W = kernels(x), self.W.value
+        y = x @ W  # (N, out)
+        if self.b is not None:
+            y += self.b.value
+        return y, self.pullback(
+            y,
+            dx=lambda dy: dy @ W.T,  # (N, in)
+            grads={
+                self.W: lambda dy: x.T @ dy,  # (in, out)
+                self.b: lambda dy: ops.row_sum(dy),  # (out,)
+            },
+        )
+
+    def __repr__(self):
+        return f"Dense({self.in_features}, {self.out_features}{'' if self.b is not None else ', bias=False'})"

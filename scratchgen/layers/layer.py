@@ -1,0 +1,204 @@
+"""The contract that every layer keeps, and what every owner of parameters can do.
+
+    y, backward = layer.forward(x)    # training: y, and the pullback of this very evaluation
+    dx = backward(dy)                 # adds into every p.grad, returns ∂L/∂x
+    y = layer.predict(x)              # inference: no pullback, nothing kept
+
+`d` + a name is ∂L/∂(that name), of the same shape. A layer of your own is a subclass of `Layer` whose `forward`
+returns y and a function of dy: its Parameters and sub-layers are found by themselves.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+
+from scratchgen.backend import backend_of, load_kernels, transfer
+from scratchgen.layers.parameter import FLOATS, Parameter
+from scratchgen.layers.pullback import Pullback
+
+
+class Module:
+    """Owns parameters, buffers (arrays that are kept but not learned, named in `buffers`) and other modules.
+
+    They are found among its attributes, in the order in which these were set.
+    """
+
+    buffers: tuple[str, ...] = ()
+
+    def members(self) -> Iterator[tuple[str, object]]:
+        """The parameters and modules that this one holds, each with its name."""
+        for name, member in vars(self).items():
+            if isinstance(member, Parameter | Module):
+                yield name, member
+            elif isinstance(member, list | tuple):
+                for i, part in enumerate(member):
+                    if isinstance(part, Parameter | Module):
+                        yield f"{name}.{i}", part
+
+    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, object]]:
+        """This module, its parameters and all below it, depth first, each once, with dotted names."""
+        seen.add(id(self))
+        yield prefix, self
+        for name, member in self.members():
+            if id(member) in seen:
+                continue
+            if isinstance(member, Module):
+                yield from member._walk(f"{prefix}{name}.", seen)
+            else:
+                seen.add(id(member))
+                yield f"{prefix}{name}", member
+
+    def modules(self) -> list["Module"]:
+        """This module and all below it, each once, in a fixed order."""
+        return [m for _, m in self._walk("", set()) if isinstance(m, Module)]
+
+    def named_parameters(self) -> dict[str, Parameter]:
+        """Every parameter by its dotted name ("encoder.1.W"), each once, in a fixed order."""
+        return {name: p for name, p in self._walk("", set()) if isinstance(p, Parameter)}
+
+    def parameters(self) -> list[Parameter]:
+        """Every parameter, each once, in a fixed order."""
+        return list(self.named_parameters().values())
+
+    def zero_grad(self) -> None:
+        """Set every gradient to zero."""
+        for p in self.parameters():
+            p.zero_grad()
+
+    # --- state: what a weights file holds -------------------------------------------------------------------------
+
+    def state(self) -> dict[str, object]:
+        """Every parameter's value and every buffer by its dotted name: the arrays themselves, not copies."""
+        arrays = {}
+        for name, member in self._walk("", set()):
+            if isinstance(member, Parameter):
+                arrays[name] = member.value
+            else:
+                arrays.update({name + buffer: getattr(member, buffer) for buffer in member.buffers})
+        return arrays
+
+    def load_state(self, state: Mapping[str, object]) -> None:
+        """Set every parameter and buffer to a copy of the array of its name, in its own dtype and library.
+
+        ValueError, before anything changes, when a name is missing or too many, or a shape or dtype differs in kind.
+        """
+        mine = self.state()
+        missing, extra = [n for n in mine if n not in state], [n for n in state if n not in mine]
+        if missing or extra:
+            faults = [f"it lacks {', '.join(missing)}"] * bool(missing)
+            faults += [f"it has {', '.join(extra)}, unknown here"] * bool(extra)
+            raise ValueError(f"{type(self).__name__}: the state does not fit: {'; '.join(faults)}")
+        for name, array in mine.items():
+            new = state[name]
+            if new.shape != array.shape:
+                raise ValueError(f"{type(self).__name__}: {name} has shape {new.shape}, needs {array.shape}")
+            if new.dtype not in FLOATS:
+                raise ValueError(f"{type(self).__name__}: {name} has dtype {new.dtype}, needs float32 or float64")
+        self._replace(
+            lambda name, array: transfer(state[name], backend_of(array)).astype(array.dtype, copy=True)
+        )
+
+    def to(self, backend: str):
+        """Move every array to "numpy" or "cupy", in place; returns the module itself."""
+        load_kernels(backend)  # complains here, before anything has moved
+        self._replace(lambda name, array: transfer(array, backend))
+        return self
+
+    def astype(self, dtype):
+        """Convert every array to float32 or float64, in place; returns the module itself."""
+        if np.dtype(dtype) not in FLOATS:
+            raise TypeError(f"{type(self).__name__}: got dtype {np.dtype(dtype)}, needs float32 or float64")
+        self._replace(lambda name, array: array.astype(dtype))
+        return self
+
+    def _replace(self, convert) -> None:
+        """Put convert(name, array) in the place of every array of the state; gradients follow their values."""
+        for name, member in list(self._walk("", set())):
+            if isinstance(member, Parameter):
+                member.value = convert(name, member.value)
+            else:
+                for buffer in member.buffers:
+                    setattr(member, buffer, convert(name + buffer, getattr(member, buffer)))
+
+    @contextmanager
+    def unchanged_on_error(self):
+        """Puts every buffer back when the block raises, so that a failed call leaves nothing behind."""
+        before = [(m, name, getattr(m, name)) for m in self.modules() for name in m.buffers]
+        try:
+            yield
+        except BaseException:
+            for module, name, array in before:
+                setattr(module, name, array)
+            raise
+
+
+class Layer(Module):
+    """A differentiable map with parameters of its own. Subclasses write `forward`."""
+
+    def forward(self, x):
+        """y, backward: the value at x, and the pullback of this evaluation."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def predict(self, x):
+        """The value at x for inference: no pullback, nothing kept."""
+        y, _ = self.forward(x)
+        return y
+
+    def pullback(self, y, *, dx, grads=None, shared=None) -> Pullback:
+        """The pullback of an evaluation that gave y, from the adjoint of each unknown; see `Pullback`."""
+        return Pullback(self, y, dx=dx, grads=grads, shared=shared)
+
+    def check_input(self, x, *shape) -> None:
+        """ValueError or TypeError unless x is a float array of this shape, in the dtype and library of the parameters.
+
+        A name in `shape` stands for any size, `...` for any number of axes, a number for itself: ("N", "H", "W", 3).
+        """
+        try:
+            home = backend_of(x)
+        except TypeError as error:
+            raise TypeError(f"{self}: x: {error}") from None
+        if not _fits(x.shape, shape):
+            form = ", ".join("..." if s is ... else str(s) for s in shape)
+            raise ValueError(f"{self}: x has shape {x.shape}, needs ({form})")
+        if x.size == 0:
+            raise ValueError(f"{self}: x is empty, shape {x.shape}; needs at least one sample")
+        if x.dtype not in FLOATS:
+            raise TypeError(
+                f"{self}: x has dtype {x.dtype}, needs float32 or float64: convert it, x.astype(np.float32)"
+            )
+        for p in vars(self).values():
+            if not isinstance(p, Parameter):
+                continue
+            if x.dtype != p.value.dtype:
+                raise TypeError(
+                    f"{self}: x has dtype {x.dtype}, needs {p.value.dtype}, the dtype of {p.name}: "
+                    f"convert x, or the layer with layer.astype({str(x.dtype)!r})"
+                )
+            if home != backend_of(p.value):
+                raise TypeError(
+                    f"{self}: x is a {home} array, needs a {backend_of(p.value)} array, as {p.name} is: "
+                    f"move x, or the layer with layer.to({home!r})"
+                )
+
+    def __repr__(self):
+        return f"{type(self).__name__}()"
+
+
+def _fits(shape, form) -> bool:
+    if ... in form:
+        at = form.index(...)
+        head, tail = form[:at], form[at + 1 :]
+        if len(shape) < len(head) + len(tail):
+            return False
+        shape, form = shape[: len(head)] + shape[len(shape) - len(tail) :], head + tail
+    return len(shape) == len(form) and all(isinstance(f, str) or f == n for n, f in zip(shape, form, strict=True))
+
+
+def positive_int(layer: str, name: str, value, least: int = 1) -> int:
+    """The value as an int; TypeError or ValueError naming the layer and the argument unless it is one ≥ least."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{layer}: {name} is {value!r}, needs an integer")
+    if value < least:
+        raise ValueError(f"{layer}: {name} is {value}, needs at least {least}")
+    return int(value)

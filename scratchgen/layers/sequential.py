@@ -1,0 +1,38 @@
+"""Composition."""
+
+from scratchgen.layers.layer import Layer
+from scratchgen.layers.pullback import Chain
+
+
+class Sequential(Layer):
+    """One layer after the other: y = f_k(… f_2(f_1(x))).
+
+    The chain rule runs the pullbacks backwards: dx = f_1*( f_2*( … f_k*(dy))). `layers` lists the parts.
+    """
+
+    def __init__(self, *layers: Layer):
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"Sequential: part {i} is {layer!r}, needs a Layer")
+        self.layers = list(layers)
+
+    def members(self):
+        return ((str(i), layer) for i, layer in enumerate(self.layers))
+
+    def forward(self, x):
+        if not self.layers:
+            self.check_input(x, "N", ...)
+        pullbacks = []
+        with self.unchanged_on_error():
+            for layer in self.layers:
+                x, backward = layer.forward(x)
+                pullbacks.append(backward)
+        return x, Chain(pullbacks)
+
+    def predict(self, x):
+        for layer in self.layers:
+            x = layer.predict(x)
+        return x
+
+    def __repr__(self):
+        return "\n    ".join(["Sequential(", *(f"{layer},".replace("\n", "\n    ") for layer in self.layers)]) + "\n)"

@@ -1,0 +1,35 @@
+"""Layers that only rearrange: their pullback puts the numbers back."""
+
+from math import prod
+
+from scratchgen.layers.layer import Layer, positive_int
+
+
+class Flatten(Layer):
+    """Each sample as one vector: (N, ...) → (N, features). dx is dy in x's shape."""
+
+    def forward(self, x):
+        self.check_input(x, "N", ...)
+        y = x.reshape(len(x), -1)
+        return y, self.pullback(y, dx=lambda dy: dy.reshape(x.shape))
+
+
+class Reshape(Layer):
+    """Each sample in the given shape: (N, ...) → (N, *shape). dx is dy in x's shape."""
+
+    def __init__(self, *shape: int):
+        if not shape:
+            raise ValueError("Reshape: got no sizes, needs the shape of one sample, as in Reshape(7, 7, 64)")
+        self.shape = tuple(positive_int("Reshape", "a size", n) for n in shape)
+
+    def forward(self, x):
+        self.check_input(x, "N", ...)
+        if prod(x.shape[1:]) != prod(self.shape):
+            raise ValueError(
+                f"{self}: x has shape {x.shape}, {prod(x.shape[1:])} numbers a sample, needs {prod(self.shape)}"
+            )
+        y = x.reshape(len(x), *self.shape)
+        return y, self.pullback(y, dx=lambda dy: dy.reshape(x.shape))
+
+    def __repr__(self):
+        return f"Reshape({', '.join(map(str, self.shape))})"

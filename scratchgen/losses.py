@@ -1,0 +1,121 @@
+"""Losses: each returns its value and the gradient with respect to every differentiable argument.
+
+    loss, dlogits = bce_with_logits(logits, target)
+
+A loss sums over the features of a sample and averages over the batch (axis 0, N samples): it is in nats per sample
+where it is a log-likelihood. Shapes must agree exactly, nothing is broadcast. ValueError or TypeError when they do not.
+"""
+
+from math import log, pi
+
+from scratchgen.backend import array_library, backend_of
+from scratchgen.functions import sigmoid, softplus
+from scratchgen.layers.parameter import FLOATS
+
+
+def mse(y, target):
+    """Squared error, L = 1/N Σ_n Σ_i (y_ni − t_ni)²; dy = 2/N (y − t). Any shape (N, ...)."""
+    N = _check("mse", y=y, target=target)
+    r = y - target
+    return (r * r).sum() / N, r * (2 / N)
+
+
+def bce_with_logits(logits, target):
+    """Binary cross-entropy, the negative log-likelihood of Bernoulli pixels, from logits s with p = σ(s).
+
+    L = −1/N Σ t log p + (1 − t) log(1 − p) = 1/N Σ softplus(s) − t·s;   dlogits = (σ(s) − t)/N.
+
+    Finite for every finite s, and its gradient never vanishes where p is wrong. Targets are in [0, 1], 0 and 1 for a
+    true likelihood. Any shape (N, ...).
+    """
+    N = _check("bce_with_logits", logits=logits, target=target)
+    loss = (softplus(logits) - target * logits).sum() / N
+    return loss, (sigmoid(logits) - target) * (1 / N)
+
+
+def softmax_cross_entropy(logits, target):
+    """Cross-entropy of the class probabilities p = softmax(s), with log Z = log Σ_k e^{s_k}.
+
+    L = −1/N Σ_nk t_nk log p_nk = 1/N Σ_nk t_nk (log Z_n − s_nk);   dlogits = (p Σ_k t − t)/N.
+
+    `logits (N, K)`; `target` is integer labels (N,), or probabilities (N, K). Finite for every finite s.
+    ValueError when a label is not in 0 … K − 1.
+    """
+    xp = array_library(logits)
+    if getattr(target, "ndim", None) == 1 and logits.ndim == 2 and target.dtype.kind in "iu":
+        target = _one_hot(target, logits, xp)
+    N = _check("softmax_cross_entropy", logits=logits, target=target)
+    if logits.ndim != 2:
+        raise ValueError(f"softmax_cross_entropy: logits has shape {logits.shape}, needs (N, K)")
+    s = logits - logits.max(axis=1, keepdims=True)
+    e = xp.exp(s)
+    Z = e.sum(axis=1, keepdims=True)
+    loss = (target * (xp.log(Z) - s)).sum() / N
+    return loss, (e / Z * target.sum(axis=1, keepdims=True) - target) * (1 / N)
+
+
+def gaussian_nll(mu, logvar, target):
+    """Negative log-likelihood of a normal distribution with mean mu and log-variance logvar; returns L, dmu, dlogvar.
+
+    L = 1/N Σ ½ (log 2π + logvar + (t − mu)² e^{−logvar})
+    dmu = (mu − t) e^{−logvar} / N,   dlogvar = ½ (1 − (t − mu)² e^{−logvar}) / N
+
+    `logvar` has mu's shape, or is one number for all (a float or 0-d array): then dlogvar is summed to one number.
+    """
+    shared = isinstance(logvar, float | int) or getattr(logvar, "ndim", None) == 0
+    N = _check("gaussian_nll", mu=mu, target=target, **({} if shared else {"logvar": logvar}))
+    xp = array_library(mu)
+    if shared:
+        logvar = xp.asarray(logvar, mu.dtype)
+    r = mu - target
+    precision = xp.exp(-logvar)
+    q = r * r * precision
+    loss = 0.5 * (q + (logvar + log(2 * pi))).sum() / N
+    dlogvar = (1 - q) * (0.5 / N)
+    return loss, r * precision * (1 / N), dlogvar.sum() if shared else dlogvar
+
+
+def gaussian_kl(mu, logvar):
+    """KL(N(mu, σ²) ‖ N(0, 1)) with σ² = e^logvar, summed over latent dimensions; returns L, dmu, dlogvar.
+
+    L = 1/N Σ ½ (mu² + σ² − 1 − logvar);   dmu = mu / N,   dlogvar = ½ (σ² − 1) / N
+
+    logvar is the log of the *variance*: a sample of this distribution is mu + exp(½ logvar) · eps.
+    (Kingma & Welling 2014, appendix B.)
+    """
+    N = _check("gaussian_kl", mu=mu, logvar=logvar)
+    excess = array_library(mu).expm1(logvar)  # σ² − 1
+    loss = 0.5 * (mu * mu + (excess - logvar)).sum() / N
+    return loss, mu * (1 / N), excess * (0.5 / N)
+
+
+def _one_hot(labels, logits, xp):
+    K = logits.shape[1]
+    if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= K):
+        raise ValueError(
+            f"softmax_cross_entropy: labels go from {int(labels.min())} to {int(labels.max())}, "
+            f"needs 0 to {K - 1}, one for each column of logits {logits.shape}"
+        )
+    return (labels[:, None] == xp.arange(K)).astype(logits.dtype)
+
+
+def _check(loss: str, **arrays) -> int:
+    """The batch size N, after comparing every argument with the first: library, shape and dtype."""
+    (first, a), *others = arrays.items()
+    for name, array in arrays.items():
+        try:
+            backend_of(array)
+        except TypeError as error:
+            raise TypeError(f"{loss}: {name}: {error}") from None
+    if a.ndim < 1 or a.size == 0:
+        raise ValueError(f"{loss}: {first} has shape {a.shape}, needs (N, ...) with at least one sample")
+    if a.dtype not in FLOATS:
+        raise TypeError(f"{loss}: {first} has dtype {a.dtype}, needs float32 or float64")
+    for name, array in others:
+        if array.shape != a.shape:
+            raise ValueError(f"{loss}: {name} has shape {array.shape}, needs {a.shape}, the shape of {first}")
+        if array.dtype != a.dtype:
+            raise TypeError(f"{loss}: {name} has dtype {array.dtype}, needs {a.dtype}, the dtype of {first}")
+        if backend_of(array) != backend_of(a):
+            raise TypeError(f"{loss}: {name} is a {backend_of(array)} array, needs {backend_of(a)}, as {first} is")
+    return a.shape[0]
