@@ -1,0 +1,141 @@
+"""Every built-in layer, loss and model in many configurations: what `scratchgen gradcheck` goes through."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from scratchgen import layers as L
+from scratchgen import losses
+from scratchgen.models import Autoencoder, conv_autoencoder, dense_autoencoder
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to check: `kind` groups the cases of a layer, `label` tells them apart."""
+
+    kind: str
+    label: str
+    target: Callable
+    inputs: tuple
+
+
+def cases(rng: np.random.Generator) -> Iterator[Case]:
+    """The whole grid. Every parameter is drawn anew: at its initial value a zero bias hides a wrong gradient."""
+    for build in (_dense, _conv, _conv_transpose, _batchnorm, _activations, _shapes, _networks, _models):
+        for kind, target, inputs in build(rng):
+            owner = getattr(target, "__self__", target)
+            for p in owner.parameters():
+                p.value = (p.value + 0.3 * rng.standard_normal(p.value.shape)).astype(np.float32)
+            shapes = ", ".join("×".join(map(str, x.shape)) for x in inputs)
+            yield Case(kind, f"{str(target) if target is owner else kind} on {shapes}".replace("\n", ""), target, inputs)
+    for name, function, inputs in _losses(rng):
+        yield Case(name, f"{name} on {'×'.join(map(str, inputs[0].shape))}", function, inputs)
+
+
+def kinds() -> list[str]:
+    """The names by which cases can be chosen."""
+    return list(dict.fromkeys(case.kind for case in cases(np.random.default_rng(0))))
+
+
+def _dense(rng):
+    for n, (n_in, n_out), bias in product((1, 5), ((3, 4), (1, 1), (7, 2)), (True, False)):
+        yield "Dense", L.Dense(n_in, n_out, bias=bias, rng=rng), (rng.standard_normal((n, n_in)),)
+
+
+KERNELS = (1, 3, 4, (3, 2), (1, 4))
+STRIDES = (1, 2, (3, 1))
+MARGINS = ((0, 1), (1, 1), ((2, 1), 1), (1, 2), ((0, 2), (2, 1)))  # padding, dilation
+
+
+def _conv(rng):
+    for kernel, stride, (padding, dilation) in product(KERNELS, STRIDES, MARGINS):
+        layer = L.Conv2d(2, 3, kernel, stride=stride, padding=padding, dilation=dilation, rng=rng)
+        yield "Conv2d", layer, (rng.standard_normal((2, 7, 8, 2)),)
+    yield "Conv2d", L.Conv2d(3, 2, 4, stride=2, padding=1, bias=False, rng=rng), (rng.standard_normal((1, 8, 6, 3)),)
+    yield "Conv2d", L.Conv2d(2, 2, 2, stride=3, rng=rng), (rng.standard_normal((2, 6, 5, 2)),)  # stride > kernel
+    yield "Conv2d", L.Conv2d(2, 3, (3, 4), rng=rng), (rng.standard_normal((2, 3, 4, 2)),)  # to one pixel
+    yield "Conv2d", L.Conv2d(2, 3, 3, padding=1, rng=rng), (rng.standard_normal((2, 1, 1, 2)),)  # from one pixel
+
+
+def _conv_transpose(rng):
+    for kernel, stride, (padding, dilation) in product((2, 4, (3, 2)), STRIDES, MARGINS):
+        if np.max(padding) > 1 and np.min(kernel) < 3:
+            continue
+        extra = tuple(int(s > 1) for s in ((stride, stride) if isinstance(stride, int) else stride))
+        layer = L.ConvTranspose2d(
+            3, 2, kernel, stride=stride, padding=padding, dilation=dilation, output_padding=extra, rng=rng
+        )
+        yield "ConvTranspose2d", layer, (rng.standard_normal((2, 4, 3, 3)),)
+    one = rng.standard_normal((2, 1, 1, 3))
+    yield "ConvTranspose2d", L.ConvTranspose2d(3, 2, 7, rng=rng), (one,)
+    yield "ConvTranspose2d", L.ConvTranspose2d(3, 2, 4, stride=2, padding=1, bias=False, rng=rng), (one,)
+    wide = L.ConvTranspose2d(3, 2, 3, dilation=2, output_padding=1, rng=rng)  # output_padding ≥ stride
+    yield "ConvTranspose2d", wide, (rng.standard_normal((2, 3, 4, 3)),)
+
+
+def _batchnorm(rng):
+    for shape in ((2, 3), (8, 3), (2, 3, 4, 3), (1, 2, 1, 3), (4, 5, 2)):
+        yield "BatchNorm", L.BatchNorm(shape[-1]), (3 * rng.standard_normal(shape) + 1,)
+    yield "BatchNorm", L.BatchNorm(2, eps=0.1, momentum=0.5), (rng.standard_normal((6, 2)),)
+
+
+def _activations(rng):
+    for layer in (L.ReLU(), L.LeakyReLU(), L.LeakyReLU(0), L.LeakyReLU(1.5), L.Tanh(), L.Sigmoid()):
+        for shape in ((6, 5), (2, 4, 3, 2)):
+            x = rng.standard_normal(shape)
+            yield str(layer).split("(")[0], layer, (x + np.copysign(1e-3, x),)  # away from the kink
+
+
+def _shapes(rng):
+    yield "Flatten", L.Flatten(), (rng.standard_normal((3, 2, 4, 2)),)
+    yield "Reshape", L.Reshape(2, 4, 2), (rng.standard_normal((3, 16)),)
+
+
+def _networks(rng):
+    deep = L.Sequential(
+        L.Conv2d(2, 4, 4, stride=2, padding=1, bias=False, rng=rng),
+        L.BatchNorm(4),
+        L.LeakyReLU(),
+        L.Conv2d(4, 3, 3, padding=1, rng=rng),
+        L.Tanh(),
+        L.ConvTranspose2d(3, 4, 4, stride=2, padding=1, rng=rng),
+        L.BatchNorm(4),
+        L.ReLU(),
+        L.Flatten(),
+        L.Dense(8 * 6 * 4, 5, rng=rng),
+        L.BatchNorm(5),
+        L.Sigmoid(),
+        L.Reshape(5, 1),
+    )
+    yield "Sequential", deep, (rng.standard_normal((4, 8, 6, 2)),)
+    yield "Sequential", L.Sequential(), (rng.standard_normal((3, 2)),)
+    inner = L.Sequential(L.Dense(4, 4, rng=rng), L.Tanh())
+    yield "Sequential", L.Sequential(inner, L.Dense(4, 2, rng=rng), inner.layers[1]), (rng.standard_normal((3, 4)),)
+
+
+def _losses(rng):
+    x, t, logvar = rng.standard_normal((4, 3, 2)), rng.random((4, 3, 2)), rng.standard_normal((4, 3, 2))
+    logits, classes = rng.standard_normal((6, 4)), rng.dirichlet(np.ones(4), 6)
+    yield "mse", losses.mse, (x, t)
+    yield "bce_with_logits", losses.bce_with_logits, (x, t)
+    yield "bce_with_logits", losses.bce_with_logits, (10 * x, np.round(t))
+    yield "softmax_cross_entropy", losses.softmax_cross_entropy, (logits, classes)
+    yield "softmax_cross_entropy", losses.softmax_cross_entropy, (logits, rng.integers(0, 4, 6))
+    yield "gaussian_nll", losses.gaussian_nll, (x, logvar, t)
+    yield "gaussian_nll", losses.gaussian_nll, (x, np.array(0.3), t)
+    yield "gaussian_kl", losses.gaussian_kl, (x, logvar)
+
+
+def _models(rng):
+    for loss in ("bernoulli", "squared-error"):
+        dense = dense_autoencoder((4, 3, 1), latent=2, hidden=(7, 5), loss=loss, rng=rng)
+        yield "Autoencoder", dense.loss, (rng.random((3, 4, 3, 1)),)
+        conv = conv_autoencoder((9, 6, 2), latent=3, width=2, loss=loss, rng=rng)
+        yield "Autoencoder", conv.loss, (rng.random((2, 9, 6, 2)),)
+    normed = Autoencoder(
+        L.Sequential(L.Dense(6, 4, bias=False, rng=rng), L.BatchNorm(4), L.Tanh(), L.Dense(4, 2, rng=rng)),
+        L.Sequential(L.Dense(2, 6, rng=rng)),
+    )
+    yield "Autoencoder", normed.loss, (rng.random((5, 6)),)

@@ -1,0 +1,307 @@
+"""A gallery of broken gradients: bugs that published code has had, and the check that finds each.
+
+Every entry is a right layer with one mistake put in. `scratchgen gradcheck --mutants` prints what the checker says of
+them; the tests demand that it finds every one. Read an entry, guess what the table will show, then look.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from scratchgen import layers as L
+from scratchgen.backend import kernels
+from scratchgen.functions import sigmoid
+from scratchgen.losses import bce_with_logits
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong layer or function, what is wrong with it, and inputs that show it."""
+
+    bug: str
+    target: Callable
+    inputs: tuple
+
+
+def mutants(rng: np.random.Generator) -> Iterator[Mutant]:
+    """All of them, with parameters and inputs drawn from rng."""
+    vectors, square = rng.standard_normal((5, 3)), rng.standard_normal((5, 4))
+    images, small = rng.standard_normal((3, 6, 5, 2)), rng.standard_normal((3, 3, 4, 2))
+    logits, t = rng.standard_normal((4, 3)), rng.random((4, 3))
+
+    def dense(n_in=3, n_out=4):
+        return _drawn(L.Dense(n_in, n_out, rng=rng), rng)
+
+    def conv(**options):
+        return _drawn(L.Conv2d(2, 3, 3, padding=1, rng=rng, **options), rng)
+
+    def norm():
+        return _drawn(L.BatchNorm(2), rng)
+
+    yield Mutant("every gradient × 1.001", _Altered(dense(), dx=_times(1.001), grads=_times(1.001)), (vectors,))
+    yield Mutant("bias gradient forgotten", _Altered(dense(), b=_times(0)), (vectors,))
+    yield Mutant("bias gradient averaged over the batch", _Altered(dense(), b=_times(1 / 5)), (vectors,))
+    yield Mutant("weight gradient not divided by the batch size", _Altered(dense(), W=_times(5)), (vectors,))
+    yield Mutant("sign of dx", _Altered(dense(), dx=_times(-1)), (vectors,))
+    yield Mutant("dx = dy W instead of dy Wᵀ", DenseWithoutTranspose(_drawn(L.Dense(4, 4, rng=rng), rng)), (square,))
+    yield Mutant("weight gradient transposed", _Altered(dense(4, 4), W=np.transpose), (square,))
+    yield Mutant("weight gradient of the wrong shape", DenseGradientShape(dense(3, 4)), (vectors,))
+    yield Mutant("gradient assigned, not added", DenseAssigns(dense()), (vectors,))
+    yield Mutant("cache on the layer, overwritten by the next forward", DenseOwnCache(dense()), (vectors,))
+    yield Mutant("backward reads the weights as they are now", DenseLateWeights(dense()), (vectors,))
+    yield Mutant("backward returns nothing", DenseReturnsNothing(dense()), (vectors,))
+
+    yield Mutant("kernel flipped in dW", _Altered(conv(), W=lambda g: g[::-1, ::-1]), (images,))
+    yield Mutant("dx shifted by one pixel", _Altered(conv(), dx=lambda g: np.roll(g, 1, axis=1)), (images,))
+    yield Mutant("dx forgets the last row", _Altered(conv(), dx=_without_last_row), (images,))
+    yield Mutant("stride ignored in dx: holes stay zero", _Altered(conv(), dx=_every_second_pixel), (images,))
+    yield Mutant("transposed convolution: dW of the first image only", ConvTransposeFirstImage(rng), (small,))
+    yield Mutant("upsampling keeps one of four gradients", UpsampleKeepsOne(), (small,))
+
+    yield Mutant("batch norm: mean term missing in dx", BatchNormWithout("mean", norm()), (images,))
+    yield Mutant("batch norm: variance term missing in dx", BatchNormWithout("variance", norm()), (images,))
+    yield Mutant("batch norm: 1/m missing in dx", BatchNormWithout("1/m", norm()), (images,))
+    yield Mutant("batch norm: statistics taken for constants", BatchNormWithout("both", norm()), (images,))
+
+    yield Mutant("ReLU lets the wrong side through", _Elementwise(lambda x: np.maximum(x, 0), lambda x: x < 0), (square,))
+    yield Mutant("ReLU writes into dy", ReluWritesIntoDy(), (square,))
+    yield Mutant("leaky slope forgotten", _Elementwise(_leaky, lambda x: x > 0), (square,))
+    yield Mutant("tanh′ taken as 1 − x²", _Elementwise(np.tanh, lambda x: 1 - x * x), (square,))
+    yield Mutant("σ′ taken as 1 − y", _Elementwise(sigmoid, lambda x: 1 - sigmoid(x)), (square,))
+
+    yield Mutant("squared error without the 2", mse_without_two, (logits, t))
+    yield Mutant("loss averaged over features too, gradient not", mse_averaged, (logits, t))
+    yield Mutant("cross-entropy clipped: no gradient where D is sure", bce_clipped, (40 * logits, np.round(t)))
+    yield Mutant("softmax′ taken as its diagonal", softmax_diagonal, (logits,))
+    yield Mutant("KL with exp(½ logvar) for the variance in its gradient", kl_half_variance, (logits, t))
+
+
+def _drawn(layer, rng):
+    """The layer with every parameter drawn, since a bias of zero hides its bugs."""
+    for p in layer.parameters():
+        p.value = (p.value + 0.3 * rng.standard_normal(p.value.shape)).astype(np.float32)
+    return layer
+
+
+def _times(factor):
+    return lambda gradient: factor * gradient
+
+
+def _leaky(x):
+    return np.where(x > 0, x, 0.2 * x)
+
+
+def _without_last_row(g):
+    g = g.copy()
+    g[:, -1] = 0
+    return g
+
+
+def _every_second_pixel(g):
+    kept = np.zeros_like(g)
+    kept[:, ::2, ::2] = g[:, ::2, ::2]
+    return kept
+
+
+class _Altered(L.Layer):
+    """A layer whose gradients are changed after the fact: `dx` its input's, W and b those, `grads` all parameters'."""
+
+    def __init__(self, inner, *, dx=None, W=None, b=None, grads=None):
+        self.inner, self.dx = inner, dx
+        self.changes = {"W": W or grads, "b": b or grads}
+
+    def forward(self, x):
+        y, backward = self.inner.forward(x)
+        parameters = self.inner.parameters()
+
+        def altered(dy):
+            before = [p.grad.copy() for p in parameters]
+            dx = backward(dy)
+            for p, old in zip(parameters, before, strict=True):
+                if self.changes[p.name]:
+                    p.grad = old + self.changes[p.name](p.grad - old)
+            return self.dx(dx) if self.dx else dx
+
+        return y, altered
+
+    def __repr__(self):
+        return repr(self.inner)
+
+
+class _DenseMutant(L.Layer):
+    """y = x W + b around the parameters of a right Dense."""
+
+    def __init__(self, dense):
+        self.W, self.b = dense.W, dense.b
+
+
+class DenseWithoutTranspose(_DenseMutant):
+    def forward(self, x):
+        W = self.W.value
+        y = x @ W + self.b.value
+        return y, self.pullback(
+            y, dx=lambda dy: dy @ W, grads={self.W: lambda dy: x.T @ dy, self.b: lambda dy: dy.sum(axis=0)}
+        )
+
+
+class DenseGradientShape(_DenseMutant):
+    def forward(self, x):
+        W = self.W.value
+        y = x @ W + self.b.value
+
+        def backward(dy):
+            self.W.grad = self.W.grad.T + dy.T @ x
+            self.b.grad += dy.sum(axis=0)
+            return dy @ W.T
+
+        return y, backward
+
+
+class DenseAssigns(_DenseMutant):
+    def forward(self, x):
+        W = self.W.value
+        y = x @ W + self.b.value
+
+        def backward(dy):
+            self.W.grad = x.T @ dy
+            self.b.grad = dy.sum(axis=0)
+            return dy @ W.T
+
+        return y, backward
+
+
+class DenseOwnCache(_DenseMutant):
+    def forward(self, x):
+        self.x, W = x, self.W.value
+        y = x @ W + self.b.value
+
+        def backward(dy):
+            self.W.grad += self.x.T @ dy
+            self.b.grad += dy.sum(axis=0)
+            return dy @ W.T
+
+        return y, backward
+
+
+class DenseLateWeights(_DenseMutant):
+    def forward(self, x):
+        y = x @ self.W.value + self.b.value
+
+        def backward(dy):
+            self.W.grad += x.T @ dy
+            self.b.grad += dy.sum(axis=0)
+            return dy @ self.W.value.T
+
+        return y, backward
+
+
+class DenseReturnsNothing(_DenseMutant):
+    def forward(self, x):
+        y = x @ self.W.value + self.b.value
+
+        def backward(dy):
+            self.W.grad += x.T @ dy
+            self.b.grad += dy.sum(axis=0)
+
+        return y, backward
+
+
+class ConvTransposeFirstImage(L.ConvTranspose2d):
+    def __init__(self, rng):
+        super().__init__(2, 3, 4, stride=2, padding=1, rng=rng)
+
+    def forward(self, x):
+        ops, W, g = kernels(x), self.W.value, self.geometry(*x.shape[1:3])
+        y = ops.correlate_adjoint_x(x, W, g) + self.b.value
+        return y, self.pullback(
+            y,
+            dx=lambda dy: ops.correlate(dy, W, g),
+            grads={
+                self.W: lambda dy: ops.correlate_adjoint_W(dy[:1], x[:1], g),
+                self.b: lambda dy: ops.row_sum(dy),
+            },
+        )
+
+
+class UpsampleKeepsOne(L.Layer):
+    """Nearest-neighbour upsampling by 2; its adjoint adds up each block of four."""
+
+    def forward(self, x):
+        y = x.repeat(2, axis=1).repeat(2, axis=2)
+        return y, self.pullback(y, dx=lambda dy: dy[:, ::2, ::2])
+
+
+class BatchNormWithout(L.BatchNorm):
+    """Batch normalisation with one part of dx left out."""
+
+    def __init__(self, part, right):
+        super().__init__(right.channels)
+        self.part, self.gamma, self.beta = part, right.gamma, right.beta
+
+    def forward(self, x):
+        axes = tuple(range(x.ndim - 1))
+        gamma, m = self.gamma.value, x.size // self.channels
+        inv_std = 1 / np.sqrt(x.var(axis=axes) + self.eps)
+        x_hat = (x - x.mean(axis=axes)) * inv_std
+        y = gamma * x_hat + self.beta.value
+        by_mean = 0 if self.part in ("mean", "both") else 1
+        by_var = 0 if self.part in ("variance", "both") else 1
+        share = 1 if self.part == "1/m" else 1 / m
+        return y, self.pullback(
+            y,
+            shared=lambda dy: (dy.sum(axis=axes), (dy * x_hat).sum(axis=axes)),
+            dx=lambda dy, s, t: gamma * inv_std * (dy - by_mean * s * share - by_var * x_hat * t * share),
+            grads={self.gamma: lambda dy, s, t: t, self.beta: lambda dy, s, t: s},
+        )
+
+
+class _Elementwise(L.Layer):
+    """y = f(x) with a derivative that is said to be f′."""
+
+    def __init__(self, f, df):
+        self.f, self.df = f, df
+
+    def forward(self, x):
+        y = self.f(x)
+        return y, self.pullback(y, dx=lambda dy: dy * self.df(x))
+
+
+class ReluWritesIntoDy(L.Layer):
+    def forward(self, x):
+        y = np.maximum(x, 0)
+
+        def backward(dy):
+            dy[y <= 0] = 0
+            return dy
+
+        return y, backward
+
+
+def mse_without_two(y, target):
+    r = y - target
+    return (r * r).sum() / len(y), r / len(y)
+
+
+def mse_averaged(y, target):
+    r = y - target
+    return (r * r).mean(), 2 * r / len(y)
+
+
+def bce_clipped(logits, target):
+    loss, _ = bce_with_logits(logits, target)
+    p = np.clip(sigmoid(logits), 0.01, 0.99)
+    inside = p == sigmoid(logits)
+    return loss, np.where(inside, p - target, 0) / len(logits)
+
+
+def softmax_diagonal(logits):
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    y = e / e.sum(axis=1, keepdims=True)
+    return y, lambda dy: dy * y * (1 - y)
+
+
+def kl_half_variance(mu, logvar):
+    N = len(mu)
+    loss = 0.5 * (mu * mu + np.exp(logvar) - 1 - logvar).sum() / N
+    return loss, mu / N, 0.5 * (np.exp(0.5 * logvar) - 1) / N

@@ -1,0 +1,97 @@
+"""What a check found, as data and as a table."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class TensorReport:
+    """One gradient beside its numerical value.
+
+    `error` is the largest |analytic − numeric| / max(|analytic|, |numeric|, 1 % of the tensor's largest gradient, what
+    rounding hides), and `index` is where; `cosine` and `norm_ratio` compare the two as vectors, over all that was
+    checked. `verdict` is "right", "WRONG" or "kink": right but for `kinks` places where there is no derivative.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    checked: str = ""
+    error: float = 0.0
+    index: tuple[int, ...] | str = ()
+    analytic: float = float("nan")
+    numeric: float = float("nan")
+    cosine: float = float("nan")
+    norm_ratio: float = float("nan")
+    kinks: int = 0
+    verdict: str = "right"
+    hint: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.verdict != "WRONG"
+
+
+@dataclass
+class Report:
+    """All gradients of one layer or function; `faults` are breaches of the contract beside the gradients."""
+
+    name: str
+    tensors: list[TensorReport] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """True when every gradient is right and the contract is kept."""
+        return not self.faults and all(t.ok for t in self.tensors)
+
+    @property
+    def error(self) -> float:
+        """The largest relative error of all gradients."""
+        return max((t.error for t in self.tensors), default=0.0)
+
+    def __str__(self):
+        head = ("gradient", "shape", "checked", "rel. error", "at", "analytic", "numeric", "cosine", "ratio", "verdict")
+        rows = [
+            (
+                t.name,
+                _shape(t.shape),
+                t.checked,
+                f"{t.error:.1e}",
+                t.index if isinstance(t.index, str) else _shape(t.index),
+                _number(t.analytic),
+                _number(t.numeric),
+                _cosine(t.cosine),
+                _number(t.norm_ratio),
+                t.verdict,
+            )
+            for t in self.tensors
+        ]
+        lines = [self.name, *table(head, rows)]
+        lines += [f"  {t.name}: {t.hint}" for t in self.tensors if t.hint]
+        lines += [f"  CONTRACT: {fault}" for fault in self.faults]
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def table(head, rows) -> list[str]:
+    """Lines of text with aligned columns, indented by two."""
+    rows = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _shape(shape) -> str:
+    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.5g}"
+
+
+def _cosine(value: float) -> str:
+    """Digits enough to see how far from 1 it is."""
+    return "–" if np.isnan(value) else f"{value:.6f}"

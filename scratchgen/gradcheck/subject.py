@@ -1,0 +1,125 @@
+"""What is checked, brought into one form: a function of float64 arrays that returns y and a backward."""
+
+import copy
+import inspect
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from scratchgen.layers.layer import Layer, Module
+from scratchgen.layers.parameter import Parameter
+
+
+class Subject:
+    """A layer, a method of a model or layer (`model.loss`), or any function that returns `y, backward`.
+
+    Layers and models are copied and converted to float64, so that the caller's stay as they are. A function is used
+    as it is, and the `parameters` that it closes over are float64 for the time of the check.
+    """
+
+    def __init__(self, target, parameters: Iterable[Parameter] | Module = ()):
+        if inspect.isclass(target):
+            raise TypeError(f"gradcheck: got the class {target.__name__}, needs an instance: {target.__name__}(...)")
+        owner = getattr(target, "__self__", None)
+        self.is_layer = hasattr(target, "forward")
+        self.module = None
+        if self.is_layer:
+            self.module = copy.deepcopy(target)
+            self.function = self.module.forward
+            self.name = str(target).splitlines()[0] + ("…)" if "\n" in str(target) else "")
+        elif isinstance(owner, Module):
+            self.module = copy.deepcopy(owner)
+            self.function = getattr(self.module, target.__name__)
+            self.name = f"{type(owner).__name__}.{target.__name__}"
+        elif callable(target):
+            self.function = target
+            self.name = getattr(target, "__name__", type(target).__name__)
+        else:
+            raise TypeError(f"gradcheck: got a {type(target).__name__}, needs a layer or a function of x")
+
+        if isinstance(self.module, Module):
+            self.module.to("numpy").astype(np.float64)
+        self.parameters = _named(parameters)
+        if hasattr(self.module, "named_parameters"):
+            self.parameters.update(self.module.named_parameters())
+        elif hasattr(self.module, "parameters"):
+            self.parameters.update(_named(self.module.parameters()))
+
+    @property
+    def keeps_contract(self) -> bool:
+        """Whether it is a Layer of ours, bound by the sentences of the contract that go beyond y and backward."""
+        return isinstance(self.module, Layer) and self.is_layer
+
+    @contextmanager
+    def in_float64(self):
+        """The parameters of a plain function in float64; values, gradients and types as before afterwards."""
+        before = [(p, p.value, p.grad) for p in self.parameters.values()]
+        try:
+            for p, value, _ in before:
+                p.value = value.astype(np.float64)
+            yield
+        finally:
+            for p, value, grad in before:
+                p.value = value
+                p.grad = grad
+
+    def input_names(self, count: int) -> list[str]:
+        """The names of the first arguments, as the function calls them."""
+        try:
+            names = [n for n in inspect.signature(self.function).parameters if n != "self"]
+        except (TypeError, ValueError):
+            names = []
+        return [names[i] if i < len(names) else f"input{i}" for i in range(count)]
+
+    def evaluate(self, inputs):
+        """y as an array, and what came beside it."""
+        result = self.function(*inputs)
+        if not (isinstance(result, tuple) and len(result) >= 2):
+            raise TypeError(
+                f"gradcheck: {self.name} returned {_say(result)}, needs the pair y, backward: "
+                "the value, and a function of dy"
+            )
+        y, *rest = result
+        return np.asarray(y), rest[0] if len(rest) == 1 else tuple(rest)
+
+    def pull(self, backward, dy) -> tuple:
+        """The gradients with respect to the inputs that a backward returns, as a tuple; parameters get theirs added.
+
+        A backward is a function of dy, a function of nothing (a model's loss), or the gradients themselves (a loss).
+        """
+        if not callable(backward):
+            result = backward
+        elif takes_no_argument(backward):
+            result = backward()
+        else:
+            result = backward(dy if dy.ndim else dy[()])
+        return result if isinstance(result, tuple | list) else (result,)
+
+
+def takes_no_argument(function) -> bool:
+    """Whether it is called as function(): it has no positional parameter without a default."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return not any(p.kind is p.VAR_POSITIONAL or p.default is p.empty for p in parameters if p.kind != p.KEYWORD_ONLY)
+
+
+def _named(parameters) -> dict[str, Parameter]:
+    if isinstance(parameters, Module):
+        return parameters.named_parameters()
+    named: dict[str, Parameter] = {}
+    for p in parameters:
+        if not isinstance(p, Parameter):
+            raise TypeError(f"gradcheck: got {_say(p)} among the parameters, needs Parameters")
+        named[next(_unused(p.name, named))] = p
+    return named
+
+
+def _unused(name, taken) -> Iterator[str]:
+    yield from (n for n in (name, *(f"{name}{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+
+
+def _say(value) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"

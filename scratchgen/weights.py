@@ -1,0 +1,42 @@
+"""Weights files: safetensors, which holds arrays by name and cannot hold code."""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from scratchgen.backend import transfer
+from scratchgen.files import atomic_write
+from scratchgen.layers.layer import Module
+
+
+def save_weights(module: Module, path) -> None:
+    """Write every parameter and buffer of a layer or model, by its dotted name; the old file stays until all is written.
+
+    ValueError, and the old file stays, when a number is not finite.
+    """
+    arrays = {name: np.ascontiguousarray(transfer(a, "numpy")) for name, a in module.state().items()}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds numbers that are not finite: not saved, {path} is as it was")
+    data = save(arrays, metadata={"format": "scratchgen", "model": type(module).__name__})
+    with atomic_write(path) as stream:
+        stream.write(data)
+
+
+def load_weights(module: Module, path) -> None:
+    """Set every parameter and buffer of a layer or model from a file that `save_weights` wrote.
+
+    FileNotFoundError; ValueError naming the file, before anything changes, when it is damaged or does not fit.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no weights file {path}")
+    try:
+        arrays = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    try:
+        module.load_state(arrays)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
