@@ -3,7 +3,7 @@
     loss, dlogits = bce_with_logits(logits, target)
 
 A loss sums over the features of a sample and averages over the batch (axis 0, N samples): it is in nats per sample
-where it is a log-likelihood. Shapes must agree exactly, nothing is broadcast. ValueError or TypeError when they do not.
+where it is a log-likelihood. Shapes must agree exactly, nothing is broadcast: ValueError or TypeError else.
 """
 
 from math import log, pi

@@ -54,7 +54,7 @@ class Optimizer:
                         f"its {name} is {type(a).__name__} of {a.dtype}: make the optimizer afterwards"
                     )
 
-    # --- state: what a checkpoint holds -----------------------------------------------------------------------------
+    # --- state: what a checkpoint holds ---
 
     def state(self) -> dict[str, object]:
         """Everything `load_state` needs to go on exactly: t, and each kept array by name and number, as "m.0"."""
@@ -122,9 +122,7 @@ class Adam(Optimizer):
         self.v = [array_library(p.value).zeros_like(p.value) for p in self.parameters]
 
     def _updated(self, i, p):
-        return kernels(p.value).adam(
-            p.value, p.grad, self.m[i], self.v[i], self.lr, *self.betas, self.eps, self.t
-        )
+        return kernels(p.value).adam(p.value, p.grad, self.m[i], self.v[i], self.lr, *self.betas, self.eps, self.t)
 
     def _slots(self):
         return {"m": self.m, "v": self.v}

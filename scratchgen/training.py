@@ -32,7 +32,11 @@ def epochs(
         batches = minibatches(images, batch_size, epoch_rng(seed, epoch))
         total, seen, start = 0.0, 0, time.perf_counter()
         bar = tqdm(
-            total=len(images), desc=f"epoch {epoch}/{epochs}", unit=" images", leave=False, disable=not progress
+            total=len(images),
+            desc=f"epoch {epoch}/{epochs}",
+            unit=" images",
+            leave=False,
+            disable=None if progress else True,
         )
         with bar:
             pending = []

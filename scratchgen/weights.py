@@ -6,17 +6,17 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from scratchgen.backend import transfer
+from scratchgen.backend import to_host
 from scratchgen.files import atomic_write
 from scratchgen.layers.layer import Module
 
 
 def save_weights(module: Module, path) -> None:
-    """Write every parameter and buffer of a layer or model, by its dotted name; the old file stays until all is written.
+    """Write every parameter and buffer of a layer or model by its dotted name; an old file stays until all is there.
 
     ValueError, and the old file stays, when a number is not finite.
     """
-    arrays = {name: np.ascontiguousarray(transfer(a, "numpy")) for name, a in module.state().items()}
+    arrays = {name: np.ascontiguousarray(to_host(a)) for name, a in module.state().items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{name} holds numbers that are not finite: not saved, {path} is as it was")

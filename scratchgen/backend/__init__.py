@@ -17,7 +17,7 @@ class BackendUnavailable(RuntimeError):
 
 
 def backend_of(array) -> str:
-    """"numpy" or "cupy": the library that the array lives in. TypeError for anything that is not an array."""
+    """ "numpy" or "cupy": the library that the array lives in. TypeError for anything that is not an array."""
     if isinstance(array, np.ndarray | np.generic):
         return "numpy"
     library = type(array).__module__.partition(".")[0]
@@ -45,8 +45,9 @@ def array_library(array):
 
 def transfer(array, backend: str):
     """The array in the given library: itself where it lives there already, a copy else."""
-    ops = load_kernels(backend)
-    here = backend_of(array)
-    if here == backend:
-        return array
-    return ops.xp.asarray(load_kernels(here).to_numpy(array))
+    return array if backend_of(array) == backend else load_kernels(backend).from_numpy(to_host(array))
+
+
+def to_host(array) -> np.ndarray:
+    """The array in NumPy: itself where it is there already, a copy else."""
+    return kernels(array).to_numpy(array)

@@ -20,7 +20,7 @@ except Exception as error:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise BackendUnavailable(f"CuPy {xp.__version__} is installed but no GPU answers: {reason}") from error
 
-from scratchgen.backend.reference import (  # noqa: E402
+from scratchgen.backend.reference import (
     adam,
     col2im,
     correlate,
@@ -37,12 +37,18 @@ __all__ = [
     "correlate",
     "correlate_adjoint_W",
     "correlate_adjoint_x",
+    "from_numpy",
     "im2col",
     "row_dot",
     "row_sum",
     "to_numpy",
     "xp",
 ]
+
+
+def from_numpy(array):
+    """A copy of the array in the GPU's memory."""
+    return xp.asarray(array)
 
 
 def to_numpy(array):

@@ -45,12 +45,10 @@ class Geometry:
 
 
 def correlated_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """Length that a convolution makes of `size`: ⌊(size + 2p − d(k − 1) − 1) / s⌋ + 1; below 1 the kernel does not fit."""
+    """Length that a convolution makes of `size`: ⌊(size + 2p − d(k − 1) − 1) / s⌋ + 1; below 1 nothing fits."""
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def transposed_size(
-    size: int, kernel: int, stride: int, padding: int, dilation: int, output_padding: int
-) -> int:
+def transposed_size(size: int, kernel: int, stride: int, padding: int, dilation: int, output_padding: int) -> int:
     """Length that a transposed convolution makes of `size`: (size − 1)s − 2p + d(k − 1) + 1 + output_padding."""
     return (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1 + output_padding

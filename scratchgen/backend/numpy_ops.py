@@ -19,6 +19,7 @@ __all__ = [
     "correlate",
     "correlate_adjoint_W",
     "correlate_adjoint_x",
+    "from_numpy",
     "im2col",
     "row_dot",
     "row_sum",
@@ -39,7 +40,10 @@ def to_numpy(array):
     return array
 
 
-# --- convolution --------------------------------------------------------------------------------------------------
+from_numpy = to_numpy
+
+
+# --- convolution ---
 
 
 def correlate(x, W, geometry: Geometry):
@@ -135,7 +139,7 @@ _buffers = threading.local()  # one set a thread, so that kernels may run side b
 
 
 def _workspace(role: str, size: int, dtype):
-    """A flat buffer, kept from call to call: fresh pages cost more than the arithmetic on them. It is never handed out."""
+    """A flat buffer, kept from call to call, since fresh pages cost more than the work on them; never handed out."""
     key = f"{role}-{np.dtype(dtype).char}"
     buffer = getattr(_buffers, key, None)
     if buffer is None or buffer.size < size:
@@ -144,7 +148,7 @@ def _workspace(role: str, size: int, dtype):
     return buffer[:size]
 
 
-# --- sums over rows -----------------------------------------------------------------------------------------------
+# --- sums over rows ---
 
 
 def row_sum(a):
@@ -167,7 +171,7 @@ def row_dot(a, b):
     return total
 
 
-# --- optimizers ---------------------------------------------------------------------------------------------------
+# --- optimizers ---
 
 
 def adam(value, grad, m, v, lr: float, beta1: float, beta2: float, eps: float, t: int):

@@ -85,7 +85,9 @@ def _check(subject, inputs, rng, report, tolerance, elementwise, directions) -> 
         if dx is None:
             if k == 0 and not plain:
                 report.tensors.append(
-                    _broken(f"d{names[k]}", x.shape, "backward returned None, needs the gradient: is a return missing?")
+                    _broken(
+                        f"d{names[k]}", x.shape, "backward returned None, needs the gradient: is a return missing?"
+                    )
                 )
             elif not plain:
                 report.notes.append(f"{names[k]}: backward gives no gradient for it, so none was checked")
@@ -169,7 +171,9 @@ def _compare(name, analytic, line, rng, tolerance, elementwise, directions, size
     elif wrong.any():
         report.hint = diagnose(name, a, n, wrong, sizes)
     elif kinks.any():
-        report.hint = f"{kinks.sum()} of {len(probes)} probes meet a kink, where there is no derivative to compare with"
+        report.hint = (
+            f"{kinks.sum()} of {len(probes)} probes meet a kink, where there is no derivative to compare with"
+        )
         if kinks.all():
             report.hint += ": nothing was proved here, choose other inputs"
     return report

@@ -10,8 +10,8 @@ CLOSE = 1e-5  # relative to the norm: far above rounding, far below a bug
 def diagnose(name: str, analytic: np.ndarray, numeric: np.ndarray, wrong: np.ndarray, sizes: dict[str, int]) -> str:
     """What to look for, or "" where no pattern fits.
 
-    All three have the tensor's shape: the backward's gradient, the numerical one, and where they differ. `sizes` names
-    the counts by which a sum could have been divided or multiplied by mistake ("the batch size": 4).
+    All three have the tensor's shape: the backward's gradient, the numerical one, and where they differ. `sizes`
+    names the counts by which a sum could have been divided or multiplied by mistake ("the batch size": 4).
     """
     a, n = analytic, numeric
     if not np.isfinite(a).all():
@@ -72,7 +72,9 @@ def _rearranged(a, n) -> str:
     for axes in [(i,) for i in range(a.ndim)] + list(combinations(range(a.ndim), 2)):
         for shift in (1, -1):
             if _same(*_overlap(a, n, axes, shift)):
-                return f"it is shifted by one along axis {', '.join(map(str, axes))}: off by one in padding or a slice"
+                return (
+                    f"it is shifted by one along axis {', '.join(map(str, axes))}: off by one in padding or a slice"
+                )
     return ""
 
 

@@ -64,7 +64,9 @@ def mutants(rng: np.random.Generator) -> Iterator[Mutant]:
     yield Mutant("batch norm: 1/m missing in dx", BatchNormWithout("1/m", norm()), (images,))
     yield Mutant("batch norm: statistics taken for constants", BatchNormWithout("both", norm()), (images,))
 
-    yield Mutant("ReLU lets the wrong side through", _Elementwise(lambda x: np.maximum(x, 0), lambda x: x < 0), (square,))
+    yield Mutant(
+        "ReLU lets the wrong side through", _Elementwise(lambda x: np.maximum(x, 0), lambda x: x < 0), (square,)
+    )
     yield Mutant("ReLU writes into dy", ReluWritesIntoDy(), (square,))
     yield Mutant("leaky slope forgotten", _Elementwise(_leaky, lambda x: x > 0), (square,))
     yield Mutant("tanh′ taken as 1 − x²", _Elementwise(np.tanh, lambda x: 1 - x * x), (square,))
@@ -105,7 +107,7 @@ def _every_second_pixel(g):
 
 
 class _Altered(L.Layer):
-    """A layer whose gradients are changed after the fact: `dx` its input's, W and b those, `grads` all parameters'."""
+    """A layer whose gradients are changed after the fact: `dx` of its input, `W`, `b`, or `grads` of them all."""
 
     def __init__(self, inner, *, dx=None, W=None, b=None, grads=None):
         self.inner, self.dx = inner, dx

@@ -1,7 +1,7 @@
 """Derivatives by central differences, with an estimate of their own rounding error and a test for kinks.
 
-For L(x) = ⟨dy, y(x)⟩ along a direction u, (L(x + hu) − L(x − hu)) / 2h is off by h²/6 |L‴| from cutting Taylor's series
-and by about ε |L| / h from rounding. Their sum is least near h = ε^(1/3) ≈ 6e-6, where it is about 1e-10.
+For L(x) = ⟨dy, y(x)⟩ along a direction u, (L(x + hu) − L(x − hu)) / 2h is off by h²/6 |L‴| from cutting Taylor's
+series and by about ε |L| / h from rounding. Their sum is least near h = ε^(1/3) ≈ 6e-6, where it is about 1e-10.
 """
 
 from collections.abc import Callable

@@ -9,8 +9,8 @@ import numpy as np
 class TensorReport:
     """One gradient beside its numerical value.
 
-    `error` is the largest |analytic − numeric| / max(|analytic|, |numeric|, 1 % of the tensor's largest gradient, what
-    rounding hides), and `index` is where; `cosine` and `norm_ratio` compare the two as vectors, over all that was
+    `error` is the largest |analytic − numeric| / max(|analytic|, |numeric|, 1 % of the tensor's largest gradient,
+    what rounding hides), and `index` is where; `cosine` and `norm_ratio` compare the two as vectors, over all that was
     checked. `verdict` is "right", "WRONG" or "kink": right but for `kinks` places where there is no derivative.
     """
 
@@ -52,7 +52,18 @@ class Report:
         return max((t.error for t in self.tensors), default=0.0)
 
     def __str__(self):
-        head = ("gradient", "shape", "checked", "rel. error", "at", "analytic", "numeric", "cosine", "ratio", "verdict")
+        head = (
+            "gradient",
+            "shape",
+            "checked",
+            "rel. error",
+            "at",
+            "analytic",
+            "numeric",
+            "cosine",
+            "ratio",
+            "verdict",
+        )
         rows = [
             (
                 t.name,

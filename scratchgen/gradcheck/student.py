@@ -41,7 +41,7 @@ def load(spec: str, rng: np.random.Generator):
 
 
 def trial_inputs(target, rng: np.random.Generator) -> Iterator[tuple[str, tuple | None, str]]:
-    """For a small batch of vectors and one of images: (which, inputs that the target accepts, "") or (which, None, why).
+    """For a small batch of vectors and one of images: (which, inputs that it accepts, "") or (which, None, why).
 
     Widths are those that the parameters' shapes suggest, then some usual ones.
     """
@@ -74,7 +74,9 @@ def _import(path: Path):
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        line = error.lineno if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1].lineno
+        line = (
+            error.lineno if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1].lineno
+        )
         raise CannotCheck(f"{path} does not load: {type(error).__name__} in line {line}: {error}") from error
     finally:
         sys.path.pop(0)
@@ -106,7 +108,9 @@ def _build(path, name, factory, args, options, rng):
         signature.bind(*args, **options)
     except TypeError as error:
         needs = ", ".join(n for n in signature.parameters if n != "rng")
-        raise CannotCheck(f"{name} takes ({needs}): {error}; write {path}:{name}(...) with values for them") from error
+        raise CannotCheck(
+            f"{name} takes ({needs}): {error}; write {path}:{name}(...) with values for them"
+        ) from error
     try:
         return factory(*args, **options)
     except Exception as error:

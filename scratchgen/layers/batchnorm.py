@@ -18,7 +18,7 @@ class BatchNorm(Layer):
         dx = (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂)) / √(var + eps)
 
     (the first mean comes through mu, the second through var: what is left is dx̂ without its part along 1 and
-    along x̂, the two directions in which moving x does not move x̂). dgamma = Σ dy · x̂ and dbeta = Σ dy are the
+    along x̂, the two directions in which a step of x leaves x̂ where it is). dgamma = Σ dy · x̂ and dbeta = Σ dy are the
     same two sums. (Ioffe & Szegedy 2015, Algorithm 1.)
 
     `predict` uses the running statistics, running = (1 − momentum) · running + momentum · batch, with the batch

@@ -114,9 +114,7 @@ class ConvTranspose2d(Layer):
     def geometry(self, H: int, W: int) -> Geometry:
         """Input (H, W) is the small map, output the large one."""
         w = self.window
-        large = tuple(
-            map(transposed_size, (H, W), w.kernel, w.stride, w.padding, w.dilation, self.output_padding)
-        )
+        large = tuple(map(transposed_size, (H, W), w.kernel, w.stride, w.padding, w.dilation, self.output_padding))
         if min(large) < 1:
             raise ValueError(f"{self}: x is {H}×{W}, padding leaves an output of {large[0]}×{large[1]}; needs 1×1")
         return Geometry(w.kernel, w.stride, w.padding, w.dilation, large=large, small=(H, W))

@@ -66,7 +66,7 @@ class Module:
         for p in self.parameters():
             p.zero_grad()
 
-    # --- state: what a weights file holds -------------------------------------------------------------------------
+    # --- state: what a weights file holds ---
 
     def state(self) -> dict[str, object]:
         """Every parameter's value and every buffer by its dotted name: the arrays themselves, not copies."""
@@ -95,9 +95,7 @@ class Module:
                 raise ValueError(f"{type(self).__name__}: {name} has shape {new.shape}, needs {array.shape}")
             if new.dtype not in FLOATS:
                 raise ValueError(f"{type(self).__name__}: {name} has dtype {new.dtype}, needs float32 or float64")
-        self._replace(
-            lambda name, array: transfer(state[name], backend_of(array)).astype(array.dtype, copy=True)
-        )
+        self._replace(lambda name, array: transfer(state[name], backend_of(array)).astype(array.dtype, copy=True))
 
     def to(self, backend: str):
         """Move every array to "numpy" or "cupy", in place; returns the module itself."""
@@ -150,7 +148,7 @@ class Layer(Module):
         return Pullback(self, y, dx=dx, grads=grads, shared=shared)
 
     def check_input(self, x, *shape) -> None:
-        """ValueError or TypeError unless x is a float array of this shape, in the dtype and library of the parameters.
+        """ValueError or TypeError unless x is a float array of this shape, and of the parameters' dtype and library.
 
         A name in `shape` stands for any size, `...` for any number of axes, a number for itself: ("N", "H", "W", 3).
         """

@@ -1,5 +1,7 @@
 """The autoencoder: a network that must reproduce its input through a narrow waist."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from scratchgen import init
@@ -46,6 +48,11 @@ class Autoencoder(Model):
         optimizer.step()
         return loss
 
+    def predict_loss(self, x):
+        """The loss of a batch for inference: nothing kept, BatchNorm by its running statistics."""
+        loss, _ = LOSSES[self.loss_name](self.decoder.predict(self.encoder.predict(x)), x)
+        return loss
+
     def encode(self, x):
         """The code z of each sample."""
         return self.encoder.predict(x)
@@ -63,7 +70,7 @@ class Autoencoder(Model):
 def dense_autoencoder(
     image_shape=(28, 28, 1), *, latent: int = 32, hidden=(512, 128), loss: str = "bernoulli", rng=None
 ) -> Autoencoder:
-    """Fully connected: pixels → hidden … → latent, and the mirror image back; ReLU between, He weights.
+    """Fully connected: pixels → hidden … → latent, and the mirror image back, with ReLU between.
 
     The default is 784-512-128-32-128-512-784. (After Hinton & Salakhutdinov 2006.)
     """
@@ -71,7 +78,7 @@ def dense_autoencoder(
     pixels = int(np.prod(image_shape))
     encoder = Sequential(Flatten(), *_stack([pixels, *hidden, latent], rng))
     decoder = Sequential(*_stack([latent, *reversed(hidden), pixels], rng), Reshape(*image_shape))
-    return _with_he_weights(Autoencoder(encoder, decoder, loss=loss), rng)
+    return _with_first_weights(Autoencoder(encoder, decoder, loss=loss), rng)
 
 
 def conv_autoencoder(
@@ -79,11 +86,11 @@ def conv_autoencoder(
 ) -> Autoencoder:
     """Convolutional: two strided convolutions down, one Dense to the code, two fractional-stride ones back up.
 
-    Channels are width and 2·width; images of any size from 4×4 pixels. ReLU between, He weights.
+    Channels are width and 2·width; images of any size from 4×4 pixels. ReLU between.
     """
     rng = rng if rng is not None else np.random.default_rng()
     H, W, C = image_shape
-    down = dict(kernel_size=4, stride=2, padding=1, rng=rng)
+    down = {"kernel_size": 4, "stride": 2, "padding": 1, "rng": rng}
     half = _halved((H, W))
     quarter = _halved(half)
     if min(quarter) < 1:
@@ -105,19 +112,28 @@ def conv_autoencoder(
         ReLU(),
         ConvTranspose2d(width, C, **down, output_padding=_left_over((H, W), half)),
     )
-    return _with_he_weights(Autoencoder(encoder, decoder, loss=loss), rng)
+    return _with_first_weights(Autoencoder(encoder, decoder, loss=loss), rng)
 
 
 def _stack(sizes, rng) -> list[Layer]:
     """Dense layers of these sizes with ReLU between them, none after the last."""
     layers = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         layers += [Dense(n_in, n_out, rng=rng), ReLU()]
     return layers[:-1]
 
 
-def _with_he_weights(model: Autoencoder, rng) -> Autoencoder:
-    init.initialise(model, init.he, rng)
+def _with_first_weights(model: Autoencoder, rng) -> Autoencoder:
+    """He weights where a ReLU follows, Glorot ones at the code, and the output layer near 0.
+
+    An output of large random weights makes large first errors, and the steps against them leave many ReLU units dead.
+    """
+    for network in (model.encoder, model.decoder):
+        for layer, following in pairwise(network.layers):
+            if isinstance(following, ReLU):
+                init.initialise(layer, init.he, rng)
+    output = [layer for layer in model.decoder.layers if hasattr(layer, "fans")][-1]
+    init.initialise(output, init.normal(1e-3), rng)
     return model
 
 

@@ -2,6 +2,8 @@
 
     loss, backward = model.loss(batch)   # a number, and its pullback
     backward()                           # adds the gradient of every parameter of the model's own
+
+So a whole model is checked against central differences just as a layer is.
 """
 
 from scratchgen.layers.layer import Module

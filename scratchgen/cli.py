@@ -1,0 +1,47 @@
+"""The command `scratchgen`."""
+
+import argparse
+import sys
+
+from scratchgen.backend import BackendUnavailable
+from scratchgen.commands import UsageError, gradcheck, info, train
+from scratchgen.version import __version__
+
+EXPECTED = (UsageError, BackendUnavailable, FileNotFoundError, FileExistsError, PermissionError, ValueError)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, not in a screenful of options."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}. See {self.prog} --help\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = Parser(
+        prog="scratchgen",
+        description="Hand-written layers with hand-written gradients: prove them, and train generative models "
+        "with them.",
+    )
+    top.add_argument("--version", action="version", version=f"scratchgen {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    for command in (train, gradcheck, info):
+        command.add_parser(commands)
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line; returns its exit status: 0, 1 for a check that failed, 2 for one that cannot be run."""
+    args = parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except EXPECTED as error:
+        print(f"scratchgen: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nscratchgen: stopped; what was saved stays", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        sys.stderr.close()
+        return 0

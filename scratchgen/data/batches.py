@@ -1,0 +1,79 @@
+"""Minibatches in an order that a seed fixes and a resumed run can continue."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+_DATA_ORDER = 0xDA7A  # keeps this stream apart from all others of the same seed, such as the initial weights'
+
+
+def to_float(images: NDArray) -> NDArray:
+    """Images as floats: uint8 in 0 … 255 becomes float32 in [0, 1], floats pass through; any shape.
+
+    Raises TypeError for other types.
+    """
+    if not isinstance(images, np.ndarray):
+        raise TypeError(f"images must be a NumPy array, not {type(images).__name__}.")
+    if images.dtype == np.uint8:
+        return np.divide(images, 255, dtype=np.float32)  # float32 all the way, and 255 gives exactly 1
+    if images.dtype in (np.float32, np.float64):
+        return images
+    raise TypeError(f"images must be uint8, float32 or float64, not {images.dtype}.")
+
+
+def minibatches(
+    images: NDArray, batch_size: int, rng: np.random.Generator, *, start: int = 0, drop_last: bool = False
+) -> Iterator[NDArray]:
+    """One epoch of minibatches `(batch_size, …)` in a fresh random order; the last may be shorter.
+
+    `start=k` leaves out the first k batches: with a generator in the same state, a resumed run gets the very
+    batches that the interrupted one still had before it. uint8 images come as float32 in [0, 1], floats in
+    their own type. The order is drawn, and the arguments are checked, at the call.
+
+    Raises TypeError or ValueError for unusable arguments.
+    """
+    if not isinstance(images, np.ndarray):
+        raise TypeError(f"images must be a NumPy array, not {type(images).__name__}.")
+    if images.size == 0 or images.ndim == 0:
+        raise ValueError(f"images must hold at least one image, not shape {images.shape}.")
+    to_float(images[:0])  # checks the type
+    batch_size = _integer("batch_size", batch_size, least=1)
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator, not {type(rng).__name__}.")
+    count = len(images) // batch_size if drop_last else -(-len(images) // batch_size)
+    if count == 0:
+        raise ValueError(f"drop_last leaves no batch: {len(images)} images, batch_size {batch_size}.")
+    start = _integer("start", start, least=0)
+    if start > count:
+        raise ValueError(f"start must be 0 to {count}, the number of batches, not {start}.")
+    order = rng.permutation(len(images))
+    batches = (order[i * batch_size : (i + 1) * batch_size] for i in range(start, count))
+    return (to_float(images[indices]) for indices in batches)
+
+
+def epoch_rng(seed: int, epoch: int) -> np.random.Generator:
+    """The generator of one epoch's data order: a function of (seed, epoch) alone, independent of other uses.
+
+    `default_rng([seed, epoch])` would not do: for epoch 0 it is the stream of `default_rng(seed)`.
+
+    Raises TypeError or ValueError unless both are integers ≥ 0.
+    """
+    entropy, key = _integer("seed", seed, least=0), _integer("epoch", epoch, least=0)
+    return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(_DATA_ORDER, key)))
+
+
+def _integer(name: str, value: int, least: int) -> int:
+    """`value` as an int of at least `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}.")
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, not {number}.")
+    return number
