@@ -32,7 +32,7 @@ xp = np
 BLOCK_BYTES = 1 << 20  # of columns: half of a usual L2 cache
 BLOCK_ROWS = 256  # at least: below that a matrix product is bound by reading W, not by arithmetic
 ADAM_BLOCK = 1 << 15  # numbers: six arrays of them fit in L2
-ROW_DOT_BLOCK = 1 << 16  # numbers: three arrays of them fit in L2
+ROWS_AT_ONCE = 1024  # in sums over rows: few enough to stay in cache and to round little, many enough for BLAS
 
 
 def to_numpy(array):
@@ -152,9 +152,14 @@ def _workspace(role: str, size: int, dtype):
 
 
 def row_sum(a):
-    """See `reference.row_sum`; as a product with ones, which BLAS blocks, and rounds better than row by row."""
+    """See `reference.row_sum`; a product with ones for each block, and the sum of those, which rounds less."""
     rows = a.reshape(-1, a.shape[-1])
-    return np.ones(len(rows), a.dtype) @ rows
+    total = np.zeros(rows.shape[1], a.dtype)
+    ones = np.ones(min(len(rows), ROWS_AT_ONCE), a.dtype)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        block = rows[start : start + ROWS_AT_ONCE]
+        total += ones[: len(block)] @ block
+    return total
 
 
 def row_dot(a, b):
@@ -162,11 +167,11 @@ def row_dot(a, b):
     C = a.shape[-1]
     a, b = a.reshape(-1, C), b.reshape(-1, C)
     total = np.zeros(C, a.dtype)
-    step = max(1, ROW_DOT_BLOCK // C)
-    products = np.empty((min(step, len(a)), C), a.dtype)
+    products = np.empty((min(len(a), ROWS_AT_ONCE), C), a.dtype)
     ones = np.ones(len(products), a.dtype)
-    for start in range(0, len(a), step):
-        block = np.multiply(a[start : start + step], b[start : start + step], out=products[: len(a) - start])
+    for start in range(0, len(a), ROWS_AT_ONCE):
+        stop = start + ROWS_AT_ONCE
+        block = np.multiply(a[start:stop], b[start:stop], out=products[: len(a) - start])
         total += ones[: len(block)] @ block
     return total
 

@@ -73,6 +73,9 @@ def _check(subject, inputs, rng, report, tolerance, elementwise, directions) -> 
 
     names = subject.input_names(len(inputs))
     scale = {f"the batch size, {len(inputs[0])}": len(inputs[0])} if inputs and np.ndim(inputs[0]) else {}
+    if inputs and np.ndim(inputs[0]) > 1:
+        features = prod(inputs[0].shape[1:])
+        scale[f"the number of features, {features}"] = features
     if inputs and np.ndim(inputs[0]) > 2:
         scale[f"the number of rows, {prod(inputs[0].shape[:-1])}"] = prod(inputs[0].shape[:-1])
     if y.ndim > 2:
@@ -140,9 +143,9 @@ def _compare(name, analytic, line, rng, tolerance, elementwise, directions, size
     a = np.array([np.sum(analytic * u) for u in probes])
     noise = max((line.noise(line.step(u)) for u in probes), default=0.0)
     floor = max(1e-2 * np.abs(n).max(initial=0), 4 * noise / tolerance)
-    with np.errstate(invalid="ignore"):
-        errors = np.abs(a - n) / np.maximum(np.maximum(np.abs(a), np.abs(n)), floor)
-    errors = np.where(np.isfinite(errors), errors, np.inf)
+    difference = np.abs(a - n)
+    size = np.maximum(np.maximum(np.abs(a), np.abs(n)), floor)
+    errors = np.where(difference == 0, 0, np.where(np.isfinite(difference), difference / np.where(size, size, 1), np.inf))
 
     kinks = np.zeros(len(probes), bool)
     for i in np.flatnonzero(errors > tolerance):

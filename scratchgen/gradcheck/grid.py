@@ -8,6 +8,7 @@ import numpy as np
 
 from scratchgen import layers as L
 from scratchgen import losses
+from scratchgen.gradcheck.subject import title
 from scratchgen.models import Autoencoder, conv_autoencoder, dense_autoencoder
 
 
@@ -29,9 +30,7 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
             for p in owner.parameters():
                 p.value = (p.value + 0.3 * rng.standard_normal(p.value.shape)).astype(np.float32)
             shapes = ", ".join("×".join(map(str, x.shape)) for x in inputs)
-            yield Case(
-                kind, f"{str(target) if target is owner else kind} on {shapes}".replace("\n", ""), target, inputs
-            )
+            yield Case(kind, f"{title(target) if target is owner else kind} on {shapes}", target, inputs)
     for name, function, inputs in _losses(rng):
         yield Case(name, f"{name} on {'×'.join(map(str, inputs[0].shape))}", function, inputs)
 

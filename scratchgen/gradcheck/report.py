@@ -9,9 +9,10 @@ import numpy as np
 class TensorReport:
     """One gradient beside its numerical value.
 
-    `error` is the largest |analytic − numeric| / max(|analytic|, |numeric|, 1 % of the tensor's largest gradient,
-    what rounding hides), and `index` is where; `cosine` and `norm_ratio` compare the two as vectors, over all that was
-    checked. `verdict` is "right", "WRONG" or "kink": right but for `kinks` places where there is no derivative.
+    `error` is the largest |analytic − numeric| / max(|analytic|, |numeric|, floor), where the floor is 1 % of the
+    tensor's largest gradient, or what rounding hides if that is more; `index` is where. `cosine` and `norm_ratio`
+    compare the two as vectors, over all that was checked. `verdict` is "right", "WRONG", or "kink": right but for
+    `kinks` places where there is no derivative.
     """
 
     name: str

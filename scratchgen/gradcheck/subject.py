@@ -27,7 +27,7 @@ class Subject:
         if self.is_layer:
             self.module = copy.deepcopy(target)
             self.function = self.module.forward
-            self.name = str(target).splitlines()[0] + ("…)" if "\n" in str(target) else "")
+            self.name = title(target)
         elif isinstance(owner, Module):
             self.module = copy.deepcopy(owner)
             self.function = getattr(self.module, target.__name__)
@@ -95,6 +95,12 @@ class Subject:
         else:
             result = backward(dy if dy.ndim else dy[()])
         return result if isinstance(result, tuple | list) else (result,)
+
+
+def title(layer) -> str:
+    """Its repr on one line: Conv2d(2, 3, kernel_size=3), Sequential(…)."""
+    first, *rest = str(layer).splitlines()
+    return first + ("…)" if rest else "")
 
 
 def takes_no_argument(function) -> bool:

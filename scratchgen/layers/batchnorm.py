@@ -10,16 +10,17 @@ from scratchgen.layers.parameter import Parameter
 class BatchNorm(Layer):
     """Every channel to mean 0 and variance 1 over the batch, then to a learned scale and shift.
 
-        y = gamma · x̂ + beta,   x̂ = (x − mu) / √(var + eps)      (..., C) → (..., C)
+        y = gamma · x̂ + beta,   x̂ = (x − mu) · s,   s = 1 / √(var + eps)          (..., C) → (..., C)
 
-    mu and var (biased, divided by m) are taken over the m rows: all axes but the last, so vectors (N, C) and images
-    (N, H, W, C) are one case. x̂ depends on every row through mu and var; with ḡ the mean over rows and dx̂ = gamma · dy
+    mu and var (biased: divided by m) are taken over the m rows, all axes but the last, so that vectors (N, C) and
+    images (N, H, W, C) are one case. x reaches x̂ in three ways, by itself, through mu and through var; with Σ and
+    mean over the rows and dx̂ = gamma · dy
 
-        dx = (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂)) / √(var + eps)
+        dmu  = −s Σ dx̂,      dvar = −½ s³ Σ dx̂ (x − mu) = −½ s² Σ dx̂ · x̂
+        dx   = s dx̂ + dmu / m + dvar · 2 (x − mu) / m
+             = s (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))
 
-    (the first mean comes through mu, the second through var: what is left is dx̂ without its part along 1 and
-    along x̂, the two directions in which a step of x leaves x̂ where it is). dgamma = Σ dy · x̂ and dbeta = Σ dy are the
-    same two sums. (Ioffe & Szegedy 2015, Algorithm 1.)
+    and dgamma = Σ dy · x̂, dbeta = Σ dy are the same two sums. (Ioffe & Szegedy 2015, Algorithm 1 and §3.)
 
     `predict` uses the running statistics, running = (1 − momentum) · running + momentum · batch, with the batch
     variance unbiased (divided by m − 1). `gamma (C,)` starts at 1, `beta (C,)` at 0.
@@ -49,8 +50,8 @@ class BatchNorm(Layer):
         mu = ops.row_sum(x) / m  # (C,)
         x_hat = x - mu  # (..., C), centred
         var = ops.row_dot(x_hat, x_hat) / m  # (C,)
-        inv_std = 1 / ops.xp.sqrt(var + self.eps)
-        x_hat *= inv_std
+        s = 1 / ops.xp.sqrt(var + self.eps)  # (C,)
+        x_hat *= s
         y = gamma * x_hat
         y += beta
 
@@ -60,10 +61,10 @@ class BatchNorm(Layer):
         return y, self.pullback(
             y,
             shared=lambda dy: (ops.row_sum(dy), ops.row_dot(dy, x_hat)),  # Σ dy, Σ dy · x̂
-            dx=lambda dy, s, t: gamma * inv_std * (dy - s / m - x_hat * (t / m)),
+            dx=lambda dy, dbeta, dgamma: (gamma * s) * (dy - dbeta / m - x_hat * (dgamma / m)),
             grads={
-                self.gamma: lambda dy, s, t: t,
-                self.beta: lambda dy, s, t: s,
+                self.gamma: lambda dy, dbeta, dgamma: dgamma,
+                self.beta: lambda dy, dbeta, dgamma: dbeta,
             },
         )
 

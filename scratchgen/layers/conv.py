@@ -35,10 +35,10 @@ class Conv2d(Layer):
         self, in_channels, out_channels, kernel_size, *, stride=1, padding=0, dilation=1, bias=True, rng=None
     ):
         self.window = _Window("Conv2d", kernel_size, stride, padding, dilation)
-        taps = self.window.kernel[0] * self.window.kernel[1]
         self.in_channels = positive_int("Conv2d", "in_channels", in_channels)
         self.out_channels = positive_int("Conv2d", "out_channels", out_channels)
-        self.fans = self.in_channels * taps, self.out_channels * taps
+        # An output reads every tap; an input is read by one tap in `steps`, since windows are that far apart.
+        self.fans = self.in_channels * self.window.taps, self.out_channels * self.window.taps / self.window.steps
         shape = (*self.window.kernel, self.in_channels, self.out_channels)
         self.W, self.b = _weights(shape, self.fans, self.out_channels, bias, rng)
 
@@ -102,12 +102,10 @@ class ConvTranspose2d(Layer):
                 raise ValueError(
                     f"ConvTranspose2d: output_padding is {output_padding}, needs less than stride {s} or dilation {d}"
                 )
-        taps = self.window.kernel[0] * self.window.kernel[1]
-        steps = self.window.stride[0] * self.window.stride[1]
         self.in_channels = positive_int("ConvTranspose2d", "in_channels", in_channels)
         self.out_channels = positive_int("ConvTranspose2d", "out_channels", out_channels)
-        # Only one output pixel in `steps` meets a given tap, so that many fewer inputs reach each output.
-        self.fans = self.in_channels * taps / steps, self.out_channels * taps / steps
+        # An input stamps every tap; an output is stamped by one tap in `steps`, since stamps are that far apart.
+        self.fans = self.in_channels * self.window.taps / self.window.steps, self.out_channels * self.window.taps
         shape = (*self.window.kernel, self.out_channels, self.in_channels)
         self.W, self.b = _weights(shape, self.fans, self.out_channels, bias, rng)
 
@@ -147,6 +145,9 @@ class _Window:
         self.stride = _pair(layer, "stride", stride, least=1)
         self.padding = _pair(layer, "padding", padding, least=0)
         self.dilation = _pair(layer, "dilation", dilation, least=1)
+
+        self.taps = self.kernel[0] * self.kernel[1]
+        self.steps = self.stride[0] * self.stride[1]
 
     @property
     def extent(self) -> tuple[int, int]:
