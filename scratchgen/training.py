@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from scratchgen.backend import transfer
@@ -41,7 +42,8 @@ def epochs(
         with bar:
             pending = []
             for i, batch in enumerate(batches, start=1):
-                loss = step(transfer(batch, backend))
+                with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at below
+                    loss = step(transfer(batch, backend))
                 pending.append((loss, len(batch)))
                 seen += len(batch)
                 if i % FETCH_EVERY == 0 or seen == len(images):

@@ -94,7 +94,7 @@ def test_im2col_and_col2im_are_adjoint(problem):
 
 @pytest.mark.parametrize("ops", [reference, numpy_ops], ids=["reference", "numpy"])
 def test_the_adjoints_are_adjoint(ops):
-    """⟨dy, correlate(x, W)⟩ = ⟨adjoint_x(dy, W), x⟩ = ⟨adjoint_W(x, dy), W⟩: to rounding, and exactly for integers."""
+    """⟨dy, correlate(x, W)⟩ = ⟨adjoint_x(dy, W), x⟩ = ⟨adjoint_W(x, dy), W⟩; exactly, for integers."""
 
     @drawn
     @given(problems(), st.booleans())

@@ -11,6 +11,7 @@ from scratchgen.gradcheck.grid import cases, kinds
 from scratchgen.gradcheck.mutants import mutants
 from scratchgen.gradcheck.report import table
 from scratchgen.gradcheck.student import CannotCheck, load, trial_inputs
+from scratchgen.gradcheck.subject import told
 
 DESCRIPTION = """\
 Compare hand-written gradients with central differences in float64.
@@ -117,8 +118,10 @@ def _check_own(spec: str, args) -> int:
     tried = list(trial_inputs(target, rng))
     accepted = [inputs for _, inputs, _ in tried if inputs is not None]
     if not accepted:
-        why = "; ".join(f"{which}: {reason}" for which, _, reason in tried)
-        raise UsageError(f"{spec} took neither a small batch of vectors nor of images ({why}). Give --input-shape")
+        why = "; ".join(dict.fromkeys(reason for _, _, reason in tried))
+        raise UsageError(
+            f"{spec} took neither a small batch of vectors nor one of images: {why}. Give the shape with --input-shape"
+        )
     return max(_print_own(target, inputs, args) for inputs in accepted)
 
 
@@ -127,7 +130,7 @@ def _print_own(target, inputs, args) -> int:
         report = _checked(target, inputs, args)
     except Exception as error:
         shapes = ", ".join(str(x.shape) for x in inputs)
-        raise UsageError(f"it cannot be checked on {shapes}: {type(error).__name__}: {error}") from error
+        raise UsageError(f"it cannot be checked on {shapes}: {told(error)}") from error
     report.name += " on " + ", ".join("×".join(map(str, x.shape)) for x in inputs)
     print(report)
     print(f"  {'all right' if report.ok else 'WRONG'}\n")

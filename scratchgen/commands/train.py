@@ -1,6 +1,7 @@
 """scratchgen train: train a model and leave weights, metrics and pictures in a run folder."""
 
 import argparse
+import sys
 from contextlib import nullcontext
 
 import numpy as np
@@ -104,7 +105,8 @@ def run_autoencoder(args) -> int:
                     f"{record['images_per_second']:,.0f} images/s"
                 )
         except NotFinite as error:
-            print(f"scratchgen: {error}; {run.path} has the weights of the last whole epoch")
+            kept = f"{run.path} has the weights of epoch {len(records)}" if records else "nothing was saved"
+            print(f"scratchgen: {error}; {kept}", file=sys.stderr)
             return 1
 
     error = records[-1]["test_mse"]

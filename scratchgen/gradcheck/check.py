@@ -1,6 +1,5 @@
 """The comparison of a backward with central differences."""
 
-import traceback
 from itertools import product
 from math import prod
 
@@ -10,7 +9,7 @@ from scratchgen.gradcheck import contract
 from scratchgen.gradcheck.hints import cosine, diagnose
 from scratchgen.gradcheck.numeric import Line
 from scratchgen.gradcheck.report import Report, TensorReport
-from scratchgen.gradcheck.subject import Subject, takes_no_argument
+from scratchgen.gradcheck.subject import Subject, takes_no_argument, told
 
 
 def check(
@@ -68,7 +67,7 @@ def _check(subject, inputs, rng, report, tolerance, elementwise, directions) -> 
     try:
         dxs = subject.pull(backward, dy.copy())
     except Exception as error:
-        report.faults.append(f"backward raised {type(error).__name__}: {error} ({_where(error)})")
+        report.faults.append(f"backward raised {told(error)}")
         return
 
     names = subject.input_names(len(inputs))
@@ -145,7 +144,9 @@ def _compare(name, analytic, line, rng, tolerance, elementwise, directions, size
     floor = max(1e-2 * np.abs(n).max(initial=0), 4 * noise / tolerance)
     difference = np.abs(a - n)
     size = np.maximum(np.maximum(np.abs(a), np.abs(n)), floor)
-    errors = np.where(difference == 0, 0, np.where(np.isfinite(difference), difference / np.where(size, size, 1), np.inf))
+    errors = np.where(
+        difference == 0, 0, np.where(np.isfinite(difference), difference / np.where(size, size, 1), np.inf)
+    )
 
     kinks = np.zeros(len(probes), bool)
     for i in np.flatnonzero(errors > tolerance):
@@ -201,12 +202,6 @@ def _unit(shape, index) -> np.ndarray:
 
 def _broken(name, shape, hint) -> TensorReport:
     return TensorReport(name, shape, error=float("inf"), verdict="WRONG", hint=hint)
-
-
-def _where(error: Exception) -> str:
-    """File and line in which an exception was raised."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{last.filename}, line {last.lineno}"
 
 
 def _as_float64(x):

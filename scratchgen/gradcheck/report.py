@@ -80,9 +80,9 @@ class Report:
             )
             for t in self.tensors
         ]
-        lines = [self.name, *table(head, rows)]
+        lines = [self.name, *(table(head, rows) if rows else ())]
         lines += [f"  {t.name}: {t.hint}" for t in self.tensors if t.hint]
-        lines += [f"  CONTRACT: {fault}" for fault in self.faults]
+        lines += [f"  FAULT: {fault}" for fault in self.faults]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchgen.gradcheck.subject import Subject
+from scratchgen.gradcheck.subject import Subject, told
 
 WIDTHS = (4, 3, 1, 2, 8, 10, 16, 784)  # tried where no parameter tells how wide an input is
 
@@ -55,7 +55,7 @@ def trial_inputs(target, rng: np.random.Generator) -> Iterator[tuple[str, tuple 
             try:
                 subject.evaluate(list(inputs))
             except Exception as error:
-                why = why or f"{type(error).__name__}: {error}"
+                why = why or told(error)
                 continue
             yield which, inputs, ""
             break
@@ -66,17 +66,18 @@ def trial_inputs(target, rng: np.random.Generator) -> Iterator[tuple[str, tuple 
 def _import(path: Path):
     if not path.is_file():
         raise CannotCheck(f"{path} is not a file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     if spec is None:
         raise CannotCheck(f"{path} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.resolve().parent))  # so that it can import its neighbours
     try:
         spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise CannotCheck(f"{path} does not load: SyntaxError in line {error.lineno}: {error.msg}") from error
     except Exception as error:
-        line = (
-            error.lineno if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1].lineno
-        )
+        frames = traceback.extract_tb(error.__traceback__)
+        line = [f.lineno for f in frames if f.filename == spec.origin][-1]
         raise CannotCheck(f"{path} does not load: {type(error).__name__} in line {line}: {error}") from error
     finally:
         sys.path.pop(0)

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -72,9 +73,9 @@ class Subject:
             names = []
         return [names[i] if i < len(names) else f"input{i}" for i in range(count)]
 
-    def evaluate(self, inputs):
-        """y as an array, and what came beside it."""
-        result = self.function(*inputs)
+    def evaluate(self, inputs, *, lend: bool = False):
+        """y as an array, and what came beside it. The function gets copies of the inputs, or themselves to `lend`."""
+        result = self.function(*(inputs if lend else map(_copied, inputs)))
         if not (isinstance(result, tuple) and len(result) >= 2):
             raise TypeError(
                 f"gradcheck: {self.name} returned {_say(result)}, needs the pair y, backward: "
@@ -103,6 +104,12 @@ def title(layer) -> str:
     return first + ("…)" if rest else "")
 
 
+def told(error: Exception) -> str:
+    """What was raised, and where."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+
+
 def takes_no_argument(function) -> bool:
     """Whether it is called as function(): it has no positional parameter without a default."""
     try:
@@ -125,6 +132,10 @@ def _named(parameters) -> dict[str, Parameter]:
 
 def _unused(name, taken) -> Iterator[str]:
     yield from (n for n in (name, *(f"{name}{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+
+
+def _copied(x):
+    return x.copy() if isinstance(x, np.ndarray) else x
 
 
 def _say(value) -> str:

@@ -33,6 +33,9 @@ class Pullback:
             return None
         known = (dy, *self._shared(dy)) if self._shared else (dy,)
         gradients = [adjoint(*known) for _, adjoint in live]
+        for (p, _), gradient in zip(live, gradients, strict=True):
+            if gradient.shape != p.value.shape:
+                raise ValueError(f"{self._layer}: d{p.name} has shape {gradient.shape}, needs {p.value.shape}")
         dx = self._dx(*known) if need_dx else None
         for (p, _), gradient in zip(live, gradients, strict=True):
             p.grad += gradient

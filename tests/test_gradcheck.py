@@ -1,0 +1,308 @@
+"""The checker itself: it must find what is wrong, name it, pass what is right, and leave its subject alone."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import scratchgen as sg
+from scratchgen.gradcheck import check
+from scratchgen.gradcheck.mutants import mutants
+
+GALLERY = list(mutants(np.random.default_rng(0)))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("mutant", GALLERY, ids=[m.bug for m in GALLERY])
+def test_every_mutant_is_found(mutant):
+    for seed in range(5):
+        report = check(mutant.target, *mutant.inputs, rng=np.random.default_rng(seed))
+        assert not report.ok, report
+        assert "WRONG" in str(report) or "FAULT" in str(report)
+
+
+HINTS = {
+    "every gradient × 1.001": "exactly 1.001 times",
+    "bias gradient forgotten": "zero everywhere",
+    "bias gradient averaged over the batch": "divided by the batch size, 5",
+    "weight gradient not divided by the batch size": "multiplied by the batch size, 5",
+    "sign of dx": "sign is wrong",
+    "weight gradient transposed": "transposed",
+    "weight gradient of the wrong shape": "needs (3, 4)",
+    "gradient assigned, not added": "does not add to W.grad",
+    "cache on the layer, overwritten by the next forward": "the cache is on the layer",
+    "backward reads the weights as they are now": "not as they were evaluated",
+    "backward returns nothing": "is a return missing?",
+    "kernel flipped in dW": "the kernel is flipped",
+    "dx shifted by one pixel": "shifted by one along axis 1",
+    "dx forgets the last row": "part of the gradient is dropped",
+    "batch norm: mean term missing in dx": "the term through the mean is missing",
+    "ReLU writes into dy": "writes into dy",
+    "squared error without the 2": "a factor 2 is missing",
+    "loss averaged over features too, gradient not": "multiplied by the number of features, 3",
+}
+
+
+@pytest.mark.parametrize(("bug", "hint"), HINTS.items(), ids=HINTS)
+def test_hints_name_the_bug(bug, hint):
+    (mutant,) = (m for m in GALLERY if m.bug == bug)
+    assert hint in str(check(mutant.target, *mutant.inputs))
+
+
+def test_report_says_which_gradient_where_and_by_how_much(rng):
+    class Off(sg.Dense):
+        def forward(self, x):
+            y, backward = super().forward(x)
+
+            def spoiled(dy):
+                dx = backward(dy)
+                self.W.grad[2, 1] += 0.5
+                return dx
+
+            return y, spoiled
+
+    report = check(Off(3, 4, rng=rng), rng.standard_normal((5, 3)))
+    good, bad, bias = report.tensors
+    assert (good.verdict, bad.verdict, bias.verdict) == ("right", "WRONG", "right")
+    assert (bad.name, bad.index) == ("W.grad", (2, 1))
+    assert bad.analytic - bad.numeric == pytest.approx(0.5)
+    assert "1 of 12 elements are wrong" in bad.hint
+    assert "W.grad" in str(report)
+    assert "(2, 1)" in str(report)
+
+
+def test_nothing_of_the_callers_changes(rng):
+    network = sg.Sequential(sg.Dense(3, 4, rng=rng), sg.BatchNorm(4))
+    network.parameters()[0].grad += 1
+    before = copy.deepcopy(network)
+    x = rng.standard_normal((5, 3)).astype(np.float32)
+    kept = x.copy()
+    assert check(network, x).ok
+    np.testing.assert_array_equal(x, kept)
+    for (name, a), (_, b) in zip(network.state().items(), before.state().items(), strict=True):
+        assert a.dtype == np.float32
+        np.testing.assert_array_equal(a, b, err_msg=name)
+    for p, q in zip(network.parameters(), before.parameters(), strict=True):
+        np.testing.assert_array_equal(p.grad, q.grad)
+
+
+def test_a_function_that_closes_over_parameters(rng):
+    dense = sg.Dense(3, 2, rng=rng)
+    dense.b.grad += 1
+
+    def f(x, t):
+        y, backward = dense.forward(x)
+        loss, dy = sg.mse(y, t)
+        return loss, lambda: backward(dy)
+
+    values = [p.value for p in dense.parameters()]
+    report = check(f, rng.standard_normal((4, 3)), rng.standard_normal((4, 2)), parameters=dense)
+    assert report.ok, report
+    assert {t.name for t in report.tensors} >= {"W.grad", "b.grad"}
+    assert all(p.value is v and p.value.dtype == np.float32 for p, v in zip(dense.parameters(), values, strict=True))
+    assert (dense.b.grad == 1).all()
+
+
+def test_several_inputs_and_constants(rng):
+    def product(x, y, labels):
+        return x * y, lambda dy: (dy * y, dy * x)
+
+    a, b = rng.standard_normal((2, 3, 2))
+    report = check(product, a, b, np.arange(3))
+    assert report.ok
+    assert [t.name for t in report.tensors] == ["dx", "dy"]
+
+    def half(x, y):
+        return x * y, lambda dy: dy * y
+
+    report = check(half, a, b)
+    assert report.ok
+    assert "gives no gradient" in report.notes[0]
+
+
+def large(change):
+    """A layer of 120,000 weights with one thing about the weights' gradient changed."""
+
+    class Changed(sg.Dense):
+        def forward(self, x):
+            y, backward = super().forward(x)
+
+            def changed(dy):
+                self.W.grad -= (keep := self.W.grad.copy())
+                dx = backward(dy)
+                change(self.W.grad)
+                self.W.grad += keep
+                return dx
+
+            return y, changed
+
+    return Changed(300, 400, rng=np.random.default_rng(0))
+
+
+def test_large_tensors_are_checked_along_directions_and_at_places(rng):
+    x = rng.standard_normal((3, 300))
+    assert check(large(lambda g: None), x, directions=3).ok
+
+    def one_element(index):
+        def change(g):
+            g[index] *= 1.01
+
+        return change
+
+    def largest(g):
+        g[np.unravel_index(np.abs(g).argmax(), g.shape)] *= 1.01
+
+    changes = (lambda g: np.multiply(g, 1.001, out=g), largest, one_element((0, 0)), one_element((-1, -1)))
+    for change in changes:
+        report = check(large(change), x, directions=3)
+        assert not report.ok
+        assert "dir" in report.tensors[1].checked
+
+
+class AbsoluteValue(sg.Layer):
+    def __init__(self, at_zero=0.0):
+        self.at_zero = at_zero
+
+    def forward(self, x):
+        return np.abs(x), lambda dy: dy * np.where(x == 0, self.at_zero, np.sign(x))
+
+
+@pytest.mark.parametrize("at_zero", [-1, 0, 0.3, 1])
+def test_on_a_kink_any_subgradient_passes_and_is_reported(at_zero):
+    x = np.array([[-1.0, 0.0, 2.0]])
+    (dx,) = check(AbsoluteValue(at_zero), x).tensors
+    assert dx.ok
+    # At 0 the central difference gives 0, so that only the other values differ from it.
+    assert (dx.kinks, dx.verdict) == ((1, "kink") if at_zero else (0, "right"))
+
+
+def test_on_a_kink_what_is_no_subgradient_fails():
+    assert not check(AbsoluteValue(1.5), np.array([[-1.0, 0.0, 2.0]])).ok
+    assert not check(AbsoluteValue(-2), np.array([[0.0]])).ok
+
+
+def test_beside_a_kink_the_true_side_passes_and_the_wrong_one_fails():
+    x = np.array([[2e-6, -3e-6, 1.0]])  # within the step of 6e-6
+    (dx,) = check(sg.ReLU(), x).tensors
+    assert (dx.verdict, dx.kinks) == ("kink", 2)
+
+    class Wrong(sg.Layer):
+        def forward(self, x):
+            return np.maximum(x, 0), lambda dy: dy * 0.5
+
+    assert not check(Wrong(), x).ok
+
+
+def test_a_smooth_function_never_passes_for_a_kink(rng):
+    """The excuse for kinks must not cover a wrong gradient: at no point, for no size of error."""
+
+    class Steep(sg.Layer):
+        def __init__(self, error):
+            self.error = error
+
+        def forward(self, x):
+            y = np.tanh(1000 * x)  # nearly a kink
+            return y, lambda dy: dy * 1000 * (1 - y * y) * (1 + self.error)
+
+    x = rng.uniform(-3e-3, 3e-3, (40, 3))
+    for error in (0.5, -0.5, 2, 0.01):
+        (dx,) = check(Steep(error), x, tolerance=1e-4).tensors
+        assert not dx.ok, (error, dx)
+    assert check(Steep(0), x, tolerance=1e-4).ok
+
+
+def test_zero_gradients_are_right(rng):
+    """A bias before BatchNorm has gradient 0, rounding apart; all-ones dy would make dx of BatchNorm 0 as well."""
+    network = sg.Sequential(sg.Dense(3, 4, rng=rng), sg.BatchNorm(4))
+    report = check(network, rng.standard_normal((6, 3)))
+    assert report.ok, report
+    assert report.tensors[2].name == "0.b.grad"
+    assert abs(report.tensors[2].analytic) < 1e-12
+
+
+def test_what_cannot_be_checked_says_why(rng):
+    x = rng.standard_normal((4, 3))
+    with pytest.raises(TypeError, match="needs an instance"):
+        check(sg.Dense, x)
+    with pytest.raises(TypeError, match="needs a layer or a function"):
+        check(3, x)
+    with pytest.raises(TypeError, match="needs the pair y, backward"):
+        check(np.tanh, x)
+    with pytest.raises(ValueError, match="two values at one point"):
+        check(lambda x: (x + rng.standard_normal(x.shape), lambda dy: dy), x)
+    with pytest.raises(TypeError, match="made float32 of float64"):
+        check(lambda x: (x.astype(np.float32), lambda dy: dy), x)
+    with pytest.raises(ValueError, match="not finite"):
+        check(lambda x: (np.full_like(x, np.inf), lambda dy: dy), x)
+    with pytest.raises(ValueError, match=r"needs \(N, 5\)"):
+        check(sg.Dense(5, 2), x)
+
+
+def test_a_backward_that_raises_is_reported_with_its_line(rng):
+    def broken(dy):
+        raise KeyError("cols")
+
+    report = check(lambda x: (x * 2, broken), rng.standard_normal((2, 2)))
+    assert not report.ok
+    assert "KeyError: 'cols'" in str(report)
+    assert "test_gradcheck.py, line" in str(report)
+
+
+def test_not_finite_gradients_are_wrong(rng):
+    report = check(lambda x: (x * 2, lambda dy: dy * np.array([1, np.nan])), rng.standard_normal((3, 2)))
+    assert not report.ok
+    assert "3 of 6 elements are not finite" in str(report)
+
+
+def test_contract_faults_beyond_the_gradient(rng):
+    class WritesIntoX(sg.Layer):
+        def forward(self, x):
+            x *= 2
+            return x.copy(), lambda dy: 2 * dy
+
+    class WritesIntoW(sg.Dense):
+        def forward(self, x):
+            y, backward = super().forward(x)
+
+            def step(dy):
+                dx = backward(dy)
+                self.W.value[...] = self.W.value - 1e-12 * self.W.grad
+                return dx
+
+            return y, step
+
+    x = rng.standard_normal((4, 3))
+    assert any("writes into x" in fault for fault in check(WritesIntoX(), x).faults)
+    assert any("value of W" in fault for fault in check(WritesIntoW(3, 2, rng=rng), x).faults)
+    assert check(WritesIntoW(3, 2, rng=rng), x, contract_too=False).ok
+
+
+def test_frozen_parameters_are_noted(rng):
+    class Plain(sg.Layer):
+        def __init__(self):
+            self.w = sg.Parameter("w", np.ones(3))
+
+        def forward(self, x):
+            w = self.w.value
+
+            def backward(dy):
+                self.w.grad += (dy * x).sum(axis=0)
+                return dy * w
+
+            return x * w, backward
+
+    report = check(Plain(), rng.standard_normal((4, 3)))
+    assert report.ok
+    assert "frozen" in report.notes[0]
+
+
+def test_same_seed_same_report(rng):
+    x = rng.standard_normal((5, 3))
+    layer = sg.Dense(3, 4, rng=rng)
+    first, second = (str(check(layer, x, rng=np.random.default_rng(3))) for _ in range(2))
+    assert first == second
+    assert first != str(check(layer, x, rng=np.random.default_rng(4)))
