@@ -2,14 +2,16 @@
 
 Reading order:
 
-    layers/layer.py, layers/pullback.py   the contract
-    layers/dense.py, layers/activations.py, layers/conv.py, layers/batchnorm.py
-    backend/reference.py                  the kernels as formulas
-    losses.py, optim.py
-    models/autoencoder.py
-    gradcheck/                            the proof
+    layers/layer.py, layers/pullback.py        the contract
+    layers/dense.py, layers/activations.py     the first derivations
+    backend/reference.py                       the kernels as formulas
+    layers/conv.py, layers/batchnorm.py, layers/sequential.py
+    losses.py, optim.py, init.py
+    gradcheck/                                 the proof
+    models/autoencoder.py                      a model, differentiated and checked like a layer
 """
 
+from scratchgen import gradcheck
 from scratchgen.backend import BackendUnavailable
 from scratchgen.init import initialise
 from scratchgen.layers import (
@@ -60,6 +62,7 @@ __all__ = [
     "frozen",
     "gaussian_kl",
     "gaussian_nll",
+    "gradcheck",
     "initialise",
     "mse",
     "softmax_cross_entropy",

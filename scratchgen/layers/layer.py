@@ -5,7 +5,8 @@
     y = layer.predict(x)              # inference: no pullback, nothing kept
 
 `d` + a name is ∂L/∂(that name), of the same shape. A layer of your own is a subclass of `Layer` whose `forward`
-returns y and a function of dy: its Parameters and sub-layers are found by themselves.
+returns y and a function of dy; its Parameters and sub-layers are found by themselves. If it returns
+`self.pullback(y, dx=..., grads={...})`, checks of dy, freezing and `need_dx=False` come with it.
 """
 
 from collections.abc import Iterator, Mapping
