@@ -1,4 +1,4 @@
-"""The two functions of a logit, written so that nothing overflows and no small value is rounded away."""
+"""The logistic function, which a layer, a loss and a model share."""
 
 from scratchgen.backend import array_library
 
@@ -8,9 +8,3 @@ def sigmoid(x):
     xp = array_library(x)
     e = xp.exp(-xp.abs(x))
     return xp.where(x >= 0, 1, e) / (1 + e)
-
-
-def softplus(x):
-    """log(1 + eˣ) = max(x, 0) + log(1 + e^(−|x|)), finite for every finite x; its derivative is σ(x)."""
-    xp = array_library(x)
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))

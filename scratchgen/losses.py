@@ -9,7 +9,7 @@ where it is a log-likelihood. Shapes must agree exactly, nothing is broadcast: V
 from math import log, pi
 
 from scratchgen.backend import array_library, backend_of
-from scratchgen.functions import sigmoid, softplus
+from scratchgen.functions import sigmoid
 from scratchgen.layers.parameter import FLOATS
 
 
@@ -25,11 +25,14 @@ def bce_with_logits(logits, target):
 
     L = −1/N Σ t log p + (1 − t) log(1 − p) = 1/N Σ softplus(s) − t·s;   dlogits = (σ(s) − t)/N.
 
-    Finite for every finite s, and its gradient never vanishes where p is wrong. Targets are in [0, 1], 0 and 1 for a
-    true likelihood. Any shape (N, ...).
+    softplus(s) = log(1 + eˢ) = max(s, 0) + log(1 + e^(−|s|)): the large terms max(s, 0) − t·s are taken together
+    first, so that nothing small is lost beside them. Finite for every finite s, and the gradient never vanishes
+    where p is wrong. Targets are in [0, 1], 0 and 1 for a true likelihood. Any shape (N, ...).
     """
     N = _check("bce_with_logits", logits=logits, target=target)
-    loss = (softplus(logits) - target * logits).sum() / N
+    xp = array_library(logits)
+    large, small = xp.maximum(logits, 0) - target * logits, xp.log1p(xp.exp(-xp.abs(logits)))
+    loss = (large + small).sum() / N
     return loss, (sigmoid(logits) - target) * (1 / N)
 
 

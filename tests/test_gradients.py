@@ -107,6 +107,13 @@ def test_losses(rng, shape):
     prove(sg.gaussian_kl, y, logvar, rng=rng)
 
 
+def test_bce_of_a_sure_and_right_logit_keeps_its_small_loss():
+    """log(1 + e⁻²⁰) beside a logit of 20 is below float32 rounding of 20, but not lost."""
+    s = np.array([[20.0, -12.0]], np.float32)
+    loss, _ = sg.bce_with_logits(s, np.array([[1, 0]], np.float32))
+    assert loss == pytest.approx(np.log1p(np.exp(-20)) + np.log1p(np.exp(-12)), rel=1e-6)
+
+
 @drawn(20)
 @given(seeds, sizes, st.integers(2, 6))
 def test_softmax_cross_entropy(rng, n, classes):
