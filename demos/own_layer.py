@@ -69,9 +69,12 @@ def picture(path):
     steps = np.logspace(-11, 0, 100)
     figure = Figure(figsize=(7, 4.2), dpi=140, facecolor="white", layout="constrained")
     axes = figure.subplots()
-    axes.loglog(steps, errors(Swish(), x, dy, steps, np.float32), color="#b8b8b8", label="right, in float32")
-    axes.loglog(steps, errors(Swish(), x, dy, steps, np.float64), color="#0b6fa4", label="right, in float64")
-    axes.loglog(steps, errors(NearlySwish(), x, dy, steps, np.float64), color="#c8442b", label="nearly right, in float64")
+    for layer, dtype, color, label in (
+        (Swish(), np.float32, "#b8b8b8", "right, in float32"),
+        (Swish(), np.float64, "#0b6fa4", "right, in float64"),
+        (NearlySwish(), np.float64, "#c8442b", "nearly right, in float64"),
+    ):
+        axes.loglog(steps, errors(layer, x, dy, steps, dtype), color=color, label=label)
     axes.axvline(6e-6, color="#222222", linewidth=1, linestyle="--", label="the step of the check, 6e-6")
     axes.set_xlabel("step h of the central difference")
     axes.set_ylabel("relative difference from the hand-written gradient")

@@ -120,7 +120,7 @@ def _check_own(spec: str, args) -> int:
     if not accepted:
         why = "; ".join(dict.fromkeys(reason for _, _, reason in tried))
         raise UsageError(
-            f"{spec} took neither a small batch of vectors nor one of images: {why}. Give the shape with --input-shape"
+            f"{spec} took neither a small batch of vectors nor one of images: {why}. Give its --input-shape"
         )
     return max(_print_own(target, inputs, args) for inputs in accepted)
 
