@@ -175,9 +175,7 @@ def test_damaged_gzip(tmp_path: Path) -> None:
     bad_crc = whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:]  # BadGzipFile
     for content in bad_block, bad_crc, whole[:-9], whole[:-1], whole[:5], whole[:2], whole + b"garbage":
         path.write_bytes(content)
-        with pytest.raises(
-            IdxError, match=r"a\.gz: has a damaged gzip stream \(.+\); fetch or copy it again"
-        ):
+        with pytest.raises(IdxError, match=r"a\.gz: has a damaged gzip stream \(.+\); fetch or copy it again"):
             read_idx(path)
 
 
@@ -241,9 +239,7 @@ def test_every_flip_of_a_gzip_bit(tmp_path: Path) -> None:
     [(2**32 - 1,), (2**32 - 1, 2**32 - 1), (2**32 - 1,) * 64, (60_000, 28, 28), (0, *(2**32 - 1,) * 3)],
     ids=["4 GB", "2^64", "64 dimensions", "MNIST", "empty but huge"],
 )
-def test_forged_sizes_cost_neither_memory_nor_time(
-    tmp_path: Path, shape: tuple[int, ...], zipped: bool
-) -> None:
+def test_forged_sizes_cost_neither_memory_nor_time(tmp_path: Path, shape: tuple[int, ...], zipped: bool) -> None:
     content = idx_bytes(0x0E, shape, bytes(1000))
     path = tmp_path / "forged"
     path.write_bytes(gzip.compress(content) if zipped else content)
@@ -421,9 +417,7 @@ def test_sample_is_drawn_from_the_originals(tmp_path: Path) -> None:
     assert np.array_equal(sample.test_labels, whole.test_labels[::5])
     make_sample(ORIGINALS, tmp_path)
     for name in FILES:  # unpacked, for zlib versions pack differently
-        assert gzip.decompress((tmp_path / name).read_bytes()) == gzip.decompress(
-            (mnist.SAMPLE / name).read_bytes()
-        )
+        assert gzip.decompress((tmp_path / name).read_bytes()) == gzip.decompress((mnist.SAMPLE / name).read_bytes())
 
 
 def write_mnist(folder: Path, train: int = 6, test: int = 4, names: tuple[str, ...] = FILES) -> Path:
@@ -438,9 +432,7 @@ def write_mnist(folder: Path, train: int = 6, test: int = 4, names: tuple[str, .
 
 
 def test_make_sample(tmp_path: Path) -> None:
-    originals = write_mnist(
-        tmp_path / "originals", 60_000, 10_000, tuple(n.removesuffix(".gz") for n in FILES)
-    )
+    originals = write_mnist(tmp_path / "originals", 60_000, 10_000, tuple(n.removesuffix(".gz") for n in FILES))
     folder = make_sample(originals, tmp_path / "new" / "sample")
     assert sorted(os.listdir(folder)) == sorted(FILES)
     data = load_mnist(folder)
@@ -754,9 +746,7 @@ def test_all_mirrors_fail(tmp_path: Path, mirror: Mirror, case: str, progress: b
     assert len(mirror.requests) == 4  # two mirrors, two rounds
 
 
-def test_unreachable_and_silent_mirrors(
-    tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_and_silent_mirrors(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mnist, "TIMEOUT", (0.2, 0.2))
     mirror.answers["a"] = [lambda handler, content: mirror.released.wait(10) and None]
     closed = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
@@ -774,9 +764,7 @@ def test_unreachable_and_silent_mirrors(
     assert os.listdir(tmp_path / "d") == []
 
 
-def test_interrupted_download_leaves_nothing(
-    tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_download_leaves_nothing(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     import pooch
 
     def interrupted(self: object, url: str, temporary: str, _: object) -> None:
