@@ -6,6 +6,8 @@ inputs that one output sums over, fan_out the number of outputs that one input r
 
 import numpy as np
 
+from scratchgen import checks
+
 
 def glorot(shape, fan_in: float, fan_out: float, rng: np.random.Generator) -> np.ndarray:
     """Uniform on ±√(6 / (fan_in + fan_out)): the variance of signals and of gradients stays near 1 in a linear or
@@ -21,8 +23,7 @@ def he(shape, fan_in: float, fan_out: float, rng: np.random.Generator) -> np.nda
 
 def normal(std: float = 0.02):
     """The rule N(0, std²) whatever the fans; 0.02 is DCGAN's. (Radford et al. 2016, §4.)"""
-    if not std > 0:
-        raise ValueError(f"normal: std is {std}, needs a positive number")
+    std = checks.real("normal", "std", std, lambda x: x > 0, "a positive number")
 
     def rule(shape, fan_in: float, fan_out: float, rng: np.random.Generator) -> np.ndarray:
         return (rng.standard_normal(shape) * std).astype(np.float32)
@@ -35,9 +36,14 @@ def initialise(network, rule, rng: np.random.Generator) -> None:
 
     Draws in the order of the layers; keeps each parameter's dtype and array library. BatchNorm is left alone.
     """
-    for layer in network.modules():
-        if hasattr(layer, "fans"):
-            fan_in, fan_out = layer.fans
-            layer.W.assign(rule(layer.W.value.shape, fan_in, fan_out, rng))
-            if layer.b is not None:
-                layer.b.assign(np.zeros(layer.b.value.shape, np.float32))
+    checks.generator("initialise", rng)
+    layers = [layer for layer in network.modules() if hasattr(layer, "fans")]
+    weights = [rule(layer.W.value.shape, *layer.fans, rng) for layer in layers]
+    for layer, W in zip(layers, weights, strict=True):
+        checks.float_array("initialise", f"what the rule drew for {layer}", W)
+        if W.shape != layer.W.value.shape:
+            raise ValueError(f"initialise: W of {layer} was drawn with shape {W.shape}, needs {layer.W.value.shape}")
+    for layer, W in zip(layers, weights, strict=True):
+        layer.W.assign(W)
+        if layer.b is not None:
+            layer.b.assign(np.zeros(layer.b.value.shape, np.float32))

@@ -8,9 +8,9 @@ where it is a log-likelihood. Shapes must agree exactly, nothing is broadcast: V
 
 from math import log, pi
 
-from scratchgen.backend import array_library, backend_of
+from scratchgen import checks
+from scratchgen.backend import array_library
 from scratchgen.functions import sigmoid
-from scratchgen.layers.parameter import FLOATS
 
 
 def mse(y, target):
@@ -44,6 +44,7 @@ def softmax_cross_entropy(logits, target):
     `logits (N, K)`; `target` is integer labels (N,), or probabilities (N, K). Finite for every finite s.
     ValueError when a label is not in 0 … K − 1.
     """
+    _check("softmax_cross_entropy", logits=logits)
     xp = array_library(logits)
     if getattr(target, "ndim", None) == 1 and logits.ndim == 2 and target.dtype.kind in "iu":
         target = _one_hot(target, logits, xp)
@@ -104,21 +105,17 @@ def _one_hot(labels, logits, xp):
 
 def _check(loss: str, **arrays) -> int:
     """The batch size N, after comparing every argument with the first: library, shape and dtype."""
+    homes = {name: checks.library(loss, name, array) for name, array in arrays.items()}
     (first, a), *others = arrays.items()
-    for name, array in arrays.items():
-        try:
-            backend_of(array)
-        except TypeError as error:
-            raise TypeError(f"{loss}: {name}: {error}") from None
     if a.ndim < 1 or a.size == 0:
         raise ValueError(f"{loss}: {first} has shape {a.shape}, needs (N, ...) with at least one sample")
-    if a.dtype not in FLOATS:
-        raise TypeError(f"{loss}: {first} has dtype {a.dtype}, needs float32 or float64")
     for name, array in others:
         if array.shape != a.shape:
             raise ValueError(f"{loss}: {name} has shape {array.shape}, needs {a.shape}, the shape of {first}")
+    for name, array in arrays.items():
+        checks.float_array(loss, name, array)
         if array.dtype != a.dtype:
             raise TypeError(f"{loss}: {name} has dtype {array.dtype}, needs {a.dtype}, the dtype of {first}")
-        if backend_of(array) != backend_of(a):
-            raise TypeError(f"{loss}: {name} is a {backend_of(array)} array, needs {backend_of(a)}, as {first} is")
+        if homes[name] != homes[first]:
+            raise TypeError(f"{loss}: {name} is a {homes[name]} array, needs {homes[first]}, as {first} is")
     return a.shape[0]

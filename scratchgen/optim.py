@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from scratchgen.backend import array_library, kernels
+from scratchgen import checks
+from scratchgen.backend import array_library, backend_of, kernels, transfer
 from scratchgen.layers.parameter import Parameter
 
 
@@ -15,8 +16,10 @@ class Optimizer:
     """Holds parameters, a learning rate `lr` (may be changed between steps), and the number of steps taken, `t`."""
 
     def __init__(self, parameters: Iterable[Parameter], lr: float):
-        self.parameters = list(parameters)
         name = type(self).__name__
+        if isinstance(parameters, Parameter) or not isinstance(parameters, Iterable):
+            raise TypeError(f"{name}: got {parameters!r}, needs a list of Parameters: layer.parameters()")
+        self.parameters = list(parameters)
         for p in self.parameters:
             if not isinstance(p, Parameter):
                 raise TypeError(f"{name}: got {p!r} among the parameters, needs Parameters: layer.parameters()")
@@ -24,10 +27,17 @@ class Optimizer:
             raise ValueError(f"{name}: got no parameters to optimise")
         if len({id(p) for p in self.parameters}) < len(self.parameters):
             raise ValueError(f"{name}: got a parameter twice, it would take two steps at once")
-        if not lr > 0:
-            raise ValueError(f"{name}: lr is {lr}, needs a positive number")
         self.lr = lr
         self.t = 0
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value):
+        self._lr = checks.real(type(self).__name__, "lr", value, lambda x: x > 0, "a positive number")
 
     def step(self) -> None:
         """One update of every parameter by its gradient, which is zero afterwards."""
@@ -41,6 +51,10 @@ class Optimizer:
         """The new value of parameter number i."""
         raise NotImplementedError
 
+    def _zeros(self) -> list:
+        """A zero array for each parameter, in C order whatever the value's."""
+        return [array_library(p.value).zeros(p.value.shape, p.value.dtype) for p in self.parameters]
+
     def _slots(self) -> dict[str, list]:
         """The arrays kept from step to step: for each name one a parameter."""
         return {}
@@ -48,10 +62,10 @@ class Optimizer:
     def _check(self) -> None:
         for name, arrays in self._slots().items():
             for p, a in zip(self.parameters, arrays, strict=True):
-                if a.dtype != p.value.dtype or type(a) is not type(p.value):
+                if a.dtype != p.value.dtype or backend_of(a) != backend_of(p.value):
                     raise TypeError(
                         f"{type(self).__name__}: {p!r} was moved or converted after the optimizer was made, "
-                        f"its {name} is {type(a).__name__} of {a.dtype}: make the optimizer afterwards"
+                        f"its {name} is a {backend_of(a)} array of {a.dtype}: make the optimizer afterwards"
                     )
 
     # --- state: what a checkpoint holds ---
@@ -62,18 +76,15 @@ class Optimizer:
         return {"t": np.array(self.t), **arrays}
 
     def load_state(self, state) -> None:
-        """Take over a state of an optimizer of the same kind over parameters of the same shapes, or ValueError."""
-        mine = self.state()
-        if set(state) != set(mine):
-            odd = ", ".join(sorted(set(state) ^ set(mine)))
-            raise ValueError(f"{type(self).__name__}: the state does not fit, it differs in {odd}")
-        for name, a in mine.items():
-            if state[name].shape != a.shape:
-                raise ValueError(f"{type(self).__name__}: {name} has shape {state[name].shape}, needs {a.shape}")
+        """Take over the state of an optimizer of the same kind over parameters of the same shapes.
+
+        ValueError or TypeError, before anything changes, when it does not fit.
+        """
+        checks.state(type(self).__name__, self.state(), state)
         self.t = int(state["t"])
         for name, kept in self._slots().items():
             for i, a in enumerate(kept):
-                a[...] = array_library(a).asarray(state[f"{name}.{i}"], a.dtype)
+                a[...] = transfer(state[f"{name}.{i}"], backend_of(a))
 
 
 class SGD(Optimizer):
@@ -84,10 +95,8 @@ class SGD(Optimizer):
 
     def __init__(self, parameters, lr: float, momentum: float = 0):
         super().__init__(parameters, lr)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"SGD: momentum is {momentum}, needs a number ≥ 0 and below 1")
-        self.momentum = momentum
-        self.u = [array_library(p.value).zeros_like(p.value) for p in self.parameters] if momentum else []
+        self.momentum = checks.real("SGD", "momentum", momentum, lambda x: 0 <= x < 1, "a number ≥ 0 and below 1")
+        self.u = self._zeros() if momentum else []
 
     def _updated(self, i, p):
         if not self.momentum:
@@ -113,13 +122,14 @@ class Adam(Optimizer):
 
     def __init__(self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8):
         super().__init__(parameters, lr)
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"Adam: betas is {betas}, needs two numbers ≥ 0 and below 1")
-        if not eps > 0:
-            raise ValueError(f"Adam: eps is {eps}, needs a positive number")
-        self.betas, self.eps = tuple(betas), eps
-        self.m = [array_library(p.value).zeros_like(p.value) for p in self.parameters]
-        self.v = [array_library(p.value).zeros_like(p.value) for p in self.parameters]
+        if not isinstance(betas, tuple | list):
+            raise TypeError(f"Adam: betas is {betas!r}, needs two numbers")
+        if len(betas) != 2:
+            raise ValueError(f"Adam: betas is {betas!r}, needs two numbers")
+        form = "two numbers ≥ 0 and below 1"
+        self.betas = tuple(checks.real("Adam", "betas", beta, lambda x: 0 <= x < 1, form) for beta in betas)
+        self.eps = checks.real("Adam", "eps", eps, lambda x: x > 0, "a positive number")
+        self.m, self.v = self._zeros(), self._zeros()
 
     def _updated(self, i, p):
         return kernels(p.value).adam(p.value, p.grad, self.m[i], self.v[i], self.lr, *self.betas, self.eps, self.t)

@@ -3,6 +3,7 @@
 Each writes f′ by y, which the next layer holds anyway, so that x can be let go. Any shape with a batch axis.
 """
 
+from scratchgen import checks
 from scratchgen.backend import kernels
 from scratchgen.functions import sigmoid
 from scratchgen.layers.layer import Layer
@@ -28,9 +29,7 @@ class LeakyReLU(Layer):
     """
 
     def __init__(self, slope: float = 0.2):
-        if not slope >= 0:
-            raise ValueError(f"LeakyReLU: slope is {slope}, needs a number ≥ 0")
-        self.slope = float(slope)
+        self.slope = checks.real("LeakyReLU", "slope", slope, lambda x: x >= 0, "a number ≥ 0")
 
     def forward(self, x):
         self.check_input(x, "N", ...)

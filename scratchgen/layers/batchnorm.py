@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from scratchgen import checks
 from scratchgen.backend import kernels
-from scratchgen.layers.layer import Layer, positive_int
+from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
 
 
@@ -30,12 +31,9 @@ class BatchNorm(Layer):
     buffers = ("running_mean", "running_var")
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1):
-        self.channels = positive_int("BatchNorm", "channels", channels)
-        if not eps > 0:
-            raise ValueError(f"BatchNorm: eps is {eps}, needs a positive number")
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNorm: momentum is {momentum}, needs a number from 0 to 1")
-        self.eps, self.momentum = float(eps), float(momentum)
+        self.channels = checks.integer("BatchNorm", "channels", channels)
+        self.eps = checks.real("BatchNorm", "eps", eps, lambda x: x > 0, "a positive number")
+        self.momentum = checks.real("BatchNorm", "momentum", momentum, lambda x: 0 <= x <= 1, "a number from 0 to 1")
         self.gamma = Parameter("gamma", np.ones(self.channels, np.float32))
         self.beta = Parameter("beta", np.zeros(self.channels, np.float32))
         self.running_mean = np.zeros(self.channels, np.float32)

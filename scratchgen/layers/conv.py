@@ -15,10 +15,10 @@ Both are Dense on patches: see `backend.reference`. Sizes are an int, or a pair 
 
 import numpy as np
 
-from scratchgen import init
+from scratchgen import checks, init
 from scratchgen.backend import kernels
 from scratchgen.backend.geometry import Geometry, correlated_size, transposed_size
-from scratchgen.layers.layer import Layer, positive_int
+from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
 
 
@@ -35,12 +35,14 @@ class Conv2d(Layer):
         self, in_channels, out_channels, kernel_size, *, stride=1, padding=0, dilation=1, bias=True, rng=None
     ):
         self.window = _Window("Conv2d", kernel_size, stride, padding, dilation)
-        self.in_channels = positive_int("Conv2d", "in_channels", in_channels)
-        self.out_channels = positive_int("Conv2d", "out_channels", out_channels)
+        self.in_channels = checks.integer("Conv2d", "in_channels", in_channels)
+        self.out_channels = checks.integer("Conv2d", "out_channels", out_channels)
         # An output reads every tap; an input is read by one tap in `steps`, since windows are that far apart.
         self.fans = self.in_channels * self.window.taps, self.out_channels * self.window.taps / self.window.steps
         shape = (*self.window.kernel, self.in_channels, self.out_channels)
-        self.W, self.b = _weights(shape, self.fans, self.out_channels, bias, rng)
+        rng = checks.generator("Conv2d", rng)
+        self.W = Parameter("W", init.glorot(shape, *self.fans, rng))
+        self.b = Parameter("b", np.zeros(self.out_channels, np.float32)) if bias else None
 
     def geometry(self, H: int, W: int) -> Geometry:
         """Input (H, W) is the large map, output the small one."""
@@ -102,12 +104,14 @@ class ConvTranspose2d(Layer):
                 raise ValueError(
                     f"ConvTranspose2d: output_padding is {output_padding}, needs less than stride {s} or dilation {d}"
                 )
-        self.in_channels = positive_int("ConvTranspose2d", "in_channels", in_channels)
-        self.out_channels = positive_int("ConvTranspose2d", "out_channels", out_channels)
+        self.in_channels = checks.integer("ConvTranspose2d", "in_channels", in_channels)
+        self.out_channels = checks.integer("ConvTranspose2d", "out_channels", out_channels)
         # An input stamps every tap; an output is stamped by one tap in `steps`, since stamps are that far apart.
         self.fans = self.in_channels * self.window.taps / self.window.steps, self.out_channels * self.window.taps
         shape = (*self.window.kernel, self.out_channels, self.in_channels)
-        self.W, self.b = _weights(shape, self.fans, self.out_channels, bias, rng)
+        rng = checks.generator("ConvTranspose2d", rng)
+        self.W = Parameter("W", init.glorot(shape, *self.fans, rng))
+        self.b = Parameter("b", np.zeros(self.out_channels, np.float32)) if bias else None
 
     def geometry(self, H: int, W: int) -> Geometry:
         """Input (H, W) is the small map, output the large one."""
@@ -166,13 +170,7 @@ def _pair(layer: str, name: str, value, least: int) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"{layer}: {name} is {value!r}, needs an integer or a pair of them")
-    return tuple(positive_int(layer, name, n, least) for n in pair)
-
-
-def _weights(shape, fans, out_channels, bias, rng):
-    rng = rng if rng is not None else np.random.default_rng()
-    W = Parameter("W", init.glorot(shape, *fans, rng))
-    return W, Parameter("b", np.zeros(out_channels, np.float32)) if bias else None
+    return tuple(checks.integer(layer, name, n, least) for n in pair)
 
 
 def _short(pair) -> str:

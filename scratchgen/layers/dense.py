@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from scratchgen import init
+from scratchgen import checks, init
 from scratchgen.backend import kernels
-from scratchgen.layers.layer import Layer, positive_int
+from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
 
 
@@ -23,10 +23,10 @@ class Dense(Layer):
     """
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = True, rng=None):
-        self.in_features = positive_int("Dense", "in_features", in_features)
-        self.out_features = positive_int("Dense", "out_features", out_features)
+        self.in_features = checks.integer("Dense", "in_features", in_features)
+        self.out_features = checks.integer("Dense", "out_features", out_features)
         self.fans = self.in_features, self.out_features
-        rng = rng if rng is not None else np.random.default_rng()
+        rng = checks.generator("Dense", rng)
         self.W = Parameter("W", init.glorot((self.in_features, self.out_features), *self.fans, rng))
         self.b = Parameter("b", np.zeros(self.out_features, np.float32)) if bias else None
 

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from scratchgen import checks
 from scratchgen.backend import backend_of, load_kernels, transfer
-from scratchgen.layers.parameter import FLOATS, Parameter
+from scratchgen.layers.parameter import Parameter
 from scratchgen.layers.pullback import Pullback
 
 
@@ -82,20 +83,9 @@ class Module:
     def load_state(self, state: Mapping[str, object]) -> None:
         """Set every parameter and buffer to a copy of the array of its name, in its own dtype and library.
 
-        ValueError, before anything changes, when a name is missing or too many, or a shape or dtype differs in kind.
+        ValueError or TypeError, before anything changes, when a name is missing or unknown or an array does not fit.
         """
-        mine = self.state()
-        missing, extra = [n for n in mine if n not in state], [n for n in state if n not in mine]
-        if missing or extra:
-            faults = [f"it lacks {', '.join(missing)}"] * bool(missing)
-            faults += [f"it has {', '.join(extra)}, unknown here"] * bool(extra)
-            raise ValueError(f"{type(self).__name__}: the state does not fit: {'; '.join(faults)}")
-        for name, array in mine.items():
-            new = state[name]
-            if new.shape != array.shape:
-                raise ValueError(f"{type(self).__name__}: {name} has shape {new.shape}, needs {array.shape}")
-            if new.dtype not in FLOATS:
-                raise ValueError(f"{type(self).__name__}: {name} has dtype {new.dtype}, needs float32 or float64")
+        checks.state(type(self).__name__, self.state(), state)
         self._replace(lambda name, array: transfer(state[name], backend_of(array)).astype(array.dtype, copy=True))
 
     def to(self, backend: str):
@@ -106,7 +96,7 @@ class Module:
 
     def astype(self, dtype):
         """Convert every array to float32 or float64, in place; returns the module itself."""
-        if np.dtype(dtype) not in FLOATS:
+        if np.dtype(dtype) not in checks.FLOATS:
             raise TypeError(f"{type(self).__name__}: got dtype {np.dtype(dtype)}, needs float32 or float64")
         self._replace(lambda name, array: array.astype(dtype))
         return self
@@ -153,19 +143,12 @@ class Layer(Module):
 
         A name in `shape` stands for any size, `...` for any number of axes, a number for itself: ("N", "H", "W", 3).
         """
-        try:
-            home = backend_of(x)
-        except TypeError as error:
-            raise TypeError(f"{self}: x: {error}") from None
+        home = checks.float_array(self, "x", x)
         if not _fits(x.shape, shape):
             form = ", ".join("..." if s is ... else str(s) for s in shape)
             raise ValueError(f"{self}: x has shape {x.shape}, needs ({form})")
         if x.size == 0:
             raise ValueError(f"{self}: x is empty, shape {x.shape}; needs at least one sample")
-        if x.dtype not in FLOATS:
-            raise TypeError(
-                f"{self}: x has dtype {x.dtype}, needs float32 or float64: convert it, x.astype(np.float32)"
-            )
         for p in vars(self).values():
             if not isinstance(p, Parameter):
                 continue
@@ -192,12 +175,3 @@ def _fits(shape, form) -> bool:
             return False
         shape, form = shape[: len(head)] + shape[len(shape) - len(tail) :], head + tail
     return len(shape) == len(form) and all(isinstance(f, str) or f == n for n, f in zip(shape, form, strict=True))
-
-
-def positive_int(layer: str, name: str, value, least: int = 1) -> int:
-    """The value as an int; TypeError or ValueError naming the layer and the argument unless it is one ≥ least."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{layer}: {name} is {value!r}, needs an integer")
-    if value < least:
-        raise ValueError(f"{layer}: {name} is {value}, needs at least {least}")
-    return int(value)

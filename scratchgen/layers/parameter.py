@@ -2,11 +2,8 @@
 
 from contextlib import contextmanager
 
-import numpy as np
-
+from scratchgen import checks
 from scratchgen.backend import array_library, backend_of, transfer
-
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Parameter:
@@ -19,9 +16,9 @@ class Parameter:
     __slots__ = ("_frozen", "_value", "grad", "name")
 
     def __init__(self, name: str, value, grad=None):
-        _check_float_array(name, value)
+        checks.float_array("Parameter", name, value)
         if grad is not None and grad.shape != value.shape:
-            raise ValueError(f"parameter {name}: grad has shape {grad.shape}, value has {value.shape}")
+            raise ValueError(f"Parameter: {name}: grad has shape {grad.shape}, value has {value.shape}")
         self.name = name
         self._value = value
         self.grad = array_library(value).zeros_like(value) if grad is None else grad
@@ -33,16 +30,16 @@ class Parameter:
 
     @value.setter
     def value(self, new):
-        _check_float_array(self.name, new)
+        checks.float_array("Parameter", self.name, new)
         if new.shape != self._value.shape:
-            raise ValueError(f"parameter {self.name}: got shape {new.shape}, needs {self._value.shape}")
+            raise ValueError(f"Parameter: {self.name}: got shape {new.shape}, needs {self._value.shape}")
         if backend_of(new) != backend_of(self.grad) or new.dtype != self.grad.dtype:
             self.grad = transfer(self.grad, backend_of(new)).astype(new.dtype)
         self._value = new
 
     def assign(self, new) -> None:
         """Set the value to a copy of `new`, an array of any library and float type, in the parameter's own ones."""
-        _check_float_array(self.name, new)
+        checks.float_array("Parameter", self.name, new)
         self.value = transfer(new, backend_of(self._value)).astype(self._value.dtype)
 
     @property
@@ -75,12 +72,3 @@ def frozen(*modules):
     finally:
         for p in parameters:
             p._frozen -= 1
-
-
-def _check_float_array(name, value):
-    try:
-        backend_of(value)
-    except TypeError as error:
-        raise TypeError(f"parameter {name}: {error}") from None
-    if value.dtype not in FLOATS:
-        raise TypeError(f"parameter {name}: got dtype {value.dtype}, needs float32 or float64")

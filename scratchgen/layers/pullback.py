@@ -1,5 +1,6 @@
 """The pullback: what `forward` returns beside y, the linear map dy ↦ dx of that one evaluation."""
 
+from scratchgen import checks
 from scratchgen.backend import backend_of
 
 
@@ -53,9 +54,9 @@ class Chain(Pullback):
         return all(map(is_idle, self._pullbacks))
 
     def __call__(self, dy, *, need_dx: bool = True):
-        last = 0  # the lowest part that has to run
+        last = 0  # the lowest part that has to run; the topmost one does so always, if only to check dy
         if not need_dx:
-            while last < len(self._pullbacks) and is_idle(self._pullbacks[last]):
+            while last < len(self._pullbacks) - 1 and is_idle(self._pullbacks[last]):
                 last += 1
         for i in reversed(range(last, len(self._pullbacks))):
             dy = pull(self._pullbacks[i], dy, need_dx=need_dx or i > last)
@@ -76,10 +77,7 @@ def pull(backward, dy, *, need_dx: bool = True):
 
 def check_gradient(owner, dy, shape, dtype, home) -> None:
     """ValueError or TypeError unless dy is an array of y's shape, dtype and library."""
-    try:
-        where = backend_of(dy)
-    except TypeError as error:
-        raise TypeError(f"{owner}: dy: {error}") from None
+    where = checks.library(owner, "dy", dy)
     if dy.shape != shape:
         raise ValueError(f"{owner}: dy has shape {dy.shape}, needs {shape}, the shape of y")
     if dy.dtype != dtype:

@@ -21,7 +21,7 @@ class Sequential(Layer):
 
     def forward(self, x):
         if not self.layers:
-            self.check_input(x, "N", ...)
+            return x, self._identity(x)
         pullbacks = []
         with self.unchanged_on_error():
             for layer in self.layers:
@@ -30,9 +30,16 @@ class Sequential(Layer):
         return x, Chain(pullbacks)
 
     def predict(self, x):
+        if not self.layers:
+            self._identity(x)
         for layer in self.layers:
             x = layer.predict(x)
         return x
+
+    def _identity(self, x):
+        """The pullback of no layers at all."""
+        self.check_input(x, "N", ...)
+        return self.pullback(x, dx=lambda dy: dy)
 
     def __repr__(self):
         return "\n    ".join(["Sequential(", *(f"{layer},".replace("\n", "\n    ") for layer in self.layers)]) + "\n)"

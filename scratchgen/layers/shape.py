@@ -2,7 +2,8 @@
 
 from math import prod
 
-from scratchgen.layers.layer import Layer, positive_int
+from scratchgen import checks
+from scratchgen.layers.layer import Layer
 
 
 class Flatten(Layer):
@@ -20,7 +21,7 @@ class Reshape(Layer):
     def __init__(self, *shape: int):
         if not shape:
             raise ValueError("Reshape: got no sizes, needs the shape of one sample, as in Reshape(7, 7, 64)")
-        self.shape = tuple(positive_int("Reshape", "a size", n) for n in shape)
+        self.shape = tuple(checks.integer("Reshape", "a size", n) for n in shape)
 
     def forward(self, x):
         self.check_input(x, "N", ...)

@@ -1,0 +1,73 @@
+"""Arguments are checked where they come in: each function says who got what, and what it needs."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from scratchgen.backend import backend_of
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def integer(owner, name: str, value, least: int = 1) -> int:
+    """The value as an int; TypeError unless it is a whole number, ValueError below `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{owner}: {name} is {value!r}, needs an integer")
+    if value < least:
+        raise ValueError(f"{owner}: {name} is {value}, needs at least {least}")
+    return int(value)
+
+
+def real(owner, name: str, value, fits: Callable[[float], bool], form: str) -> float:
+    """The value as a float; TypeError unless it is one number, ValueError unless it `fits`, which is said as `form`.
+
+    A NumPy float64 among them would make a float32 step float64, so a Python float comes back.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{owner}: {name} is {value!r}, needs {form}")
+    if not fits(value):
+        raise ValueError(f"{owner}: {name} is {value}, needs {form}")
+    return float(value)
+
+
+def generator(owner, rng) -> np.random.Generator:
+    """rng, or a fresh unseeded one for None; TypeError for a seed or the global state."""
+    if rng is None:
+        return np.random.default_rng()
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"{owner}: rng is {rng!r}, needs a numpy.random.Generator: numpy.random.default_rng(seed)")
+    return rng
+
+
+def library(owner, name: str, value) -> str:
+    """The library that an array lives in; TypeError for what is no array."""
+    try:
+        return backend_of(value)
+    except TypeError as error:
+        raise TypeError(f"{owner}: {name}: {error}") from None
+
+
+def float_array(owner, name: str, value) -> str:
+    """The library of a float32 or float64 array; TypeError for anything else."""
+    where = library(owner, name, value)
+    if value.dtype not in FLOATS:
+        hint = ": convert it, x.astype(np.float32)" if value.dtype.kind in "iub" else ""
+        raise TypeError(f"{owner}: {name} has dtype {value.dtype}, needs float32 or float64{hint}")
+    return where
+
+
+def state(owner: str, mine: Mapping, new: Mapping) -> None:
+    """ValueError or TypeError unless `new` has the names of `mine`, each with an array of its shape and kind."""
+    missing, extra = [name for name in mine if name not in new], [name for name in new if name not in mine]
+    if missing or extra:
+        faults = [f"it lacks {', '.join(missing)}"] * bool(missing)
+        faults += [f"it has {', '.join(extra)}, unknown here"] * bool(extra)
+        raise ValueError(f"{owner}: the state does not fit: {'; '.join(faults)}")
+    for name, array in mine.items():
+        library(owner, name, new[name])
+        if new[name].shape != array.shape:
+            raise ValueError(f"{owner}: {name} has shape {new[name].shape}, needs {array.shape}")
+        if array.dtype in FLOATS:
+            float_array(owner, name, new[name])
+        elif new[name].dtype.kind != array.dtype.kind:
+            raise TypeError(f"{owner}: {name} has dtype {new[name].dtype}, needs {array.dtype}")
