@@ -31,40 +31,51 @@ def add_parser(commands) -> None:
         "ae",
         help="autoencoder: reproduce images through a code of a few numbers",
         description="Train an autoencoder, and compare its test error with that of PCA with as many numbers.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    ae.add_argument("--arch", choices=("dense", "conv"), default="dense", help="fully connected or convolutional")
-    ae.add_argument("--latent", type=_positive, default=32, metavar="N", help="numbers in the code of an image")
-    ae.add_argument(
-        "--loss", choices=tuple(LOSSES), default="bernoulli", help="pixels as probabilities, or squared error"
-    )
-    _common(ae, epochs=30, batch_size=128, lr=1e-3)
+    option = _options(ae)
+    option("--arch", choices=("dense", "conv"), default="dense", help="fully connected or convolutional")
+    option("--latent", type=_positive, default=32, metavar="N", help="numbers in the code of an image")
+    option("--loss", choices=tuple(LOSSES), default="bernoulli", help="pixels as probabilities, or squared error")
+    _common(option, epochs=30, batch_size=128, lr=1e-3)
     ae.set_defaults(run=run_autoencoder)
 
 
-def _common(parser, *, epochs: int, batch_size: int, lr: float) -> None:
+def _options(parser):
+    """add_argument that ends each help text with the default, where there is one to name."""
+
+    def option(name, *, help, **settings):
+        if settings.get("default") is not None:
+            help += " (default: %(default)s)"
+        parser.add_argument(name, help=help, **settings)
+
+    return option
+
+
+def _common(option, *, epochs: int, batch_size: int, lr: float) -> None:
     """The options that every model has."""
-    parser.add_argument(
+    option(
         "--data",
         metavar="sample|download|DIR",
         help="MNIST: the 10,000 digits that come along, all 70,000 downloaded, or a folder with the four original "
         "files; without it the folder in SCRATCHGEN_DATA, else the sample",
     )
-    parser.add_argument("--epochs", type=_positive, default=epochs, metavar="N", help="passes over the images")
-    parser.add_argument("--batch-size", type=_positive, default=batch_size, metavar="N", help="images a step")
-    parser.add_argument("--lr", type=_rate, default=lr, help="Adam's learning rate")
-    parser.add_argument("--seed", type=_seed, default=0, help="of the first weights and of the order of the images")
-    parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="cupy runs on an NVIDIA GPU")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="for matrix products; without it BLAS decides")
-    parser.add_argument("--out", metavar="DIR", help="run folder; without it a new one in runs/")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    option("--epochs", type=_positive, default=epochs, metavar="N", help="passes over the images")
+    option("--batch-size", type=_positive, default=batch_size, metavar="N", help="images a step")
+    option("--lr", type=_rate, default=lr, metavar="X", help="Adam's learning rate")
+    option("--seed", type=_seed, default=0, metavar="N", help="of the first weights and the order of the images")
+    option("--backend", choices=BACKENDS, default="numpy", help="cupy runs on an NVIDIA GPU")
+    option("--threads", type=_positive, metavar="N", help="for matrix products; without it BLAS decides")
+    option("--out", metavar="DIR", help="run folder; without it a new one in runs/")
+    option("--quiet", action="store_true", help="no progress bars")
 
 
 def run_autoencoder(args) -> int:
     load_kernels(args.backend)
     data = load_mnist(args.data, progress=not args.quiet)
-    if args.latent > min(len(data.train_images), int(np.prod(data.image_shape))):
-        raise UsageError(f"--latent is {args.latent}, more than the {np.prod(data.image_shape)} pixels of an image")
+    pixels = int(np.prod(data.image_shape))
+    if args.latent > min(pixels, len(data.train_images)):
+        counts = f"{pixels} pixels and {len(data.train_images):,} training images"
+        raise UsageError(f"--latent is {args.latent}, needs no more than there are: {counts}")
     rng = np.random.default_rng(args.seed)
     build = {"dense": dense_autoencoder, "conv": conv_autoencoder}[args.arch]
     model = build(data.image_shape, latent=args.latent, loss=args.loss, rng=rng).to(args.backend)
