@@ -1,0 +1,650 @@
+"""Every bad input is refused at once, by name, with what was got and what is needed; and nothing has changed."""
+
+import copy
+from functools import partial
+
+import numpy as np
+import pytest
+from layer_table import changed, every_layer, every_layer_that_learns, randomised, snapshot
+
+import scratchgen as sg
+from scratchgen import (
+    SGD,
+    Adam,
+    Autoencoder,
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Module,
+    Parameter,
+    ReLU,
+    Reshape,
+    Sequential,
+    Sigmoid,
+    Tanh,
+    backend,
+    conv_autoencoder,
+    dense_autoencoder,
+    frozen,
+    init,
+    initialise,
+)
+
+
+def refuses(call, error, *words, owners=()):
+    """The call raises this error with these words in its message, and leaves its owners as they were."""
+    for p in (p for owner in owners if isinstance(owner, Module) for p in owner.parameters()):
+        p.grad[...] = np.random.default_rng(3).standard_normal(p.grad.shape)
+    before = snapshot(*owners)
+    with pytest.raises((ValueError, TypeError)) as caught:
+        call()
+    assert caught.type in (error if isinstance(error, tuple) else (error,))
+    assert [word for word in words if word not in str(caught.value)] == [], str(caught.value)
+    assert changed(before, snapshot(*owners)) == set()
+
+
+class Emit(Layer):
+    """Passes on something else than it was given."""
+
+    def __init__(self, output):
+        self.output = output
+
+    def forward(self, x):
+        return self.output, lambda dy: x
+
+
+def refuses_input(layer, x, error, *words):
+    """In forward and predict, alone and at the end of a network whose BatchNorm has already seen the batch."""
+    network = Sequential(BatchNorm(2), Sequential(Emit(x), layer))
+    good = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
+    for method in ("forward", "predict"):
+        refuses(partial(getattr(layer, method), x), error, *words, owners=[layer])
+        refuses(partial(getattr(network, method), good), error, *words, owners=[network])
+
+
+def ones(*shape, dtype=np.float32):
+    return np.ones(shape, dtype)
+
+
+# --- shapes -------------------------------------------------------------------------------------------------------
+
+SHAPES = [  # a layer, the shape it gets, and more that it needs to say
+    (Dense(3, 4), (3,), "(N, 3)"),
+    (Dense(3, 4), (2, 3, 3), "(N, 3)"),
+    (Dense(3, 4), (2, 4), "(N, 3)"),
+    (Dense(3, 4), (), "(N, 3)"),
+    (Conv2d(3, 4, 2), (5, 5, 3), "(N, H, W, 3)"),
+    (Conv2d(3, 4, 2), (2, 5, 5, 4), "(N, H, W, 3)"),
+    (Conv2d(3, 4, 2), (2, 3, 5, 5), "(N, H, W, 3)"),
+    (Conv2d(3, 4, 2), (2, 3), "(N, H, W, 3)"),
+    (ConvTranspose2d(3, 4, 2), (5, 5, 3), "(N, H, W, 3)"),
+    (ConvTranspose2d(3, 4, 2), (2, 5, 5, 4), "(N, H, W, 3)"),
+    (BatchNorm(3), (3,), "(N, ..., 3)"),
+    (BatchNorm(3), (2, 4), "(N, ..., 3)"),
+    (BatchNorm(3), (2, 3, 5, 5), "(N, ..., 3)"),
+    (ReLU(), (), "(N, ...)"),
+    (LeakyReLU(), (), "(N, ...)"),
+    (Tanh(), (), "(N, ...)"),
+    (Sigmoid(), (), "(N, ...)"),
+    (Flatten(), (), "(N, ...)"),
+    (Reshape(2, 3), (), "(N, ...)"),
+    (Reshape(2, 3), (2, 5), "5 numbers", "6"),
+    (Reshape(2, 3), (3, 2), "2 numbers", "6"),
+    (Sequential(ReLU(), Dense(3, 4)), (2, 4), "(N, 3)"),
+    (Sequential(Dense(3, 4), Tanh(), Dense(5, 2)), (2, 3), "(2, 4)", "(N, 5)"),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape", "needs"), [(a, b, c) for a, b, *c in SHAPES], ids=str)
+def test_wrong_shape(layer, shape, needs):
+    part = layer.layers[-1] if isinstance(layer, Sequential) else layer
+    got = [] if isinstance(layer, Sequential) else [str(shape)]
+    refuses_input(layer, ones(*shape), ValueError, str(part), *got, *needs)
+
+
+@pytest.mark.parametrize(
+    ("layer", "size", "words"),
+    [
+        (Conv2d(2, 3, 3), (2, 5), ["2×5", "3×3"]),
+        (Conv2d(2, 3, 5, padding=1), (2, 2), ["2×2", "4×4", "5×5"]),
+        (Conv2d(2, 3, (2, 6)), (6, 5), ["6×5", "2×6"]),
+        (Conv2d(2, 3, 2, dilation=4), (4, 4), ["4×4", "5×5"]),
+        (ConvTranspose2d(2, 3, 2, padding=3), (2, 2), ["2×2", "-3×-3", "1×1"]),
+        (ConvTranspose2d(2, 3, (3, 2), padding=(0, 1)), (2, 1), ["2×1", "4×0", "1×1"]),
+    ],
+    ids=str,
+)
+def test_images_that_are_too_small(layer, size, words):
+    refuses_input(layer, ones(2, *size, 2), ValueError, str(layer), *words)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 1, 1, 3)])
+def test_batchnorm_needs_two_values_a_channel_to_train(shape):
+    layer, x = BatchNorm(3), ones(*shape)
+    refuses(lambda: layer.forward(x), ValueError, "BatchNorm(3)", str(shape), "two", owners=[layer])
+    assert layer.predict(x).shape == shape
+    network = Sequential(BatchNorm(2), Dense(2, 3), Emit(x), BatchNorm(3))
+    refuses(lambda: network.forward(ones(4, 2)), ValueError, "BatchNorm(3)", str(shape), owners=[network])
+
+
+# --- kinds --------------------------------------------------------------------------------------------------------
+
+KINDS = {
+    "integers": (lambda x: x.astype(int), TypeError, ["int64", "float32"]),
+    "bytes": (lambda x: x.astype(np.uint8), TypeError, ["uint8", "float32"]),
+    "booleans": (lambda x: x > 0, TypeError, ["bool", "float32"]),
+    "float16": (lambda x: x.astype(np.float16), TypeError, ["float16", "float32"]),
+    "complex": (lambda x: x.astype(complex), TypeError, ["complex128", "float32"]),
+    "list": (lambda x: x.tolist(), TypeError, ["list", "array"]),
+    "None": (lambda x: None, TypeError, ["NoneType", "array"]),
+    "a number": (lambda x: 1.0, TypeError, ["float", "array"]),
+    "empty batch": (lambda x: x[:0], ValueError, ["(0,"]),
+}
+
+
+def _first(layer):
+    """The name of the layer that meets the input of a network, the network itself where there is none."""
+    while isinstance(layer, Sequential) and layer.layers:
+        layer = layer.layers[0]
+    return type(layer).__name__
+
+
+@every_layer
+@pytest.mark.parametrize(("make", "error", "words"), KINDS.values(), ids=KINDS)
+def test_wrong_kind_of_input(row, make, error, words):
+    layer, x, _ = row.draw(np.float32)
+    refuses_input(layer, make(x), error, _first(layer), *words)
+
+
+@every_layer_that_learns
+@pytest.mark.parametrize(("mine", "other"), [("float32", "float64"), ("float64", "float32")])
+def test_wrong_float(row, mine, other):
+    layer, x, _ = row.draw(mine)
+    holder = next(m for m in layer.modules() if any(isinstance(p, Parameter) for p in vars(m).values()))
+    refuses_input(layer, x.astype(other), TypeError, type(holder).__name__, other, f"needs {mine}", "astype")
+
+
+GRADIENTS = {
+    "one row less": (lambda dy: dy[1:], ValueError, ["shape"]),
+    "one axis more": (lambda dy: dy[..., None], ValueError, ["shape"]),
+    "one row for all": (lambda dy: ones(*[1] * dy.ndim), ValueError, ["shape"]),
+    "a 0-d array": (lambda dy: ones(), ValueError, ["shape"]),
+    "float64": (lambda dy: dy.astype(np.float64), TypeError, ["float64", "float32"]),
+    "float16": (lambda dy: dy.astype(np.float16), TypeError, ["float16", "float32"]),
+    "integers": (lambda dy: dy.astype(int), TypeError, ["int64", "float32"]),
+    "list": (lambda dy: dy.tolist(), TypeError, ["list", "array"]),
+    "None": (lambda dy: None, TypeError, ["NoneType", "array"]),
+    "a number": (lambda dy: 1.0, TypeError, ["float", "array"]),
+}
+every_wrong_dy = pytest.mark.parametrize(("make", "error", "words"), GRADIENTS.values(), ids=GRADIENTS)
+
+
+def _last(layer):
+    """The name of the layer that gives the output of a network, the network itself where there is none."""
+    while isinstance(layer, Sequential) and layer.layers:
+        layer = layer.layers[-1]
+    return type(layer).__name__
+
+
+@every_layer
+@every_wrong_dy
+def test_wrong_dy(row, make, error, words):
+    layer, x, dy = row.draw(np.float32)
+    _, backward = layer.forward(x)
+    bad = make(dy)
+    words = [str(bad.shape), str(dy.shape)] if words == ["shape"] else words
+    refuses(partial(backward, bad), error, _last(layer), "dy", *words, owners=[layer])
+    if layer.parameters():
+        refuses(partial(backward, bad, need_dx=False), error, _last(layer), "dy", *words, owners=[layer])
+    with frozen(layer):
+        refuses(partial(backward, bad), error, _last(layer), "dy", *words, owners=[layer])
+
+
+@every_layer
+@every_wrong_dy
+def test_wrong_dy_when_there_is_nothing_to_do(row, make, error, words):
+    layer, x, dy = row.draw(np.float32)
+    _, backward = layer.forward(x)
+    with frozen(layer):
+        refuses(partial(backward, make(dy), need_dx=False), error, _last(layer), "dy", *words, owners=[layer])
+
+
+# --- constructors -------------------------------------------------------------------------------------------------
+
+FROM_ONE = {  # "layer argument": a constructor in need of an integer ≥ 1
+    "Dense in_features": lambda n: Dense(n, 2),
+    "Dense out_features": lambda n: Dense(2, n),
+    "BatchNorm channels": lambda n: BatchNorm(n),
+    "Reshape size": lambda n: Reshape(2, n),
+    "Conv2d in_channels": lambda n: Conv2d(n, 2, 3),
+    "Conv2d out_channels": lambda n: Conv2d(2, n, 3),
+    "Conv2d kernel_size": lambda n: Conv2d(2, 2, n),
+    "Conv2d stride": lambda n: Conv2d(2, 2, 3, stride=n),
+    "Conv2d dilation": lambda n: Conv2d(2, 2, 3, dilation=n),
+    "ConvTranspose2d in_channels": lambda n: ConvTranspose2d(n, 2, 3),
+    "ConvTranspose2d out_channels": lambda n: ConvTranspose2d(2, n, 3),
+    "ConvTranspose2d kernel_size": lambda n: ConvTranspose2d(2, 2, n),
+    "ConvTranspose2d stride": lambda n: ConvTranspose2d(2, 2, 3, stride=n),
+    "ConvTranspose2d dilation": lambda n: ConvTranspose2d(2, 2, 3, dilation=n),
+}
+FROM_ZERO = {
+    "Conv2d padding": lambda n: Conv2d(2, 2, 3, padding=n),
+    "ConvTranspose2d padding": lambda n: ConvTranspose2d(2, 2, 3, padding=n),
+    "ConvTranspose2d output_padding": lambda n: ConvTranspose2d(2, 2, 3, stride=2, output_padding=n),
+}
+PAIRS = [name for name in (*FROM_ONE, *FROM_ZERO) if "2d" in name and "channels" not in name]
+
+
+@pytest.mark.parametrize("name", FROM_ONE | FROM_ZERO)
+@pytest.mark.parametrize("value", [-1, True, False, 2.0, "2", None, np.array([2, 2])], ids=repr)
+def test_integers_of_a_constructor(name, value):
+    error, needs = (ValueError, "needs at least") if type(value) is int else (TypeError, "needs an integer")
+    refuses(partial((FROM_ONE | FROM_ZERO)[name], value), error, *name.split(), repr(value), needs)
+
+
+@pytest.mark.parametrize("name", FROM_ONE)
+def test_zero_where_there_must_be_one(name):
+    for value in (0, (1, 0), (0, 1))[: 3 if name in PAIRS else 1]:
+        refuses(partial(FROM_ONE[name], value), ValueError, *name.split(), "is 0, needs at least 1")
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("value", [(), (1,), (1, 1, 1), [1, 1, 1], (1, -1), (-1, 1), (1, 1.0), (True, 1)], ids=repr)
+def test_pairs_of_a_constructor(name, value):
+    if len(value) != 2:
+        error, words = ValueError, [repr(value), "pair"]
+    elif -1 in value:
+        error, words = ValueError, ["is -1, needs at least"]
+    else:
+        error, words = TypeError, ["needs an integer"]
+    refuses(partial((FROM_ONE | FROM_ZERO)[name], value), error, *name.split(), *words)
+
+
+@pytest.mark.parametrize(
+    ("extra", "how"), [(1, {}), (2, {"stride": 2}), ((0, 2), {"stride": (3, 2)}), (3, {"stride": 2, "dilation": 3})]
+)
+def test_output_padding_below_stride_or_dilation(extra, how):
+    refuses(
+        lambda: ConvTranspose2d(2, 2, 3, output_padding=extra, **how),
+        ValueError,
+        "ConvTranspose2d",
+        f"output_padding is {extra}",
+        "less than stride",
+    )
+    wider = {"stride": 4, "dilation": 1} if how else {"dilation": 2}  # either is enough
+    ConvTranspose2d(2, 2, 3, output_padding=extra, **wider)
+
+
+def _optimizer(make, **how):
+    return make(Dense(2, 2).parameters(), **how)
+
+
+NUMBERS = {  # "owner argument": a constructor in need of a number in a range, and numbers outside of it
+    "LeakyReLU slope": (LeakyReLU, [-0.1]),
+    "BatchNorm eps": (lambda v: BatchNorm(2, eps=v), [0, -1e-5]),
+    "BatchNorm momentum": (lambda v: BatchNorm(2, momentum=v), [-0.1, 1.1]),
+    "normal std": (init.normal, [0, -0.02]),
+    "SGD lr": (lambda v: _optimizer(SGD, lr=v), [0, -0.1]),
+    "SGD momentum": (lambda v: _optimizer(SGD, lr=0.1, momentum=v), [-0.1, 1]),
+    "Adam lr": (lambda v: _optimizer(Adam, lr=v), [0, -0.1]),
+    "Adam betas": (lambda v: _optimizer(Adam, betas=(v, 0.9)), [-0.1, 1]),
+    "Adam betas, the second": (lambda v: _optimizer(Adam, betas=(0.9, v)), [-0.1, 1]),
+    "Adam eps": (lambda v: _optimizer(Adam, eps=v), [0, -1e-8]),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_out_of_range(name):
+    make, bad = NUMBERS[name]
+    for value in (*bad, float("nan")):
+        refuses(partial(make, value), ValueError, *name.split(",")[0].split(), str(value), "needs")
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [None, "0.1", [0.1], True], ids=repr)
+def test_what_is_no_number(name, value):
+    make, _ = NUMBERS[name]
+    refuses(partial(make, value), TypeError, *name.split(",")[0].split(), repr(value), "needs")
+
+
+@pytest.mark.parametrize("betas", [(0.9,), (0.9, 0.99, 0.999), 0.9, None])
+def test_betas_are_two(betas):
+    error = ValueError if isinstance(betas, tuple) else TypeError
+    refuses(partial(_optimizer, Adam, betas=betas), error, "Adam", "betas", str(betas), "two")
+
+
+@pytest.mark.parametrize("rng", [0, np.random], ids=["a seed", "the global state"])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("Dense", lambda rng: Dense(2, 2, rng=rng)),
+        ("Conv2d", lambda rng: Conv2d(2, 2, 3, rng=rng)),
+        ("ConvTranspose2d", lambda rng: ConvTranspose2d(2, 2, 3, rng=rng)),
+        ("initialise", lambda rng: initialise(Dense(2, 2), init.he, rng)),
+    ],
+)
+def test_a_source_of_randomness_is_a_generator(name, make, rng):
+    refuses(partial(make, rng), TypeError, name, "rng", "Generator")
+
+
+@pytest.mark.parametrize("part", [[ReLU()], ReLU, None, "ReLU", np.tanh], ids=repr)
+def test_parts_of_a_network_are_layers(part):
+    refuses(lambda: Sequential(Dense(2, 2), part), TypeError, "Sequential", "part 1", repr(part), "Layer")
+
+
+def test_reshape_needs_a_shape():
+    refuses(Reshape, ValueError, "Reshape", "no sizes", "shape")
+    refuses(lambda: Reshape((2, 3)), TypeError, "Reshape", "(2, 3)", "integer")
+
+
+@pytest.mark.parametrize(
+    ("value", "grad", "error", "words"),
+    [
+        ([1.0, 2.0], None, TypeError, ["list", "array"]),
+        (ones(2, dtype=int), None, TypeError, ["int64", "float32"]),
+        (ones(2, dtype=np.float16), None, TypeError, ["float16", "float32"]),
+        (ones(2), ones(3), ValueError, ["(3,)", "(2,)"]),
+    ],
+)
+def test_what_a_parameter_is_made_of(value, grad, error, words):
+    refuses(lambda: Parameter("gain", value, grad), error, "gain", *words)
+
+
+# --- losses -------------------------------------------------------------------------------------------------------
+
+LOSSES = {
+    "mse": (sg.mse, ["y", "target"]),
+    "bce_with_logits": (sg.bce_with_logits, ["logits", "target"]),
+    "softmax_cross_entropy": (sg.softmax_cross_entropy, ["logits", "target"]),
+    "gaussian_nll": (sg.gaussian_nll, ["mu", "logvar", "target"]),
+    "gaussian_kl": (sg.gaussian_kl, ["mu", "logvar"]),
+}
+ARGUMENTS = [(name, i) for name, (_, names) in LOSSES.items() for i in range(len(names))]
+
+
+def _loss(name, i, bad, shape=(4, 3)):
+    """A call of the loss with one bad argument, and the name of that argument."""
+    function, names = LOSSES[name]
+    arguments = [ones(*shape) for _ in names]
+    arguments[i] = bad
+    return lambda: function(*arguments), names[i]
+
+
+@pytest.mark.parametrize(("name", "i"), ARGUMENTS)
+@pytest.mark.parametrize("got", [(4,), (4, 1), (1, 3), (3, 4), (4, 3, 1), (1, 4, 3), (5, 3)], ids=str)
+def test_arguments_of_a_loss_have_one_shape(name, i, got):
+    call, argument = _loss(name, i, ones(*got))
+    refuses(call, ValueError, name, argument, str(got), "(4, 3)")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(("got", "other"), [((4,), (4, 1)), ((4, 1), (4,))], ids=str)
+def test_a_column_is_not_a_vector(name, got, other):
+    """Broadcast to (4, 4) it would be a wrong loss without an error."""
+    call, argument = _loss(name, -1, ones(*other), shape=got)
+    refuses(call, ValueError, name, argument, str(got), str(other))
+
+
+@pytest.mark.parametrize(("name", "i"), ARGUMENTS)
+@pytest.mark.parametrize("dtype", [int, bool, np.float16], ids=lambda d: d.__name__)
+def test_arguments_of_a_loss_are_floats(name, i, dtype):
+    call, argument = _loss(name, i, ones(4, 3, dtype=dtype))
+    refuses(call, TypeError, name, argument, np.dtype(dtype).name, "float32")
+    function, names = LOSSES[name]
+    alike = partial(function, *(ones(4, 3, dtype=dtype) for _ in names))
+    refuses(alike, TypeError, name, names[0], np.dtype(dtype).name, "float32 or float64")
+
+
+@pytest.mark.parametrize(("name", "i"), [(name, i) for name, i in ARGUMENTS if i])
+@pytest.mark.parametrize(("mine", "other"), [("float32", "float64"), ("float64", "float32")])
+def test_arguments_of_a_loss_have_one_float(name, i, mine, other):
+    function, names = LOSSES[name]
+    arguments = [ones(4, 3, dtype=other if j == i else mine) for j in range(len(names))]
+    refuses(partial(function, *arguments), TypeError, name, names[i], f"has dtype {other}, needs {mine}")
+
+
+@pytest.mark.parametrize(("name", "i"), ARGUMENTS)
+@pytest.mark.parametrize("bad", [[[1.0] * 3] * 4, None, "target"], ids=["list", "None", "text"])
+def test_arguments_of_a_loss_are_arrays(name, i, bad):
+    call, argument = _loss(name, i, bad)
+    refuses(call, TypeError, name, argument, type(bad).__name__, "array")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("shape", [(0, 3), (4, 0), (0,), ()], ids=str)
+def test_a_loss_needs_a_sample(name, shape):
+    function, names = LOSSES[name]
+    refuses(lambda: function(*(ones(*shape) for _ in names)), ValueError, name, names[0], str(shape), "at least one")
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "words"),
+    [
+        ([0, 1, 2, 3], ValueError, ["0 to 3", "0 to 2"]),
+        ([0, -1, 2, 1], ValueError, ["-1 to 2", "0 to 2"]),
+        ([0, 1, 2], ValueError, ["target", "(4, 3)"]),
+        ([[0], [1], [2], [1]], ValueError, ["target", "(4, 1)", "(4, 3)"]),
+        ([0.0, 1.0, 2.0, 1.0], ValueError, ["target", "(4,)", "(4, 3)"]),
+    ],
+    ids=["too high", "negative", "too few", "a column", "floats"],
+)
+def test_labels_out_of_range(labels, error, words):
+    refuses(lambda: sg.softmax_cross_entropy(ones(4, 3), np.array(labels)), error, "softmax_cross_entropy", *words)
+
+
+@pytest.mark.parametrize("logits", [[[1.0, 2.0]], None], ids=["list", "None"])
+def test_logits_of_labels_are_an_array(logits):
+    call = partial(sg.softmax_cross_entropy, logits, np.array([0]))
+    refuses(call, TypeError, "softmax_cross_entropy", "logits", type(logits).__name__, "array")
+
+
+def test_no_labels():
+    call = partial(sg.softmax_cross_entropy, ones(0, 3), np.array([], int))
+    refuses(call, ValueError, "softmax_cross_entropy", "(0, 3)", "at least one")
+
+
+def test_cross_entropy_is_over_one_axis():
+    refuses(
+        lambda: sg.softmax_cross_entropy(ones(2, 4, 3), ones(2, 4, 3)),
+        ValueError,
+        "softmax_cross_entropy",
+        "(2, 4, 3)",
+        "(N, K)",
+    )
+
+
+# --- optimizers ---------------------------------------------------------------------------------------------------
+
+OPTIMIZERS = {
+    "SGD": lambda p: SGD(p, 0.1),
+    "SGD with momentum": lambda p: SGD(p, 0.1, momentum=0.9),
+    "Adam": Adam,
+}
+with_memory = pytest.mark.parametrize("name", ["SGD with momentum", "Adam"])
+
+
+LAYER = Dense(2, 2)
+UNFIT = {
+    "none": ([], ValueError, ["no parameters"]),
+    "none, lazily": (iter(()), ValueError, ["no parameters"]),
+    "an array": ([LAYER.W.value], TypeError, ["array", "Parameters"]),
+    "None among them": ([LAYER.W, None], TypeError, ["None", "Parameters"]),
+    "a layer among them": ([LAYER], TypeError, ["Dense(2, 2)", "Parameters"]),
+    "one twice": ([LAYER.W, LAYER.b, LAYER.W], ValueError, ["twice"]),
+    "a layer": (LAYER, TypeError, ["Dense(2, 2)", "Parameters"]),
+    "a parameter": (LAYER.W, TypeError, ["Parameter('W'", "Parameters"]),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("bad", "error", "words"), UNFIT.values(), ids=UNFIT)
+def test_what_an_optimizer_optimises(name, bad, error, words):
+    refuses(partial(OPTIMIZERS[name], bad), error, name.split()[0], *words, owners=[LAYER])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("lr", "error"), [(0, ValueError), (-1.0, ValueError), (None, TypeError)])
+def test_a_learning_rate_that_is_set_later(name, lr, error):
+    optimizer = OPTIMIZERS[name](Dense(2, 2).parameters())
+    refuses(partial(setattr, optimizer, "lr", lr), error, name.split()[0], "lr", str(lr), owners=[optimizer])
+
+
+@with_memory
+def test_parameters_converted_behind_an_optimizer(name):
+    layer = randomised(Dense(2, 2), np.float32)
+    optimizer = OPTIMIZERS[name](layer.parameters())
+    optimizer.step()
+    layer.astype(np.float64)
+    words = ["W", "float64", "float32", "afterwards"]
+    refuses(optimizer.step, TypeError, name.split()[0], *words, owners=[layer, optimizer])
+
+
+EITHER = (ValueError, TypeError)
+STATES = {  # how a state is spoilt in its last array, the error and its words
+    "nothing": (lambda state, last: {}, ValueError, ["lacks"]),
+    "one missing": (lambda state, last: {k: a for k, a in state.items() if k != last}, ValueError, ["lacks"]),
+    "one more": (lambda state, last: state | {"other": ones(2)}, ValueError, ["other"]),
+    "shape": (lambda state, last: state | {last: state[last][None]}, ValueError, ["shape"]),
+    "broadcastable": (lambda state, last: state | {last: ones(*[1] * (state[last].ndim + 1))}, ValueError, ["shape"]),
+    "integers": (lambda state, last: state | {last: state[last].astype(int)}, EITHER, ["int64", "float32"]),
+    "float16": (lambda state, last: state | {last: state[last].astype("e")}, EITHER, ["float16", "float32"]),
+    "list": (lambda state, last: state | {last: state[last].tolist()}, EITHER, ["list", "array"]),
+    "None": (lambda state, last: state | {last: None}, EITHER, ["NoneType", "array"]),
+}
+every_bad_state = pytest.mark.parametrize(("spoil", "error", "words"), STATES.values(), ids=STATES)
+
+
+def refuses_state(owner, state, spoil, error, words):
+    last = list(state)[-1]
+    words = words if "other" in words else [last, *words]
+    refuses(partial(owner.load_state, spoil(state, last)), error, type(owner).__name__, *words, owners=[owner])
+
+
+@with_memory
+@every_bad_state
+def test_a_state_that_does_not_fit_an_optimizer(name, spoil, error, words):
+    layer = randomised(Dense(2, 2), np.float32)
+    optimizer, other = (OPTIMIZERS[name](copy.deepcopy(layer).parameters()) for _ in range(2))
+    for p in other.parameters:
+        p.grad[...] = 1
+    other.step()
+    refuses_state(optimizer, other.state(), spoil, error, words)
+
+
+@every_layer_that_learns
+@every_bad_state
+def test_a_state_that_does_not_fit_a_layer(row, spoil, error, words):
+    layer = row.layer()
+    refuses_state(layer, {key: a + 1 for key, a in layer.state().items()}, spoil, error, words)
+
+
+@pytest.mark.parametrize(("mine", "other"), [("Adam", "SGD"), ("SGD", "Adam"), ("SGD with momentum", "Adam")])
+def test_a_state_of_another_optimizer(mine, other):
+    mine, other = (OPTIMIZERS[name](randomised(Dense(2, 2)).parameters()) for name in (mine, other))
+    refuses(partial(mine.load_state, other.state()), ValueError, type(mine).__name__, "does not fit", "m.0")
+
+
+@pytest.mark.parametrize(
+    ("t", "error", "words"),
+    [
+        (None, ValueError, ["lacks t"]),
+        (np.array(2.0), TypeError, ["t", "float64"]),
+        (np.ones(1, int), ValueError, ["(1,)"]),
+    ],
+    ids=["missing", "a float", "an array"],
+)
+def test_a_state_without_the_number_of_steps(t, error, words):
+    optimizer = _optimizer(Adam)
+    state = {name: a for name, a in optimizer.state().items() if name != "t"} | ({} if t is None else {"t": t})
+    refuses(partial(optimizer.load_state, state), error, "Adam", *words, owners=[optimizer])
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", [int, np.float16, complex, "uint8"], ids=str)
+def test_astype_needs_a_float(row, dtype):
+    layer = row.layer()
+    refuses(
+        lambda: layer.astype(dtype), TypeError, type(layer).__name__, str(np.dtype(dtype)), "float32", owners=[layer]
+    )
+
+
+@pytest.mark.parametrize("name", ["torch", "NumPy", "", None], ids=repr)
+def test_unknown_backend(name):
+    layer = Dense(2, 2)
+    for call in (layer.to, partial(backend.transfer, ones(2)), backend.load_kernels):
+        refuses(partial(call, name), ValueError, repr(name), "numpy", "cupy", owners=[layer])
+
+
+@pytest.mark.parametrize("bad", [[1.0], 1.0, None, "x"], ids=repr)
+def test_only_arrays_live_in_a_backend(bad):
+    for ask in (backend.backend_of, backend.kernels, backend.array_library):
+        refuses(partial(ask, bad), TypeError, type(bad).__name__, "numpy or cupy array")
+
+
+def test_only_owners_of_parameters_can_be_frozen():
+    layer = Dense(2, 2)
+    block = frozen(layer, layer.W)
+    refuses(block.__enter__, TypeError, "frozen", "Parameter", "layer", owners=[layer])
+
+
+def test_a_rule_that_draws_a_wrong_shape_initialises_nothing():
+    network = randomised(Sequential(Dense(2, 3), Dense(3, 2)))
+
+    def rule(shape, *_):
+        return ones(2, 3)  # fits the first layer only
+
+    call = partial(initialise, network, rule, np.random.default_rng(0))
+    refuses(call, ValueError, "W", "(2, 3)", "(3, 2)", owners=[network])
+
+
+# --- models -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["mse", "Bernoulli", "", None], ids=repr)
+def test_unknown_loss_of_an_autoencoder(loss):
+    for make in (lambda **how: Autoencoder(ReLU(), ReLU(), **how), dense_autoencoder, conv_autoencoder):
+        refuses(partial(make, loss=loss), ValueError, "Autoencoder", repr(loss), "bernoulli", "squared-error")
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 1), (28, 3, 1), (1, 1, 1), (2, 2, 3)], ids=str)
+def test_images_too_small_for_convolutions(shape):
+    refuses(lambda: conv_autoencoder(shape), ValueError, "conv_autoencoder", f"{shape[0]}×{shape[1]}", "4×4")
+
+
+@pytest.mark.parametrize("make", [dense_autoencoder, conv_autoencoder])
+@pytest.mark.parametrize("latent", [0, -1])
+def test_a_code_has_a_dimension(make, latent):
+    refuses(partial(make, latent=latent), ValueError, "Dense", str(latent), "at least 1")
+
+
+def _normed(pixels_out):
+    """An autoencoder of 6 pixels that gives so many back, with BatchNorm on either side."""
+    encoder = Sequential(Dense(6, 4), BatchNorm(4), Dense(4, 2))
+    return Autoencoder(encoder, Sequential(Dense(2, 5), BatchNorm(5), Dense(5, pixels_out)))
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "error", "words"),
+    [
+        (_normed(6), ones(3, 5), ValueError, ["Dense(6, 4)", "(3, 5)", "(N, 6)"]),
+        (_normed(6), ones(3, 6, dtype=np.float64), TypeError, ["Dense(6, 4)", "float64", "float32"]),
+        (_normed(6), ones(3, 6).tolist(), TypeError, ["Dense(6, 4)", "list", "array"]),
+        (_normed(6), ones(1, 6), ValueError, ["BatchNorm(4)", "(1, 4)", "two"]),
+        (_normed(7), ones(3, 6), ValueError, ["bce_with_logits", "(3, 6)", "(3, 7)"]),
+        (
+            Autoencoder(Sequential(BatchNorm(6)), Dense(5, 6)),
+            ones(3, 6),
+            ValueError,
+            ["Dense(5, 6)", "(3, 6)", "(N, 5)"],
+        ),
+    ],
+    ids=["shape", "float", "list", "one sample", "other pixels", "networks that do not meet"],
+)
+def test_batches_that_do_not_fit_an_autoencoder(model, x, error, words):
+    optimizer = Adam(model.parameters())
+    refuses(lambda: model.loss(x), error, *words, owners=[model, optimizer])
+    refuses(lambda: model.train_step(x, optimizer), error, *words, owners=[model, optimizer])
