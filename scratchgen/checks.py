@@ -1,6 +1,7 @@
 """Arguments are checked where they come in: each function says who got what, and what it needs."""
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 
 import numpy as np
 
@@ -25,9 +26,27 @@ def real(owner, name: str, value, fits: Callable[[float], bool], form: str) -> f
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{owner}: {name} is {value!r}, needs {form}")
-    if not fits(value):
+    if not (isfinite(value) and fits(value)):
         raise ValueError(f"{owner}: {name} is {value}, needs {form}")
     return float(value)
+
+
+def image_shape(owner, shape) -> tuple[int, int, int]:
+    """(H, W, C) as ints; TypeError or ValueError unless it is three positive whole numbers."""
+    if not isinstance(shape, tuple | list) or len(shape) != 3:
+        raise ValueError(f"{owner}: image_shape is {shape!r}, needs (H, W, C): channels last, 1 for grey images")
+    return tuple(integer(owner, "image_shape", n) for n in shape)
+
+
+def float_type(owner, dtype) -> np.dtype:
+    """float32 or float64 as a NumPy dtype; TypeError for anything else."""
+    try:
+        found = None if dtype is None else np.dtype(dtype)  # NumPy takes None for float64
+    except TypeError:
+        found = None
+    if found is None or found not in FLOATS:
+        raise TypeError(f"{owner}: got dtype {dtype if found is None else found}, needs float32 or float64")
+    return found
 
 
 def generator(owner, rng) -> np.random.Generator:

@@ -66,7 +66,7 @@ def gaussian_nll(mu, logvar, target):
 
     `logvar` has mu's shape, or is one number for all (a float or 0-d array): then dlogvar is summed to one number.
     """
-    shared = isinstance(logvar, float | int) or getattr(logvar, "ndim", None) == 0
+    shared = isinstance(logvar, float) or getattr(logvar, "ndim", None) == 0
     N = _check("gaussian_nll", mu=mu, target=target, **({} if shared else {"logvar": logvar}))
     xp = array_library(mu)
     if shared:

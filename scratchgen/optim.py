@@ -81,6 +81,8 @@ class Optimizer:
         ValueError or TypeError, before anything changes, when it does not fit.
         """
         checks.state(type(self).__name__, self.state(), state)
+        if state["t"] < 0:
+            raise ValueError(f"{type(self).__name__}: t is {state['t']}, needs a number of steps ≥ 0")
         self.t = int(state["t"])
         for name, kept in self._slots().items():
             for i, a in enumerate(kept):

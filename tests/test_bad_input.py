@@ -648,3 +648,44 @@ def test_batches_that_do_not_fit_an_autoencoder(model, x, error, words):
     optimizer = Adam(model.parameters())
     refuses(lambda: model.loss(x), error, *words, owners=[model, optimizer])
     refuses(lambda: model.train_step(x, optimizer), error, *words, owners=[model, optimizer])
+
+
+# --- the rest -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_infinity_is_no_setting(name):
+    make, _ = NUMBERS[name]
+    refuses(partial(make, float("inf")), ValueError, *name.split(",")[0].split(), "inf", "needs")
+
+
+def test_parts_of_an_autoencoder_are_layers():
+    refuses(lambda: sg.Autoencoder(1, Dense(2, 2)), TypeError, "Autoencoder", "encoder", "Layer")
+    refuses(lambda: sg.Autoencoder(Dense(2, 2), Dense), TypeError, "Autoencoder", "decoder", "Layer")
+
+
+@pytest.mark.parametrize("build", [sg.dense_autoencoder, sg.conv_autoencoder])
+def test_image_shape_is_three_sizes(build):
+    refuses(lambda: build((28, 28)), ValueError, build.__name__, "(28, 28)", "(H, W, C)")
+    refuses(lambda: build(28), ValueError, build.__name__, "28", "(H, W, C)")
+    refuses(lambda: build((28, 28, 0)), ValueError, build.__name__, "image_shape", "at least 1")
+    refuses(lambda: build((28, 28, 1.0)), TypeError, build.__name__, "image_shape", "1.0", "integer")
+    refuses(lambda: build((28, 28, 1), rng=0), TypeError, build.__name__, "rng", "Generator")
+
+
+@pytest.mark.parametrize("dtype", [None, "nonsense", "float16"])
+def test_astype_needs_a_name_it_knows(dtype):
+    layer = Dense(2, 2)
+    refuses(lambda: layer.astype(dtype), TypeError, "Dense", str(dtype), "float32 or float64", owners=[layer])
+
+
+def test_only_modules_can_be_frozen():
+    optimizer = _optimizer(Adam)
+    for wrong in (optimizer, 3, None):
+        refuses(lambda wrong=wrong: frozen(wrong).__enter__(), TypeError, "frozen", type(wrong).__name__, "layer")
+
+
+def test_a_negative_number_of_steps():
+    optimizer = _optimizer(Adam)
+    bad = optimizer.state() | {"t": np.array(-1)}
+    refuses(partial(optimizer.load_state, bad), ValueError, "Adam", "-1", owners=[optimizer])

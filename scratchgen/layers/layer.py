@@ -12,8 +12,6 @@ returns y and a function of dy; its Parameters and sub-layers are found by thems
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import numpy as np
-
 from scratchgen import checks
 from scratchgen.backend import backend_of, load_kernels, transfer
 from scratchgen.layers.parameter import Parameter
@@ -96,8 +94,7 @@ class Module:
 
     def astype(self, dtype):
         """Convert every array to float32 or float64, in place; returns the module itself."""
-        if np.dtype(dtype) not in checks.FLOATS:
-            raise TypeError(f"{type(self).__name__}: got dtype {np.dtype(dtype)}, needs float32 or float64")
+        dtype = checks.float_type(type(self).__name__, dtype)
         self._replace(lambda name, array: array.astype(dtype))
         return self
 

@@ -59,10 +59,11 @@ def frozen(*modules):
     """Inside the block the parameters of these modules take no gradient, and their share of the work is not done.
 
     An evaluation made inside the block stays without parameter gradients when its backward runs later, and a backward
-    that runs inside the block adds none. dx is unchanged. Blocks nest.
+    that runs inside the block adds none. dx is unchanged. Blocks nest. A backward that a layer writes as a plain
+    function, without `self.pullback`, knows nothing of this and adds as ever.
     """
     for module in modules:
-        if not hasattr(module, "parameters"):
+        if not callable(getattr(module, "parameters", None)):
             raise TypeError(f"frozen: got a {type(module).__name__}, needs a layer or model")
     parameters = [p for module in modules for p in module.parameters()]
     for p in parameters:

@@ -1,10 +1,9 @@
 """The autoencoder: a network that must reproduce its input through a narrow waist."""
 
 from itertools import pairwise
+from math import prod
 
-import numpy as np
-
-from scratchgen import init
+from scratchgen import checks, init
 from scratchgen.backend.geometry import correlated_size, transposed_size
 from scratchgen.functions import sigmoid
 from scratchgen.layers import Conv2d, ConvTranspose2d, Dense, Flatten, Layer, ReLU, Reshape, Sequential
@@ -26,6 +25,9 @@ class Autoencoder(Model):
     def __init__(self, encoder: Layer, decoder: Layer, *, loss: str = "bernoulli"):
         if loss not in LOSSES:
             raise ValueError(f"Autoencoder: loss is {loss!r}, needs one of {', '.join(map(repr, LOSSES))}")
+        for name, network in (("encoder", encoder), ("decoder", decoder)):
+            if not isinstance(network, Layer):
+                raise TypeError(f"Autoencoder: {name} is {network!r}, needs a Layer")
         self.encoder, self.decoder, self.loss_name = encoder, decoder, loss
 
     def loss(self, x):
@@ -74,8 +76,9 @@ def dense_autoencoder(
 
     The default is 784-512-128-32-128-512-784. (After Hinton & Salakhutdinov 2006.)
     """
-    rng = rng if rng is not None else np.random.default_rng()
-    pixels = int(np.prod(image_shape))
+    rng = checks.generator("dense_autoencoder", rng)
+    image_shape = checks.image_shape("dense_autoencoder", image_shape)
+    pixels = prod(image_shape)
     encoder = Sequential(Flatten(), *_stack([pixels, *hidden, latent], rng))
     decoder = Sequential(*_stack([latent, *reversed(hidden), pixels], rng), Reshape(*image_shape))
     return _with_first_weights(Autoencoder(encoder, decoder, loss=loss), rng)
@@ -88,8 +91,8 @@ def conv_autoencoder(
 
     Channels are width and 2·width; images of any size from 4×4 pixels. ReLU between.
     """
-    rng = rng if rng is not None else np.random.default_rng()
-    H, W, C = image_shape
+    rng = checks.generator("conv_autoencoder", rng)
+    H, W, C = checks.image_shape("conv_autoencoder", image_shape)
     down = {"kernel_size": 4, "stride": 2, "padding": 1, "rng": rng}
     half = _halved((H, W))
     quarter = _halved(half)
@@ -102,10 +105,10 @@ def conv_autoencoder(
         Conv2d(width, 2 * width, **down),  # a quarter
         ReLU(),
         Flatten(),
-        Dense(int(np.prod(code)), latent, rng=rng),
+        Dense(prod(code), latent, rng=rng),
     )
     decoder = Sequential(
-        Dense(latent, int(np.prod(code)), rng=rng),
+        Dense(latent, prod(code), rng=rng),
         ReLU(),
         Reshape(*code),
         ConvTranspose2d(2 * width, width, **down, output_padding=_left_over(half, quarter)),
