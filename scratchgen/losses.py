@@ -10,7 +10,6 @@ from math import log, pi
 
 from scratchgen import checks
 from scratchgen.backend import array_library
-from scratchgen.functions import sigmoid
 
 
 def mse(y, target):
@@ -26,14 +25,16 @@ def bce_with_logits(logits, target):
     L = −1/N Σ t log p + (1 − t) log(1 − p) = 1/N Σ softplus(s) − t·s;   dlogits = (σ(s) − t)/N.
 
     softplus(s) = log(1 + eˢ) = max(s, 0) + log(1 + e^(−|s|)): the large terms max(s, 0) − t·s are taken together
-    first, so that nothing small is lost beside them. Finite for every finite s, and the gradient never vanishes
-    where p is wrong. Targets are in [0, 1], 0 and 1 for a true likelihood. Any shape (N, ...).
+    first, so that nothing small is lost beside them; likewise σ(s) − t = (1 − t) − σ(−s) is taken from the side on
+    which σ is small. Finite for every finite s, and the gradient never vanishes. Targets are in [0, 1], 0 and 1 for
+    a true likelihood. Any shape (N, ...).
     """
     N = _check("bce_with_logits", logits=logits, target=target)
     xp = array_library(logits)
-    large, small = xp.maximum(logits, 0) - target * logits, xp.log1p(xp.exp(-xp.abs(logits)))
-    loss = (large + small).sum() / N
-    return loss, (sigmoid(logits) - target) * (1 / N)
+    e = xp.exp(-xp.abs(logits))
+    loss = ((xp.maximum(logits, 0) - target * logits) + xp.log1p(e)).sum() / N
+    q = e / (1 + e)  # σ(−|s|), the probability of the less likely side
+    return loss, xp.where(logits >= 0, (1 - target) - q, q - target) * (1 / N)
 
 
 def softmax_cross_entropy(logits, target):
@@ -46,11 +47,12 @@ def softmax_cross_entropy(logits, target):
     """
     _check("softmax_cross_entropy", logits=logits)
     xp = array_library(logits)
-    if getattr(target, "ndim", None) == 1 and logits.ndim == 2 and target.dtype.kind in "iu":
+    if logits.ndim != 2:
+        beside = f", the target has {target.shape}" if hasattr(target, "shape") else ""
+        raise ValueError(f"softmax_cross_entropy: logits has shape {logits.shape}, needs (N, K){beside}")
+    if getattr(target, "ndim", None) == 1 and target.dtype.kind in "iu":
         target = _one_hot(target, logits, xp)
     N = _check("softmax_cross_entropy", logits=logits, target=target)
-    if logits.ndim != 2:
-        raise ValueError(f"softmax_cross_entropy: logits has shape {logits.shape}, needs (N, K)")
     s = logits - logits.max(axis=1, keepdims=True)
     e = xp.exp(s)
     Z = e.sum(axis=1, keepdims=True)
@@ -71,12 +73,12 @@ def gaussian_nll(mu, logvar, target):
     xp = array_library(mu)
     if shared:
         logvar = xp.asarray(logvar, mu.dtype)
-    r = mu - target
-    precision = xp.exp(-logvar)
-    q = r * r * precision
+    inv_std = xp.exp(-0.5 * logvar)
+    z = (mu - target) * inv_std  # e^{−logvar} itself would overflow for half as small a logvar
+    q = z * z
     loss = 0.5 * (q + (logvar + log(2 * pi))).sum() / N
     dlogvar = (1 - q) * (0.5 / N)
-    return loss, r * precision * (1 / N), dlogvar.sum() if shared else dlogvar
+    return loss, z * inv_std * (1 / N), dlogvar.sum() if shared else dlogvar
 
 
 def gaussian_kl(mu, logvar):
@@ -95,7 +97,12 @@ def gaussian_kl(mu, logvar):
 
 def _one_hot(labels, logits, xp):
     K = logits.shape[1]
-    if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= K):
+    if len(labels) != len(logits):
+        raise ValueError(
+            f"softmax_cross_entropy: target has {len(labels)} labels {labels.shape}, "
+            f"needs {len(logits)}, one for each row of logits {logits.shape}"
+        )
+    if int(labels.min()) < 0 or int(labels.max()) >= K:
         raise ValueError(
             f"softmax_cross_entropy: labels go from {int(labels.min())} to {int(labels.max())}, "
             f"needs 0 to {K - 1}, one for each column of logits {logits.shape}"

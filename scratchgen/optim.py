@@ -71,8 +71,8 @@ class Optimizer:
     # --- state: what a checkpoint holds ---
 
     def state(self) -> dict[str, object]:
-        """Everything `load_state` needs to go on exactly: t, and each kept array by name and number, as "m.0"."""
-        arrays = {f"{name}.{i}": a for name, kept in self._slots().items() for i, a in enumerate(kept)}
+        """A copy of what `load_state` needs to go on exactly: t, and each kept array by name and number: "m.0"."""
+        arrays = {f"{name}.{i}": a.copy() for name, kept in self._slots().items() for i, a in enumerate(kept)}
         return {"t": np.array(self.t), **arrays}
 
     def load_state(self, state) -> None:

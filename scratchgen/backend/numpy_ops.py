@@ -104,7 +104,8 @@ def _column_blocks(N: int, C: int, geometry: Geometry, dtype) -> Iterator[tuple]
     (oh, ow), (kh, kw) = geometry.small, geometry.kernel
     row_bytes = kh * kw * C * np.dtype(dtype).itemsize
     pixels = max(BLOCK_BYTES // row_bytes, BLOCK_ROWS)
-    n = min(N, max(1, pixels // (oh * ow)))
+    image_bytes = geometry.padded[0] * geometry.padded[1] * C * np.dtype(dtype).itemsize
+    n = max(1, min(N, pixels // (oh * ow), 4 * BLOCK_BYTES // image_bytes))
     band = min(oh, max(1, pixels // ow))
 
     columns = _workspace("columns", n * band * ow * kh * kw * C, dtype)

@@ -5,11 +5,14 @@ from math import prod
 
 import numpy as np
 
+from scratchgen import checks
 from scratchgen.gradcheck import contract
-from scratchgen.gradcheck.hints import cosine, diagnose
+from scratchgen.gradcheck.hints import cosine, diagnose, factor
 from scratchgen.gradcheck.numeric import Line
 from scratchgen.gradcheck.report import Report, TensorReport
 from scratchgen.gradcheck.subject import Subject, takes_no_argument, told
+
+NUDGE = 1e-3  # how far from a kink the check is made again
 
 
 def check(
@@ -29,22 +32,27 @@ def check(
     the Parameters (or the module) that a plain function closes over. Float inputs are differentiated where backward
     gives a gradient for them, others are constants. dy is drawn from `rng`, never ones: for some layers a sum over y
     does not depend on x at all. Tensors up to `elementwise` numbers are checked number by number, larger ones along
-    random `directions` and at the extreme, corner and some drawn coordinates. Nothing of the caller's changes.
+    random `directions` and at the extreme, corner and some drawn coordinates. Where the inputs lie on a kink there is
+    no derivative to compare with, and the check is made again at a point beside it. Nothing of the caller's changes.
 
     Raises what the target raises at these inputs; TypeError when it does not return `y, backward`.
     """
-    rng = rng if rng is not None else np.random.default_rng(0)
+    rng = np.random.default_rng(0) if rng is None else checks.generator("gradcheck", rng)
     subject = Subject(target, parameters)
     inputs = [_as_float64(x) for x in inputs]
     report = Report(name or subject.name)
+    settings = {"rng": rng, "tolerance": tolerance, "elementwise": elementwise, "directions": directions}
     with subject.in_float64():
-        _check(subject, inputs, rng, report, tolerance, elementwise, directions)
+        _check(subject, inputs, report, **settings)
+        if any(t.verdict == "kink" for t in report.tensors):
+            _check_beside(subject, inputs, report, **settings)
         if contract_too and not report.faults and all(np.isfinite(t.error) for t in report.tensors):
             contract.check(subject, inputs, rng, report)
     return report
 
 
-def _check(subject, inputs, rng, report, tolerance, elementwise, directions) -> None:
+def _check(subject, inputs, report, *, rng, **settings) -> None:
+    """Add to the report a row for every gradient at these inputs."""
     y, backward = subject.evaluate(inputs)
     again, _ = subject.evaluate(inputs)
     if not np.array_equal(y, again, equal_nan=True):
@@ -59,9 +67,13 @@ def _check(subject, inputs, rng, report, tolerance, elementwise, directions) -> 
         )
     if not np.isfinite(y).all():
         raise ValueError(f"gradcheck: {subject.name} gave values that are not finite at these inputs")
-
-    plain = not callable(backward) or takes_no_argument(backward)
-    dy = np.ones(y.shape) if plain else rng.standard_normal(y.shape)
+    whole = not callable(backward) or takes_no_argument(backward)  # the gradient itself, not a function of dy
+    if whole and y.ndim:
+        raise TypeError(
+            f"gradcheck: {subject.name} returned y of shape {y.shape} with a backward that takes no dy; "
+            "only a single number has a gradient without one"
+        )
+    dy = np.ones(()) if whole else rng.standard_normal(y.shape)
     for p in subject.parameters.values():
         p.zero_grad()
     try:
@@ -70,117 +82,156 @@ def _check(subject, inputs, rng, report, tolerance, elementwise, directions) -> 
         report.faults.append(f"backward raised {told(error)}")
         return
 
+    settings |= {"rng": rng, "sizes": _sizes(inputs, y)}
     names = subject.input_names(len(inputs))
-    scale = {f"the batch size, {len(inputs[0])}": len(inputs[0])} if inputs and np.ndim(inputs[0]) else {}
-    if inputs and np.ndim(inputs[0]) > 1:
-        features = prod(inputs[0].shape[1:])
-        scale[f"the number of features, {features}"] = features
-    if inputs and np.ndim(inputs[0]) > 2:
-        scale[f"the number of rows, {prod(inputs[0].shape[:-1])}"] = prod(inputs[0].shape[:-1])
-    if y.ndim > 2:
-        scale[f"the number of output rows, {prod(y.shape[:-1])}"] = prod(y.shape[:-1])
-
     for k, x in enumerate(inputs):
         if not isinstance(x, np.ndarray) or x.dtype != np.float64:
             continue
         dx = dxs[k] if k < len(dxs) else None
-        if dx is None:
-            if k == 0 and not plain:
-                report.tensors.append(
-                    _broken(
-                        f"d{names[k]}", x.shape, "backward returned None, needs the gradient: is a return missing?"
-                    )
-                )
-            elif not plain:
-                report.notes.append(f"{names[k]}: backward gives no gradient for it, so none was checked")
-            continue
-
-        def put(array, k=k):
-            return subject.evaluate([*inputs[:k], array, *inputs[k + 1 :]])[0]
-
-        line = Line(put, x, y, dy)
-        report.tensors.append(
-            _compare(f"d{names[k]}", np.asarray(dx), line, rng, tolerance, elementwise, directions, scale)
-        )
-
+        if dx is not None:
+            line = Line(lambda a, k=k: subject.evaluate([*inputs[:k], a, *inputs[k + 1 :]])[0], x, y, dy)
+            report.tensors.append(_compare(f"d{names[k]}", np.asarray(dx), line, **settings))
+        elif k == 0 and not whole:
+            hint = "backward returned None, needs the gradient: is a return missing?"
+            report.tensors.append(_broken(f"d{names[k]}", x.shape, hint))
+        elif not whole:
+            report.notes.append(f"{names[k]}: backward gives no gradient for it, so none was checked")
     for name, p in subject.parameters.items():
-        value = p.value
-
-        def put(array, p=p, value=value):
-            p.value = array
-            try:
-                return subject.evaluate(inputs)[0]
-            finally:
-                p.value = value
-
-        line = Line(put, value, y, dy)
-        report.tensors.append(
-            _compare(f"{name}.grad", np.array(p.grad), line, rng, tolerance, elementwise, directions, scale)
-        )
+        line = Line(lambda a, p=p: subject.evaluate_with(p, a, inputs), p.value, y, dy)
+        report.tensors.append(_compare(f"{name}.grad", np.array(p.grad), line, **settings))
 
 
-def _compare(name, analytic, line, rng, tolerance, elementwise, directions, sizes) -> TensorReport:
+def _check_beside(subject, inputs, report, *, rng, **settings) -> None:
+    """Settle by a point beside what a kink leaves open.
+
+    On a kink the backward may give any value between the slopes, and where kinked terms are added up even another
+    (relu(x) − relu(−x) is x, but its backward gives 0 at 0). So a row that differs there, when the point does lie on
+    a kink, is as right as it is beside it.
+    """
+
+    def nudged(a):
+        return a + NUDGE * rng.standard_normal(a.shape) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a
+
+    beside = Report(report.name)
+    values = {p: p.value for p in subject.parameters.values()}
+    try:
+        for p, value in values.items():
+            p.value = nudged(value)
+        _check(subject, [nudged(x) for x in inputs], beside, rng=rng, **settings)
+    except ValueError as error:
+        report.notes.append(f"the inputs lie on a kink, and no check could be made beside it: {error}")
+        return
+    finally:
+        for p, value in values.items():
+            p.value = value
+    report.faults += beside.faults
+    for row, other in zip(report.tensors, beside.tensors, strict=True):
+        if row.verdict == "right" or not np.isfinite(row.error):
+            continue
+        row.error, row.index, row.analytic, row.numeric = other.error, other.index, other.analytic, other.numeric
+        row.cosine, row.norm_ratio = other.cosine, other.norm_ratio
+        if other.ok:
+            row.verdict = "kink"
+            row.hint = f"{row.kinks or 'some'} probes lie on a kink; the figures are from a point {NUDGE:g} beside it"
+        else:
+            row.verdict = other.verdict
+            row.hint = f"the point lies on a kink, but {NUDGE:g} beside it, too: {other.hint or 'it is wrong'}"
+
+
+def _compare(name, analytic, line, *, rng, tolerance, elementwise, directions, sizes) -> TensorReport:
     """The report on one tensor."""
     shape = line.x.shape
     if analytic.shape != shape:
         hint = f"backward gave shape {analytic.shape}, needs {shape}, the shape of what it is the gradient of"
         return _broken(name, shape, hint)
+    if analytic.dtype != np.float64:
+        return _broken(name, shape, f"backward gave {analytic.dtype}, needs float64, the type of all that went in")
     small = line.x.size <= elementwise
     if small:
-        indices = list(np.ndindex(shape))
-        probes = [_unit(shape, i) for i in indices]
-        checked = "all"
+        places = list(np.ndindex(shape))
+        drawn = []
     else:
-        indices = _coordinates(analytic, rng)
-        drawn = [rng.standard_normal(shape) for _ in range(directions)]
-        probes = [*drawn, *(_unit(shape, i) for i in indices)]
-        indices = [f"direction {i}" for i in range(directions)] + indices
-        checked = f"{directions} dir + {len(indices) - directions}"
-
-    derivatives = [line.derivative(u, line.step(u)) for u in probes]
-    n = np.array([d.central for d in derivatives])
-    a = np.array([np.sum(analytic * u) for u in probes])
-    noise = max((line.noise(line.step(u)) for u in probes), default=0.0)
+        places = _coordinates(analytic, rng)
+        drawn = [line.scale * rng.standard_normal(shape) for _ in range(directions)]
+    # A direction as it is, a coordinate by a step of its own scale, which is divided out again.
+    probes = [(u, 1.0) for u in drawn] + [(_unit(shape, i, line.scale[i]), line.scale[i]) for i in places]
+    found = [line.derivative(u) for u, _ in probes]
+    weights = np.array([w for _, w in probes])
+    n = np.array([d.central for d in found]) / weights
+    a = np.array([np.sum(analytic * u) for u, _ in probes]) / weights
+    noise = line.noise()
     floor = max(1e-2 * np.abs(n).max(initial=0), 4 * noise / tolerance)
-    difference = np.abs(a - n)
     size = np.maximum(np.maximum(np.abs(a), np.abs(n)), floor)
-    errors = np.where(
-        difference == 0, 0, np.where(np.isfinite(difference), difference / np.where(size, size, 1), np.inf)
-    )
 
-    kinks = np.zeros(len(probes), bool)
-    for i in np.flatnonzero(errors > tolerance):
-        kinks[i] = np.isfinite(a[i]) and line.is_kink(probes[i], a[i], derivatives[i], floor, tolerance)
-    errors[kinks] = 0
-    wrong = errors > tolerance
+    verdicts = np.full(len(probes), "right", object)
+    for i in np.flatnonzero(~(np.abs(a - n) <= tolerance * size)):
+        verdicts[i], n[i] = _second_look(line, probes[i], a[i], found[i], size[i], tolerance)
+    with np.errstate(invalid="ignore"):
+        errors = np.abs(a - n) / np.where(size > 0, size, 1)
+    errors = np.where(np.isfinite(errors), errors, np.inf)
+    errors[verdicts == "kink"] = 0
+    wrong, smooth, kinks = verdicts == "WRONG", verdicts != "kink", np.isin(verdicts, ("kink", "beside"))
 
-    worst = int(np.argmax(errors))
-    smooth = ~kinks
-    norm = np.linalg.norm(n[smooth])
-    report = TensorReport(
+    worst = int(np.argmax(np.where(wrong, errors, -1) if wrong.any() else errors))
+    index, at = (places[worst - len(drawn)], worst) if worst >= len(drawn) else (f"direction {worst}", worst)
+    row = TensorReport(
         name,
         shape,
-        checked,
+        "all" if small else f"{len(drawn)} dir + {len(places)}",
         error=float(errors[worst]),
-        index=indices[worst],
-        analytic=float(a[worst]),
-        numeric=float(n[worst]),
-        cosine=cosine(a[smooth], n[smooth]) if norm > 4 * noise else float("nan"),
-        norm_ratio=float(np.linalg.norm(a[smooth]) / norm) if norm > 4 * noise else float("nan"),
+        index=index,
+        analytic=float(a[at]),
+        numeric=float(n[at]),
         kinks=int(kinks.sum()),
-        verdict="WRONG" if wrong.any() else "kink" if kinks.any() else "right",
+        verdict="WRONG" if wrong.any() else "right" if smooth.all() else "kink",
     )
-    if wrong.any() and small:
-        report.hint = diagnose(name, analytic, n.reshape(shape), wrong.reshape(shape), sizes)
-    elif wrong.any():
-        report.hint = diagnose(name, a, n, wrong, sizes)
-    elif kinks.any():
-        report.hint = (
-            f"{kinks.sum()} of {len(probes)} probes meet a kink, where there is no derivative to compare with"
-        )
-        if kinks.all():
-            report.hint += ": nothing was proved here, choose other inputs"
-    return report
+    norm = np.linalg.norm(n[smooth])
+    if norm > 4 * noise:
+        row.cosine, row.norm_ratio = cosine(a[smooth], n[smooth]), float(np.linalg.norm(a[smooth]) / norm)
+    largest = max(np.abs(a).max(initial=0), np.abs(n).max(initial=0)) if np.isfinite(a).all() else np.inf
+    if wrong.any():
+        if small:
+            row.hint = diagnose(name, analytic, n.reshape(shape), wrong.reshape(shape), sizes)
+        else:
+            if isinstance(index, str) and np.isfinite(analytic).all():
+                row.index, row.analytic, row.numeric = _locate(line, analytic)
+            row.hint = factor(a, n, sizes) or f"{wrong.sum()} of {len(probes)} probes are wrong"
+    elif not smooth.all():
+        row.hint = f"{np.sum(~smooth)} of {len(probes)} probes lie on a kink"
+    elif noise > 1e-4 * largest and noise > 1e-6 * np.linalg.norm(line.dy):
+        row.verdict = "UNPROVED"
+        row.hint = "y is so large beside its changes that rounding hides the gradient: check it at smaller values"
+    elif row.kinks:
+        row.hint = f"{row.kinks} of {len(probes)} probes step over a kink; smaller steps agree"
+    return row
+
+
+def _second_look(line, probe, a, found, size, tolerance):
+    u, weight = probe
+    if not np.isfinite(a):
+        return "WRONG", found.central / weight
+    verdict, central = line.refined(u, a * weight, found, size * weight, tolerance)
+    return verdict, central / weight
+
+
+def _locate(line, analytic) -> tuple[tuple[int, ...], float, float]:
+    """One element that is wrong: by halves, keeping the half along which the two differ more."""
+    rng = np.random.default_rng(0)
+    direction = (line.scale * rng.standard_normal(line.x.shape)).ravel()
+    inside = np.arange(line.x.size)
+
+    def along(part):
+        u = np.zeros(line.x.size)
+        u[part] = direction[part]
+        u = u.reshape(line.x.shape)
+        return abs(line.derivative(u).central - np.sum(analytic * u))
+
+    while len(inside) > 1:
+        halves = np.array_split(inside, 2)
+        inside = max(halves, key=along)
+    index = tuple(int(i) for i in np.unravel_index(inside[0], line.x.shape))
+    weight = line.scale[index]
+    return index, float(analytic[index]), line.derivative(_unit(line.x.shape, index, weight)).central / weight
 
 
 def _coordinates(analytic, rng, drawn: int = 16) -> list[tuple[int, ...]]:
@@ -194,9 +245,24 @@ def _coordinates(analytic, rng, drawn: int = 16) -> list[tuple[int, ...]]:
     return list(dict.fromkeys(found))
 
 
-def _unit(shape, index) -> np.ndarray:
+def _sizes(inputs, y) -> dict[str, int]:
+    """The counts by which a sum may have been divided or multiplied by mistake."""
+    if not (inputs and np.ndim(inputs[0])):
+        return {}
+    shape = inputs[0].shape
+    sizes = {"the batch size": shape[0]}
+    if len(shape) > 1:
+        sizes |= {"the number of features": prod(shape[1:]), "the number of elements": prod(shape)}
+    if len(shape) > 2:
+        sizes["the number of rows"] = prod(shape[:-1])
+    if y.ndim > 2:
+        sizes["the number of output rows"] = prod(y.shape[:-1])
+    return sizes
+
+
+def _unit(shape, index, length: float) -> np.ndarray:
     u = np.zeros(shape)
-    u[index] = 1
+    u[index] = length
     return u
 
 

@@ -21,7 +21,7 @@ def diagnose(name: str, analytic: np.ndarray, numeric: np.ndarray, wrong: np.nda
     if not n.any():
         return "the function does not depend on it, its gradient is zero"
     return (
-        _factor(a, n, sizes)
+        factor(a, n, sizes)
         or _rearranged(a, n)
         or _missing_constant(a, n)
         or _place(a, n, wrong)
@@ -39,9 +39,10 @@ def _same(a, b) -> bool:
     return np.linalg.norm(a - b) <= CLOSE * np.linalg.norm(b)
 
 
-def _factor(a, n, sizes) -> str:
-    c = float(np.sum(a * n) / np.sum(n * n))
-    if not _same(a, c * n):
+def factor(a, n, sizes) -> str:
+    """What one wrong factor throughout may come from."""
+    c = float(np.sum(a * n) / np.sum(n * n)) if n.any() else 0.0
+    if not np.isfinite(c) or abs(c - 1) < 1e-4 or not _same(a, c * n):
         return ""
     if abs(c + 1) < 1e-4:
         return "the sign is wrong"
@@ -52,9 +53,9 @@ def _factor(a, n, sizes) -> str:
         found.append("a factor 2 is missing")
     for what, size in sizes.items():
         if size > 1 and abs(c / size - 1) < 1e-4:
-            found.append(f"it is multiplied by {what}: a mean was taken for a sum, or 1/N is missing")
+            found.append(f"it is multiplied by {what}, {size}: the forward averages and the backward does not")
         if size > 1 and abs(c * size - 1) < 1e-4:
-            found.append(f"it is divided by {what}: a sum was taken for a mean, or 1/N is applied twice")
+            found.append(f"it is divided by {what}, {size}: the forward sums and the backward averages")
     return f"exactly {c:.6g} times the true gradient" + (": " + "; or ".join(found) if found else "")
 
 
@@ -103,19 +104,18 @@ def _place(a, n, wrong) -> str:
     share = f"{np.count_nonzero(wrong)} of {wrong.size} elements are wrong"
     if wrong.all() or not wrong.any():
         return ""
-    dropped = wrong & (a == 0)
-    if dropped.sum() == wrong.sum():
-        return f"{share}, all of them zero: part of the gradient is dropped"
+    if not a[wrong].any():
+        share += ", all of them zero, so that part of the gradient is dropped"
     for axis in range(a.ndim):
         others = tuple(i for i in range(a.ndim) if i != axis)
         hit = np.flatnonzero(wrong.any(axis=others))
         last = a.shape[axis] - 1
         if last >= 2 and set(hit) <= {0, last}:
-            return f"{share}, all of them at the border of axis {axis}: look at padding and the ends of slices"
+            return f"{share}; they lie at the border of axis {axis}: look at padding and the ends of slices"
         if len(hit) == 1 and last >= 1:
-            return f"{share}, all of them at index {hit[0]} of axis {axis}"
+            return f"{share}; they lie at index {hit[0]} of axis {axis}"
     border = np.ones(wrong.shape, bool)
     border[tuple(slice(1, -1) if size >= 3 else slice(None) for size in a.shape)] = False
     if not (wrong & ~border).any():
-        return f"{share}, all of them at a border: look at padding and the ends of slices"
+        return f"{share}; they lie at a border: look at padding and the ends of slices"
     return share

@@ -11,8 +11,8 @@ class TensorReport:
 
     `error` is the largest |analytic − numeric| / max(|analytic|, |numeric|, floor), where the floor is 1 % of the
     tensor's largest gradient, or what rounding hides if that is more; `index` is where. `cosine` and `norm_ratio`
-    compare the two as vectors, over all that was checked. `verdict` is "right", "WRONG", or "kink": right but for
-    `kinks` places where there is no derivative.
+    compare the two as vectors, over all that was checked; `kinks` counts probes on a kink or stepping over one.
+    `verdict` is "right"; "kink": the point lies on one, and right beside it; "WRONG"; or "UNPROVED".
     """
 
     name: str
@@ -30,7 +30,7 @@ class TensorReport:
 
     @property
     def ok(self) -> bool:
-        return self.verdict != "WRONG"
+        return self.verdict in ("right", "kink")
 
 
 @dataclass

@@ -41,6 +41,9 @@ class Subject:
 
         if isinstance(self.module, Module):
             self.module.to("numpy").astype(np.float64)
+            for p in self.module.parameters():
+                p._frozen = 0  # the copy may have been made inside `with frozen(...)`
+        self.borrowed = parameters.modules() if isinstance(parameters, Module) else []
         self.parameters = _named(parameters)
         if hasattr(self.module, "named_parameters"):
             self.parameters.update(self.module.named_parameters())
@@ -54,16 +57,21 @@ class Subject:
 
     @contextmanager
     def in_float64(self):
-        """The parameters of a plain function in float64; values, gradients and types as before afterwards."""
-        before = [(p, p.value, p.grad) for p in self.parameters.values()]
+        """What a plain function closes over in float64; values, gradients and buffers as before afterwards."""
+        parameters = [(p, p.value, p.grad) for p in self.parameters.values()]
+        buffers = [(m, b, getattr(m, b)) for m in self.borrowed for b in m.buffers]
         try:
-            for p, value, _ in before:
+            for p, value, _ in parameters:
                 p.value = value.astype(np.float64)
+            for module, name, array in buffers:
+                setattr(module, name, array.astype(np.float64))
             yield
         finally:
-            for p, value, grad in before:
+            for p, value, grad in parameters:
                 p.value = value
                 p.grad = grad
+            for module, name, array in buffers:
+                setattr(module, name, array)
 
     def input_names(self, count: int) -> list[str]:
         """The names of the first arguments, as the function calls them."""
@@ -74,7 +82,8 @@ class Subject:
         return [names[i] if i < len(names) else f"input{i}" for i in range(count)]
 
     def evaluate(self, inputs, *, lend: bool = False):
-        """y as an array, and what came beside it. The function gets copies of the inputs, or themselves to `lend`."""
+        """y, and what came beside it. The function gets copies of the inputs, and y is a copy of what it returned, so
+        that neither can reach into the other; `lend` hands over the things themselves."""
         result = self.function(*(inputs if lend else map(_copied, inputs)))
         if not (isinstance(result, tuple) and len(result) >= 2):
             raise TypeError(
@@ -82,7 +91,18 @@ class Subject:
                 "the value, and a function of dy"
             )
         y, *rest = result
-        return np.asarray(y), rest[0] if len(rest) == 1 else tuple(rest)
+        if len(rest) > 1 and any(map(callable, rest)):
+            raise TypeError(f"gradcheck: {self.name} returned {len(result)} things, needs the pair y, backward")
+        return np.asarray(y) if lend else np.array(y), rest[0] if len(rest) == 1 else tuple(rest)
+
+    def evaluate_with(self, p: Parameter, value, inputs):
+        """y with another value in the place of a parameter's."""
+        before = p.value
+        p.value = value
+        try:
+            return self.evaluate(inputs)[0]
+        finally:
+            p.value = before
 
     def pull(self, backward, dy) -> tuple:
         """The gradients with respect to the inputs that a backward returns, as a tuple; parameters get theirs added.

@@ -54,8 +54,9 @@ class BatchNorm(Layer):
         y += beta
 
         keep, take = 1 - self.momentum, self.momentum
-        self.running_mean = keep * self.running_mean + take * mu
-        self.running_var = keep * self.running_var + take * (m / (m - 1)) * var
+        running_mean, running_var = self._running(x.dtype)
+        self.running_mean = keep * running_mean + take * mu
+        self.running_var = keep * running_var + take * (m / (m - 1)) * var
         return y, self.pullback(
             y,
             shared=lambda dy: (ops.row_sum(dy), ops.row_dot(dy, x_hat)),  # Σ dy, Σ dy · x̂
@@ -68,8 +69,15 @@ class BatchNorm(Layer):
 
     def predict(self, x):
         self.check_input(x, "N", ..., self.channels)
-        scale = self.gamma.value / kernels(x).xp.sqrt(self.running_var + self.eps)
-        return (x - self.running_mean) * scale + self.beta.value
+        mean, var = self._running(x.dtype)
+        s = 1 / kernels(x).xp.sqrt(var + self.eps)
+        return self.gamma.value * ((x - mean) * s) + self.beta.value
+
+    def _running(self, dtype):
+        """The running statistics in the dtype of the step."""
+        return self.running_mean.astype(dtype, copy=False), self.running_var.astype(dtype, copy=False)
 
     def __repr__(self):
-        return f"BatchNorm({self.channels})"
+        extra = f", eps={self.eps:g}" if self.eps != 1e-5 else ""
+        extra += f", momentum={self.momentum:g}" if self.momentum != 0.1 else ""
+        return f"BatchNorm({self.channels}{extra})"

@@ -66,7 +66,7 @@ class Conv2d(Layer):
             dx=lambda dy: ops.correlate_adjoint_x(dy, W, g),  # (N, H, W, in)
             grads={
                 self.W: lambda dy: ops.correlate_adjoint_W(x, dy, g),  # (kh, kw, in, out)
-                self.b: lambda dy: ops.row_sum(dy),  # (out,)
+                self.b: ops.row_sum,  # (out,)
             },
         )
 
@@ -132,7 +132,7 @@ class ConvTranspose2d(Layer):
             dx=lambda dy: ops.correlate(dy, W, g),  # (N, H, W, in)
             grads={
                 self.W: lambda dy: ops.correlate_adjoint_W(dy, x, g),  # (kh, kw, out, in)
-                self.b: lambda dy: ops.row_sum(dy),  # (out,)
+                self.b: ops.row_sum,  # (out,)
             },
         )
 

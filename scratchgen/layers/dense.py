@@ -41,7 +41,7 @@ class Dense(Layer):
             dx=lambda dy: dy @ W.T,  # (N, in)
             grads={
                 self.W: lambda dy: x.T @ dy,  # (in, out)
-                self.b: lambda dy: ops.row_sum(dy),  # (out,)
+                self.b: ops.row_sum,  # (out,)
             },
         )
 

@@ -6,7 +6,8 @@
 
 `d` + a name is ∂L/∂(that name), of the same shape. A layer of your own is a subclass of `Layer` whose `forward`
 returns y and a function of dy; its Parameters and sub-layers are found by themselves. If it returns
-`self.pullback(y, dx=..., grads={...})`, checks of dy, freezing and `need_dx=False` come with it.
+`self.pullback(y, dx=..., grads={...})`, checks of dy and `need_dx=False` come with it. A layer made of others writes
+`predict` too, by their `predict`. What a layer returns may share memory with what it was given: do not write into it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,10 +32,10 @@ class Module:
         for name, member in vars(self).items():
             if isinstance(member, Parameter | Module):
                 yield name, member
-            elif isinstance(member, list | tuple):
-                for i, part in enumerate(member):
+            elif isinstance(member, list | tuple | dict):
+                for key, part in member.items() if isinstance(member, dict) else enumerate(member):
                     if isinstance(part, Parameter | Module):
-                        yield f"{name}.{i}", part
+                        yield f"{name}.{key}", part
 
     def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, object]]:
         """This module, its parameters and all below it, depth first, each once, with dotted names."""

@@ -2,6 +2,7 @@
 
 from scratchgen import checks
 from scratchgen.backend import backend_of
+from scratchgen.layers.parameter import frozen
 
 
 class Pullback:
@@ -61,6 +62,22 @@ class Chain(Pullback):
         for i in reversed(range(last, len(self._pullbacks))):
             dy = pull(self._pullbacks[i], dy, need_dx=need_dx or i > last)
         return dy if need_dx else None
+
+
+def still_frozen(layer, backward):
+    """The backward of an evaluation of `layer`, which adds nothing later either if the layer is frozen now.
+
+    A Pullback sees to that itself; for a plain function the parameters are frozen again while it runs.
+    """
+    parameters = [] if isinstance(backward, Pullback) else [p for p in layer.parameters() if p.frozen]
+    if not parameters:
+        return backward
+
+    def without_gradients(dy):
+        with frozen(*parameters):
+            return backward(dy)
+
+    return without_gradients
 
 
 def is_idle(backward) -> bool:

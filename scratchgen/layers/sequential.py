@@ -1,7 +1,7 @@
 """Composition."""
 
 from scratchgen.layers.layer import Layer
-from scratchgen.layers.pullback import Chain
+from scratchgen.layers.pullback import Chain, still_frozen
 
 
 class Sequential(Layer):
@@ -17,7 +17,8 @@ class Sequential(Layer):
         self.layers = list(layers)
 
     def members(self):
-        return ((str(i), layer) for i, layer in enumerate(self.layers))
+        yield from ((str(i), layer) for i, layer in enumerate(self.layers))
+        yield from ((name, member) for name, member in super().members() if not name.startswith("layers."))
 
     def forward(self, x):
         if not self.layers:
@@ -26,7 +27,7 @@ class Sequential(Layer):
         with self.unchanged_on_error():
             for layer in self.layers:
                 x, backward = layer.forward(x)
-                pullbacks.append(backward)
+                pullbacks.append(still_frozen(layer, backward))
         return x, Chain(pullbacks)
 
     def predict(self, x):

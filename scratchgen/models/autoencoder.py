@@ -7,7 +7,7 @@ from scratchgen import checks, init
 from scratchgen.backend.geometry import correlated_size, transposed_size
 from scratchgen.functions import sigmoid
 from scratchgen.layers import Conv2d, ConvTranspose2d, Dense, Flatten, Layer, ReLU, Reshape, Sequential
-from scratchgen.layers.pullback import pull
+from scratchgen.layers.pullback import Chain
 from scratchgen.losses import bce_with_logits, mse
 from scratchgen.models.model import Model
 
@@ -37,11 +37,8 @@ class Autoencoder(Model):
             y, decoder_backward = self.decoder.forward(z)
             loss, dy = LOSSES[self.loss_name](y, x)
 
-        def backward():
-            dz = decoder_backward(dy)
-            pull(encoder_backward, dz, need_dx=False)
-
-        return loss, backward
+        chain = Chain([encoder_backward, decoder_backward])
+        return loss, lambda: chain(dy, need_dx=False)
 
     def train_step(self, x, optimizer):
         """One update on a batch; returns its loss before the update."""
