@@ -35,6 +35,7 @@ from scratchgen.losses import bce_with_logits, gaussian_kl, gaussian_nll, mse, s
 from scratchgen.models import Autoencoder, conv_autoencoder, dense_autoencoder
 from scratchgen.optim import SGD, Adam
 from scratchgen.version import __version__
+from scratchgen.weights import load_weights, save_weights
 
 __all__ = [
     "SGD",
@@ -64,6 +65,8 @@ __all__ = [
     "gaussian_nll",
     "gradcheck",
     "initialise",
+    "load_weights",
     "mse",
+    "save_weights",
     "softmax_cross_entropy",
 ]

@@ -7,7 +7,7 @@ from scratchgen.backend import BackendUnavailable
 from scratchgen.commands import UsageError, gradcheck, info, train
 from scratchgen.version import __version__
 
-EXPECTED = (UsageError, BackendUnavailable, FileNotFoundError, FileExistsError, PermissionError, ValueError)
+EXPECTED = (UsageError, BackendUnavailable, OSError, ValueError)
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,15 +33,18 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; returns its exit status: 0, 1 for a check that failed, 2 for one that cannot be run."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without Greek letters shows a question mark
     args = parser().parse_args(argv)
     try:
         return args.run(args)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        sys.stderr.close()
+        return 0
     except EXPECTED as error:
         print(f"scratchgen: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nscratchgen: stopped; what was saved stays", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        sys.stderr.close()
-        return 0

@@ -56,7 +56,7 @@ class Optimizer:
         return [array_library(p.value).zeros(p.value.shape, p.value.dtype) for p in self.parameters]
 
     def _slots(self) -> dict[str, list]:
-        """The arrays kept from step to step: for each name one a parameter."""
+        """The arrays kept from step to step: for each name one per parameter."""
         return {}
 
     def _check(self) -> None:

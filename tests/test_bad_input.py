@@ -587,8 +587,9 @@ def test_only_arrays_live_in_a_backend(bad):
 
 def test_only_owners_of_parameters_can_be_frozen():
     layer = Dense(2, 2)
-    block = frozen(layer, layer.W)
-    refuses(block.__enter__, TypeError, "frozen", "Parameter", "layer", owners=[layer])
+    block = frozen(layer, layer.W.value)
+    refuses(block.__enter__, TypeError, "frozen", "ndarray", "layer", owners=[layer])
+    assert not layer.W.frozen
 
 
 def test_a_rule_that_draws_a_wrong_shape_initialises_nothing():

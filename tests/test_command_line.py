@@ -189,7 +189,8 @@ def test_ctrl_c_keeps_what_was_saved(tmp_path, monkeypatch, capsys):
         ([*QUICK, "--nonsense"], "--nonsense"),
         (["train", "ae", "--data", "no/such/folder"], "missing: train-images-idx3-ubyte.gz"),
         (["gradcheck", "Conv3d"], "there is no built-in Conv3d; there are Dense"),
-        (["gradcheck", "Dense", "--input-shape", "2,3"], "goes with a layer of your own"),
+        (["gradcheck", "Dense", "--input-shape", "2,3"], "go with a layer of your own"),
+        (["gradcheck", "mine.py:f", "--input-range", "2,1"], "no range"),
         (["gradcheck", "--tolerance", "0"], "--tolerance"),
         (["gradcheck", "--seed", "-1"], "--seed"),
         (["gradcheck", "no.py:Layer"], "no.py is not a file"),
@@ -311,6 +312,28 @@ def broken(x):
     return undefined, 1
 
 ready = Scale(2)
+CONSTANT = 3.0
+
+class Locked(Scale):
+    def __init__(self):
+        import threading
+        super().__init__(3)
+        self.lock = threading.Lock()
+
+class TextbookDense(Layer):
+    def __init__(self):
+        self.W, self.b = Parameter("W", np.ones((3, 2))), Parameter("b", np.ones(2))
+
+    def forward(self, x):
+        W = self.W.value
+        def backward(dy):
+            self.W.grad += x.T @ dy
+            self.b.grad += dy.sum(axis=0)
+            return dy @ W.T
+        return x @ W + self.b.value, backward
+
+def logarithm(x):
+    return np.log(x), lambda dy: dy / x
 """
 
 
@@ -333,6 +356,7 @@ def layers(tmp_path):
         ("vectors_only", 0, ["vectors_only on 5×4"]),
         ("squared_error", 0, ["dy", "dtarget"]),
         ("ready", 0, ["on 5×2"]),
+        ("TextbookDense", 0, ["TextbookDense() on 5×3", "not counted: it is not made for images"]),
     ],
 )
 def test_gradcheck_of_ones_own_file(layers, name, status, says, capsys):
@@ -352,6 +376,10 @@ def test_gradcheck_of_ones_own_file(layers, name, status, says, capsys):
         ("Scale(open)", "with plain values"),
         ("no_pair", "needs the pair y, backward"),
         ("broken", "name 'undefined' is not defined"),
+        ("CONSTANT", "needs a layer or a function"),
+        ("CONSTANT(3)", "cannot be called, it is a float"),
+        ("np", "needs a layer or a function"),
+        ("Locked", "cannot be checked"),
     ],
 )
 def test_what_cannot_be_checked_in_ones_own_file(layers, name, says, capsys):
@@ -369,6 +397,45 @@ def test_a_file_that_does_not_load(tmp_path, capsys):
     assert "SyntaxError in line 2" in fails(capsys, "gradcheck", "syntax.py:f")
     (tmp_path / "raises.py").write_text("import numpy\n\nnumpy.nothing\n")
     assert "AttributeError in line 3" in fails(capsys, "gradcheck", "raises.py:f")
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+    assert "SystemExit in line 2" in fails(capsys, "gradcheck", "leaves.py:f")
+    (tmp_path / "modern.py").write_text(MODERN)
+    assert run("gradcheck", "modern.py:Double") == 0
+
+
+MODERN = """
+from __future__ import annotations
+from dataclasses import dataclass
+from scratchgen import Layer
+
+@dataclass(eq=False)
+class Double(Layer):
+    factor: float = 2.0
+
+    def forward(self, x):
+        return self.factor * x, lambda dy: self.factor * dy
+"""
+
+
+def test_files_that_cannot_be_had_are_one_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    assert "file" in fails(capsys, *QUICK, "--out", "file/run")
+    monkeypatch.setenv("SCRATCHGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("scratchgen.data.mnist.MIRRORS", ("http://127.0.0.1:9/",))
+    monkeypatch.setattr("scratchgen.data.mnist.PAUSE", 0)
+    monkeypatch.setattr(
+        "scratchgen.data.mnist.download_mnist.__kwdefaults__",
+        {"mirrors": ("http://127.0.0.1:9/",), "progress": False},
+    )
+    assert run("train", "ae", "--data", "download", "--quiet") == 2
+    said = capsys.readouterr().err
+    assert "no mirror gave it" in said
+    assert "Traceback" not in said
+
+
+def test_input_range(layers, capsys):
+    assert "not finite" in fails(capsys, "gradcheck", f"{layers}:logarithm")
+    assert run("gradcheck", f"{layers}:logarithm", "--input-range", "0.1,5") == 0
 
 
 def test_gradients_only_leaves_the_contract_out(layers, capsys):

@@ -499,7 +499,7 @@ def test_missing_files_are_listed(tmp_path: Path) -> None:
     message = str(caught.value)
     assert message.startswith(f"{tmp_path}: does not hold MNIST; missing: {FILES[0]}, {FILES[3]}; looked in ")
     assert FILES[1] not in message
-    for part in str(tmp_path / "mnist"), 'load_mnist("download")', 'load_mnist("sample")', "four files":
+    for part in str(tmp_path / "mnist"), '"download" to fetch', "the embedded sample", "four files":
         assert part in message
     # Halves in two places are not put together: they may be of two data sets.
     write_mnist(tmp_path / "mnist")
@@ -740,7 +740,7 @@ def test_all_mirrors_fail(tmp_path: Path, mirror: Mirror, case: str, progress: b
     assert message.startswith(f"{FILES[0]}: no mirror gave it:\n")
     assert re.search(rf"\n  {re.escape(urls[0])}{FILES[0]}: .*({reason})", message)
     assert re.search(rf"\n  {re.escape(urls[1])}/{FILES[0]}: 418 Client Error", message)
-    for part in "SCRATCHGEN_DATA", 'load_mnist("sample")':
+    for part in "SCRATCHGEN_DATA", 'the embedded "sample"':
         assert part in message
     assert os.listdir(tmp_path / "d") == []
     assert len(mirror.requests) == 4  # two mirrors, two rounds
@@ -947,17 +947,17 @@ UNUSABLE = [
     ((np.float32(1)[...], 1, RNG), {}, ValueError, r"at least one image, not shape \(\)"),
     ((np.zeros(3, np.int64), 1, RNG), {}, TypeError, "must be uint8, float32 or float64, not int64"),
     ((np.zeros(3, np.float16), 1, RNG), {}, TypeError, "not float16"),
-    ((np.zeros(3), 0, RNG), {}, ValueError, "batch_size must be at least 1, not 0"),
-    ((np.zeros(3), -2, RNG), {}, ValueError, "batch_size must be at least 1, not -2"),
-    ((np.zeros(3), 1.0, RNG), {}, TypeError, "batch_size must be an integer, not float"),
-    ((np.zeros(3), True, RNG), {}, TypeError, "batch_size must be an integer, not bool"),
-    ((np.zeros(3), "2", RNG), {}, TypeError, "batch_size must be an integer, not str"),
+    ((np.zeros(3), 0, RNG), {}, ValueError, "batch_size is 0, needs at least 1"),
+    ((np.zeros(3), -2, RNG), {}, ValueError, "batch_size is -2, needs at least 1"),
+    ((np.zeros(3), 1.0, RNG), {}, TypeError, "batch_size is 1.0, needs an integer"),
+    ((np.zeros(3), True, RNG), {}, TypeError, "batch_size is True, needs an integer"),
+    ((np.zeros(3), "2", RNG), {}, TypeError, "batch_size is '2', needs an integer"),
     ((np.zeros(3), 1, 0), {}, TypeError, "rng must be a numpy.random.Generator, not int"),
     ((np.zeros(3), 1, np.random), {}, TypeError, "rng must be a numpy.random.Generator, not module"),
-    ((np.zeros(3), 2, RNG), {"start": -1}, ValueError, "start must be at least 0, not -1"),
+    ((np.zeros(3), 2, RNG), {"start": -1}, ValueError, "start is -1, needs at least 0"),
     ((np.zeros(3), 2, RNG), {"start": 3}, ValueError, "start must be 0 to 2, the number of batches, not 3"),
     ((np.zeros(3), 2, RNG), {"start": 2, "drop_last": True}, ValueError, "start must be 0 to 1"),
-    ((np.zeros(3), 2, RNG), {"start": 0.5}, TypeError, "start must be an integer, not float"),
+    ((np.zeros(3), 2, RNG), {"start": 0.5}, TypeError, "start is 0.5, needs an integer"),
     ((np.zeros(3), 4, RNG), {"drop_last": True}, ValueError, "leaves no batch: 3 images, batch_size 4"),
 ]
 
@@ -1001,11 +1001,11 @@ def test_epoch_order_is_pinned() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((-1, 0), ValueError, "seed must be at least 0, not -1"),
-        ((0, -1), ValueError, "epoch must be at least 0, not -1"),
-        ((0.0, 0), TypeError, "seed must be an integer, not float"),
-        ((None, 0), TypeError, "seed must be an integer, not NoneType"),
-        ((0, True), TypeError, "epoch must be an integer, not bool"),
+        ((-1, 0), ValueError, "seed is -1, needs at least 0"),
+        ((0, -1), ValueError, "epoch is -1, needs at least 0"),
+        ((0.0, 0), TypeError, "seed is 0.0, needs an integer"),
+        ((None, 0), TypeError, "seed is None, needs an integer"),
+        ((0, True), TypeError, "epoch is True, needs an integer"),
     ],
 )
 def test_epoch_rng_refuses(arguments: tuple, error: type[Exception], message: str) -> None:

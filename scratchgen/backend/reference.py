@@ -64,7 +64,7 @@ def row_sum(a):
 
 
 def row_dot(a, b):
-    """Sum of a·b over every axis but the last, (..., C) → (C,): one inner product a channel."""
+    """Sum of a·b over every axis but the last, (..., C) → (C,): one inner product per channel."""
     return row_sum(a * b)
 
 

@@ -41,6 +41,13 @@ def add_parser(commands) -> None:
         help="shape of the input of your layer, as in 5,3 or 2,8,8,3; once for each input. "
         "By default a small batch of vectors and one of images are tried",
     )
+    parser.add_argument(
+        "--input-range",
+        type=_range,
+        metavar="LOW,HIGH",
+        help="draw the inputs of your layer evenly between these, as in 0.1,5 for a logarithm "
+        "(default: normal numbers)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of inputs, parameters and dy (default 0)")
     parser.add_argument(
         "--tolerance", type=float, default=1e-6, help="largest relative error of a right gradient (default 1e-6)"
@@ -65,8 +72,8 @@ def run(args) -> int:
     own = [t for t in args.target if ":" in t or t.endswith(".py") or "/" in t]
     if own:
         return max(_check_own(t, args) for t in args.target)
-    if args.input_shape:
-        raise UsageError("--input-shape goes with a layer of your own, path/to/file.py:MyLayer")
+    if args.input_shape or args.input_range:
+        raise UsageError("--input-shape and --input-range go with a layer of your own, path/to/file.py:MyLayer")
     return _check_built_in(args)
 
 
@@ -110,31 +117,45 @@ def _check_built_in(args) -> int:
 def _check_own(spec: str, args) -> int:
     try:
         target = load(spec, np.random.default_rng(args.seed))
+        rng = np.random.default_rng([args.seed, 1])
+        low, high = args.input_range or (None, None)
+
+        def draw(shape):
+            return rng.standard_normal(shape) if low is None else rng.uniform(low, high, shape)
+
+        if args.input_shape:
+            tried = [("", tuple(map(draw, args.input_shape)), "")]
+        else:
+            tried = list(trial_inputs(target, draw))
     except CannotCheck as error:
         raise UsageError(str(error)) from error
-    rng = np.random.default_rng([args.seed, 1])
-    if args.input_shape:
-        return _print_own(target, tuple(rng.standard_normal(shape) for shape in args.input_shape), args)
-    tried = list(trial_inputs(target, rng))
-    accepted = [inputs for _, inputs, _ in tried if inputs is not None]
+    accepted = [(which, inputs) for which, inputs, _ in tried if inputs is not None]
     if not accepted:
         why = "; ".join(dict.fromkeys(reason for _, _, reason in tried))
         raise UsageError(
             f"{spec} took neither a small batch of vectors nor one of images: {why}. Give its --input-shape"
         )
-    return max(_print_own(target, inputs, args) for inputs in accepted)
+    reports = [(which, _report_own(target, inputs, args)) for which, inputs in accepted]
+    fits = [report for _, report in reports if report.tensors]
+    for which, report in reports:
+        print(report)
+        if fits and not report.tensors:
+            # Broadcasting let forward take what was not meant for it, and backward did not follow.
+            print(f"  not counted: it is not made for {which}\n")
+        else:
+            print(f"  {'all right' if report.ok else 'WRONG'}\n")
+    return 0 if all(report.ok for report in fits) and fits else 1
 
 
-def _print_own(target, inputs, args) -> int:
+def _report_own(target, inputs, args) -> Report:
+    shapes = ", ".join("×".join(map(str, x.shape)) for x in inputs)
     try:
         report = _checked(target, inputs, args)
     except Exception as error:
-        shapes = ", ".join(str(x.shape) for x in inputs)
-        raise UsageError(f"it cannot be checked on {shapes}: {told(error)}") from error
-    report.name += " on " + ", ".join("×".join(map(str, x.shape)) for x in inputs)
-    print(report)
-    print(f"  {'all right' if report.ok else 'WRONG'}\n")
-    return 0 if report.ok else 1
+        hint = "; --input-range and --input-shape choose the inputs" if isinstance(error, ValueError) else ""
+        raise UsageError(f"it cannot be checked on {shapes}: {told(error)}{hint}") from error
+    report.name += f" on {shapes}"
+    return report
 
 
 def _show_mutants(args) -> int:
@@ -160,3 +181,13 @@ def _shape(text: str) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no shape, write it as 5,3 or 2,8,8,3")
     return shape
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(number) for number in text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not (low < high and np.isfinite([low, high]).all()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no range, write it as 0.1,5")
+    return low, high

@@ -60,7 +60,7 @@ def _common(option, *, epochs: int, batch_size: int, lr: float) -> None:
         "files; without it the folder in SCRATCHGEN_DATA, else the sample",
     )
     option("--epochs", type=_positive, default=epochs, metavar="N", help="passes over the images")
-    option("--batch-size", type=_positive, default=batch_size, metavar="N", help="images a step")
+    option("--batch-size", type=_positive, default=batch_size, metavar="N", help="images per step")
     option("--lr", type=_rate, default=lr, metavar="X", help="Adam's learning rate")
     option("--seed", type=_seed, default=0, metavar="N", help="of the first weights and the order of the images")
     option("--backend", choices=BACKENDS, default="numpy", help="cupy runs on an NVIDIA GPU")
@@ -91,10 +91,10 @@ def run_autoencoder(args) -> int:
     def reconstruct(x):
         return to_host(model.reconstruct(transfer(x, args.backend)))
 
-    pca = PCA(data.train_images, args.latent)
-    pca_error = reconstruction_error(pca.reconstruct, data.test_images)
     records = []
     with threadpool_limits(args.threads) if args.threads else nullcontext():
+        pca = PCA(data.train_images, args.latent)
+        pca_error = reconstruction_error(pca.reconstruct, data.test_images)
         try:
             for record in epochs(
                 lambda x: model.train_step(x, optimizer),

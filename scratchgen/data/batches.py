@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scratchgen import checks
 
 _DATA_ORDER = 0xDA7A  # keeps this stream apart from all others of the same seed, such as the initial weights'
 
@@ -41,13 +42,13 @@ def minibatches(
     if images.size == 0 or images.ndim == 0:
         raise ValueError(f"images must hold at least one image, not shape {images.shape}.")
     to_float(images[:0])  # checks the type
-    batch_size = _integer("batch_size", batch_size, least=1)
+    batch_size = checks.integer("minibatches", "batch_size", batch_size)
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, not {type(rng).__name__}.")
     count = len(images) // batch_size if drop_last else -(-len(images) // batch_size)
     if count == 0:
         raise ValueError(f"drop_last leaves no batch: {len(images)} images, batch_size {batch_size}.")
-    start = _integer("start", start, least=0)
+    start = checks.integer("minibatches", "start", start, least=0)
     if start > count:
         raise ValueError(f"start must be 0 to {count}, the number of batches, not {start}.")
     order = rng.permutation(len(images))
@@ -62,18 +63,6 @@ def epoch_rng(seed: int, epoch: int) -> np.random.Generator:
 
     Raises TypeError or ValueError unless both are integers ≥ 0.
     """
-    entropy, key = _integer("seed", seed, least=0), _integer("epoch", epoch, least=0)
+    entropy = checks.integer("epoch_rng", "seed", seed, least=0)
+    key = checks.integer("epoch_rng", "epoch", epoch, least=0)
     return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(_DATA_ORDER, key)))
-
-
-def _integer(name: str, value: int, least: int) -> int:
-    """`value` as an int of at least `least`."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be an integer, not {type(value).__name__}.")
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, not {number}.")
-    return number

@@ -42,7 +42,7 @@ def check(
     inputs = [_as_float64(x) for x in inputs]
     report = Report(name or subject.name)
     settings = {"rng": rng, "tolerance": tolerance, "elementwise": elementwise, "directions": directions}
-    with subject.in_float64():
+    with subject.in_float64(), np.errstate(all="ignore"):  # what is not finite is told, not warned of
         _check(subject, inputs, report, **settings)
         if any(t.verdict == "kink" for t in report.tensors):
             _check_beside(subject, inputs, report, **settings)
@@ -66,7 +66,7 @@ def _check(subject, inputs, report, *, rng, **settings) -> None:
             "look for a cast or a float32 constant"
         )
     if not np.isfinite(y).all():
-        raise ValueError(f"gradcheck: {subject.name} gave values that are not finite at these inputs")
+        raise ValueError(f"gradcheck: {subject.name} gave values that are not finite at these inputs: choose others")
     whole = not callable(backward) or takes_no_argument(backward)  # the gradient itself, not a function of dy
     if whole and y.ndim:
         raise TypeError(

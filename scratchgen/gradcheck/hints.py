@@ -96,7 +96,7 @@ def _missing_constant(a, n) -> str:
         return ""
     rest = (n - a).reshape(-1, a.shape[-1])
     if np.abs(rest - rest.mean(axis=0)).max() <= CLOSE * np.abs(n).max() < np.abs(rest).max():
-        return "it is off by one constant a channel: the term through the mean is missing"
+        return "it is off by one constant per channel: the term through the mean is missing"
     return ""
 
 

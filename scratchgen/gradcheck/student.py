@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,20 +40,24 @@ def load(spec: str, rng: np.random.Generator):
     return found
 
 
-def trial_inputs(target, rng: np.random.Generator) -> Iterator[tuple[str, tuple | None, str]]:
+def trial_inputs(target, draw: Callable) -> Iterator[tuple[str, tuple | None, str]]:
     """For a small batch of vectors and one of images: (which, inputs that it accepts, "") or (which, None, why).
 
-    Widths are those that the parameters' shapes suggest, then some usual ones.
+    `draw(shape)` makes the inputs. Widths are those that the parameters' shapes suggest, then some usual ones.
     """
-    subject = Subject(target)
+    try:
+        subject = Subject(target)
+    except Exception as error:
+        raise CannotCheck(f"it cannot be checked: {type(error).__name__}: {error}") from error
     count = max(1, len(_required(subject.function)))
     widths = dict.fromkeys([n for p in subject.parameters.values() for n in p.value.shape] + list(WIDTHS))
     for which, batch in (("vectors", (5,)), ("images", (3, 6, 5))):
         why = ""
         for width in widths:
-            inputs = tuple(rng.standard_normal((*batch, width)) for _ in range(count))
+            inputs = tuple(draw((*batch, width)) for _ in range(count))
             try:
-                subject.evaluate(list(inputs))
+                with np.errstate(all="ignore"):
+                    subject.evaluate(list(inputs))
             except Exception as error:
                 why = why or told(error)
                 continue
@@ -66,16 +70,17 @@ def trial_inputs(target, rng: np.random.Generator) -> Iterator[tuple[str, tuple 
 def _import(path: Path):
     if not path.is_file():
         raise CannotCheck(f"{path} is not a file")
-    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    spec = importlib.util.spec_from_file_location(f"checked_{path.stem}", path.resolve())
     if spec is None:
         raise CannotCheck(f"{path} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.resolve().parent))  # so that it can import its neighbours
+    sys.modules[spec.name] = module  # dataclasses and pickles look their module up
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise CannotCheck(f"{path} does not load: SyntaxError in line {error.lineno}: {error.msg}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         line = [f.lineno for f in frames if f.filename == spec.origin][-1]
         raise CannotCheck(f"{path} does not load: {type(error).__name__} in line {line}: {error}") from error
@@ -101,8 +106,8 @@ def _parse(expression: str) -> tuple[str, list, dict]:
 def _build(path, name, factory, args, options, rng):
     try:
         signature = inspect.signature(factory)
-    except ValueError:
-        signature = inspect.Signature()
+    except (TypeError, ValueError):
+        raise CannotCheck(f"{name} in {path} cannot be called, it is a {type(factory).__name__}") from None
     if "rng" in signature.parameters and "rng" not in options:
         options["rng"] = rng
     try:

@@ -33,7 +33,7 @@ class Subject:
             self.module = copy.deepcopy(owner)
             self.function = getattr(self.module, target.__name__)
             self.name = f"{type(owner).__name__}.{target.__name__}"
-        elif callable(target):
+        elif callable(target) and not inspect.ismodule(target):
             self.function = target
             self.name = getattr(target, "__name__", type(target).__name__)
         else:

@@ -1,6 +1,6 @@
 """Functions that act on each number alone: y = f(x), so dx = dy · f′(x).
 
-Each writes f′ by y, which the next layer holds anyway, so that x can be let go. Any shape with a batch axis.
+Each expresses f′ through y, which the next layer holds anyway, so that x can be let go. Any shape with a batch axis.
 """
 
 from scratchgen import checks

@@ -43,7 +43,7 @@ class BatchNorm(Layer):
         self.check_input(x, "N", ..., self.channels)
         m = x.size // self.channels  # rows
         if m == 1:
-            raise ValueError(f"{self}: x has shape {x.shape}, one value a channel; needs two or more to normalise")
+            raise ValueError(f"{self}: x has shape {x.shape}, one value per channel; needs two or more to normalise")
         ops, gamma, beta = kernels(x), self.gamma.value, self.beta.value
         mu = ops.row_sum(x) / m  # (C,)
         x_hat = x - mu  # (..., C), centred
