@@ -1162,3 +1162,58 @@ def test_the_autoencoder_asks_for_no_gradient_of_the_images(monkeypatch):
     monkeypatch.setattr(numpy_ops, "correlate_adjoint_x", lambda *a: calls.append(a) or kernel(*a))
     backward()
     assert len(calls) == 1  # the second convolution of the encoder
+
+
+# --- found by readers -----------------------------------------------------------------------------------------------
+
+
+def test_optimizer_state_is_a_snapshot():
+    p = Parameter("W", np.ones(3))
+    optimizer = Adam([p])
+    p.grad += 1
+    optimizer.step()
+    state = optimizer.state()
+    kept = {name: a.copy() for name, a in state.items()}
+    p.grad += 5
+    optimizer.step()
+    assert_equal(state.values(), kept.values())
+    optimizer.load_state(state)
+    assert_equal(optimizer.state().values(), kept.values())
+
+
+def test_a_sequential_of_ones_own_keeps_its_own_parameters():
+    class Scaled(Sequential):
+        def __init__(self, *layers):
+            super().__init__(*layers)
+            self.scale = Parameter("scale", np.ones(2, np.float32))
+
+    assert list(Scaled(Dense(2, 2)).named_parameters()) == ["0.W", "0.b", "scale"]
+
+
+def test_small_probabilities_and_variances_are_not_lost():
+    for s, t in ((20.0, 1.0), (-20.0, 0.0)):
+        loss, ds = sg.bce_with_logits(np.full((1, 1), s, np.float32), np.full((1, 1), t, np.float32))
+        assert loss == pytest.approx(np.log1p(np.exp(-20)), rel=1e-6)
+        assert abs(ds[0, 0]) == pytest.approx(1 / (1 + np.exp(20)), rel=1e-6)
+    mu = np.zeros((1, 1), np.float32)
+    results = sg.gaussian_nll(mu, np.full((1, 1), -100, np.float32), mu)
+    assert [float(r.sum()) for r in results] == pytest.approx([0.5 * (np.log(2 * np.pi) - 100), 0, 0.5])
+
+
+def test_statistics_follow_the_float_of_the_step():
+    layer = BatchNorm(2)
+    for dtype in (np.float64, np.float32):
+        for p in layer.parameters():
+            p.value = p.value.astype(dtype)
+        x = np.random.default_rng(0).random((4, 2)).astype(dtype)
+        assert layer.predict(x).dtype == dtype
+        layer.forward(x)
+        assert layer.running_mean.dtype == layer.running_var.dtype == dtype
+
+
+def test_the_frozen_entrance_of_a_model_costs_the_decoder_no_dz(monkeypatch):
+    model = sg.Autoencoder(Dense(3, 2), Sequential(sg.Reshape(1, 1, 2), sg.Conv2d(2, 3, 1), sg.Flatten()))
+    monkeypatch.setattr(numpy_ops, "correlate_adjoint_x", _refuse)
+    _, backward = model.loss(np.ones((2, 3), np.float32))
+    with frozen(model.encoder):
+        backward()

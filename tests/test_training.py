@@ -158,6 +158,31 @@ def test_damaged_and_foreign_weights_are_refused_and_nothing_changes(tmp_path, r
         np.testing.assert_array_equal(array, before[name])
 
 
+def test_weights_without_axes_not_finite_or_of_another_type(tmp_path, rng):
+    class Shift(sg.Layer):
+        def __init__(self, start):
+            self.shift = sg.Parameter("shift", np.array(start, np.float32))
+
+        def forward(self, x):
+            return x + self.shift.value, lambda dy: dy
+
+    save_weights(Shift(2.0), tmp_path / "w")
+    layer = Shift(0.0)
+    load_weights(layer, tmp_path / "w")
+    assert layer.shift.value == 2
+    save_file({"shift": np.array(np.inf, np.float32)}, tmp_path / "inf")
+    with pytest.raises(ValueError, match=r"shift holds numbers that are not finite: not loaded from .*inf"):
+        load_weights(layer, tmp_path / "inf")
+    save_file({"shift": np.array(3)}, tmp_path / "int")
+    with pytest.raises(ValueError, match=r"int: .*shift has dtype int64"):
+        load_weights(layer, tmp_path / "int")
+    header = b'{"shift":{"dtype":"BF16","shape":[],"data_offsets":[0,2]}}'
+    (tmp_path / "bf16").write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+    with pytest.raises(ValueError, match="bf16 holds arrays of a type"):
+        load_weights(layer, tmp_path / "bf16")
+    assert layer.shift.value == 2
+
+
 # --- measures ---
 
 
