@@ -132,6 +132,7 @@ def run_autoencoder(args) -> int:
     print(f"  autoencoder  {error:.5f}")
     print(f"  PCA          {pca_error:.5f}")
     print(f"  ratio        {error / pca_error:.3f}\n")
+    print(f"trained  {sum(r['seconds'] for r in records):.0f} s")
     print(f"curves   {curve}")
     print(f"picture  {picture}")
     return 0
