@@ -10,8 +10,8 @@ from scratchgen import checks
 
 
 def glorot(shape, fan_in: float, fan_out: float, rng: np.random.Generator) -> np.ndarray:
-    """Uniform on ±√(6 / (fan_in + fan_out)): the variance of signals and of gradients stays near 1 in a linear or
-    tanh network. (Glorot & Bengio 2010, eq. 16.)"""
+    """Uniform on ±√(6 / (fan_in + fan_out)): the variance of signals, and of gradients, stays about the same
+    from layer to layer of a linear or tanh network. (Glorot & Bengio 2010, eq. 16.)"""
     limit = (6 / (fan_in + fan_out)) ** 0.5
     return rng.uniform(-limit, limit, shape).astype(np.float32)
 

@@ -22,7 +22,8 @@ def mse(y, target):
 def bce_with_logits(logits, target):
     """Binary cross-entropy, the negative log-likelihood of Bernoulli pixels, from logits s with p = σ(s).
 
-    L = −1/N Σ t log p + (1 − t) log(1 − p) = 1/N Σ softplus(s) − t·s;   dlogits = (σ(s) − t)/N.
+    L = −1/N Σ [t log p + (1 − t) log(1 − p)] = 1/N Σ [softplus(s) − t·s]
+    dlogits = (σ(s) − t)/N, since softplus′ = σ
 
     softplus(s) = log(1 + eˢ) = max(s, 0) + log(1 + e^(−|s|)): the large terms max(s, 0) − t·s are taken together
     first, so that nothing small is lost beside them; likewise σ(s) − t = (1 − t) − σ(−s) is taken from the side on
@@ -40,8 +41,10 @@ def bce_with_logits(logits, target):
 def softmax_cross_entropy(logits, target):
     """Cross-entropy of the class probabilities p = softmax(s), with log Z = log Σ_k e^{s_k}.
 
-    L = −1/N Σ_nk t_nk log p_nk = 1/N Σ_nk t_nk (log Z_n − s_nk);   dlogits = (p Σ_k t − t)/N.
+    L = −1/N Σ_nk t_nk log p_nk = 1/N Σ_nk t_nk (log Z_n − s_nk)
+    dlogits_k = (p_k Σ_j t_j − t_k)/N, since ∂log Z/∂s_k = p_k
 
+    One number added to all logits of a row changes neither, so the largest is subtracted first.
     `logits (N, K)`; `target` is integer labels (N,), or probabilities (N, K). Finite for every finite s.
     ValueError when a label is not in 0 … K − 1.
     """

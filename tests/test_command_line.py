@@ -191,6 +191,8 @@ def test_ctrl_c_keeps_what_was_saved(tmp_path, monkeypatch, capsys):
         (["gradcheck", "Conv3d"], "there is no built-in Conv3d; there are Dense"),
         (["gradcheck", "Dense", "--input-shape", "2,3"], "go with a layer of your own"),
         (["gradcheck", "mine.py:f", "--input-range", "2,1"], "no range"),
+        (["gradcheck", "mine.py:f", "Dense"], "calls of their own"),
+        (["gradcheck", "Dense", "--mutants"], "leave out the names"),
         (["gradcheck", "--tolerance", "0"], "--tolerance"),
         (["gradcheck", "--seed", "-1"], "--seed"),
         (["gradcheck", "no.py:Layer"], "no.py is not a file"),
@@ -356,7 +358,7 @@ def layers(tmp_path):
         ("vectors_only", 0, ["vectors_only on 5×4"]),
         ("squared_error", 0, ["dy", "dtarget"]),
         ("ready", 0, ["on 5×2"]),
-        ("TextbookDense", 0, ["TextbookDense() on 5×3", "not counted: it is not made for images"]),
+        ("TextbookDense", 0, ["TextbookDense() on 5×3", "not counted: forward takes images, backward does not"]),
     ],
 )
 def test_gradcheck_of_ones_own_file(layers, name, status, says, capsys):

@@ -451,8 +451,38 @@ def test_parameters_in_a_dict_and_arrays_that_are_none(rng):
             return x * self.W, lambda dy: dy * self.W
 
     report = check(Raw(), rng.standard_normal((4, 3)))
-    assert "no Parameters" in report.notes[0]
-    assert "in float32 y comes out as float64" in str(report)
+    assert "if W is to be learned, make it a Parameter" in report.notes[0]
+    assert "for float32 x, y comes out as float64" in str(report)
+
+
+def test_a_float64_constant_in_a_pullback_is_named(rng):
+    class Mask(sg.Layer):
+        def __init__(self):
+            self.mask = np.array([1.0, 0.0, 1.0])
+
+        def forward(self, x):
+            return x * self.mask, self.pullback(x * self.mask, dx=lambda dy: dy * self.mask)
+
+    assert "for float32 x, y comes out as float64" in str(check(Mask(), rng.standard_normal((4, 3))))
+
+
+def test_grads_are_keyed_by_the_parameter_itself(rng):
+    class Keyed(sg.Dense):
+        def forward(self, x):
+            y, backward = super().forward(x)
+            return y, self.pullback(y, dx=backward, grads={"W": lambda dy: x.T @ dy})
+
+    with pytest.raises(TypeError, match="needs the Parameter itself"):
+        check(Keyed(3, 2, rng=rng), rng.standard_normal((4, 3)))
+
+
+def test_a_missing_mean_over_rows_is_named(rng):
+    def layer_norm(x):
+        s = 1 / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+        y = (x - x.mean(axis=1, keepdims=True)) * s
+        return y, lambda dy: s * (dy - y * (dy * y).mean(axis=1, keepdims=True))
+
+    assert "constant per row" in str(check(layer_norm, rng.standard_normal((4, 5))))
 
 
 def test_predict_must_agree_and_leave_running_statistics_alone(rng):

@@ -10,7 +10,7 @@ try:
     import cupy as xp
 except ImportError as error:
     raise BackendUnavailable(
-        "CuPy is not installed: pip install 'scratchgen-nn[cuda12]' or 'scratchgen-nn[cuda13]', "
+        "CuPy is not installed: pip install 'cupy-cuda12x[ctk]' or 'cupy-cuda13x[ctk]', "
         "whichever CUDA version your NVIDIA driver supports"
     ) from error
 

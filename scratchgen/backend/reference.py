@@ -1,8 +1,9 @@
 """Every kernel written as its formula: what a student reads, and what the fast versions are tested against.
 
-A convolution is a Dense layer on patches. `im2col` gathers the patches, `col2im` is its adjoint: the same
-slices, the arrow turned round, so what was copied out is added back. With cols = im2col(x) as the matrix
-(N·OH·OW, kh·kw·C) and W as the matrix (kh·kw·C, O), the bilinear map and its two adjoints are
+A convolution is a Dense layer on patches. `im2col` copies the patches out; `col2im` is its adjoint, the same slices
+with the arrow turned round. A pixel that was copied into several patches moves them all, so it gets the sum of their
+gradients: the adjoint of a copy is a sum (that is `row_sum`, too, for a bias copied to every row). With
+cols = im2col(x) as the matrix (N·OH·OW, kh·kw·C) and W as the matrix (kh·kw·C, O), the map and its two adjoints are
 
     correlate            y  = im2col(x) @ W
     correlate_adjoint_x  dx = col2im(dy @ Wᵀ)        ⟨dy, correlate(x, W)⟩ = ⟨dx, x⟩

@@ -68,8 +68,12 @@ def run(args) -> int:
     if args.seed < 0:
         raise UsageError(f"--seed is {args.seed}, needs an integer ≥ 0")
     if args.mutants:
+        if args.target:
+            raise UsageError("--mutants shows the whole gallery, leave out the names")
         return _show_mutants(args)
     own = [t for t in args.target if ":" in t or t.endswith(".py") or "/" in t]
+    if 0 < len(own) < len(args.target):
+        raise UsageError("built-in layers and your own are checked in calls of their own")
     if own:
         return max(_check_own(t, args) for t in args.target)
     if args.input_shape or args.input_range:
@@ -133,15 +137,16 @@ def _check_own(spec: str, args) -> int:
     if not accepted:
         why = "; ".join(dict.fromkeys(reason for _, _, reason in tried))
         raise UsageError(
-            f"{spec} took neither a small batch of vectors nor one of images: {why}. Give its --input-shape"
+            f"{spec} took neither a small batch of vectors nor one of images: {why}. "
+            "If that is for their shape, give --input-shape"
         )
     reports = [(which, _report_own(target, inputs, args)) for which, inputs in accepted]
     fits = [report for _, report in reports if report.tensors]
     for which, report in reports:
         print(report)
         if fits and not report.tensors:
-            # Broadcasting let forward take what was not meant for it, and backward did not follow.
-            print(f"  not counted: it is not made for {which}\n")
+            print(f"  not counted: forward takes {which}, backward does not. If the layer is not made for {which},")
+            print("  let forward refuse them, as in self.check_input(x, 'N', 3); else mend backward\n")
         else:
             print(f"  {'all right' if report.ok else 'WRONG'}\n")
     return 0 if all(report.ok for report in fits) and fits else 1

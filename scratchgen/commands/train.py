@@ -1,8 +1,8 @@
 """scratchgen train: train a model and leave weights, metrics and pictures in a run folder."""
 
 import argparse
+import os
 import sys
-from contextlib import nullcontext
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -64,7 +64,13 @@ def _common(option, *, epochs: int, batch_size: int, lr: float) -> None:
     option("--lr", type=_rate, default=lr, metavar="X", help="Adam's learning rate")
     option("--seed", type=_seed, default=0, metavar="N", help="of the first weights and the order of the images")
     option("--backend", choices=BACKENDS, default="numpy", help="cupy runs on an NVIDIA GPU")
-    option("--threads", type=_positive, metavar="N", help="for matrix products; without it BLAS decides")
+    option(
+        "--threads",
+        type=_positive,
+        metavar="N",
+        help="for matrix products; without it one less than the cores, since threads that wait for a core that "
+        "another program uses cost far more than they bring",
+    )
     option("--out", metavar="DIR", help="run folder; without it a new one in runs/")
     option("--quiet", action="store_true", help="no progress bars")
 
@@ -80,10 +86,17 @@ def run_autoencoder(args) -> int:
     build = {"dense": dense_autoencoder, "conv": conv_autoencoder}[args.arch]
     model = build(data.image_shape, latent=args.latent, loss=args.loss, rng=rng).to(args.backend)
     optimizer = Adam(model.parameters(), lr=args.lr)
-    run = RunFolder(args.out or RunFolder.unused("runs", f"ae-{args.arch}"))
     size = sum(p.value.size for p in model.parameters())
     config = {"model": "ae", **{k: v for k, v in vars(args).items() if k not in ("run", "out", "quiet")}}
-    run.write_config({**config, "data": data.name, "parameters": size, "scratchgen": __version__})
+    config |= {"data": data.name, "parameters": size, "scratchgen": __version__}
+    path = args.out or RunFolder.unused("runs", f"ae-{args.arch}")
+    try:
+        run = RunFolder(path)
+        run.write_config(config)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise UsageError(f"nothing can be written in {path}: {error.strerror}; choose a folder with --out") from error
     print(f"data     {data.name}")
     print(f"model    {args.arch} autoencoder, a code of {args.latent} numbers, {size:,} parameters")
     print(f"run      {run.path}")
@@ -92,7 +105,7 @@ def run_autoencoder(args) -> int:
         return to_host(model.reconstruct(transfer(x, args.backend)))
 
     records = []
-    with threadpool_limits(args.threads) if args.threads else nullcontext():
+    with threadpool_limits(args.threads or max(1, cores() - 1)):
         pca = PCA(data.train_images, args.latent)
         pca_error = reconstruction_error(pca.reconstruct, data.test_images)
         try:
@@ -131,7 +144,7 @@ def run_autoencoder(args) -> int:
     )
     print(f"  autoencoder  {error:.5f}")
     print(f"  PCA          {pca_error:.5f}")
-    print(f"  ratio        {error / pca_error:.3f}\n")
+    print(f"  ratio        {error / pca_error:.3f}\n" if pca_error > 1e-9 else "  ratio        –, PCA is exact\n")
     print(f"trained  {sum(r['seconds'] for r in records):.0f} s")
     print(f"curves   {curve}")
     print(f"picture  {picture}")
@@ -150,6 +163,11 @@ def _picture(data, reconstruct, pca, error, pca_error):
             (f"PCA\nerror {pca_error:.4f}", pca.reconstruct(originals)),
         ]
     )
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _positive(text: str) -> int:

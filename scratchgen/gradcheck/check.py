@@ -57,20 +57,21 @@ def _check(subject, inputs, report, *, rng, **settings) -> None:
     again, _ = subject.evaluate(inputs)
     if not np.array_equal(y, again, equal_nan=True):
         raise ValueError(
-            f"gradcheck: {subject.name} gave two values at one point, so it has no derivative: "
-            "pass its noise in as an argument"
+            f"gradcheck: {subject.name} gave two values at one point, so it has no derivative: it draws random "
+            "numbers, which should be an argument, or remembers earlier calls"
         )
     if y.dtype != np.float64:
         raise TypeError(
-            f"gradcheck: {subject.name} made {y.dtype} of float64 inputs and parameters; differences need float64: "
-            "look for a cast or a float32 constant"
+            f"gradcheck: {subject.name} made {y.dtype} of float64 inputs and parameters, needs float64: "
+            "look for a cast or a constant of that type"
         )
     if not np.isfinite(y).all():
         raise ValueError(f"gradcheck: {subject.name} gave values that are not finite at these inputs: choose others")
     whole = not callable(backward) or takes_no_argument(backward)  # the gradient itself, not a function of dy
     if whole and y.ndim:
+        what = "a backward that takes no dy" if callable(backward) else f"{type(backward).__name__} beside it"
         raise TypeError(
-            f"gradcheck: {subject.name} returned y of shape {y.shape} with a backward that takes no dy; "
+            f"gradcheck: {subject.name} returned y of shape {y.shape} and {what}, needs a function of dy; "
             "only a single number has a gradient without one"
         )
     dy = np.ones(()) if whole else rng.standard_normal(y.shape)

@@ -80,10 +80,10 @@ def _check_layer(subject, inputs, dy, first, other, report) -> None:
         )
     _check_predict(subject, inputs, report)
     _check_float32(subject, inputs, dy, report)
-    arrays = [name for name, a in vars(subject.module).items() if isinstance(a, np.ndarray)]
-    if not subject.parameters and [a for a in arrays if a not in subject.module.buffers]:
+    if not subject.parameters and subject.arrays:
         report.notes.append(
-            f"it has no Parameters, so only dx was checked; {', '.join(arrays)} would have to be one to be learned"
+            f"it has no Parameters, so only dx was checked; if {' or '.join(subject.arrays)} is to be learned, "
+            "make it a Parameter"
         )
 
 
@@ -101,11 +101,15 @@ def _check_predict(subject, inputs, report) -> None:
 def _check_float32(subject, inputs, dy, report) -> None:
     layer = copy.deepcopy(subject.module).astype(np.float32)
     y, backward = layer.forward(*(x.astype(np.float32) if _is_float(x) else x for x in inputs))
-    dxs = backward(dy.astype(np.float32))
-    found = {"y": y, "dx": dxs[0] if isinstance(dxs, tuple | list) else dxs}
+    found = {"y": y}
+    if y.dtype == np.float32:
+        dxs = backward(dy.astype(np.float32))
+        found["dx"] = dxs[0] if isinstance(dxs, tuple | list) else dxs
     for name, array in found.items():
         if getattr(array, "dtype", np.float32) != np.float32:
-            report.faults.append(f"in float32 {name} comes out as {array.dtype}: look for a float64 array inside")
+            report.faults.append(
+                f"for float32 x, {name} comes out as {array.dtype}: an array inside is float64, use .astype(x.dtype)"
+            )
 
 
 def _run(subject, backward, dy):

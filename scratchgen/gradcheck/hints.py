@@ -56,7 +56,7 @@ def factor(a, n, sizes) -> str:
             found.append(f"it is multiplied by {what}, {size}: the forward averages and the backward does not")
         if size > 1 and abs(c * size - 1) < 1e-4:
             found.append(f"it is divided by {what}, {size}: the forward sums and the backward averages")
-    return f"exactly {c:.6g} times the true gradient" + (": " + "; or ".join(found) if found else "")
+    return f"exactly {c:.6g} times the true gradient" + (": perhaps " + "; or ".join(found) if found else "")
 
 
 def _rearranged(a, n) -> str:
@@ -97,6 +97,9 @@ def _missing_constant(a, n) -> str:
     rest = (n - a).reshape(-1, a.shape[-1])
     if np.abs(rest - rest.mean(axis=0)).max() <= CLOSE * np.abs(n).max() < np.abs(rest).max():
         return "it is off by one constant per channel: the term through the mean is missing"
+    rest = (n - a).reshape(-1, a.shape[-1])
+    if a.shape[-1] > 2 and np.abs(rest - rest.mean(axis=1, keepdims=True)).max() <= CLOSE * np.abs(n).max():
+        return "it is off by one constant per row: the term through the mean of the row is missing"
     return ""
 
 

@@ -29,6 +29,8 @@ class Subject:
             self.module = copy.deepcopy(target)
             self.function = self.module.forward
             self.name = title(target)
+            buffers = getattr(target, "buffers", ())
+            self.arrays = [n for n, a in vars(target).items() if isinstance(a, np.ndarray) and n not in buffers]
         elif isinstance(owner, Module):
             self.module = copy.deepcopy(owner)
             self.function = getattr(self.module, target.__name__)
@@ -88,7 +90,7 @@ class Subject:
         if not (isinstance(result, tuple) and len(result) >= 2):
             raise TypeError(
                 f"gradcheck: {self.name} returned {_say(result)}, needs the pair y, backward: "
-                "the value, and a function of dy"
+                "the value, and a function of dy, as in return y, lambda dy: ..."
             )
         y, *rest = result
         if len(rest) > 1 and any(map(callable, rest)):
@@ -120,6 +122,8 @@ class Subject:
 
 def title(layer) -> str:
     """Its repr on one line: Conv2d(2, 3, kernel_size=3), Sequential(…)."""
+    if type(layer).__repr__ is object.__repr__:
+        return type(layer).__name__
     first, *rest = str(layer).splitlines()
     return first + ("…)" if rest else "")
 

@@ -42,7 +42,7 @@ class LeakyReLU(Layer):
 
 
 class Tanh(Layer):
-    """Hyperbolic tangent: y = tanh(x), with y′ = 1 − y²."""
+    """Hyperbolic tangent: y = tanh(x) = sinh x / cosh x, so y′ = (cosh² x − sinh² x) / cosh² x = 1 − y²."""
 
     def forward(self, x):
         self.check_input(x, "N", ...)
@@ -51,7 +51,7 @@ class Tanh(Layer):
 
 
 class Sigmoid(Layer):
-    """Logistic function: y = 1 / (1 + e⁻ˣ), with y′ = y (1 − y).
+    """Logistic function: y = 1 / (1 + e⁻ˣ), so y′ = e⁻ˣ / (1 + e⁻ˣ)² = y (1 − y).
 
     For a probability that goes into a cross-entropy use the loss that takes logits instead: it does not saturate.
     """

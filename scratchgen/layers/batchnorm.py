@@ -14,8 +14,8 @@ class BatchNorm(Layer):
         y = gamma · x̂ + beta,   x̂ = (x − mu) · s,   s = 1 / √(var + eps)          (..., C) → (..., C)
 
     mu and var (biased: divided by m) are taken over the m rows, all axes but the last, so that vectors (N, C) and
-    images (N, H, W, C) are one case. x reaches x̂ in three ways, by itself, through mu and through var; with Σ and
-    mean over the rows and dx̂ = gamma · dy
+    images (N, H, W, C) are one case. x reaches x̂ in three ways, by itself, through mu and through var (in which mu
+    cancels: ∂var/∂mu = −2 mean(x − mu) = 0); with Σ and mean over the rows and dx̂ = gamma · dy
 
         dmu  = −s Σ dx̂,      dvar = −½ s³ Σ dx̂ (x − mu) = −½ s² Σ dx̂ · x̂
         dx   = s dx̂ + dmu / m + dvar · 2 (x − mu) / m
@@ -46,7 +46,7 @@ class BatchNorm(Layer):
             raise ValueError(f"{self}: x has shape {x.shape}, one value per channel; needs two or more to normalise")
         ops, gamma, beta = kernels(x), self.gamma.value, self.beta.value
         mu = ops.row_sum(x) / m  # (C,)
-        x_hat = x - mu  # (..., C), centred
+        x_hat = x - mu  # (..., C): centred, and in a moment scaled
         var = ops.row_dot(x_hat, x_hat) / m  # (C,)
         s = 1 / ops.xp.sqrt(var + self.eps)  # (C,)
         x_hat *= s

@@ -9,7 +9,12 @@ is linear in x and linear in W, so its derivatives are its two adjoints, and not
     dx          adjoint in x of (dy, W)           correlate(dy, W)
     dW          adjoint in W of (x, dy)           adjoint in W of (dy, x)
 
-Both are Dense on patches: see `backend.reference`. Sizes are an int, or a pair (height, width).
+For Conv2d that is what adjoint means: ⟨dy, correlate(x, W)⟩ = ⟨adjoint in x, x⟩ = ⟨adjoint in W, W⟩. For
+ConvTranspose2d, y = A* x with A = correlate(·, W), so that ⟨dy, A* x⟩ = ⟨A dy, x⟩: its dx is A dy, and as that is
+⟨correlate(dy, W), x⟩, its dW is a convolution's with dy for the input and x for the gradient. Both are Dense on
+patches: see `backend.reference`.
+
+Sizes are an int, or a pair (height, width).
 (Dumoulin & Visin 2016, A guide to convolution arithmetic for deep learning.)
 """
 

@@ -1,8 +1,13 @@
-"""The pullback: what `forward` returns beside y, the linear map dy ↦ dx of that one evaluation."""
+"""The pullback: what `forward` returns beside y, the linear map dy ↦ dx of that one evaluation.
+
+A small step δx moves y = f(x) by J δx, where J is the matrix of all ∂y/∂x, and the loss by ⟨dy, J δx⟩ = ⟨Jᵀ dy, δx⟩.
+That is ⟨dx, δx⟩ for every δx, so dx = Jᵀ dy. J is never formed: each layer says what Jᵀ does to dy. Where f itself is
+linear J is f, and Jᵀ is its adjoint f*, the map with ⟨dy, f(x)⟩ = ⟨f*(dy), x⟩.
+"""
 
 from scratchgen import checks
 from scratchgen.backend import backend_of
-from scratchgen.layers.parameter import frozen
+from scratchgen.layers.parameter import Parameter, frozen
 
 
 class Pullback:
@@ -18,6 +23,9 @@ class Pullback:
     """
 
     def __init__(self, layer, y, *, dx, grads=None, shared=None):
+        for p in grads or {}:
+            if not isinstance(p, Parameter | None):
+                raise TypeError(f"{layer}: grads has the key {p!r}, needs the Parameter itself: {{self.W: ...}}")
         self._layer, self._shape, self._dtype, self._home = layer, y.shape, y.dtype, backend_of(y)
         self._dx = dx
         self._shared = shared
