@@ -27,8 +27,8 @@ def bce_with_logits(logits, target):
 
     softplus(s) = log(1 + eˢ) = max(s, 0) + log(1 + e^(−|s|)): the large terms max(s, 0) − t·s are taken together
     first, so that nothing small is lost beside them; likewise σ(s) − t = (1 − t) − σ(−s) is taken from the side on
-    which σ is small. Finite for every finite s, and the gradient never vanishes. Targets are in [0, 1], 0 and 1 for
-    a true likelihood. Any shape (N, ...).
+    which σ is small. Finite for every finite s, and the gradient never vanishes where p is wrong. Targets are in
+    [0, 1], 0 and 1 for a true likelihood. Any shape (N, ...).
     """
     N = _check("bce_with_logits", logits=logits, target=target)
     xp = array_library(logits)
