@@ -9,6 +9,8 @@ Reading order:
     losses.py, optim.py, init.py
     gradcheck/                                 the proof
     models/autoencoder.py                      a model, differentiated and checked like a layer
+    models/vae.py, models/gan.py               a random latent cause; a game of two networks
+    models/dcgan.py                            the convolutional architecture
 """
 
 from scratchgen import gradcheck
@@ -32,21 +34,39 @@ from scratchgen.layers import (
     frozen,
 )
 from scratchgen.losses import bce_with_logits, gaussian_kl, gaussian_nll, mse, softmax_cross_entropy
-from scratchgen.models import Autoencoder, conv_autoencoder, dense_autoencoder
+from scratchgen.models import (
+    GAN,
+    VAE,
+    Autoencoder,
+    Bernoulli,
+    Gaussian,
+    conv_autoencoder,
+    conv_vae,
+    dcgan,
+    dcgan_optimizers,
+    dense_autoencoder,
+    dense_gan,
+    dense_vae,
+    point_gan,
+)
 from scratchgen.optim import SGD, Adam
 from scratchgen.version import __version__
 from scratchgen.weights import load_weights, save_weights
 
 __all__ = [
+    "GAN",
     "SGD",
+    "VAE",
     "Adam",
     "Autoencoder",
     "BackendUnavailable",
     "BatchNorm",
+    "Bernoulli",
     "Conv2d",
     "ConvTranspose2d",
     "Dense",
     "Flatten",
+    "Gaussian",
     "Layer",
     "LeakyReLU",
     "Module",
@@ -59,7 +79,12 @@ __all__ = [
     "__version__",
     "bce_with_logits",
     "conv_autoencoder",
+    "conv_vae",
+    "dcgan",
+    "dcgan_optimizers",
     "dense_autoencoder",
+    "dense_gan",
+    "dense_vae",
     "frozen",
     "gaussian_kl",
     "gaussian_nll",
@@ -67,6 +92,7 @@ __all__ = [
     "initialise",
     "load_weights",
     "mse",
+    "point_gan",
     "save_weights",
     "softmax_cross_entropy",
 ]

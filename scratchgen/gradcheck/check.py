@@ -75,13 +75,16 @@ def _check(subject, inputs, report, *, rng, **settings) -> None:
             "only a single number has a gradient without one"
         )
     dy = np.ones(()) if whole else rng.standard_normal(y.shape)
-    for p in subject.parameters.values():
+    for p in (*subject.parameters.values(), *subject.bystanders.values()):
         p.zero_grad()
     try:
         dxs = subject.pull(backward, dy.copy())
     except Exception as error:
         report.faults.append(f"backward raised {told(error)}")
         return
+    moved = [name for name, p in subject.bystanders.items() if np.any(p.grad)]
+    if moved:
+        report.faults.append(f"backward adds to {moved[0]}.grad, of another player than the one whose loss this is")
 
     settings |= {"rng": rng, "sizes": _sizes(inputs, y)}
     names = subject.input_names(len(inputs))

@@ -9,7 +9,16 @@ import numpy as np
 from scratchgen import layers as L
 from scratchgen import losses
 from scratchgen.gradcheck.subject import title
-from scratchgen.models import Autoencoder, conv_autoencoder, dense_autoencoder
+from scratchgen.models import (
+    GAN,
+    Autoencoder,
+    Gaussian,
+    conv_autoencoder,
+    conv_vae,
+    dcgan,
+    dense_autoencoder,
+    dense_vae,
+)
 
 
 @dataclass(frozen=True)
@@ -140,3 +149,23 @@ def _models(rng):
         L.Sequential(L.Dense(2, 6, rng=rng)),
     )
     yield "Autoencoder", normed.loss, (rng.random((5, 6)),)
+
+    for likelihood in ("bernoulli", "gaussian", Gaussian(0.5, learn=False)):
+        dense = dense_vae((4, 3, 1), latent=2, hidden=(7,), likelihood=likelihood, beta=1.7, rng=rng)
+        yield "VAE", dense.loss, (rng.random((3, 4, 3, 1)), rng.standard_normal((3, 2)))
+    conv = conv_vae((6, 6, 2), latent=3, width=2, beta=0.4, rng=rng)
+    yield "VAE", conv.loss, (rng.random((2, 6, 6, 2)), rng.standard_normal((2, 3)))
+
+    def small(loss, smoothing):
+        generator = L.Sequential(L.Dense(3, 5, rng=rng), L.BatchNorm(5), L.LeakyReLU(0.2), L.Dense(5, 4, rng=rng))
+        judge = L.Sequential(L.Dense(4, 5, rng=rng), L.BatchNorm(5), L.LeakyReLU(0.2), L.Dense(5, 1, rng=rng))
+        return GAN(generator, judge, 3, loss=loss, smoothing=smoothing)
+
+    for loss, smoothing in (("non-saturating", 0.0), ("non-saturating", 0.1), ("minimax", 0.0)):
+        gan = small(loss, smoothing)
+        yield "GAN", gan.discriminator_loss, (rng.standard_normal((6, 4)), rng.standard_normal((5, 3)))
+        yield "GAN", gan.generator_loss, (rng.standard_normal((5, 3)),)
+        deep = dcgan((8, 8, 2), 4, 2, loss=loss, smoothing=smoothing, rng=rng)
+        real = rng.uniform(-1, 1, (3, 8, 8, 2))
+        yield "DCGAN", deep.discriminator_loss, (real, rng.standard_normal((4, 4)))
+        yield "DCGAN", deep.generator_loss, (rng.standard_normal((4, 4)),)

@@ -47,8 +47,12 @@ class Subject:
                 p._frozen = 0  # the copy may have been made inside `with frozen(...)`
         self.borrowed = parameters.modules() if isinstance(parameters, Module) else []
         self.parameters = _named(parameters)
+        self.bystanders = {}  # the parameters of the other players, which must take no gradient
         if hasattr(self.module, "named_parameters"):
-            self.parameters.update(self.module.named_parameters())
+            player = getattr(owner, "player", {}).get(getattr(target, "__name__", None))
+            named = self.module.named_parameters()
+            self.parameters.update({name: p for name, p in named.items() if _is_of(player, name)})
+            self.bystanders = {name: p for name, p in named.items() if not _is_of(player, name)}
         elif hasattr(self.module, "parameters"):
             self.parameters.update(_named(self.module.parameters()))
 
@@ -152,6 +156,10 @@ def _named(parameters) -> dict[str, Parameter]:
             raise TypeError(f"gradcheck: got {_say(p)} among the parameters, needs Parameters")
         named[next(_unused(p.name, named))] = p
     return named
+
+
+def _is_of(player: str | None, name: str) -> bool:
+    return player is None or name.startswith(f"{player}.")
 
 
 def _unused(name, taken) -> Iterator[str]:

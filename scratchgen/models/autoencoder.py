@@ -1,15 +1,12 @@
 """The autoencoder: a network that must reproduce its input through a narrow waist."""
 
-from itertools import pairwise
-from math import prod
-
-from scratchgen import checks, init
-from scratchgen.backend.geometry import correlated_size, transposed_size
+from scratchgen import checks
 from scratchgen.functions import sigmoid
-from scratchgen.layers import Conv2d, ConvTranspose2d, Dense, Flatten, Layer, ReLU, Reshape, Sequential
+from scratchgen.layers import Layer
 from scratchgen.layers.pullback import Chain
 from scratchgen.losses import bce_with_logits, mse
 from scratchgen.models.model import Model
+from scratchgen.models.networks import conv_networks, dense_networks
 
 LOSSES = {"bernoulli": bce_with_logits, "squared-error": mse}
 
@@ -25,9 +22,7 @@ class Autoencoder(Model):
     def __init__(self, encoder: Layer, decoder: Layer, *, loss: str = "bernoulli"):
         if loss not in LOSSES:
             raise ValueError(f"Autoencoder: loss is {loss!r}, needs one of {', '.join(map(repr, LOSSES))}")
-        for name, network in (("encoder", encoder), ("decoder", decoder)):
-            if not isinstance(network, Layer):
-                raise TypeError(f"Autoencoder: {name} is {network!r}, needs a Layer")
+        self.check_networks(encoder=encoder, decoder=decoder)
         self.encoder, self.decoder, self.loss_name = encoder, decoder, loss
 
     def loss(self, x):
@@ -74,11 +69,8 @@ def dense_autoencoder(
     The default is 784-512-128-32-128-512-784. (After Hinton & Salakhutdinov 2006.)
     """
     rng = checks.generator("dense_autoencoder", rng)
-    image_shape = checks.image_shape("dense_autoencoder", image_shape)
-    pixels = prod(image_shape)
-    encoder = Sequential(Flatten(), *_stack([pixels, *hidden, latent], rng))
-    decoder = Sequential(*_stack([latent, *reversed(hidden), pixels], rng), Reshape(*image_shape))
-    return _with_first_weights(Autoencoder(encoder, decoder, loss=loss), rng)
+    networks = dense_networks("dense_autoencoder", image_shape, outputs=latent, latent=latent, hidden=hidden, rng=rng)
+    return Autoencoder(*networks, loss=loss)
 
 
 def conv_autoencoder(
@@ -89,61 +81,5 @@ def conv_autoencoder(
     Channels are width and 2·width; images of any size from 4×4 pixels. ReLU between.
     """
     rng = checks.generator("conv_autoencoder", rng)
-    H, W, C = checks.image_shape("conv_autoencoder", image_shape)
-    down = {"kernel_size": 4, "stride": 2, "padding": 1, "rng": rng}
-    half = _halved((H, W))
-    quarter = _halved(half)
-    if min(quarter) < 1:
-        raise ValueError(f"conv_autoencoder: images are {H}×{W}, needs at least 4×4")
-    code = (*quarter, 2 * width)
-    encoder = Sequential(
-        Conv2d(C, width, **down),  # half the size
-        ReLU(),
-        Conv2d(width, 2 * width, **down),  # a quarter
-        ReLU(),
-        Flatten(),
-        Dense(prod(code), latent, rng=rng),
-    )
-    decoder = Sequential(
-        Dense(latent, prod(code), rng=rng),
-        ReLU(),
-        Reshape(*code),
-        ConvTranspose2d(2 * width, width, **down, output_padding=_left_over(half, quarter)),
-        ReLU(),
-        ConvTranspose2d(width, C, **down, output_padding=_left_over((H, W), half)),
-    )
-    return _with_first_weights(Autoencoder(encoder, decoder, loss=loss), rng)
-
-
-def _stack(sizes, rng) -> list[Layer]:
-    """Dense layers of these sizes with ReLU between them, none after the last."""
-    layers = []
-    for n_in, n_out in pairwise(sizes):
-        layers += [Dense(n_in, n_out, rng=rng), ReLU()]
-    return layers[:-1]
-
-
-def _with_first_weights(model: Autoencoder, rng) -> Autoencoder:
-    """He weights where a ReLU follows, Glorot ones at the code, and the output layer near 0.
-
-    An output of large random weights makes large first errors, and the steps against them leave many ReLU units dead.
-    """
-    for network in (model.encoder, model.decoder):
-        for layer, following in pairwise(network.layers):
-            if isinstance(following, ReLU):
-                init.initialise(layer, init.he, rng)
-    output = [layer for layer in model.decoder.layers if hasattr(layer, "fans")][-1]
-    init.initialise(output, init.normal(1e-3), rng)
-    return model
-
-
-def _halved(size):
-    return tuple(correlated_size(n, kernel=4, stride=2, padding=1, dilation=1) for n in size)
-
-
-def _left_over(size, half):
-    """The output_padding with which a layer that doubles `half` gives `size`."""
-    return tuple(
-        n - transposed_size(h, kernel=4, stride=2, padding=1, dilation=1, output_padding=0)
-        for n, h in zip(size, half, strict=True)
-    )
+    networks = conv_networks("conv_autoencoder", image_shape, outputs=latent, latent=latent, width=width, rng=rng)
+    return Autoencoder(*networks, loss=loss)

@@ -1,0 +1,81 @@
+"""What a VAE's decoder says of the pixels: p(x|z), as a distribution with parameters y = decoder(z).
+
+    loss, backward = likelihood.nll(y, x)   # −log p(x|z), per sample; dy = backward()
+    likelihood.log_prob(y, x)               # log p(x|z) without a gradient, summed over the last axis
+    likelihood.mean(y)                      # the expected pixels
+
+Each is in nats for continuous pixels of [0, 1] or binary ones: a density, or a probability.
+"""
+
+from math import log, pi
+
+import numpy as np
+
+from scratchgen import checks
+from scratchgen.backend import array_library
+from scratchgen.functions import sigmoid, softplus
+from scratchgen.layers.layer import Module
+from scratchgen.layers.parameter import Parameter
+from scratchgen.losses import bce_with_logits, gaussian_nll
+
+
+class Bernoulli(Module):
+    """Every pixel is a coin that falls on 1 with probability σ(y): log p(x|z) = Σ x·y − softplus(y).
+
+    A likelihood for pixels that are 0 or 1. Grey ones are taken as probabilities of ink: the loss is then the mean of
+    the losses of all binary images that they could stand for, and a lower bound on nothing (`data.binarise`).
+    """
+
+    def nll(self, y, x):
+        loss, dy = bce_with_logits(y, x)
+        return loss, lambda: dy
+
+    def log_prob(self, y, x):
+        return (x * y - softplus(y)).sum(axis=-1)
+
+    def mean(self, y):
+        return sigmoid(y)
+
+    def __repr__(self):
+        return "Bernoulli()"
+
+
+class Gaussian(Module):
+    """Every pixel is normal with mean y and one variance for all: log p(x|z) = −½ Σ [log 2πσ² + (x − y)²/σ²].
+
+    σ weighs the pixels against the KL term, so that a wrong one blurs or overfits. Therefore log σ² is a parameter of
+    the model, learned with the rest from σ = `std` (Rybkin et al. 2021); `learn=False` keeps it there.
+    """
+
+    def __init__(self, std: float = 0.3, *, learn: bool = True):
+        std = checks.real("Gaussian", "std", std, lambda x: x > 0, "a positive number")
+        self.std, self.learn = std, learn
+        self.logvar = Parameter("logvar", np.array([2 * log(std)], np.float32)) if learn else None
+
+    def nll(self, y, x):
+        loss, dy, dlogvar = gaussian_nll(y, self._logvar(), x)
+        learned = self.learn and not self.logvar.frozen
+
+        def backward():
+            if learned:
+                self.logvar.grad += dlogvar
+            return dy
+
+        return loss, backward
+
+    def log_prob(self, y, x):
+        logvar = self._logvar()
+        z = (x - y) * array_library(y).exp(-0.5 * array_library(y).asarray(logvar, y.dtype))
+        return -0.5 * (z * z + (logvar + log(2 * pi))).sum(axis=-1)
+
+    def mean(self, y):
+        return y
+
+    def _logvar(self):
+        return self.logvar.value[0] if self.learn else 2 * log(self.std)
+
+    def __repr__(self):
+        return f"Gaussian(std={self.std:g}{'' if self.learn else ', learn=False'})"
+
+
+LIKELIHOODS = {"bernoulli": Bernoulli, "gaussian": Gaussian}

@@ -1,0 +1,212 @@
+"""The variational autoencoder: a density of images with a latent cause, and the bound that makes it learnable."""
+
+from math import log
+from typing import NamedTuple
+
+import numpy as np
+
+from scratchgen import checks
+from scratchgen.backend import array_library, backend_of, to_host, transfer
+from scratchgen.layers import Layer
+from scratchgen.layers.pullback import pull
+from scratchgen.losses import gaussian_kl
+from scratchgen.models.likelihood import LIKELIHOODS
+from scratchgen.models.model import Model
+from scratchgen.models.networks import conv_networks, dense_networks
+
+BLOCK = 2**22  # pixels decoded at a time for the importance-weighted bound
+
+
+class Terms(NamedTuple):
+    """The two terms of −ELBO, in nats per image: E_q[−log p(x|z)] and KL(q(z|x) ‖ p(z))."""
+
+    reconstruction: float
+    kl: float
+
+    @property
+    def elbo(self) -> float:
+        return -(self.reconstruction + self.kl)
+
+
+class VAE(Model):
+    """z ~ N(0, I), x ~ p(x|z), with q(z|x) = N(mu, σ²) in the place of the posterior that nobody can compute.
+
+    By Bayes' rule and Jensen's inequality, log p(x) = log E_q[p(x|z) p(z) / q(z|x)] is at least
+
+        ELBO = E_q[log p(x|z)] − KL(q(z|x) ‖ p(z))
+
+    `encoder(x)` is `[mu, logvar]` side by side, (N, 2·latent), with σ² = e^logvar. To differentiate the expectation,
+    draw eps ~ N(0, I) and take z = mu + σ·eps, σ = e^{½ logvar}: the randomness is now an argument, and
+
+        dmu = dz,    dlogvar = dz · eps · ½σ     (+ β times what the KL term adds, `losses.gaussian_kl`)
+
+    The loss is −ELBO with the KL weighted by β: at 1 a bound, above 1 codes that are simpler (Higgins et al. 2017).
+    `likelihood` is "bernoulli", "gaussian", or one of your own with the methods of `models.likelihood`.
+    (Kingma & Welling 2014, eq. 3, §2.4 and appendix B; Rezende et al. 2014.)
+    """
+
+    def __init__(self, encoder: Layer, decoder: Layer, latent: int, *, likelihood="bernoulli", beta: float = 1.0):
+        self.check_networks(encoder=encoder, decoder=decoder)
+        if isinstance(likelihood, str):
+            if likelihood not in LIKELIHOODS:
+                raise ValueError(
+                    f"VAE: likelihood is {likelihood!r}, needs one of {', '.join(map(repr, LIKELIHOODS))}"
+                )
+            likelihood = LIKELIHOODS[likelihood]()
+        self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
+        self.latent = checks.integer("VAE", "latent", latent)
+        self.beta = checks.real("VAE", "beta", beta, lambda x: x >= 0, "a number of at least 0")
+
+    # --- training ---
+
+    def loss(self, x, eps):
+        """loss, backward for a batch x and noise eps (N, latent): −ELBO per sample, its KL weighted by β."""
+        terms, backward = self._evaluate(x, eps)
+        return terms.reconstruction + self.beta * terms.kl, backward
+
+    def train_step(self, x, eps, optimizer, *, watch=None):
+        """One update on a batch; returns its loss before the update. `watch(name, number)` is told both terms."""
+        terms, backward = self._evaluate(x, eps)
+        if watch is not None:
+            watch("reconstruction", terms.reconstruction)
+            watch("kl", terms.kl)
+        backward()
+        optimizer.step()
+        return terms.reconstruction + self.beta * terms.kl
+
+    def _evaluate(self, x, eps):
+        self._check_noise(x, eps)
+        with self.unchanged_on_error():
+            h, encoder_backward = self.encoder.forward(x)
+            mu, logvar = self._halves(h)
+            std = array_library(h).exp(0.5 * logvar)
+            y, decoder_backward = self.decoder.forward(mu + std * eps)
+            reconstruction, likelihood_backward = self.likelihood.nll(y, x)
+            kl, dmu, dlogvar = gaussian_kl(mu, logvar)
+
+        def backward():
+            dz = decoder_backward(likelihood_backward())  # (N, latent)
+            dh = array_library(dz).concatenate(
+                [dz + self.beta * dmu, dz * eps * (0.5 * std) + self.beta * dlogvar], axis=1
+            )
+            pull(encoder_backward, dh, need_dx=False)
+
+        return Terms(reconstruction, kl), backward
+
+    # --- use ---
+
+    def encode(self, x):
+        """mu, logvar of q(z|x): two arrays (N, latent)."""
+        return self._halves(self.encoder.predict(x))
+
+    def decode(self, z):
+        """The expected pixels of each z (N, latent)."""
+        return self.likelihood.mean(self.decoder.predict(z))
+
+    def reconstruct(self, x, eps=None):
+        """The expected pixels at the mean of q(z|x), or at its sample mu + σ·eps when noise is given."""
+        mu, logvar = self.encode(x)
+        if eps is None:
+            return self.decode(mu)
+        self._check_noise(x, eps)
+        return self.decode(mu + array_library(mu).exp(0.5 * logvar) * eps)
+
+    def sample(self, count: int, rng=None):
+        """The expected pixels of `count` draws of z from the prior; rng is a numpy.random.Generator."""
+        return self.decode(
+            self._noise((checks.integer("VAE.sample", "count", count), self.latent), rng, "VAE.sample")
+        )
+
+    def terms(self, x, eps) -> Terms:
+        """Both terms of −ELBO for inference: nothing kept, BatchNorm by its running statistics. β plays no part."""
+        self._check_noise(x, eps)
+        mu, logvar = self.encode(x)
+        y = self.decoder.predict(mu + array_library(mu).exp(0.5 * logvar) * eps)
+        reconstruction, _ = self.likelihood.nll(y, x)
+        return Terms(reconstruction, gaussian_kl(mu, logvar)[0])
+
+    def predict_loss(self, x, eps):
+        """The loss for inference."""
+        terms = self.terms(x, eps)
+        return terms.reconstruction + self.beta * terms.kl
+
+    def log_likelihood(self, x, samples: int = 500, rng=None):
+        """The importance-weighted bound on log p(x) of each image, in nats: (N,), NumPy float64.
+
+            L_K = E log 1/K Σ_k w_k,   w_k = p(x|z_k) p(z_k) / q(z_k|x),   z_k = mu + σ·eps_k
+            log w_k = log p(x|z_k) + ½ Σ (eps_k² + logvar − z_k²)
+
+        L_1 is the ELBO, L_K rises with K, and L_K → log p(x). The sum of weights, which would overflow, is carried
+        from block to block as its logarithm. (Burda et al. 2016, eq. 8.)
+        """
+        K = checks.integer("VAE.log_likelihood", "samples", samples)
+        rng = checks.generator("VAE.log_likelihood", rng)
+        rows = max(1, BLOCK * len(x) // x.size)  # decoded images at a time
+        images = max(1, rows // K)
+        return np.concatenate(
+            [self._log_mean_weight(x[i : i + images], K, rows, rng) for i in range(0, len(x), images)]
+        )
+
+    def _log_mean_weight(self, x, K: int, rows: int, rng):
+        mu, logvar = self.encode(x)
+        n = len(x)
+        mu, logvar, x = mu[:, None], logvar[:, None], x.reshape(n, 1, -1)  # (n, 1, ...): the axis of samples
+        std = array_library(mu).exp(0.5 * logvar)
+        total = np.full(n, -np.inf)  # log Σ w so far
+        for start in range(0, K, rows):
+            k = min(rows, K - start)
+            eps = self._noise((n, k, self.latent), rng, "VAE.log_likelihood")
+            z = mu + std * eps
+            y = self.decoder.predict(z.reshape(n * k, self.latent)).reshape(n, k, -1)
+            log_w = self.likelihood.log_prob(y, x) + 0.5 * (eps * eps + logvar - z * z).sum(axis=2)  # (n, k)
+            log_w = to_host(log_w).astype(np.float64)
+            top = np.maximum(total, log_w.max(axis=1))
+            total = top + np.log(np.exp(total - top) + np.exp(log_w - top[:, None]).sum(axis=1))
+        return total - log(K)
+
+    def _halves(self, h):
+        if h.ndim != 2 or h.shape[1] != 2 * self.latent:
+            raise ValueError(
+                f"VAE: the encoder gave shape {h.shape}, needs (N, {2 * self.latent}): "
+                f"mu and logvar of {self.latent} latent numbers side by side"
+            )
+        return h[:, : self.latent], h[:, self.latent :]
+
+    def _check_noise(self, x, eps):
+        checks.float_array("VAE", "eps", eps)
+        if eps.shape != (len(x), self.latent):
+            raise ValueError(f"VAE: eps has shape {eps.shape}, needs {(len(x), self.latent)}, a row for each sample")
+        if eps.dtype != x.dtype or backend_of(eps) != backend_of(x):
+            raise TypeError(
+                f"VAE: eps is a {backend_of(eps)} array of {eps.dtype}, needs a {backend_of(x)} one of {x.dtype}, "
+                "as x is"
+            )
+
+    def _noise(self, shape, rng, owner):
+        """Standard normal numbers, drawn on the host, of the parameters' dtype and library."""
+        like = self.parameters()[0].value
+        return transfer(checks.generator(owner, rng).standard_normal(shape, like.dtype), backend_of(like))
+
+
+def dense_vae(
+    image_shape=(28, 28, 1), *, latent: int = 20, hidden=(400,), likelihood="bernoulli", beta: float = 1.0, rng=None
+) -> VAE:
+    """Fully connected: pixels → hidden … → [mu, logvar], and latent → … hidden → pixels, with ReLU between.
+
+    The default is 784-400-(20+20), 20-400-784.
+    """
+    rng = checks.generator("dense_vae", rng)
+    networks = dense_networks("dense_vae", image_shape, outputs=2 * latent, latent=latent, hidden=hidden, rng=rng)
+    return VAE(*networks, latent, likelihood=likelihood, beta=beta)
+
+
+def conv_vae(
+    image_shape=(28, 28, 1), *, latent: int = 20, width: int = 32, likelihood="bernoulli", beta: float = 1.0, rng=None
+) -> VAE:
+    """Convolutional: two strided convolutions down and a Dense, a Dense and two fractional-stride ones back up.
+
+    Channels are width and 2·width; images of any size from 4×4 pixels. ReLU between.
+    """
+    rng = checks.generator("conv_vae", rng)
+    networks = conv_networks("conv_vae", image_shape, outputs=2 * latent, latent=latent, width=width, rng=rng)
+    return VAE(*networks, latent, likelihood=likelihood, beta=beta)
