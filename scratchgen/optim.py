@@ -29,6 +29,7 @@ class Optimizer:
             raise ValueError(f"{name}: got a parameter twice, it would take two steps at once")
         self.lr = lr
         self.t = 0
+        self.before_step = None  # called with the optimizer when every gradient is there: to look, or to clip
 
     @property
     def lr(self) -> float:
@@ -42,6 +43,8 @@ class Optimizer:
     def step(self) -> None:
         """One update of every parameter by its gradient, which is zero afterwards."""
         self._check()
+        if self.before_step is not None:
+            self.before_step(self)
         self.t += 1
         for i, p in enumerate(self.parameters):
             p.value = self._updated(i, p)

@@ -1,9 +1,36 @@
-"""Pictures: each function returns a matplotlib Figure, and none touches matplotlib's global state."""
+"""Pictures: each function returns a matplotlib Figure or a Pillow image; none touches matplotlib's global state."""
+
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
-INK, ACCENT, MUTED = "#222222", "#0b6fa4", "#b8b8b8"
+INK, ACCENT, MUTED, SECOND = "#222222", "#0b6fa4", "#9a9a9a", "#d1495b"
+COLOURS = (ACCENT, SECOND, "#3a8f5c", "#8661c1", MUTED)
+
+
+def image_grid(images, columns: int | None = None, *, scale: int = 1, gap: int = 2) -> Image.Image:
+    """Images (N, H, W, C) in [0, 1] as one picture, row by row, `scale` pixels for each of theirs, gaps white.
+
+    C is 1 or 3; of other images the first channel is shown. About as wide as high without `columns`.
+    """
+    N, H, W, C = images.shape
+    columns = columns or int(np.ceil(np.sqrt(N)))
+    rows = -(-N // columns)
+    C = 3 if C == 3 else 1
+    height, width = H * scale, W * scale
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, C), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = (gap + n * (size + gap) for n, size in zip(divmod(i, columns), (height, width), strict=True))
+        pixels = np.rint(255 * np.clip(np.nan_to_num(image[..., :C]), 0, 1)).astype(np.uint8)
+        sheet[top : top + height, left : left + width] = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+    return Image.fromarray(sheet if C == 3 else sheet[..., 0])
+
+
+def zoom(image_shape, target: int = 56) -> int:
+    """How many pixels to show for one, so that an image is about `target` wide."""
+    return max(1, round(target / image_shape[1]))
 
 
 def image_rows(rows, columns: int = 12) -> Figure:
@@ -28,26 +55,99 @@ def _framed(image):
     return np.pad(np.clip(image, 0, 1), ((1, 1), (1, 1), (0, 0)), constant_values=1)
 
 
-def loss_curves(records, *, unit: str, reference: tuple[str, float] | None = None) -> Figure:
-    """Loss by epoch for training and test, and beside it the test error per pixel with a reference to beat."""
-    figure = Figure(figsize=(9, 3.6), dpi=120, facecolor="white", layout="constrained")
-    left, right = figure.subplots(1, 2)
-    at = [r["epoch"] for r in records]
-    _line(left, at, [r["loss"] for r in records], "training", MUTED)
-    _line(left, at, [r["test_loss"] for r in records], "test", ACCENT)
-    left.set_ylabel(f"loss, {unit}")
-    _line(right, at, [r["test_mse"] for r in records], "autoencoder", ACCENT)
-    if reference is not None:
-        right.axhline(reference[1], color=INK, linewidth=1, linestyle="--", label=reference[0])
-    right.set_ylim(bottom=0)
-    right.set_ylabel("test mean squared error per pixel")
-    for axes in (left, right):
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+def scatter(real, generated, *, title: str = "") -> Figure:
+    """Generated points (N, 2) over real ones."""
+    figure = Figure(figsize=(5, 5), dpi=110, facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(*real.T, s=3, color=MUTED, alpha=0.4, linewidths=0, label="data")
+    axes.scatter(*generated.T, s=4, color=ACCENT, alpha=0.6, linewidths=0, label="generated")
+    low, high = real.min(axis=0), real.max(axis=0)
+    middle, reach = (low + high) / 2, 0.65 * float((high - low).max())
+    axes.set_xlim(middle[0] - reach, middle[0] + reach)
+    axes.set_ylim(middle[1] - reach, middle[1] + reach)
+    axes.set_aspect("equal")
+    axes.set_title(title, fontsize=10)
+    axes.legend(frameon=False, loc="upper right", markerscale=4)
+    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def _line(axes, x, y, label, color):
-    axes.plot(x, y, color=color, label=label, linewidth=2, marker="o" if len(x) < 3 else None)
+def codes(z, labels, *, classes=(), title: str = "") -> Figure:
+    """Codes in the plane (N, 2), coloured by class where there are labels."""
+    figure = Figure(figsize=(5.6, 5), dpi=110, facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    if labels is None:
+        axes.scatter(*z.T, s=3, color=ACCENT, alpha=0.5, linewidths=0)
+    else:
+        kinds = int(labels.max()) + 1
+        dots = axes.scatter(*z.T, c=labels, cmap="tab10" if kinds <= 10 else "turbo", s=4, alpha=0.7, linewidths=0)
+        dots.set_clim(-0.5, kinds - 0.5)
+        bar = figure.colorbar(dots, ax=axes, ticks=range(kinds) if kinds <= 20 else None)
+        if classes and kinds <= 20:
+            bar.ax.set_yticklabels(classes[:kinds])
+    axes.set_xlabel("z₁")
+    axes.set_ylabel("z₂")
+    axes.set_title(title, fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot of curves against the epoch: `curves` maps a key of the records to its label in the legend."""
+
+    ylabel: str
+    curves: dict[str, str]
+    reference: tuple[str, float] | None = None  # a dashed line: its label, where it lies
+    log: bool = False
+    limits: tuple[float | None, float | None] = field(default=(None, None))
+
+
+def curves(records, panels) -> Figure | None:
+    """The panels side by side, from records with an "epoch" and numbers by key; None while there is none of them."""
+    panels = [p for p in panels if any(r.get(key) is not None for r in records for key in p.curves)]
+    if not panels:
+        return None
+    figure = Figure(figsize=(4.6 * len(panels), 3.6), dpi=110, facecolor="white", layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        _draw(axes, records, panel)
+    return figure
+
+
+def _draw(axes, records, panel: Panel) -> None:
+    for (key, label), colour in zip(panel.curves.items(), COLOURS, strict=False):
+        # Within an epoch there are records of steps; their last says what the epoch's own record says again.
+        kinds = {r.get("kind") for r in records if r.get(key) is not None}
+        kind = "steps" if "steps" in kinds else "epoch"
+        points = [(r["epoch"], r[key]) for r in records if r.get(key) is not None and r.get("kind", "epoch") == kind]
+        if points:
+            few = len(points) < 3
+            axes.plot(
+                *zip(*points, strict=True), color=colour, label=label, linewidth=1.5, marker="o" if few else None
+            )
+    if panel.reference is not None:
+        axes.axhline(panel.reference[1], color=INK, linewidth=1, linestyle="--", label=panel.reference[0])
+    if panel.log:
+        axes.set_yscale("log")
+    axes.set_ylim(*panel.limits)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(panel.ylabel)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+
+
+def histogram(shares, classes, *, title: str = "") -> Figure:
+    """Shares of classes as bars, with the even share as a line."""
+    figure = Figure(figsize=(5.6, 3), dpi=110, facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    names = classes or [str(k) for k in range(len(shares))]
+    axes.bar(range(len(shares)), 100 * np.asarray(shares), color=ACCENT)
+    axes.axhline(100 / len(shares), color=INK, linewidth=1, linestyle="--", label="even")
+    axes.set_xticks(range(len(shares)), names, rotation=0 if max(map(len, names)) < 3 else 40, ha="center")
+    axes.set_ylabel("share of samples, %")
+    axes.set_title(title, fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure

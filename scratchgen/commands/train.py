@@ -1,43 +1,53 @@
-"""scratchgen train: train a model and leave weights, metrics and pictures in a run folder."""
+"""scratchgen train: train a model and leave all that belongs to it in a run folder."""
 
 import argparse
+import hashlib
 import os
 import sys
+import time
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from scratchgen.backend import BACKENDS, load_kernels, to_host, transfer
+from scratchgen.backend import BACKENDS, load_kernels
 from scratchgen.commands import UsageError
-from scratchgen.data import load_mnist, to_float
-from scratchgen.measures import PCA, mean_loss, reconstruction_error
-from scratchgen.models import conv_autoencoder, dense_autoencoder
-from scratchgen.models.autoencoder import LOSSES
-from scratchgen.optim import Adam
-from scratchgen.plots import image_rows, loss_curves
-from scratchgen.training import NotFinite, RunFolder, epochs
+from scratchgen.commands.runs import load_data
+from scratchgen.data import SOURCES, Points
+from scratchgen.plots import curves
+from scratchgen.recipes import RECIPES, RecipeError, build
+from scratchgen.recipes.options import positive, rate, seed
+from scratchgen.training import NotFinite, RunFolder, Settings, Stopped, Training, stop_request
+from scratchgen.training.report import write_report
 from scratchgen.version import __version__
+
+FIRST_LOOK = 8  # seconds until the first picture
+DATA_OPTIONS = ("data", "image_size", "channels")
+FREE = ("epochs", "threads")  # what a resumed run may be given anew
+NOT_KEPT = ("run", "out", "quiet", "resume", "given", "save_every", "evaluate", "keep_weights", "recipe")
+
+
+class Given(argparse.Action):
+    """Stores the value, and that it was given."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, values)
+        namespace.given = (*getattr(namespace, "given", ()), self.dest)
 
 
 def add_parser(commands) -> None:
     train = commands.add_parser(
         "train",
         help="train a model on images",
-        description="Train a model. What it makes goes into a run folder: config.json, metrics.jsonl, "
-        "weights.safetensors and pictures.",
+        description="Train a model. What it makes goes into a run folder: config.json, metrics.jsonl, checkpoint and "
+        "weights, samples of every epoch, curves, and report.html to watch it in a browser.",
     )
     models = train.add_subparsers(title="models", metavar="MODEL", required=True)
-    ae = models.add_parser(
-        "ae",
-        help="autoencoder: reproduce images through a code of a few numbers",
-        description="Train an autoencoder, and compare its test error with that of PCA with as many numbers.",
-    )
-    option = _options(ae)
-    option("--arch", choices=("dense", "conv"), default="dense", help="fully connected or convolutional")
-    option("--latent", type=_positive, default=32, metavar="N", help="numbers in the code of an image")
-    option("--loss", choices=tuple(LOSSES), default="bernoulli", help="pixels as probabilities, or squared error")
-    _common(option, epochs=30, batch_size=128, lr=1e-3)
-    ae.set_defaults(run=run_autoencoder)
+    for recipe in RECIPES.values():
+        parser = models.add_parser(recipe.name, help=recipe.help, description=recipe.description, allow_abbrev=False)
+        option = _options(parser)
+        recipe.add_options(option)
+        _common(option, recipe)
+        parser.set_defaults(run=run, recipe=recipe, given=())
 
 
 def _options(parser):
@@ -45,124 +55,261 @@ def _options(parser):
 
     def option(name, *, help, **settings):
         if settings.get("default") is not None:
-            help += " (default: %(default)s)"
+            shown = settings["default"]
+            help += f" (default: {','.join(map(str, shown)) if isinstance(shown, list) else '%(default)s'})"
+        if "action" not in settings:
+            settings["action"] = Given
         parser.add_argument(name, help=help, **settings)
 
     return option
 
 
-def _common(option, *, epochs: int, batch_size: int, lr: float) -> None:
+def _common(option, recipe) -> None:
     """The options that every model has."""
+    d, p = recipe.defaults, getattr(recipe, "point_defaults", None)
+
+    def default(name):
+        points = f" for images, {p[name]} for points" if p and recipe.name == "gan" else ""
+        return f"(default: {d[name]}{points})"
+
     option(
         "--data",
-        metavar="sample|download|DIR",
-        help="MNIST: the 10,000 digits that come along, all 70,000 downloaded, or a folder with the four original "
-        "files; without it the folder in SCRATCHGEN_DATA, else the sample",
+        metavar="NAME|DIR",
+        help=f"a name: {', '.join(SOURCES)}; or a folder: of your own images, of IDX files as MNIST and "
+        "Fashion-MNIST have them, or of CIFAR-10's binary files; without it the folder in SCRATCHGEN_DATA, else the "
+        "sample: 10,000 digits that come along",
     )
-    option("--epochs", type=_positive, default=epochs, metavar="N", help="passes over the images")
-    option("--batch-size", type=_positive, default=batch_size, metavar="N", help="images per step")
-    option("--lr", type=_rate, default=lr, metavar="X", help="Adam's learning rate")
-    option("--seed", type=_seed, default=0, metavar="N", help="of the first weights and the order of the images")
+    option("--image-size", type=positive, metavar="N", help="resize to N×N pixels (default: as they are; folder: 64)")
+    option("--channels", type=int, choices=(1, 3), help="1 makes images grey, 3 coloured (default: as they are)")
+    option("--epochs", type=positive, metavar="N", help=f"passes over the data {default('epochs')}")
+    option("--batch-size", type=positive, metavar="N", help=f"samples per step {default('batch_size')}")
+    option("--lr", type=rate, metavar="X", help=f"Adam's learning rate {default('lr')}")
+    option(
+        "--decay", choices=("none", "linear"), help="linear takes the learning rate to 0 at the end (default: none)"
+    )
+    option("--seed", type=seed, default=0, metavar="N", help="of first weights, noise and the order of the data")
     option("--backend", choices=BACKENDS, default="numpy", help="cupy runs on an NVIDIA GPU")
     option(
         "--threads",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="for matrix products; without it one less than the cores, since threads that wait for a core that "
         "another program uses cost far more than they bring",
     )
     option("--out", metavar="DIR", help="run folder; without it a new one in runs/")
+    option("--resume", metavar="RUN", help="go on with this run, exactly; --epochs may be raised")
+    option("--save-every", type=positive, default=60, metavar="S", help="seconds between checkpoints within an epoch")
+    option("--keep-weights", action="store_true", help="keep the weights of every epoch, in weights/")
+    option("--evaluate", action="store_true", help="measure as `scratchgen evaluate` does; GANs after every epoch")
     option("--quiet", action="store_true", help="no progress bars")
 
 
-def run_autoencoder(args) -> int:
+def run(args) -> int:
     load_kernels(args.backend)
-    data = load_mnist(args.data, progress=not args.quiet)
-    pixels = int(np.prod(data.image_shape))
-    if args.latent > min(pixels, len(data.train_images)):
-        counts = f"{pixels} pixels and {len(data.train_images):,} training images"
-        raise UsageError(f"--latent is {args.latent}, needs no more than there are: {counts}")
-    rng = np.random.default_rng(args.seed)
-    build = {"dense": dense_autoencoder, "conv": conv_autoencoder}[args.arch]
-    model = build(data.image_shape, latent=args.latent, loss=args.loss, rng=rng).to(args.backend)
-    optimizer = Adam(model.parameters(), lr=args.lr)
-    size = sum(p.value.size for p in model.parameters())
-    config = {"model": "ae", **{k: v for k, v in vars(args).items() if k not in ("run", "out", "quiet")}}
-    config |= {"data": data.name, "parameters": size, "scratchgen": __version__}
-    path = args.out or RunFolder.unused("runs", f"ae-{args.arch}")
+    folder, config, data = _resumed(args) if args.resume else _started(args)
+    recipe = build(config)
+    samples = recipe.samples_of(data)
+    config |= {"parameters": sum(p.value.size for p in recipe.model.parameters())}
+    settings = Settings(
+        epochs=config["epochs"],
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        decay=config["decay"],
+        drop_last=recipe.drop_last,
+        backend=config["backend"],
+    )
+    training = Training(recipe, samples, settings)
+    if args.resume:
+        if folder.checkpoint.is_file():
+            training.load(folder.checkpoint)
+        folder.rewind(training.steps)
+    else:
+        folder = _create(args, config)
+    print(f"data     {data.name}")
+    for note in getattr(data, "notes", ()):
+        print(f"         {note}")
+    print(f"model    {recipe.describe()}")
+    print(f"run      {folder.path}")
+    print(f"report   {folder.path / 'report.html'}", flush=True)
+    if training.finished:
+        print(f"the run has had its {settings.epochs} epochs: raise --epochs to go on")
+        return 0
+    with threadpool_limits(config["threads"]):
+        return Session(args, folder, recipe, data, training).run()
+
+
+def _started(args):
+    data = load_data(args.data, args.image_size, args.channels, progress=not args.quiet)
+    config = {"model": args.recipe.name, **{k: v for k, v in vars(args).items() if k not in NOT_KEPT}}
+    config["threads"] = args.threads or max(1, cores() - 1)
+    config["data"] = _source(args.data)
     try:
-        run = RunFolder(path)
-        run.write_config(config)
+        config = args.recipe.settled(config, data)
+    except RecipeError as error:
+        raise UsageError(str(error)) from None
+    config.setdefault("decay", "none")
+    config |= {"data_sha256": digest(data), "data_name": data.name, "scratchgen": __version__}
+    return None, config, data
+
+
+def _resumed(args):
+    if args.out:
+        raise UsageError("--out and --resume exclude each other: a resumed run stays in its folder")
+    folder = RunFolder.open(args.resume)
+    config = folder.config()
+    if config["model"] != args.recipe.name:
+        raise UsageError(
+            f"{args.resume} is a run of {config['model']}: scratchgen train {config['model']} --resume …"
+        )
+    for name in args.given:
+        value = getattr(args, name)
+        if name not in (*FREE, *DATA_OPTIONS) and name not in NOT_KEPT and config.get(name) != value:
+            switch = "--" + name.replace("_", "-")
+            raise UsageError(f"{args.resume} was started with {switch} {config.get(name)}, and goes on with that")
+    if args.epochs:
+        config["epochs"] = args.epochs
+    if args.threads:
+        config["threads"] = args.threads
+    source = args.data if args.data is not None else config["data"]
+    data = load_data(source, config.get("image_size"), config.get("channels"), progress=not args.quiet)
+    if digest(data) != config["data_sha256"]:
+        raise UsageError(
+            f"the data is not what {args.resume} was trained on, {config['data_name']}: choose with --data"
+        )
+    return folder, config, data
+
+
+def _create(args, config) -> RunFolder:
+    arch = f"-{config['arch']}" if "arch" in config else ""
+    path = args.out or RunFolder.unused("runs", f"{config['model']}{arch}")
+    try:
+        return RunFolder.create(path, config)
     except FileExistsError:
         raise
     except OSError as error:
         raise UsageError(f"nothing can be written in {path}: {error.strerror}; choose a folder with --out") from error
-    print(f"data     {data.name}")
-    print(f"model    {args.arch} autoencoder, a code of {args.latent} numbers, {size:,} parameters")
-    print(f"run      {run.path}")
 
-    def reconstruct(x):
-        return to_host(model.reconstruct(transfer(x, args.backend)))
 
-    records = []
-    with threadpool_limits(args.threads or max(1, cores() - 1)):
-        pca = PCA(data.train_images, args.latent)
-        pca_error = reconstruction_error(pca.reconstruct, data.test_images)
+class Session:
+    """From here to the end of the run, or until it is stopped."""
+
+    def __init__(self, args, folder: RunFolder, recipe, data, training: Training):
+        self.args, self.folder, self.recipe, self.data, self.training = args, folder, recipe, data, training
+        self.next_save = time.perf_counter() + min(FIRST_LOOK, args.save_every)
+        self.rows = []
+        self.began = time.perf_counter()
+
+    def run(self) -> int:
+        training, folder = self.training, self.folder
+        if training.steps == 0:
+            folder.save_picture(self.recipe.sheet(self.data), "samples/epoch-000.png")
+            training.save(folder.checkpoint)
+            folder.save_weights(self.recipe.model)
+            self.draw(under_way=True)
         try:
-            for record in epochs(
-                lambda x: model.train_step(x, optimizer),
-                data.train_images,
-                epochs=args.epochs,
-                batch_size=args.batch_size,
-                seed=args.seed,
-                backend=args.backend,
-                progress=not args.quiet,
-            ):
-                record["test_loss"] = mean_loss(model.predict_loss, data.test_images, args.backend)
-                record["test_mse"] = reconstruction_error(reconstruct, data.test_images)
-                records.append(record)
-                run.save_weights(model)
-                run.log(record)
-                print(
-                    f"epoch {record['epoch']:>3}/{args.epochs}  loss {record['loss']:8.2f}  "
-                    f"test loss {record['test_loss']:8.2f}  test error {record['test_mse']:.5f}  "
-                    f"{record['images_per_second']:,.0f} images/s"
+            with stop_request() as stop:
+                records = training.run(
+                    on_record=lambda record: folder.log({"kind": "steps", **record}),
+                    on_pause=lambda: self.pause(stop),
+                    progress=not self.args.quiet,
                 )
+                for record in records:
+                    self.end_epoch(record)
+                    if stop.is_set() and not training.finished:
+                        raise Stopped
+        except Stopped:
+            folder.log({"kind": "end", "state": "stopped"})
+            self.draw(under_way=False, state="stopped")
+            print(f"\nstopped in epoch {training.epoch}; everything is saved. To go on:")
+            print(f"  scratchgen train {self.recipe.name} --resume {folder.path}")
+            return 130
         except NotFinite as error:
-            kept = f"{run.path} has the weights of epoch {len(records)}" if records else "nothing was saved"
-            print(f"scratchgen: {error}; {kept}", file=sys.stderr)
+            self.draw(under_way=False, state=str(error))
+            print(f"scratchgen: {error}; {folder.checkpoint} is the last good checkpoint", file=sys.stderr)
             return 1
+        self.end()
+        return 0
 
-    error = records[-1]["test_mse"]
-    run.log({"pca_test_mse": pca_error, "test_mse": error, "ratio": error / pca_error})
-    unit = "nats per image" if args.loss == "bernoulli" else "squared error per image"
-    name = f"PCA with {args.latent} components"
-    curve = run.save_figure(loss_curves(records, unit=unit, reference=(name, pca_error)), "loss.png")
-    picture = run.save_figure(_picture(data, reconstruct, pca, error, pca_error), "reconstructions.png")
-    print(
-        f"\nmean squared error per pixel on the {len(data.test_images):,} test images, codes of {args.latent} numbers"
-    )
-    print(f"  autoencoder  {error:.5f}")
-    print(f"  PCA          {pca_error:.5f}")
-    print(f"  ratio        {error / pca_error:.3f}\n" if pca_error > 1e-9 else "  ratio        –, PCA is exact\n")
-    print(f"trained  {sum(r['seconds'] for r in records):.0f} s")
-    print(f"curves   {curve}")
-    print(f"picture  {picture}")
-    return 0
+    def pause(self, stop) -> bool:
+        """After every step: save and draw when it is time; True when the run was asked to stop."""
+        if stop.is_set() or time.perf_counter() >= self.next_save:
+            self.training.save(self.folder.checkpoint)
+            self.folder.save_weights(self.recipe.model)
+            self.folder.save_picture(self.recipe.sheet(self.data), "samples/latest.png")
+            self.draw(under_way=True)
+            self.next_save = time.perf_counter() + self.args.save_every
+        return stop.is_set()
+
+    def end_epoch(self, record: dict) -> None:
+        epoch, recipe, folder = record["epoch"], self.recipe, self.folder
+        record |= recipe.epoch_measures(self.data)
+        if self.args.evaluate and hasattr(recipe, "quality"):
+            record |= recipe.quality(self.data, progress=not self.args.quiet)
+        folder.save_picture(recipe.sheet(self.data), f"samples/epoch-{epoch:03d}.png")
+        folder.log({"kind": "epoch", **record})
+        self.training.save(folder.checkpoint)
+        folder.save_weights(recipe.model)
+        if self.args.keep_weights:
+            folder.save_weights(recipe.model, f"weights/epoch-{epoch:03d}.safetensors")
+        (folder.path / "samples" / "latest.png").unlink(missing_ok=True)
+        last = self.training.finished
+        self.draw(under_way=not last)
+        print(
+            f"epoch {epoch:>3}/{self.training.settings.epochs}  {recipe.line(record)}  {_speed(record)}", flush=True
+        )
+        self.next_save = time.perf_counter() + self.args.save_every
+
+    def end(self) -> None:
+        folder, recipe = self.folder, self.recipe
+        if self.args.evaluate or recipe.name == "ae":
+            self.rows = evaluate(folder, recipe, self.data, progress=not self.args.quiet)
+            print()
+        folder.log({"kind": "end", "state": "finished"})
+        self.draw(under_way=False)
+        print(f"trained  {self.training.seconds:.0f} s")
+        sheet = sorted((folder.path / "samples").glob("epoch-*.png"))[-1]
+        print(f"samples  {sheet}")
+        print(f"report   {folder.path / 'report.html'}")
+
+    def draw(self, *, under_way: bool, state: str | None = None) -> None:
+        """The curves and the page."""
+        records = self.folder.records()
+        for name, panels in (("losses.png", self.recipe.panels), ("health.png", self.recipe.health)):
+            figure = curves(records, panels)
+            if figure is not None:
+                self.folder.save_picture(figure, name)
+        training = self.training
+        if state is None:
+            done = min(training.epoch - 1, training.settings.epochs)
+            state = f"{done} of {training.settings.epochs} epochs, {training.steps:,} steps, {training.seconds:.0f} s"
+            state += "; this page renews itself" if under_way else ""
+        write_report(
+            self.folder,
+            title=f"{self.recipe.title}: {self.folder.path.name}",
+            state=state,
+            under_way=under_way,
+            rows=self.rows,
+        )
 
 
-def _picture(data, reconstruct, pca, error, pca_error):
-    """One test image of every class, and two more: originals over their reconstructions."""
-    first = [int(np.flatnonzero(data.test_labels == k)[0]) for k in np.unique(data.test_labels)]
-    rest = [i for i in range(len(data.test_labels)) if i not in first]
-    originals = to_float(data.test_images[(first + rest)[:12]])
-    return image_rows(
-        [
-            ("originals", originals),
-            (f"autoencoder\nerror {error:.4f}", reconstruct(originals)),
-            (f"PCA\nerror {pca_error:.4f}", pca.reconstruct(originals)),
-        ]
-    )
+def evaluate(folder: RunFolder, recipe, data, **options):
+    """Measure, print, and keep evaluation/ in the run folder; returns the rows."""
+    found = recipe.measure(data, **options)
+    print()
+    width = max(len(label) for label, _ in found.rows)
+    for label, text in found.rows:
+        print(f"{label:<{width}}  {text}".rstrip())
+    (folder.path / "evaluation").mkdir(exist_ok=True)
+    for name, picture in found.pictures.items():
+        folder.save_picture(picture, f"evaluation/{name}")
+    folder.write_json("evaluation/measures.json", found.values)
+    return found.rows
+
+
+def digest(data) -> str:
+    """SHA-256 of the training samples."""
+    samples = data.train if isinstance(data, Points) else data.train_images
+    return hashlib.sha256(np.ascontiguousarray(samples).data).hexdigest()
 
 
 def cores() -> int:
@@ -170,23 +317,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _positive(text: str) -> int:
-    return _number(int, text, lambda n: n >= 1, "a whole number of at least 1")
+def _source(source) -> str:
+    """What --data stands for, so that it means the same in another folder later."""
+    source = source if source is not None else os.environ.get("SCRATCHGEN_DATA") or "sample"
+    return source if source in SOURCES else os.path.abspath(os.path.expanduser(source))
 
 
-def _seed(text: str) -> int:
-    return _number(int, text, lambda n: n >= 0, "a whole number of at least 0")
-
-
-def _rate(text: str) -> float:
-    return _number(float, text, lambda x: 0 < x < float("inf"), "a positive number")
-
-
-def _number(kind, text, fits, form):
-    try:
-        value = kind(text)
-        if fits(value):
-            return value
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r} is not {form}")
+def _speed(record) -> str:
+    return f"{record['per_second']:,.0f} samples/s"

@@ -35,9 +35,11 @@ class Autoencoder(Model):
         chain = Chain([encoder_backward, decoder_backward])
         return loss, lambda: chain(dy, need_dx=False)
 
-    def train_step(self, x, optimizer):
-        """One update on a batch; returns its loss before the update."""
+    def train_step(self, x, optimizer, *, watch=None):
+        """One update on a batch; returns its loss before the update, of which `watch(name, number)` is told."""
         loss, backward = self.loss(x)
+        if watch is not None:
+            watch("loss", loss)
         backward()
         optimizer.step()
         return loss

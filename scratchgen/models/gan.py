@@ -83,15 +83,17 @@ class GAN(Model):
         s_fake, fake_backward = self.discriminator.forward(fake)
         loss_real, ds_real = bce_with_logits(s_real, self._target(s_real, 1 - self.smoothing))
         loss_fake, ds_fake = bce_with_logits(s_fake, self._target(s_fake, 0))
+        loss = loss_real + loss_fake
         if watch is not None:
             watch("D(x)", sigmoid(s_real).mean())
             watch("D(G(z))", sigmoid(s_fake).mean())
+            watch("d_loss", loss)
 
         def backward():
             _end(real_backward, ds_real)
             _end(fake_backward, ds_fake)
 
-        return loss_real + loss_fake, backward
+        return loss, backward
 
     def _generator_loss(self, fake):
         """L_G, and its pullback to the fake samples: D's weights are frozen, dx goes through."""
@@ -114,7 +116,7 @@ class GAN(Model):
         """One update of D, then one of G against the new D; returns both losses, each before its player's update.
 
         One pass of G serves both: D takes its samples as they are, and G's gradient goes back through that pass.
-        `watch(name, number)` is told the means of D(x) and D(G(z)).
+        `watch(name, number)` is told them, and the means of D(x) and D(G(z)).
         """
         self._check_players(d_optimizer, g_optimizer)
         with self.unchanged_on_error():
@@ -123,6 +125,8 @@ class GAN(Model):
         backward()
         d_optimizer.step()
         g_loss, discriminator_backward = self._generator_loss(fake)
+        if watch is not None:
+            watch("g_loss", g_loss)
         _end(generator_backward, discriminator_backward())
         g_optimizer.step()
         return d_loss, g_loss

@@ -65,14 +65,16 @@ class VAE(Model):
         return terms.reconstruction + self.beta * terms.kl, backward
 
     def train_step(self, x, eps, optimizer, *, watch=None):
-        """One update on a batch; returns its loss before the update. `watch(name, number)` is told both terms."""
+        """One update on a batch; returns its loss before the update. `watch(name, number)` is told it and its terms."""
         terms, backward = self._evaluate(x, eps)
+        loss = terms.reconstruction + self.beta * terms.kl
         if watch is not None:
             watch("reconstruction", terms.reconstruction)
             watch("kl", terms.kl)
+            watch("loss", loss)
         backward()
         optimizer.step()
-        return terms.reconstruction + self.beta * terms.kl
+        return loss
 
     def _evaluate(self, x, eps):
         self._check_noise(x, eps)

@@ -1,13 +1,10 @@
-"""How good a model is, in numbers that can be compared."""
-
-from collections.abc import Iterator
+"""How well images are reproduced, and the linear figure to beat."""
 
 import numpy as np
 
 from scratchgen.backend import transfer
 from scratchgen.data import to_float
-
-BLOCK = 500  # images at a time
+from scratchgen.measures.arrays import blocks
 
 
 class PCA:
@@ -23,7 +20,7 @@ class PCA:
                 f"PCA: components is {components}, needs 1 to {min(pixels, len(images))} for images {images.shape}"
             )
         total, products = np.zeros(pixels), np.zeros((pixels, pixels))
-        for x in _blocks(images):
+        for x in blocks(images):
             x = x.reshape(len(x), -1).astype(np.float64)
             total += x.sum(axis=0)
             products += x.T @ x
@@ -39,15 +36,11 @@ class PCA:
 
 def reconstruction_error(reconstruct, images) -> float:
     """Mean squared error per pixel of `reconstruct(batch)` over images (N, H, W, C) in [0, 1]."""
-    total = sum(float(np.sum(np.square(reconstruct(x) - x, dtype=np.float64))) for x in _blocks(images))
+    total = sum(float(np.sum(np.square(reconstruct(x) - x, dtype=np.float64))) for x in blocks(images))
     return total / images.size
 
 
 def mean_loss(predict_loss, images, backend: str = "numpy") -> float:
     """Mean over images of a loss per sample, `predict_loss(batch)`, taken in blocks."""
-    total = sum(float(predict_loss(transfer(x, backend))) * len(x) for x in _blocks(images))
+    total = sum(float(predict_loss(transfer(x, backend))) * len(x) for x in blocks(images))
     return total / len(images)
-
-
-def _blocks(images) -> Iterator[np.ndarray]:
-    return (to_float(images[i : i + BLOCK]) for i in range(0, len(images), BLOCK))

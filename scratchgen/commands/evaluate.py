@@ -1,0 +1,39 @@
+"""scratchgen evaluate: how good a trained model is, in numbers and pictures."""
+
+from scratchgen.commands.runs import add_run_options, data_of, open_run
+from scratchgen.commands.train import evaluate
+from scratchgen.recipes.options import positive
+from scratchgen.training.report import write_report
+
+
+def add_parser(commands) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure a trained model",
+        description="Measure a trained model, on this machine and with nothing downloaded. Autoencoder: test error "
+        "beside PCA. VAE: −ELBO and its terms, active units, importance-weighted NLL. GANs: modes covered on points; "
+        "on labelled images the classes, confidence and Fréchet distance by a classifier that is trained once, and "
+        "the nearest training images. Numbers and pictures go into RUN/evaluation and the report.",
+    )
+    add_run_options(parser, data=True)
+    parser.add_argument(
+        "--importance",
+        type=positive,
+        default=500,
+        metavar="K",
+        help="samples per image of a VAE's importance-weighted bound (default: %(default)s)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(run=run)
+
+
+def run(args) -> int:
+    folder, recipe = open_run(args)
+    data = data_of(args, recipe)
+    print(f"run      {folder.path}\ndata     {data.name}")
+    rows = evaluate(folder, recipe, data, importance=args.importance, progress=not args.quiet)
+    epochs = sum(r["kind"] == "epoch" for r in folder.records())
+    title = f"{recipe.title}: {folder.path.resolve().name}"
+    report = write_report(folder, title=title, state=f"{epochs} epochs", under_way=False, rows=rows)
+    print(f"\nreport   {report}")
+    return 0

@@ -1,0 +1,86 @@
+"""scratchgen interpolate: walk through the latent space of a trained model."""
+
+import numpy as np
+
+from scratchgen.commands import UsageError
+from scratchgen.commands.runs import add_run_options, data_of, open_run, output_path, write_result
+from scratchgen.data import to_float
+from scratchgen.plots import image_grid, zoom
+from scratchgen.recipes.options import positive, seed
+
+
+def add_parser(commands) -> None:
+    parser = commands.add_parser(
+        "interpolate",
+        help="walk through the latent space of a trained model",
+        description="Walk in even steps from one code to another and decode each: between test images (AE, VAE) or "
+        "between draws from the prior (GAN, DCGAN; VAE with --between prior).",
+    )
+    add_run_options(parser, data=True)
+    parser.add_argument("--rows", type=positive, default=8, metavar="N", help="walks (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=positive, default=10, metavar="N", help="images of one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--between", choices=("images", "prior"), help="ends of the walks (default: images for AE, VAE)"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        default="interpolation.png",
+        help=".png: a row for each walk; .npy: float32 in [0, 1], (rows·steps, H, W, C) (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=seed, metavar="N", help="repeats a draw (default: another one each time)")
+    parser.set_defaults(run=run)
+
+
+def run(args) -> int:
+    path = output_path(args.output)
+    _, recipe = open_run(args)
+    between = args.between or ("images" if recipe.has_encoder else "prior")
+    if between == "images" and not recipe.has_encoder:
+        raise UsageError(f"a {recipe.title} has no encoder for images: walk between draws, --between prior")
+    if between == "prior" and not recipe.has_prior:
+        raise UsageError(f"an {recipe.title} has no prior: walk between images, --between images")
+    if "dimensions" in recipe.config:
+        raise UsageError("walks are shown as images, and this run is of points: try sample")
+    rng = np.random.default_rng(args.seed)
+    if between == "images":
+        images = data_of(args, recipe).test_images
+        if len(images) < 2:
+            raise UsageError("needs at least two test images to walk between")
+        ends = recipe.encode(
+            to_float(images[rng.choice(len(images), 2 * args.rows, replace=2 * args.rows > len(images))])
+        )
+        walk = linear
+    else:
+        ends = recipe.noise(2 * args.rows, rng)
+        walk = linear if recipe.config.get("prior") == "uniform" else spherical
+    z = walk(
+        ends[: args.rows, None], ends[args.rows :, None], np.linspace(0, 1, args.steps, dtype=np.float32)[:, None]
+    )
+    z = z.reshape(args.rows * args.steps, -1).astype(np.float32)
+    decode = recipe.decode if recipe.has_encoder else recipe.generate
+    x = np.clip(decode(z), 0, 1)
+    write_result(path, x, lambda: image_grid(x, args.steps, scale=zoom(recipe.image_shape)))
+    return 0
+
+
+def linear(a, b, t):
+    """(1 − t) a + t b."""
+    return (1 - t) * a + t * b
+
+
+def spherical(a, b, t):
+    """Along the great circle from a to b, the length changing evenly. Normal draws of many dimensions lie near one
+    sphere; a straight line between them runs through its inside, where no draw ever is. (White 2016.)"""
+    length_a, length_b = (np.linalg.norm(v, axis=-1, keepdims=True) for v in (a, b))
+    cosine = np.clip((a / length_a * (b / length_b)).sum(axis=-1, keepdims=True), -1, 1)
+    angle = np.arccos(cosine)
+    s = np.where(np.sin(angle) > 1e-4, np.sin(angle), 1)
+    direction = np.where(
+        np.sin(angle) > 1e-4,
+        np.sin((1 - t) * angle) / s * (a / length_a) + np.sin(t * angle) / s * (b / length_b),
+        linear(a / length_a, b / length_b, t),
+    )
+    return direction * linear(length_a, length_b, t)

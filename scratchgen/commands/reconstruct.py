@@ -1,0 +1,48 @@
+"""scratchgen reconstruct: images through a trained autoencoder."""
+
+import numpy as np
+
+from scratchgen.commands import UsageError
+from scratchgen.commands.runs import add_run_options, data_of, open_run, output_path, write_result
+from scratchgen.data import to_float
+from scratchgen.plots import image_rows
+from scratchgen.recipes.options import positive
+from scratchgen.recipes.recipe import typical
+
+
+def add_parser(commands) -> None:
+    parser = commands.add_parser(
+        "reconstruct",
+        help="put test images through a trained AE or VAE",
+        description="Encode test images and decode them again, by an autoencoder or VAE.",
+    )
+    add_run_options(parser, data=True)
+    parser.add_argument("--count", type=positive, default=12, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        default="reconstructions.png",
+        help=".png: originals over reconstructions; .npy: the reconstructions, float32 in [0, 1], (N, H, W, C) "
+        "(default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args) -> int:
+    path = output_path(args.output)
+    _, recipe = open_run(args)
+    if not recipe.has_encoder:
+        raise UsageError(f"a {recipe.title} has no encoder, so it can reconstruct nothing: try sample or interpolate")
+    data = data_of(args, recipe)
+    x = to_float(data.test_images[typical(data, args.count)])
+    y = np.clip(recipe.reconstruct(x), 0, 1)
+
+    def picture(columns=12):
+        rows = []
+        for i in range(0, len(x), columns):
+            rows += [("originals" if i == 0 else "", x[i : i + columns])]
+            rows += [("reconstructions" if i == 0 else "", y[i : i + columns])]
+        return image_rows(rows, columns)
+
+    write_result(path, y, picture)
+    return 0

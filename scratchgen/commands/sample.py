@@ -1,0 +1,46 @@
+"""scratchgen sample: draw from a trained model."""
+
+import numpy as np
+
+from scratchgen.commands import UsageError
+from scratchgen.commands.runs import add_run_options, open_run, output_path, write_result
+from scratchgen.plots import image_grid, scatter, zoom
+from scratchgen.recipes.options import positive, seed
+
+
+def add_parser(commands) -> None:
+    parser = commands.add_parser(
+        "sample",
+        help="draw images from a trained model",
+        description="Draw from the prior and decode: new images of a VAE, GAN or DCGAN.",
+    )
+    add_run_options(parser, data=False)
+    parser.add_argument("--count", type=positive, default=64, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        default="samples.png",
+        help=".png: all on one sheet; .npy: float32 in [0, 1], shape (N, H, W, C) (default: %(default)s)",
+    )
+    parser.add_argument("--columns", type=positive, metavar="N", help="images in a row (default: a square)")
+    parser.add_argument("--seed", type=seed, metavar="N", help="repeats a draw (default: another one each time)")
+    parser.set_defaults(run=run)
+
+
+def run(args) -> int:
+    path = output_path(args.output)
+    _, recipe = open_run(args)
+    if not recipe.has_prior:
+        raise UsageError("an autoencoder has no density to draw from: try reconstruct or interpolate, or train a vae")
+    rng = np.random.default_rng(args.seed)
+    x = np.concatenate(
+        [recipe.generate(recipe.noise(min(500, args.count - i), rng)) for i in range(0, args.count, 500)]
+    )
+
+    def picture():
+        if x.ndim == 2:
+            return scatter(x, x)
+        return image_grid(x, args.columns, scale=zoom(recipe.image_shape))
+
+    write_result(path, x, picture)
+    return 0

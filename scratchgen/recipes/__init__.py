@@ -1,0 +1,25 @@
+"""Recipes: what the training of each model consists of, for the command line and for scripts.
+
+recipe = build(config)       # from the config of a run
+recipe.model, recipe.step(batch, rng, watch), recipe.sheet(data), recipe.measure(data)
+"""
+
+from scratchgen.recipes.autoencoder import AutoencoderRecipe
+from scratchgen.recipes.gan import DCGANRecipe, GANRecipe
+from scratchgen.recipes.recipe import Findings, Recipe, RecipeError
+from scratchgen.recipes.vae import VAERecipe
+
+RECIPES = {recipe.name: recipe for recipe in (AutoencoderRecipe, VAERecipe, GANRecipe, DCGANRecipe)}
+
+
+def build(config) -> Recipe:
+    """The recipe of a run's config, with its first weights. ValueError when the config names no known model."""
+    if config.get("model") not in RECIPES:
+        raise ValueError(f"the run is of a model {config.get('model')!r}, known are {', '.join(RECIPES)}")
+    try:
+        return RECIPES[config["model"]](config)
+    except KeyError as error:
+        raise ValueError(f"the run's config lacks {error}") from None
+
+
+__all__ = ["RECIPES", "Findings", "Recipe", "RecipeError", "build"]

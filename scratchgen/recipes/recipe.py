@@ -1,0 +1,137 @@
+"""What the training of one kind of model consists of: its switches, networks, step, pictures and measures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scratchgen.backend import to_host, transfer
+from scratchgen.data import Dataset, Points
+from scratchgen.models import Model
+from scratchgen.optim import Adam, Optimizer
+
+_PICTURES, _MEASURES = 0x91C7, 0x3EA5  # keep their streams apart from all others of the same seed
+
+
+class RecipeError(ValueError):
+    """A switch does not fit the data or another switch; the message is the sentence that says so."""
+
+
+@dataclass
+class Findings:
+    """What `measure` found: rows to print, numbers to keep (JSON), and pictures by file name."""
+
+    rows: list[tuple[str, str]] = field(default_factory=list)
+    values: dict = field(default_factory=dict)
+    pictures: dict[str, object] = field(default_factory=dict)
+
+
+class Recipe:
+    """Built from a run's config alone, so that a run can be taken up again by anyone who has its folder.
+
+    `settled(config, data)` fills in what depends on the data, before the config is written. A subclass sets `model`
+    and `optimizers` in `build`, and writes `step`; the rest says what users see.
+    """
+
+    name: str
+    title: str  # for a heading
+    defaults: Mapping[str, object]  # of epochs, batch_size, lr
+    panels = health = ()  # plots.Panel of the losses, and of what tells whether training is healthy
+    has_encoder = has_prior = False
+    drop_last = False
+
+    model: Model
+    optimizers: dict[str, Optimizer]
+
+    def __init__(self, config: Mapping):
+        self.config = config
+        self.backend = config.get("backend", "numpy")
+        self.build(np.random.default_rng(config["seed"]))
+        self.model.to(self.backend)
+        self.optimizers = self.make_optimizers()
+
+    # --- switches ---
+
+    @classmethod
+    def add_options(cls, option) -> None:
+        """Add the model's own switches to the command line: option(name, help=..., ...)."""
+
+    @classmethod
+    def settled(cls, config: dict, data) -> dict:
+        """The config with what depends on the data filled in. RecipeError when the two do not fit."""
+        if isinstance(data, Points):
+            raise RecipeError(f"train {cls.name} needs images, {data.name} are points: try train gan")
+        return cls.filled(config, cls.defaults, len(data.train_images)) | {"image_shape": list(data.image_shape)}
+
+    @staticmethod
+    def filled(config: dict, defaults: Mapping, samples: int) -> dict:
+        """The config with defaults where a switch was not given, and a batch no larger than the data."""
+        config = {**defaults, **{key: value for key, value in config.items() if value is not None}}
+        return config | {"batch_size": min(config["batch_size"], samples)}
+
+    # --- the model ---
+
+    def build(self, rng: np.random.Generator) -> None:
+        """Set `self.model` from `self.config`."""
+        raise NotImplementedError
+
+    def make_optimizers(self) -> dict[str, Optimizer]:
+        return {"optimizer": Adam(self.model.parameters(), self.config["lr"])}
+
+    def samples_of(self, data) -> np.ndarray:
+        """What is trained on."""
+        return data.train_images
+
+    def step(self, batch, rng: np.random.Generator, watch) -> None:
+        """One training step on a batch of the model's backend; noise is drawn on the host from rng."""
+        raise NotImplementedError
+
+    # --- what users see ---
+
+    def describe(self) -> str:
+        """The model in a line."""
+        size = sum(p.value.size for p in self.model.parameters())
+        return f"{self.title}, {size:,} parameters"
+
+    def epoch_measures(self, data) -> dict[str, float]:
+        """Cheap measures after each epoch, for its record."""
+        return {}
+
+    def line(self, record: Mapping) -> str:
+        """An epoch's record for the terminal."""
+        raise NotImplementedError
+
+    def sheet(self, data):
+        """The picture that shows how far training is, always of the same images and noise."""
+        raise NotImplementedError
+
+    def measure(self, data, **options) -> Findings:
+        """Everything that `scratchgen evaluate` says."""
+        raise NotImplementedError
+
+    # --- in common ---
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return tuple(self.config["image_shape"])
+
+    def picture_rng(self) -> np.random.Generator:
+        """The same noise for every picture of the run."""
+        return np.random.default_rng(np.random.SeedSequence(self.config["seed"], spawn_key=(_PICTURES,)))
+
+    def measure_rng(self) -> np.random.Generator:
+        """The same noise for every measure of the run."""
+        return np.random.default_rng(np.random.SeedSequence(self.config["seed"], spawn_key=(_MEASURES,)))
+
+    def on_host(self, function, x) -> np.ndarray:
+        """function(x) for a NumPy array, computed on the model's backend."""
+        return to_host(function(transfer(x, self.backend)))
+
+
+def typical(data: Dataset, count: int) -> np.ndarray:
+    """The numbers of `count` test images to show: one of each class as far as there are classes, then the first."""
+    n = len(data.test_images)
+    first = []
+    if data.test_labels is not None:
+        first = [int(np.flatnonzero(data.test_labels == k)[0]) for k in np.unique(data.test_labels)]
+    return np.array((first + [i for i in range(n) if i not in set(first)])[:count])

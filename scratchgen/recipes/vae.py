@@ -1,0 +1,176 @@
+"""Training a variational autoencoder."""
+
+from statistics import NormalDist
+
+import numpy as np
+
+from scratchgen.backend import to_host, transfer
+from scratchgen.data import binarise, to_float
+from scratchgen.measures import active_units
+from scratchgen.models import conv_vae, dense_vae
+from scratchgen.models.likelihood import LIKELIHOODS
+from scratchgen.plots import Panel, codes, image_grid, image_rows, zoom
+from scratchgen.recipes.options import non_negative, positive, sizes
+from scratchgen.recipes.recipe import Findings, Recipe, typical
+
+SHOWN = 12  # images
+BLOCK = 500  # test images at a time
+
+
+class VAERecipe(Recipe):
+    name = "vae"
+    title = "variational autoencoder"
+    help = "variational autoencoder: a density of images, with codes that are normal"
+    description = "Train a variational autoencoder by its bound on the log-likelihood, the ELBO."
+    defaults = {"epochs": 20, "batch_size": 128, "lr": 1e-3}
+    panels = (
+        Panel("−ELBO, nats per image", {"loss": "training", "test_loss": "test"}),
+        Panel("the two terms, nats per image", {"reconstruction": "reconstruction", "kl": "KL"}, limits=(0, None)),
+    )
+    health = (
+        Panel("gradient norm", {"gradient": "all parameters"}, log=True),
+        Panel("active latent units", {"active_units": "Var(mu) > 0.01"}, limits=(0, None)),
+    )
+    has_encoder = has_prior = True
+
+    @classmethod
+    def add_options(cls, option):
+        option("--arch", choices=("dense", "conv"), default="dense", help="fully connected or convolutional")
+        option("--latent", type=positive, default=20, metavar="N", help="latent numbers; 2 draws them as a map")
+        option("--hidden", type=sizes, default=[400], metavar="N,N", help="layer sizes of --arch dense")
+        option("--width", type=positive, default=32, metavar="N", help="channels of the first layer of --arch conv")
+        option("--likelihood", choices=tuple(LIKELIHOODS), default="bernoulli", help="of the pixels, given z")
+        option("--beta", type=non_negative, default=1.0, metavar="X", help="weight of the KL term; 1 is the ELBO")
+        option(
+            "--binarise",
+            choices=("none", "threshold", "dynamic"),
+            help="grey pixels to 0 and 1: as they are, cut at one half, or drawn afresh each time with the grey as "
+            "probability (default: dynamic for bernoulli, none for gaussian)",
+        )
+
+    @classmethod
+    def settled(cls, config, data):
+        config = super().settled(config, data)
+        return {"binarise": "dynamic" if config["likelihood"] == "bernoulli" else "none", **config}
+
+    def build(self, rng):
+        c = self.config
+        options = {"hidden": tuple(c["hidden"])} if c["arch"] == "dense" else {"width": c["width"]}
+        build = {"dense": dense_vae, "conv": conv_vae}[c["arch"]]
+        self.model = build(
+            self.image_shape, latent=c["latent"], likelihood=c["likelihood"], beta=c["beta"], rng=rng, **options
+        )
+
+    def describe(self):
+        c = self.config
+        beta = f", β = {c['beta']:g}" if c["beta"] != 1 else ""
+        return f"{c['arch']} {super().describe()}, {c['latent']} latent numbers, {c['likelihood']} pixels{beta}"
+
+    def step(self, batch, rng, watch):
+        x = batch
+        if self.config["binarise"] != "none":
+            x = transfer(binarise(to_host(batch), self.config["binarise"], rng), self.backend)
+        eps = transfer(rng.standard_normal((len(x), self.config["latent"]), np.float32), self.backend)
+        self.model.train_step(x, eps, self.optimizers["optimizer"], watch=watch)
+
+    def _test_batches(self, data, rng):
+        """The test images as the model sees images, by the same draws at each call."""
+        for i in range(0, len(data.test_images), BLOCK):
+            x = binarise(to_float(data.test_images[i : i + BLOCK]), self.config["binarise"], rng)
+            yield transfer(x, self.backend)
+
+    def test_terms(self, data):
+        """Means over the test images of (reconstruction, KL), and the posterior means (N, latent)."""
+        rng, sums, mus = self.measure_rng(), np.zeros(2), []
+        for x in self._test_batches(data, rng):
+            eps = transfer(rng.standard_normal((len(x), self.config["latent"]), np.float32), self.backend)
+            terms = self.model.terms(x, eps)
+            sums += len(x) * np.array([float(terms.reconstruction), float(terms.kl)])
+            mus.append(self.on_host(lambda x: self.model.encode(x)[0], x))
+        return sums / len(data.test_images), np.concatenate(mus)
+
+    def epoch_measures(self, data):
+        (reconstruction, kl), mu = self.test_terms(data)
+        return {
+            "test_loss": reconstruction + self.config["beta"] * kl,
+            "test_reconstruction": reconstruction,
+            "test_kl": kl,
+            "active_units": active_units(mu)[0],
+        }
+
+    def line(self, r):
+        return (
+            f"loss {r['loss']:7.2f}  test −ELBO {r['test_reconstruction'] + r['test_kl']:7.2f} = "
+            f"reconstruction {r['test_reconstruction']:.2f} + KL {r['test_kl']:.2f}"
+        )
+
+    def encode(self, images):
+        return self.on_host(lambda x: self.model.encode(x)[0], images)
+
+    def decode(self, z):
+        return self.on_host(self.model.decode, z)
+
+    def reconstruct(self, images):
+        return self.on_host(self.model.reconstruct, images)
+
+    def noise(self, count, rng):
+        return rng.standard_normal((count, self.config["latent"]), np.float32)
+
+    generate = decode
+
+    def sheet(self, data):
+        originals = to_float(data.test_images[typical(data, SHOWN)])
+        drawn = self.decode(self.noise(3 * SHOWN, self.picture_rng()))
+        return image_rows(
+            [
+                ("originals", originals),
+                ("reconstructions", self.reconstruct(originals)),
+                ("samples", drawn[:SHOWN]),
+                ("", drawn[SHOWN : 2 * SHOWN]),
+                ("", drawn[2 * SHOWN :]),
+            ],
+            SHOWN,
+        )
+
+    def measure(self, data, *, importance: int = 500, **options):
+        (reconstruction, kl), mu = self.test_terms(data)
+        active, variances = active_units(mu)
+        rng = self.measure_rng()
+        bounds = np.concatenate(
+            [self.model.log_likelihood(x, importance, rng) for x in self._test_batches(data, rng)]
+        )
+        elbo, nll = -(reconstruction + kl), -float(bounds.mean())
+        found = Findings()
+        binary = {"none": "grey pixels", "threshold": "pixels cut at one half", "dynamic": "pixels drawn as 0 or 1"}
+        found.rows = [
+            ("nats per image", f"on the {len(data.test_images):,} test images, {binary[self.config['binarise']]}"),
+            ("  −ELBO", f"{-elbo:.2f}"),
+            ("    reconstruction", f"{reconstruction:.2f}"),
+            ("    KL", f"{kl:.2f}"),
+            (f"  importance-weighted NLL, K = {importance}", f"{nll:.2f}"),
+            ("  gap", f"{-elbo - nll:.2f}"),
+            ("active latent units", f"{active} of {self.config['latent']}"),
+        ]
+        found.values = {
+            "negative_elbo": -elbo,
+            "reconstruction": reconstruction,
+            "kl": kl,
+            "importance_samples": importance,
+            "importance_weighted_nll": nll,
+            "active_units": active,
+            "variances_of_mu": [float(v) for v in variances],
+        }
+        found.pictures["reconstructions.png"] = self.sheet(data)
+        found.pictures["samples.png"] = image_grid(
+            self.decode(self.noise(100, self.picture_rng())), 10, scale=zoom(self.image_shape)
+        )
+        if self.config["latent"] == 2:
+            found.pictures["codes.png"] = codes(mu, data.test_labels, classes=data.classes, title="mu of test images")
+            found.pictures["plane.png"] = self.plane()
+        return found
+
+    def plane(self, side: int = 20):
+        """Decoded points of the latent plane: an even grid of the unit square, through the normal's quantiles."""
+        at = np.array([NormalDist().inv_cdf((i + 0.5) / side) for i in range(side)], np.float32)
+        z = np.stack(np.meshgrid(at, at[::-1]), axis=-1).reshape(-1, 2)
+        return image_grid(self.decode(z), side, scale=1, gap=0)

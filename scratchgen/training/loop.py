@@ -1,0 +1,193 @@
+"""The training loop: steps, the numbers they report, checkpoints in between, and an exact way back in."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from scratchgen.backend import transfer
+from scratchgen.data import epoch_rng, minibatches
+from scratchgen.training.checkpoint import load_checkpoint, save_checkpoint
+from scratchgen.training.watch import Means, NotFinite, Watch
+
+FETCH_EVERY = 10  # steps between looks at the numbers, which on a GPU wait for them
+RECORDS = 40  # records of an epoch, at the most
+_NOISE = 0x0153  # keeps the stream of noise apart from all others of the same seed
+
+
+@dataclass
+class Settings:
+    """How long and in which order a model is trained."""
+
+    epochs: int
+    batch_size: int
+    seed: int
+    decay: str = "none"  # of the learning rate: "linear" takes it to 0 at the end
+    drop_last: bool = False  # leave out a last batch that is smaller: one sample alone has no batch statistics
+    backend: str = "numpy"
+
+
+class Stopped(Exception):
+    """The run was asked to stop; everything up to now is in the checkpoint."""
+
+
+class Training:
+    """Trains the model of a recipe on an array of images or points, in epochs that can be left and entered anywhere.
+
+    A recipe has `model`, `optimizers` (by name), and `step(batch, rng, watch)`, which takes one step and tells the
+    watch its losses. The order of the data is a function of seed and epoch; the noise of the steps is drawn from a
+    generator whose state is in the checkpoint.
+    """
+
+    def __init__(self, recipe, samples: np.ndarray, settings: Settings):
+        self.recipe, self.samples, self.settings = recipe, samples, settings
+        per_epoch = len(samples) / settings.batch_size
+        self.steps_per_epoch = int(per_epoch) if settings.drop_last else int(np.ceil(per_epoch))
+        self.rates = {key: optimizer.lr for key, optimizer in recipe.optimizers.items()}
+        self.rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(_NOISE,)))
+        self.watch = Watch(recipe.model, recipe.optimizers)
+        self.epoch, self.step, self.seconds = 1, 0, 0.0  # the epoch under way, its steps so far, time spent
+        self.of_epoch, self.recent = Means(), Means()
+
+    @property
+    def steps(self) -> int:
+        """Steps taken since the start."""
+        return (self.epoch - 1) * self.steps_per_epoch + self.step
+
+    @property
+    def finished(self) -> bool:
+        return self.epoch > self.settings.epochs
+
+    # --- checkpoints ---
+
+    def save(self, path) -> None:
+        """Write a checkpoint. NotFinite, and the old one stays, when a number of the last steps is not."""
+        self._fetch()
+        position = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
+            "seconds": self.seconds,
+            "rng": self.rng.bit_generator.state,
+            "of_epoch": self.of_epoch.state(),
+            "recent": self.recent.state(),
+        }
+        save_checkpoint(path, self.recipe.model, self.recipe.optimizers, position)
+
+    def load(self, path) -> None:
+        """Go back to a checkpoint, exactly."""
+        position = load_checkpoint(path, self.recipe.model, self.recipe.optimizers)
+        if position["steps_per_epoch"] != self.steps_per_epoch:
+            raise ValueError(
+                f"{path} is of a run with {position['steps_per_epoch']} steps per epoch, this one has "
+                f"{self.steps_per_epoch}: the data or the batch size is another"
+            )
+        self.epoch, self.step, self.seconds = position["epoch"], position["step"], position["seconds"]
+        self.rng.bit_generator.state = position["rng"]
+        self.of_epoch, self.recent = Means(position["of_epoch"]), Means(position["recent"])
+
+    # --- the loop ---
+
+    def run(self, *, on_record: Callable[[dict], None], on_pause: Callable[[], bool], progress: bool = True):
+        """Train to the last epoch; yields the record of each epoch when it is over, its mean losses and speed.
+
+        `on_record` gets the means over the last few steps; `on_pause` is called after every step, and may look at the
+        clock, save, and draw; Stopped is raised when it returns True.
+        """
+        every = max(FETCH_EVERY, -(-self.steps_per_epoch // RECORDS // FETCH_EVERY) * FETCH_EVERY)
+        size = self.steps_per_epoch * self.settings.batch_size
+        if not self.settings.drop_last:
+            size = len(self.samples)
+        bar = tqdm(
+            total=size * self.settings.epochs,
+            initial=size * (self.epoch - 1) + self.step * self.settings.batch_size,
+            unit=" samples",
+            unit_scale=True,
+            leave=False,
+            smoothing=0.1,
+            dynamic_ncols=True,
+            disable=None if progress else True,
+        )
+        with bar:
+            while not self.finished:
+                bar.set_description_str(f"epoch {self.epoch}/{self.settings.epochs}", refresh=False)
+                started, seen = time.perf_counter(), 0
+                clock = self.seconds
+                for batch in self._batches():
+                    self._one_step(batch)
+                    seen += len(batch)
+                    bar.update(len(batch))
+                    self.seconds = clock + time.perf_counter() - started
+                    last = self.step == self.steps_per_epoch
+                    if self.step % FETCH_EVERY == 0 or last:
+                        self._fetch()
+                        bar.set_postfix_str(self._postfix(), refresh=False)
+                        if self.step % every == 0 or last:
+                            on_record(
+                                {"step": self.steps, "epoch": self.steps / self.steps_per_epoch, **self._recent()}
+                            )
+                            self.recent = Means()
+                    paused = time.perf_counter()
+                    if not last and on_pause():
+                        raise Stopped
+                    started += time.perf_counter() - paused
+                record = {"epoch": self.epoch, "step": self.steps, **self.of_epoch.means()}
+                record["seconds"] = round(self.seconds, 3)
+                record["per_second"] = round(seen / max(1e-9, self.seconds - clock), 1)
+                self.epoch, self.step, self.of_epoch = self.epoch + 1, 0, Means()
+                bar.clear()
+                yield record
+
+    def _batches(self) -> Iterator[np.ndarray]:
+        order = epoch_rng(self.settings.seed, self.epoch)
+        return minibatches(
+            self.samples, self.settings.batch_size, order, start=self.step, drop_last=self.settings.drop_last
+        )
+
+    def _one_step(self, batch) -> None:
+        if self.settings.decay == "linear":
+            left = 1 - self.steps / (self.settings.epochs * self.steps_per_epoch)
+            for key, optimizer in self.recipe.optimizers.items():
+                optimizer.lr = self.rates[key] * left
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found by the watch
+            self.recipe.step(transfer(batch, self.settings.backend), self.rng, self.watch)
+        self.step += 1
+        self.watch.end_step(f"in epoch {self.epoch}, step {self.step}", len(batch))
+
+    def _fetch(self) -> None:
+        try:
+            self.watch.fetch(self.of_epoch, self.recent)
+        except NotFinite as error:
+            raise NotFinite(f"{error}: try a lower learning rate") from None
+
+    def _recent(self) -> dict[str, float]:
+        return self.recent.means()
+
+    def _postfix(self) -> str:
+        return ", ".join(f"{name} {value:.3g}" for name, value in self._recent().items())
+
+
+@contextmanager
+def stop_request() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C, or SIGTERM, sets, so that a step is never torn; a second Ctrl-C interrupts."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def handler(number, frame):
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
