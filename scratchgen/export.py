@@ -71,14 +71,15 @@ def export_torch(model, path, *, input_shapes: Mapping[str, tuple[int, ...]] | N
     model. A layer that stands in two places is written for each. What is exported is `predict`.
 
     TypeError for a layer without a counterpart in torch.nn; ValueError for weights that are not finite and shapes
-    that do not fit; FileExistsError when a .py file that is no earlier export is in the way. Nothing is written then.
+    that do not fit; FileExistsError rather than overwrite what is no earlier export. Nothing is written then.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"export_torch: path is {str(path)!r}, needs a name that ends in .safetensors")
     script = path.with_suffix(".py")
-    if script.exists() and not script.read_bytes().startswith(FIRST_WORDS.encode()):
-        raise FileExistsError(f"export_torch: {script} is there and is no earlier export; choose another name")
+    there = [file for file in (script, path) if file.exists()]
+    if there and not (script.is_file() and script.read_bytes().startswith(FIRST_WORDS.encode())):
+        raise FileExistsError(f"export_torch: {there[0]} is there and no earlier export; remove it or choose a name")
 
     kind, networks = _networks(model)
     for name, array in model.state().items():
@@ -101,7 +102,7 @@ def export_torch(model, path, *, input_shapes: Mapping[str, tuple[int, ...]] | N
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     weights = save(arrays, metadata={"format": "pt", "model": type(model).__name__})
     text = _script(model, kind, shapes, traces, sources, arrays)
-    for file, content in ((path, weights), (script, text.encode())):
+    for file, content in ((script, text.encode()), (path, weights)):
         with atomic_write(file) as stream:
             stream.write(content)
     return [path, script]
@@ -347,9 +348,9 @@ def _meanings(model, kind, traces) -> dict[str, str]:
         said = {"encoder": "gives the code z of each sample", "decoder": pixels}
     elif kind is VAE:
         n, own = model.latent, model.likelihood
-        if isinstance(own, Bernoulli):
+        if type(own) is Bernoulli:
             pixels = logits
-        elif isinstance(own, Gaussian):
+        elif type(own) is Gaussian:
             variance = "exp(likelihood['logvar']), learned" if own.learn else f"{own.std!r} ** 2, fixed"
             pixels = f"gives the expected pixels; the variance of each is {variance}"
         else:

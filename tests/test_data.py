@@ -27,6 +27,7 @@ from scratchgen.data import (
     Dataset,
     DownloadError,
     IdxError,
+    download,
     download_mnist,
     epoch_rng,
     load_mnist,
@@ -634,7 +635,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     contents = {name: (folder / name).read_bytes() for name in FILES}
     for name, content in contents.items():
         monkeypatch.setitem(mnist.SHA256, name, hashlib.sha256(content).hexdigest())
-    monkeypatch.setattr(mnist, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "PAUSE", 0.0)
     server = Mirror(contents)
     yield server
     server.close()
@@ -717,7 +718,7 @@ def test_second_mirror_steps_in(tmp_path: Path, mirror: Mirror, case: str) -> No
 
 def test_second_round(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = []
-    monkeypatch.setattr(mnist, "PAUSE", 0.25)
+    monkeypatch.setattr(download, "PAUSE", 0.25)
     monkeypatch.setattr(time, "sleep", pauses.append)
     mirror.answers = {"a": [status(503), good], "b": [status(503), good]}
     folder = download_mnist(tmp_path / "d", mirrors=(mirror.url("a"), mirror.url("b")), progress=False)
@@ -747,7 +748,7 @@ def test_all_mirrors_fail(tmp_path: Path, mirror: Mirror, case: str, progress: b
 
 
 def test_unreachable_and_silent_mirrors(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mnist, "TIMEOUT", (0.2, 0.2))
+    monkeypatch.setattr(download, "TIMEOUT", (0.2, 0.2))
     mirror.answers["a"] = [lambda handler, content: mirror.released.wait(10) and None]
     closed = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     closed.server_close()
@@ -819,7 +820,7 @@ def test_published_hashes_and_mirrors() -> None:
     assert tuple(mnist.SHA256) == FILES
     assert all(re.fullmatch("[0-9a-f]{64}", value) for value in mnist.SHA256.values())
     assert all(url.startswith("https://") and url.endswith("/mnist/") for url in mnist.MIRRORS)
-    assert all(limit > 0 for limit in mnist.TIMEOUT)
+    assert all(limit > 0 for limit in download.TIMEOUT)
 
 
 @needs_originals

@@ -65,7 +65,7 @@ class VAE(Model):
         return terms.reconstruction + self.beta * terms.kl, backward
 
     def train_step(self, x, eps, optimizer, *, watch=None):
-        """One update on a batch; returns its loss before the update. `watch(name, number)` is told it and its terms."""
+        """One update on a batch; returns its loss before the update. `watch(name, number)` gets it and its terms."""
         terms, backward = self._evaluate(x, eps)
         loss = terms.reconstruction + self.beta * terms.kl
         if watch is not None:
