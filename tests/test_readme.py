@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import scratchgen as sg
+import scratchgen.data
 from scratchgen.cli import main
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -22,7 +23,8 @@ def test_every_block_is_tested_here():
     assert [block.split("\n")[0] for block in BLOCKS] == [
         "# mine.py",
         "import numpy as np",
-        "from scratchgen import dense_autoencoder, load_weights",
+        "import numpy as np",
+        "import numpy as np",
     ]
 
 
@@ -40,17 +42,28 @@ def test_training_by_hand():
     assert sg.mse(names["network"].predict(x), t)[0] < 0.05 * sg.mse(0 * t, t)[0]
 
 
-def test_a_trained_model_again(tmp_path):
-    (tmp_path / "runs/ae-dense").mkdir(parents=True)
-    sg.save_weights(sg.dense_autoencoder(latent=32), tmp_path / "runs/ae-dense/weights.safetensors")
+def test_a_model_by_hand():
     names = {}
     exec(BLOCKS[2], names)
-    assert names["z"].shape == (2000, 32)
+    assert names["d_optimizer"].t == names["g_optimizer"].t == 1
+
+
+def test_a_run_again(tmp_path):
+    digits = sg.data.load("sample")
+    for name, images in (("train", digits.train_images[:8]), ("t10k", digits.test_images[:4])):
+        labels = (digits.train_labels if name == "train" else digits.test_labels)[: len(images)]
+        sg.data.write_idx(tmp_path / f"{name}-images-idx3-ubyte", images[..., 0])
+        sg.data.write_idx(tmp_path / f"{name}-labels-idx1-ubyte", labels)
+    switches = ["--width", "1", "--epochs", "1", "--batch-size", "4", "--quiet", "--data", str(tmp_path)]
+    assert main(["train", "dcgan", *switches]) == 0
+    names = {}
+    exec(BLOCKS[3], names)
+    assert names["images"].shape == (16, 28, 28, 1)
 
 
 def test_commands_and_files_that_it_names_exist():
     root = Path(__file__).parents[1]
-    for path in re.findall(r"`((?:scratchgen|tests|demos)/[\w/]+\.py)`", README):
+    for path in re.findall(r"`((?:scratchgen|tests|demos)/[\w/]+\.\w+)`", README):
         assert (root / path).is_file(), path
     for path in re.findall(r"\]\(([\w/]+\.png)\)", README):
         assert (root / path).is_file(), path

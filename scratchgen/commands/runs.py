@@ -8,9 +8,8 @@ from scratchgen.backend import load_kernels
 from scratchgen.commands import UsageError
 from scratchgen.data import load
 from scratchgen.files import atomic_write
-from scratchgen.recipes import Recipe, build
+from scratchgen.recipes import Recipe, load_run
 from scratchgen.training import RunFolder, save_picture
-from scratchgen.weights import load_weights
 
 RESULTS = (".png", ".npy")
 
@@ -24,11 +23,9 @@ def open_run(args) -> tuple[RunFolder, Recipe]:
     """The run at args.RUN with its trained weights, on args.backend."""
     load_kernels(args.backend)
     run = RunFolder.open(args.RUN)
-    recipe = build({**run.config(), "backend": args.backend})
     if not run.weights.is_file():
         raise UsageError(f"{args.RUN} has no weights yet: it was stopped before its first step")
-    load_weights(recipe.model, run.weights)
-    return run, recipe
+    return run, load_run(args.RUN, backend=args.backend)
 
 
 def data_of(args, recipe: Recipe):

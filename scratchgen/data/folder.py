@@ -118,7 +118,7 @@ def _bar(files: list[Path], progress: bool):
         return files
     from tqdm import tqdm
 
-    return tqdm(files, desc="images", unit="")
+    return tqdm(files, desc="images", unit="", leave=False, disable=None)
 
 
 def _seen(others: Counter[str], candidates: list[Path]) -> str:

@@ -8,6 +8,8 @@ from scratchgen.recipes.autoencoder import AutoencoderRecipe
 from scratchgen.recipes.gan import DCGANRecipe, GANRecipe
 from scratchgen.recipes.recipe import Findings, Recipe, RecipeError
 from scratchgen.recipes.vae import VAERecipe
+from scratchgen.training import RunFolder
+from scratchgen.weights import load_weights
 
 RECIPES = {recipe.name: recipe for recipe in (AutoencoderRecipe, VAERecipe, GANRecipe, DCGANRecipe)}
 
@@ -22,4 +24,15 @@ def build(config) -> Recipe:
         raise ValueError(f"the run's config lacks {error}") from None
 
 
-__all__ = ["RECIPES", "Findings", "Recipe", "RecipeError", "build"]
+def load_run(path, *, backend: str = "numpy") -> Recipe:
+    """The recipe of a run folder, its model with the trained weights.
+
+    FileNotFoundError when there is no run or no weights; ValueError when its files are damaged or do not fit.
+    """
+    run = RunFolder.open(path)
+    recipe = build({**run.config(), "backend": backend})
+    load_weights(recipe.model, run.weights)
+    return recipe
+
+
+__all__ = ["RECIPES", "Findings", "Recipe", "RecipeError", "build", "load_run"]
