@@ -1,6 +1,6 @@
 """A GAN learns to draw digits: the same noise through the generator, after every few epochs.
 
-    python demos/gan_mnist.py            3,000 digits, a few epochs: about 30 seconds, and only shapes of digits
+    python demos/gan_mnist.py            3,000 digits, a few epochs: about 25 seconds, and rough digits
     python demos/gan_mnist.py --full     all the training digits there are, 50 epochs: digits
 
 The picture has a row of samples for each moment, and below D(x) and D(G(z)), the probabilities that D gives real and
@@ -18,10 +18,10 @@ from scratchgen.data import load, minibatches, to_unit
 from scratchgen.training import save_picture
 
 
-def train(gan, images, epochs, rng, looks):
+def train(gan, images, epochs, batch_size, lr, rng, looks):
     """Play the game; returns the samples after `looks` epochs each, and D(x), D(G(z)) of every step."""
-    d_optimizer = Adam(gan.discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    g_optimizer = Adam(gan.generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    d_optimizer = Adam(gan.discriminator.parameters(), lr=lr, betas=(0.5, 0.999))
+    g_optimizer = Adam(gan.generator.parameters(), lr=lr, betas=(0.5, 0.999))
     fixed = gan.noise(16, rng)
     moments, seen = [(0, to_unit(gan.generate(fixed)))], {"D(x)": [], "D(G(z))": []}
 
@@ -30,7 +30,7 @@ def train(gan, images, epochs, rng, looks):
             seen[name].append(float(value))
 
     for epoch in range(1, epochs + 1):
-        for x in minibatches(images, 64, rng, drop_last=True):
+        for x in minibatches(images, batch_size, rng, drop_last=True):
             gan.train_step(2 * x - 1, gan.noise(len(x), rng), d_optimizer, g_optimizer, watch=watch)
         if epoch % looks == 0:
             moments.append((epoch, to_unit(gan.generate(fixed))))
@@ -70,11 +70,11 @@ def main():
     args = parser.parse_args()
 
     rng = np.random.default_rng(0)
-    images, epochs, looks = load(args.data).train_images, 50, 10
-    if not args.full:
-        images, epochs, looks = images[:3000], 16, 4
+    images, epochs, looks, batch_size, lr = load(args.data).train_images, 50, 10, 64, 2e-4
+    if not args.full:  # few steps want to be large
+        images, epochs, looks, batch_size, lr = images[:3000], 12, 2, 32, 1e-3
     gan = dense_gan(images.shape[1:], loss=args.loss, rng=rng)
-    moments, seen = train(gan, images, epochs, rng, looks)
+    moments, seen = train(gan, images, epochs, batch_size, lr, rng, looks)
     save_picture(picture(moments, seen, epochs), args.out)
     print(args.out)
 

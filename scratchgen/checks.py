@@ -31,6 +31,13 @@ def real(owner, name: str, value, fits: Callable[[float], bool], form: str) -> f
     return float(value)
 
 
+def sizes(owner, name: str, value) -> tuple[int, ...]:
+    """The value as a tuple of ints; TypeError or ValueError unless it is a tuple of positive whole numbers."""
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{owner}: {name} is {value!r}, needs a tuple of sizes, as in (512, 128)")
+    return tuple(integer(owner, name, n) for n in value)
+
+
 def image_shape(owner, shape) -> tuple[int, int, int]:
     """(H, W, C) as ints; TypeError or ValueError unless it is three positive whole numbers."""
     if not isinstance(shape, tuple | list) or len(shape) != 3:

@@ -1,4 +1,4 @@
-"""The logistic function and its integral, which layers, losses and models share."""
+"""The logistic function, which a layer, a loss and a model share."""
 
 from scratchgen.backend import array_library
 
@@ -9,8 +9,3 @@ def sigmoid(x):
     e = xp.exp(-xp.abs(x))
     return xp.where(x >= 0, 1, e) / (1 + e)
 
-
-def softplus(x):
-    """log(1 + eˣ) = max(x, 0) + log(1 + e^(−|x|)), whose derivative is σ(x); finite for every finite x."""
-    xp = array_library(x)
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))

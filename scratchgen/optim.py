@@ -42,7 +42,7 @@ class Optimizer:
 
     def step(self) -> None:
         """One update of every parameter by its gradient, which is zero afterwards."""
-        self._check()
+        self.check()
         if self.before_step is not None:
             self.before_step(self)
         self.t += 1
@@ -62,7 +62,8 @@ class Optimizer:
         """The arrays kept from step to step: for each name one per parameter."""
         return {}
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """TypeError when a parameter was moved or converted after the optimizer was made."""
         for name, arrays in self._slots().items():
             for p, a in zip(self.parameters, arrays, strict=True):
                 if a.dtype != p.value.dtype or backend_of(a) != backend_of(p.value):

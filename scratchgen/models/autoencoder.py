@@ -37,6 +37,7 @@ class Autoencoder(Model):
 
     def train_step(self, x, optimizer, *, watch=None):
         """One update on a batch; returns its loss before the update, of which `watch(name, number)` is told."""
+        self.check_optimizer("optimizer", optimizer)
         loss, backward = self.loss(x)
         if watch is not None:
             watch("loss", loss)
@@ -71,7 +72,7 @@ def dense_autoencoder(
     The default is 784-512-128-32-128-512-784. (After Hinton & Salakhutdinov 2006.)
     """
     rng = checks.generator("dense_autoencoder", rng)
-    networks = dense_networks("dense_autoencoder", image_shape, outputs=latent, latent=latent, hidden=hidden, rng=rng)
+    networks = dense_networks("dense_autoencoder", image_shape, heads=1, latent=latent, hidden=hidden, rng=rng)
     return Autoencoder(*networks, loss=loss)
 
 
@@ -83,5 +84,5 @@ def conv_autoencoder(
     Channels are width and 2·width; images of any size from 4×4 pixels. ReLU between.
     """
     rng = checks.generator("conv_autoencoder", rng)
-    networks = conv_networks("conv_autoencoder", image_shape, outputs=latent, latent=latent, width=width, rng=rng)
+    networks = conv_networks("conv_autoencoder", image_shape, heads=1, latent=latent, width=width, rng=rng)
     return Autoencoder(*networks, loss=loss)

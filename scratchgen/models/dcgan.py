@@ -70,9 +70,10 @@ def _halvings(H: int, W: int) -> tuple[int, int]:
     while base > LARGEST and base % 2 == 0:
         base, count = base // 2, count + 1
     if H != W or not SMALLEST <= base <= LARGEST or count == 0:
-        near = sorted((b * 2**k for b in range(SMALLEST, LARGEST + 1) for k in range(1, 8)), key=lambda n: abs(n - H))
+        sizes = sorted(b * 2**k for b in range(SMALLEST, LARGEST + 1) for k in range(1, 20))
+        below = max((n for n in sizes if n <= H), default=sizes[0])
         raise ValueError(
             f"dcgan: images are {H}×{W}, needs squares whose side can be halved down to {SMALLEST} to {LARGEST} "
-            f"pixels: 28, 32, 64, 128, or near yours {min(near[:2])} and {max(near[:2])}"
+            f"pixels: 28, 32, 64, 128, or near yours {below} and {next(n for n in sizes if n > below)}"
         )
     return base, count

@@ -75,6 +75,7 @@ class GAN(Model):
         return loss, lambda: _end(generator_backward, discriminator_backward())
 
     def _discriminator_loss(self, real, fake, watch=None):
+        checks.float_array("GAN", "real", real)
         if real.shape[1:] != fake.shape[1:]:
             raise ValueError(
                 f"GAN: real has shape {real.shape}, the generator makes {fake.shape}; needs samples of one shape"
@@ -116,9 +117,11 @@ class GAN(Model):
         """One update of D, then one of G against the new D; returns both losses, each before its player's update.
 
         One pass of G serves both: D takes its samples as they are, and G's gradient goes back through that pass.
-        `watch(name, number)` is told them, and the means of D(x) and D(G(z)).
+        `watch(name, number)` is told them, and the means of D(x) and D(G(z)), as soon as they are there; if it raises
+        then, D may have moved and G not.
         """
-        self._check_players(d_optimizer, g_optimizer)
+        self.check_optimizer("d_optimizer", d_optimizer, self.discriminator)
+        self.check_optimizer("g_optimizer", g_optimizer, self.generator)
         with self.unchanged_on_error():
             fake, generator_backward = self.generator.forward(z)
             d_loss, backward = self._discriminator_loss(real, fake, watch)
@@ -134,25 +137,13 @@ class GAN(Model):
     def discriminator_step(self, real, z, d_optimizer, *, watch=None):
         """One update of D alone, and its loss before: k − 1 of these before each `train_step` make k updates of D for
         one of G. (Goodfellow et al. 2014, Algorithm 1.)"""
-        self._check_players(d_optimizer)
+        self.check_optimizer("d_optimizer", d_optimizer, self.discriminator)
         with self.unchanged_on_error():
             fake = self.generator.forward(z)[0]
             loss, backward = self._discriminator_loss(real, fake, watch)
         backward()
         d_optimizer.step()
         return loss
-
-    def _check_players(self, d_optimizer, g_optimizer=None):
-        for optimizer, network, name in (
-            (d_optimizer, self.generator, "d_optimizer holds parameters of the generator"),
-            (g_optimizer, self.discriminator, "g_optimizer holds parameters of the discriminator"),
-        ):
-            if optimizer is not None:
-                strangers = {id(p) for p in network.parameters()}
-                if any(id(p) in strangers for p in optimizer.parameters):
-                    raise ValueError(
-                        f"GAN: {name}: each player has its own optimizer, the discriminator's comes first"
-                    )
 
     # --- use ---
 
@@ -195,6 +186,7 @@ def dense_gan(
     """
     rng = checks.generator("dense_gan", rng)
     image_shape = checks.image_shape("dense_gan", image_shape)
+    latent = checks.integer("dense_gan", "latent", latent)
     pixels = int(np.prod(image_shape))
     generator = Sequential(
         Dense(latent, 128, rng=rng),
@@ -235,9 +227,13 @@ def point_gan(
 ) -> GAN:
     """Fully connected, for points in the plane (or a space of a few dimensions): both players with ReLU between.
 
-    Weights start Glorot-uniform: smaller than He's, which on sharp densities learn far more slowly.
+    Weights start Glorot-uniform; from He's larger ones it learns a ring of narrow Gaussians more slowly.
     """
     rng = checks.generator("point_gan", rng)
+    dimensions, latent = (
+        checks.integer("point_gan", n, v) for n, v in (("dimensions", dimensions), ("latent", latent))
+    )
+    hidden = checks.sizes("point_gan", "hidden", hidden)
     generator = Sequential(*stack([latent, *hidden, dimensions], rng))
     discriminator = Sequential(*stack([dimensions, *hidden, 1], rng))
     return GAN(generator, discriminator, latent, loss=loss, smoothing=smoothing, prior=prior)

@@ -13,7 +13,7 @@ import numpy as np
 
 from scratchgen import checks
 from scratchgen.backend import array_library
-from scratchgen.functions import sigmoid, softplus
+from scratchgen.functions import sigmoid
 from scratchgen.layers.layer import Module
 from scratchgen.layers.parameter import Parameter
 from scratchgen.losses import bce_with_logits, gaussian_nll
@@ -31,7 +31,8 @@ class Bernoulli(Module):
         return loss, lambda: dy
 
     def log_prob(self, y, x):
-        return (x * y - softplus(y)).sum(axis=-1)
+        xp = array_library(y)  # the large terms together first, as in bce_with_logits
+        return ((x * y - xp.maximum(y, 0)) - xp.log1p(xp.exp(-xp.abs(y)))).sum(axis=-1)
 
     def mean(self, y):
         return sigmoid(y)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from scratchgen.layers.layer import Layer, Module
+from scratchgen.optim import Optimizer
 
 
 class Model(Module):
@@ -26,6 +27,24 @@ class Model(Module):
         for name, network in networks.items():
             if not isinstance(network, Layer):
                 raise TypeError(f"{type(self).__name__}: {name} is {network!r}, needs a Layer")
+
+    def check_optimizer(self, name: str, optimizer, network: Layer | None = None) -> None:
+        """Complains, before anything changes, unless the optimizer can step the network's (the model's) parameters.
+
+        TypeError for what cannot step, or was made before its parameters were moved or converted; ValueError when it
+        holds others: the network would not move, or another would.
+        """
+        owner = type(self).__name__
+        if not callable(getattr(optimizer, "step", None)):
+            raise TypeError(f"{owner}: {name} is {optimizer!r}, needs an optimizer such as Adam(model.parameters())")
+        if isinstance(optimizer, Optimizer):
+            optimizer.check()
+            own = {id(p) for p in (network or self).parameters()}
+            strangers = sum(id(p) not in own for p in optimizer.parameters)
+            if strangers:
+                whose = "the model's" if network is None else "its player's (the discriminator's comes first)"
+                count = f"{strangers} of {len(optimizer.parameters)}"
+                raise ValueError(f"{owner}: {name} holds {count} parameters that are not {whose}")
 
     def __repr__(self):
         networks = [f"{name}={network}".replace("\n", "\n    ") for name, network in self.members()]

@@ -8,21 +8,23 @@ from scratchgen.backend.geometry import correlated_size, transposed_size
 from scratchgen.layers import Conv2d, ConvTranspose2d, Dense, Flatten, Layer, ReLU, Reshape, Sequential
 
 
-def dense_networks(owner, image_shape, *, outputs: int, latent: int, hidden, rng) -> tuple[Sequential, Sequential]:
-    """Fully connected: pixels → hidden … → outputs, and latent → … hidden → pixels, with ReLU between."""
+def dense_networks(owner, image_shape, *, latent: int, heads: int, hidden, rng) -> tuple[Sequential, Sequential]:
+    """Fully connected: pixels → hidden … → heads·latent, and latent → … hidden → pixels, with ReLU between."""
     image_shape = checks.image_shape(owner, image_shape)
+    latent, hidden = checks.integer(owner, "latent", latent), checks.sizes(owner, "hidden", hidden)
     pixels = prod(image_shape)
-    encoder = Sequential(Flatten(), *stack([pixels, *hidden, outputs], rng))
+    encoder = Sequential(Flatten(), *stack([pixels, *hidden, heads * latent], rng))
     decoder = Sequential(*stack([latent, *reversed(hidden), pixels], rng), Reshape(*image_shape))
     return _with_first_weights(encoder, decoder, rng)
 
 
-def conv_networks(owner, image_shape, *, outputs: int, latent: int, width: int, rng) -> tuple[Sequential, Sequential]:
+def conv_networks(owner, image_shape, *, latent: int, heads: int, width: int, rng) -> tuple[Sequential, Sequential]:
     """Convolutional: two strided convolutions down and one Dense; one Dense and two fractional-stride ones back up.
 
-    Channels are width and 2·width; images of any size from 4×4 pixels. ReLU between.
+    The encoder ends in heads·latent numbers. Channels are width and 2·width; images of any size from 4×4 pixels.
     """
     H, W, C = checks.image_shape(owner, image_shape)
+    latent, width = checks.integer(owner, "latent", latent), checks.integer(owner, "width", width)
     down = {"kernel_size": 4, "stride": 2, "padding": 1, "rng": rng}
     half = _halved((H, W))
     quarter = _halved(half)
@@ -35,7 +37,7 @@ def conv_networks(owner, image_shape, *, outputs: int, latent: int, width: int, 
         Conv2d(width, 2 * width, **down),  # a quarter
         ReLU(),
         Flatten(),
-        Dense(prod(code), outputs, rng=rng),
+        Dense(prod(code), heads * latent, rng=rng),
     )
     decoder = Sequential(
         Dense(latent, prod(code), rng=rng),

@@ -53,6 +53,12 @@ class VAE(Model):
                     f"VAE: likelihood is {likelihood!r}, needs one of {', '.join(map(repr, LIKELIHOODS))}"
                 )
             likelihood = LIKELIHOODS[likelihood]()
+        elif isinstance(likelihood, type) or not all(
+            callable(getattr(likelihood, method, None)) for method in ("nll", "log_prob", "mean")
+        ):
+            raise TypeError(
+                f"VAE: likelihood is {likelihood!r}, needs a name, or an object with nll, log_prob and mean"
+            )
         self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
         self.latent = checks.integer("VAE", "latent", latent)
         self.beta = checks.real("VAE", "beta", beta, lambda x: x >= 0, "a number of at least 0")
@@ -66,6 +72,7 @@ class VAE(Model):
 
     def train_step(self, x, eps, optimizer, *, watch=None):
         """One update on a batch; returns its loss before the update. `watch(name, number)` gets it and its terms."""
+        self.check_optimizer("optimizer", optimizer)
         terms, backward = self._evaluate(x, eps)
         loss = terms.reconstruction + self.beta * terms.kl
         if watch is not None:
@@ -143,6 +150,9 @@ class VAE(Model):
         """
         K = checks.integer("VAE.log_likelihood", "samples", samples)
         rng = checks.generator("VAE.log_likelihood", rng)
+        checks.float_array("VAE.log_likelihood", "x", x)
+        if x.size == 0:
+            raise ValueError(f"VAE.log_likelihood: x is empty, shape {x.shape}; needs at least one image")
         rows = max(1, BLOCK * len(x) // x.size)  # decoded images at a time
         images = max(1, rows // K)
         return np.concatenate(
@@ -151,7 +161,7 @@ class VAE(Model):
 
     def _log_mean_weight(self, x, K: int, rows: int, rng):
         mu, logvar = self.encode(x)
-        n = len(x)
+        n, shape = len(x), x.shape
         mu, logvar, x = mu[:, None], logvar[:, None], x.reshape(n, 1, -1)  # (n, 1, ...): the axis of samples
         std = array_library(mu).exp(0.5 * logvar)
         total = np.full(n, -np.inf)  # log Σ w so far
@@ -159,8 +169,12 @@ class VAE(Model):
             k = min(rows, K - start)
             eps = self._noise((n, k, self.latent), rng, "VAE.log_likelihood")
             z = mu + std * eps
-            y = self.decoder.predict(z.reshape(n * k, self.latent)).reshape(n, k, -1)
-            log_w = self.likelihood.log_prob(y, x) + 0.5 * (eps * eps + logvar - z * z).sum(axis=2)  # (n, k)
+            y = self.decoder.predict(z.reshape(n * k, self.latent))
+            if y.shape[1:] != shape[1:]:
+                raise ValueError(f"VAE.log_likelihood: x has shape {shape}, the decoder makes {y.shape}")
+            log_w = self.likelihood.log_prob(y.reshape(n, k, -1), x) + 0.5 * (eps * eps + logvar - z * z).sum(
+                axis=2
+            )  # (n, k)
             log_w = to_host(log_w).astype(np.float64)
             top = np.maximum(total, log_w.max(axis=1))
             total = top + np.log(np.exp(total - top) + np.exp(log_w - top[:, None]).sum(axis=1))
@@ -175,6 +189,7 @@ class VAE(Model):
         return h[:, : self.latent], h[:, self.latent :]
 
     def _check_noise(self, x, eps):
+        checks.float_array("VAE", "x", x)
         checks.float_array("VAE", "eps", eps)
         if eps.shape != (len(x), self.latent):
             raise ValueError(f"VAE: eps has shape {eps.shape}, needs {(len(x), self.latent)}, a row for each sample")
@@ -198,7 +213,7 @@ def dense_vae(
     The default is 784-400-(20+20), 20-400-784.
     """
     rng = checks.generator("dense_vae", rng)
-    networks = dense_networks("dense_vae", image_shape, outputs=2 * latent, latent=latent, hidden=hidden, rng=rng)
+    networks = dense_networks("dense_vae", image_shape, heads=2, latent=latent, hidden=hidden, rng=rng)
     return VAE(*networks, latent, likelihood=likelihood, beta=beta)
 
 
@@ -210,5 +225,5 @@ def conv_vae(
     Channels are width and 2·width; images of any size from 4×4 pixels. ReLU between.
     """
     rng = checks.generator("conv_vae", rng)
-    networks = conv_networks("conv_vae", image_shape, outputs=2 * latent, latent=latent, width=width, rng=rng)
+    networks = conv_networks("conv_vae", image_shape, heads=2, latent=latent, width=width, rng=rng)
     return VAE(*networks, latent, likelihood=likelihood, beta=beta)
