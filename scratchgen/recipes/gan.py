@@ -24,7 +24,7 @@ class GANRecipe(Recipe):
     help = "generative adversarial network, fully connected: of images, or of points in the plane"
     description = "Train a generator against a discriminator, fully connected, on images or on points in the plane."
     defaults = {"epochs": 50, "batch_size": 64, "lr": 2e-4, "beta1": 0.5, "latent": 100}
-    point_defaults = {"epochs": 20, "batch_size": 256, "lr": 1e-3, "beta1": 0.5, "latent": 2}
+    point_defaults = {"epochs": 20, "batch_size": 256, "lr": 1e-3, "beta1": 0.5, "latent": 2, "decay": "linear"}
     panels = (
         Panel("loss", {"d_loss": "discriminator", "g_loss": "generator"}),
         Panel("modes covered", {"modes": "modes"}, limits=(0, None)),
@@ -61,7 +61,10 @@ class GANRecipe(Recipe):
     def settled(cls, config, data):
         if not isinstance(data, Points):
             return super().settled(config, data)
-        return cls.filled(config, cls.point_defaults, len(data.train)) | {"dimensions": data.train.shape[1]}
+        # Networks learn best what lies in about [−1, 1]: a grid that reaches to 4 is shrunk by 4 for them.
+        scale = max(1, round(float(np.abs(data.train).max())))
+        config = cls.filled(config, cls.point_defaults, len(data.train))
+        return config | {"dimensions": data.train.shape[1], "scale": scale}
 
     # --- the model ---
 
@@ -100,7 +103,7 @@ class GANRecipe(Recipe):
         return data.train if self.points else data.train_images
 
     def step(self, batch, rng, watch):
-        real = batch if self.points else 2 * batch - 1  # images in the range of tanh
+        real = batch * (1 / self.config["scale"]) if self.points else 2 * batch - 1  # images in the range of tanh
         z = transfer(self.noise(len(real), rng), self.backend)
         d, g = self.optimizers["d"], self.optimizers["g"]
         if (d.t + 1) % self.config["k"]:
@@ -117,7 +120,7 @@ class GANRecipe(Recipe):
         """Points, or images in [0, 1]."""
         blocks = [self.on_host(self.model.generate, z[i : i + BLOCK]) for i in range(0, len(z), BLOCK)]
         x = np.concatenate(blocks)
-        return x if self.points else to_unit(x)
+        return x * self.config["scale"] if self.points else to_unit(x)
 
     def epoch_measures(self, data):
         if not self.points or data.centres is None:
