@@ -8,4 +8,3 @@ def sigmoid(x):
     xp = array_library(x)
     e = xp.exp(-xp.abs(x))
     return xp.where(x >= 0, 1, e) / (1 + e)
-

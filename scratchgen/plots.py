@@ -35,13 +35,15 @@ def zoom(image_shape, target: int = 56) -> int:
 
 def image_rows(rows, columns: int = 12) -> Figure:
     """Rows of images (N, H, W, C) in [0, 1], each with a label at its left: rows is a list of (label, images)."""
-    columns = min(columns, *(len(images) for _, images in rows))
+    columns = min(columns, max(len(images) for _, images in rows))
     H, W, C = rows[0][1].shape[1:]
     label, cell = 1.75, 0.75  # inches
     width, height = label + columns * cell, len(rows) * cell * H / W
     figure = Figure(figsize=(width, height), dpi=160, facecolor="white")
     for r, (text, images) in enumerate(rows):
-        strip = np.concatenate([_framed(x) for x in images[:columns]], axis=1)
+        strip = np.ones((H + 2, columns * (W + 2), C))  # a row with fewer images ends in white
+        for i, image in enumerate(images[:columns]):
+            strip[:, i * (W + 2) : (i + 1) * (W + 2)] = _framed(image)
         bottom = 1 - (r + 1) / len(rows)
         axes = figure.add_axes((label / width, bottom, columns * cell / width, 1 / len(rows)))
         axes.imshow(strip if C == 3 else strip[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -127,7 +129,7 @@ def _draw(axes, records, panel: Panel) -> None:
             )
     if panel.reference is not None:
         axes.axhline(panel.reference[1], color=INK, linewidth=1, linestyle="--", label=panel.reference[0])
-    if panel.log:
+    if panel.log and any((r.get(key) or 0) > 0 for r in records for key in panel.curves):
         axes.set_yscale("log")
     axes.set_ylim(*panel.limits)
     axes.set_xlim(left=0)

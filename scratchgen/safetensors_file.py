@@ -18,7 +18,7 @@ FORMAT = "scratchgen 1"
 def write_arrays(path, arrays: Mapping[str, object], about: Mapping[str, object]) -> None:
     """Write arrays (NumPy or CuPy) by name, and `about`, what JSON can hold; the file appears whole or not at all."""
     host = {name: np.array(to_host(a), order="C", copy=None) for name, a in arrays.items()}
-    text = json.dumps(about)
+    text = json.dumps(about, allow_nan=False)
     metadata = {"format": FORMAT, "about": text, "sha256": _digest(host, text)}
     with atomic_write(path) as stream:
         stream.write(save(host, metadata=metadata))
@@ -40,13 +40,26 @@ def read_arrays(path, *, ours: bool = True) -> tuple[dict[str, np.ndarray], dict
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
     except (TypeError, AttributeError, KeyError) as error:  # of a type that NumPy lacks, such as bfloat16
         raise ValueError(f"{path} holds arrays of a type that cannot be read here: {error}") from error
+    except ValueError as error:  # of a shape that NumPy cannot have
+        raise ValueError(f"{path} holds arrays of a shape that cannot be read here: {error}") from error
+    signed = {"about", "sha256"} <= metadata.keys()
+    if metadata.get("format") != FORMAT and (ours or signed):  # damage there must not switch the check below off
+        raise ValueError(f"{path} was not written by this version of scratchgen, or is damaged")
     if metadata.get("format") != FORMAT:
-        if ours:
-            raise ValueError(f"{path} was not written by this version of scratchgen, or is damaged")
         return arrays, {}
-    if metadata.get("sha256") != _digest(arrays, metadata.get("about", "")):
+    if not signed or metadata["sha256"] != _digest(arrays, metadata["about"]):
         raise ValueError(f"{path} is damaged: its SHA-256 is not that of what was written")
-    return arrays, json.loads(metadata["about"])
+    try:
+        about = json.loads(metadata["about"], parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: what it says about its arrays is no JSON: {error}") from None
+    if not isinstance(about, dict):
+        raise ValueError(f"{path} is damaged: what it says about its arrays is no JSON object")
+    return arrays, about
+
+
+def _refuse(constant: str):
+    raise ValueError(f"it has {constant}")
 
 
 def _digest(arrays: Mapping[str, np.ndarray], about: str) -> str:

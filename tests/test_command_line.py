@@ -1,193 +1,718 @@
-"""The command line: what it prints, what it writes, how it fails."""
+"""The command line: what each command prints and writes, and how it fails."""
 
+import importlib.util
 import json
+import os
+import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import time
+from itertools import pairwise
+from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 import pytest
+import tiny
+from PIL import Image
 from safetensors.numpy import load_file
+from tiny import MODELS, assert_same, outcome
 
 import scratchgen as sg
 from scratchgen.cli import main
-from scratchgen.data import load_mnist, to_float
+from scratchgen.data import load, to_float
 from scratchgen.gradcheck import Report
-from scratchgen.measures import reconstruction_error
-from scratchgen.weights import load_weights
+from scratchgen.recipes import build
+from scratchgen.training import RunFolder
+from scratchgen.weights import load_weights, save_weights
 
-QUICK = ["train", "ae", "--data", "sample", "--epochs", "2", "--latent", "8", "--quiet"]
+AE = ("train", *MODELS["ae"], "--epochs", "1", "--quiet")
+COMMANDS = ("train", "sample", "reconstruct", "interpolate", "evaluate", "export", "gradcheck", "info")
+IMAGES = [name for name in MODELS if name != "points"]
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SCRATCHGEN_DATA", raising=False)
+    monkeypatch.setenv("SCRATCHGEN_CACHE", str(tmp_path / "cache"))
 
 
 def run(*argv):
     """Exit status of a command line, argparse's exits included."""
     try:
-        return main(list(argv))
+        return main([str(a) for a in argv])
     except SystemExit as stop:
         return stop.code
 
 
 def fails(capsys, *argv, status=2):
-    """The one sentence that a failing command line says."""
+    """The one sentence that a failing command line says, on stderr, and nothing else."""
+    capsys.readouterr()
     assert run(*argv) == status
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1, said
-    return said
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1, said.err
+    assert said.out == ""
+    return said.err
+
+
+def succeeds(capsys, *argv) -> str:
+    """What a command line prints."""
+    capsys.readouterr()
+    assert run(*argv) == 0, capsys.readouterr().err
+    said = capsys.readouterr()
+    assert said.err == ""
+    return said.out
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run folder, and what was printed while it was made."""
-    folder = tmp_path_factory.mktemp("runs") / "ae"
-    done = subprocess.run(
-        [sys.executable, "-m", "scratchgen", *QUICK, "--out", str(folder)], capture_output=True, text=True, check=True
-    )
-    assert done.stderr == ""
-    return folder, done.stdout
+    """A folder with a trained run of each model, its data, and what was printed: by the model's name."""
+    base = tmp_path_factory.mktemp("runs")
+    tiny.digits(base / "digits")
+    tiny.photos(base / "photos")
+    printed = {}
+    for name, options in MODELS.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(base)
+            patch.delenv("SCRATCHGEN_DATA", raising=False)
+            tiny.few_points(patch)
+            with open(base / f"{name}.txt", "w+", encoding="utf-8") as said:
+                patch.setattr(sys, "stdout", said)
+                assert run("train", *options, "--epochs", "2", "--quiet", "--out", name) == 0, name
+                said.seek(0)
+                printed[name] = said.read()
+    return base, printed
 
 
-def test_train_ae_prints_both_errors_and_where_the_picture_is(trained):
-    folder, printed = trained
-    assert "10,000 training and 2,000 test digits" in printed
-    errors = [float(line.split()[-1]) for line in printed.splitlines() if line.startswith(("  autoencoder", "  PCA"))]
-    assert len(errors) == 2
-    assert f"picture  {folder / 'reconstructions.png'}" in printed
-    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
-    assert errors == pytest.approx([last["test_mse"], last["pca_test_mse"]], abs=1e-5)
-    assert last["ratio"] == pytest.approx(last["test_mse"] / last["pca_test_mse"])
+@pytest.fixture
+def here(trained, monkeypatch):
+    """In the folder with the runs."""
+    monkeypatch.chdir(trained[0])
+    tiny.few_points(monkeypatch)
+    return trained[0]
 
 
-def test_run_folder_holds_everything(trained):
-    folder, _ = trained
-    files = {"config.json", "metrics.jsonl", "weights.safetensors", "loss.png", "reconstructions.png"}
-    assert {p.name for p in folder.iterdir()} == files
+def opened(folder):
+    """The recipe of a run with its trained weights, and its config."""
     config = json.loads((folder / "config.json").read_text())
-    assert (config["model"], config["latent"], config["epochs"], config["seed"]) == ("ae", 8, 2, 0)
-    epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][:-1]
-    assert [e["epoch"] for e in epochs] == [1, 2]
-    assert epochs[1]["loss"] < epochs[0]["loss"]
-    assert epochs[1]["test_mse"] < epochs[0]["test_mse"]
-    for name in ("loss.png", "reconstructions.png"):
-        pixels = matplotlib.image.imread(folder / name)
-        assert min(pixels.shape[:2]) > 300
-        assert pixels[..., :3].std() > 0.05
+    recipe = build(config)
+    load_weights(recipe.model, folder / "weights.safetensors")
+    return recipe, config
 
 
-def test_saved_weights_give_the_printed_error(trained):
-    folder, _ = trained
-    model = sg.dense_autoencoder(latent=8)
-    load_weights(model, folder / "weights.safetensors")
-    error = reconstruction_error(model.reconstruct, load_mnist("sample").test_images)
-    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
-    assert error == pytest.approx(last["test_mse"], rel=1e-6)
+# --- train ---
 
 
-def test_picture_shows_originals_over_reconstructions(trained):
-    """The first row of the picture is the digit 0 of the test images, the second its reconstruction."""
-    folder, _ = trained
-    data = load_mnist("sample")
-    zero = to_float(data.test_images[data.test_labels == 0][:1])
-    model = sg.dense_autoencoder(latent=8)
-    load_weights(model, folder / "weights.safetensors")
-    pixels = matplotlib.image.imread(folder / "reconstructions.png")[..., 0]
-    side = pixels.shape[0] // 3
-    left = pixels.shape[1] - 12 * side
-    scale = side / 30  # 28 pixels and a margin of one on each side
-    at = (np.arange(1, 29) + 0.5) * scale
-    for row, image in enumerate((zero[0], model.reconstruct(zero)[0])):
-        shown = pixels[np.ix_((row * side + at).astype(int), (left + at).astype(int))]
-        np.testing.assert_allclose(shown, image[..., 0], atol=0.02)
+@pytest.mark.parametrize("name", MODELS)
+def test_train_prints_where_things_are_and_makes_them(name, trained):
+    base, printed = trained
+    said = printed[name].splitlines()
+    assert said[0].startswith("data     ")
+    assert any(line.startswith("model    ") and "parameters" in line for line in said)
+    assert f"run      {name}" in said
+    assert f"report   {Path(name) / 'report.html'}" in said
+    assert sum(line.startswith("epoch   ") and line.endswith(" samples/s") for line in said) == 2
+    assert f"samples  {Path(name) / 'samples' / 'epoch-002.png'}" in said
+    assert said[-1] == f"report   {Path(name) / 'report.html'}"
+    found = {str(p.relative_to(base / name)) for p in (base / name).rglob("*") if p.is_file()}
+    files = {"config.json", "metrics.jsonl", "checkpoint.safetensors", "weights.safetensors", "report.html"}
+    files |= {"losses.png", "health.png", *(f"samples/epoch-00{i}.png" for i in range(3))}
+    assert {f for f in found if not f.startswith("evaluation")} == files
+    for file in files:
+        if file.endswith(".png"):
+            with Image.open(base / name / file) as image:
+                assert min(image.size) > 20
+                assert len(set(image.convert("L").resize((32, 32)).tobytes())) > 3
+    records = tiny.records(base / name)
+    epochs = [r for r in records if r["kind"] == "epoch"]
+    assert [r["epoch"] for r in epochs] == [1, 2]
+    for record in epochs:
+        assert all(np.isfinite(v) for v in record.values() if not isinstance(v, str))
+    assert records[-1] == {"kind": "end", "state": "finished"}
 
 
-def test_same_seed_same_weights_other_seed_others(tmp_path):
-    tiny_mnist(tmp_path / "digits")
+def test_config_holds_every_switch(trained):
+    base, _ = trained
+    config = json.loads((base / "vae-gaussian" / "config.json").read_text())
+    wanted = {"model": "vae", "arch": "dense", "latent": 2, "hidden": [6], "likelihood": "gaussian", "beta": 2.0}
+    wanted |= {"binarise": "none", "epochs": 2, "batch_size": 8, "lr": 0.001, "seed": 0, "backend": "numpy"}
+    wanted |= {"image_size": 8, "image_shape": [8, 8, 3], "data": str(base / "photos"), "decay": "none"}
+    assert {k: config.get(k) for k in wanted} == wanted
+    assert config["scratchgen"] == sg.__version__
+    config = json.loads((base / "points" / "config.json").read_text())
+    wanted = {"model": "gan", "latent": 2, "k": 3, "prior": "uniform", "batch_size": 64, "lr": 0.001, "beta1": 0.5}
+    assert {k: config.get(k) for k in wanted} == wanted
+
+
+SWITCHES = [
+    ("ae", "--arch conv --width 3 --loss squared-error --decay linear --seed 4 --threads 1 --channels 3"),
+    ("ae", "--batch-size 1000 --lr 0.01 --hidden 7,5 --keep-weights --save-every 1"),
+    ("vae", "--arch conv --width 2 --likelihood gaussian --beta 0 --binarise threshold"),
+    ("vae", "--likelihood bernoulli --binarise none --latent 2 --hidden 5"),
+    ("gan", "--latent 2 --loss minimax --k 3 --smoothing 0.1 --prior uniform --beta1 0 --d-lr 0.0004"),
+    ("dcgan", "--width 1 --latent 2 --loss minimax --smoothing 0.2 --k 2 --channels 3 --image-size 20"),
+]
+
+
+@pytest.mark.parametrize(("model", "switches"), SWITCHES)
+def test_every_switch_of_every_model(model, switches, here, tmp_path, monkeypatch, capsys):
+    tiny.no_pictures(monkeypatch)
+    switches = switches.split()
+    sizes = [] if "--image-size" in switches else ["--image-size", "8"]
+    out = tmp_path / "run"
+    argv = ("train", model, "--data", "digits", *sizes, "--epochs", "2", "--quiet", "--out", out, *switches)
+    succeeds(capsys, *argv)
+    config = json.loads((out / "config.json").read_text())
+    for switch, value in pairwise(switches):
+        if switch.startswith("--") and not value.startswith("--"):
+            kept = config.get(switch[2:].replace("-", "_"))
+            if switch == "--batch-size":
+                assert kept == 60  # all there are
+            elif switch != "--save-every":
+                assert (
+                    ",".join(map(str, kept)) == value
+                    if isinstance(kept, list)
+                    else str(kept) in (value, value + ".0")
+                )
+    assert (out / "weights").exists() is ("--keep-weights" in switches)
+    if "--keep-weights" in switches:
+        kept = load_file(out / "weights" / "epoch-002.safetensors")
+        last = load_file(out / "weights.safetensors")
+        assert all(np.array_equal(kept[name], last[name]) for name in last)
+        assert not np.array_equal(
+            load_file(out / "weights" / "epoch-001.safetensors")["decoder.0.W"], last["decoder.0.W"]
+        )
+
+
+def test_what_evaluate_adds_to_each_epoch_of_a_gan(here, tmp_path, monkeypatch, capsys):
+    tiny.no_pictures(monkeypatch)
+    monkeypatch.setattr("scratchgen.measures.classifier.SHOWN", 120)
+    argv = ("train", "gan", "--data", "digits", "--image-size", "8", "--latent", "2", "--epochs", "2")
+    printed = succeeds(capsys, *argv, "--quiet", "--evaluate", "--out", tmp_path / "run")
+    assert printed.count("Fréchet ") >= 3
+    epochs = [r for r in tiny.records(tmp_path / "run") if r["kind"] == "epoch"]
+    assert all({"frechet", "smallest_share", "confident", "histogram"} <= r.keys() for r in epochs)
+    assert json.loads((tmp_path / "run" / "evaluation" / "measures.json").read_text())["frechet"] >= 0
+
+
+def test_same_seed_same_weights_other_seed_others(here, tmp_path, monkeypatch, capsys):
+    tiny.no_pictures(monkeypatch)
     for out, seed in (("first", "3"), ("again", "3"), ("other", "4")):
-        argv = ("train", "ae", "--data", "digits", "--epochs", "2", "--quiet", "--out", out, "--seed", seed)
-        assert run(*argv) == 0
+        succeeds(capsys, *AE, "--out", tmp_path / out, "--seed", seed)
     first, again, other = (load_file(tmp_path / out / "weights.safetensors") for out in ("first", "again", "other"))
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert not any(np.array_equal(first[name], other[name]) for name in first if name.endswith("W"))
+    assert_same(outcome(tmp_path / "again"), outcome(tmp_path / "first"))
+
+
+def test_the_environment_names_the_data_of_a_run_without_data(here, tmp_path, monkeypatch, capsys):
+    tiny.no_pictures(monkeypatch)
+    monkeypatch.setenv("SCRATCHGEN_DATA", "digits")
+    argv = ("train", "ae", "--image-size", "8", "--hidden", "4", "--latent", "2", "--epochs", "1", "--quiet")
+    succeeds(capsys, *argv, "--out", tmp_path / "run")
+    monkeypatch.delenv("SCRATCHGEN_DATA")
+    monkeypatch.chdir(tmp_path)
+    succeeds(capsys, "train", "ae", "--resume", "run", "--epochs", "2", "--quiet")
+
+
+# --- resume ---
+
+
+def test_a_run_goes_on_from_another_folder_by_a_relative_path(here, tmp_path, monkeypatch, capsys):
+    tiny.no_pictures(monkeypatch)
+    shutil.copytree("vae", tmp_path / "deep" / "run")
+    monkeypatch.chdir(tmp_path / "deep")
+    succeeds(capsys, "train", "vae", "--resume", "run", "--epochs", "3", "--quiet")
+    assert [r["epoch"] for r in tiny.records(Path("run")) if r["kind"] == "epoch"] == [1, 2, 3]
+    for command in (
+        ["sample", "run"],
+        ["evaluate", "run", "--importance", "2"],
+        ["reconstruct", "run"],
+        ["interpolate", "run"],
+    ):
+        succeeds(capsys, *command)
+    succeeds(capsys, "export", "run")
+    assert Path("run/pytorch.safetensors").is_file()
+
+
+def test_raised_epochs_are_kept_so_that_the_printed_command_goes_on(here, tmp_path, monkeypatch, capsys):
+    tiny.no_pictures(monkeypatch)
+    name, *options = MODELS["vae"]
+    tiny.stop_after(monkeypatch, None)
+    succeeds(capsys, "train", name, *options, "--epochs", "4", "--quiet", "--out", tmp_path / "whole")
+    succeeds(capsys, "train", name, *options, "--epochs", "2", "--quiet", "--out", tmp_path / "run")
+    tiny.stop_after(monkeypatch, 2)
+    assert run("train", name, "--resume", tmp_path / "run", "--epochs", "4", "--quiet") == 130
+    tiny.stop_after(monkeypatch, None)
+    succeeds(capsys, "train", name, "--resume", tmp_path / "run", "--quiet")
+    assert_same(outcome(tmp_path / "run"), outcome(tmp_path / "whole"))
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(here, capsys):
+    before = {p: p.read_bytes() for p in Path("vae").rglob("*") if p.is_file()}
+    printed = succeeds(capsys, "train", "vae", "--resume", "vae")
+    assert "the run has had 2 epochs: raise --epochs above that to go on" in printed
+    after = {p: p.read_bytes() for p in Path("vae").rglob("*") if p.is_file()}
+    assert [p for p in after if after[p] != before.get(p)] == []
 
 
 @pytest.mark.parametrize(
-    "options", [("--arch", "conv", "--epochs", "1"), ("--loss", "squared-error", "--epochs", "1")]
+    ("argv", "says"),
+    [
+        (["vae", "--resume", "vae", "--latent", "4"], "vae was started with --latent 3"),
+        (["vae", "--resume", "vae", "--batch-size", "4"], "--batch-size 16"),
+        (["vae", "--resume", "vae", "--lr", "0.1"], "--lr 0.001"),
+        (["vae", "--resume", "vae", "--seed", "1"], "--seed 0"),
+        (["vae", "--resume", "vae", "--beta", "2"], "--beta 1.0"),
+        (["vae", "--resume", "vae", "--hidden", "7"], "--hidden"),
+        (["vae", "--resume", "vae", "--decay", "linear"], "--decay none"),
+        (["vae", "--resume", "vae", "--binarise", "none"], "--binarise dynamic"),
+        (["gan", "--resume", "points", "--k", "1"], "--k 3"),
+        (["gan", "--resume", "points", "--d-lr", "0.1"], "--d-lr"),
+        (["vae", "--resume", "vae", "--image-size", "4"], "--image-size 8"),
+        (["vae", "--resume", "vae", "--channels", "3"], "--channels"),
+        (["vae", "--resume", "vae", "--data", "photos"], "the data is not what vae was trained on"),
+        (["vae", "--resume", "vae", "--data", "nowhere"], "nowhere"),
+        (["ae", "--resume", "vae"], "vae is a run of vae: scratchgen train vae --resume"),
+        (["dcgan", "--resume", "gan"], "gan is a run of gan"),
+        (["vae", "--resume", "vae", "--out", "other"], "--out and --resume exclude each other"),
+        (["vae", "--resume", "nowhere"], "nowhere is no run folder: there is no such folder"),
+        (["vae", "--resume", "digits"], "digits is no run folder: there is no config.json in it"),
+    ],
 )
-def test_other_architecture_and_loss(options, tmp_path, monkeypatch, capsys):
-    tiny_mnist(tmp_path / "digits")
-    assert run("train", "ae", "--data", "digits", "--latent", "4", "--quiet", *options) == 0
-    assert "ratio" in capsys.readouterr().out
-    assert len(list((tmp_path / "runs").iterdir())) == 1
+def test_a_run_goes_on_as_it_was_or_says_why_not(argv, says, here, capsys):
+    before = {p: p.read_bytes() for p in here.rglob("*") if p.is_file()}
+    assert says in fails(capsys, "train", *argv, "--quiet")
+    assert {p: p.read_bytes() for p in here.rglob("*") if p.is_file()} == before
 
 
-def tiny_mnist(folder):
-    """200 training and 100 test digits in the format of the original files."""
-    from scratchgen.data import write_idx
-    from scratchgen.data.mnist import FILES
-
-    data = load_mnist("sample")
-    folder.mkdir()
-    arrays = (data.train_images[:200, ..., 0], data.train_labels[:200], data.test_images[:100, ..., 0])
-    for name, array in zip(FILES, (*arrays, data.test_labels[:100]), strict=True):
-        write_idx(folder / name, array)
+def test_switches_that_say_the_same_may_be_given_again(here, tmp_path, monkeypatch, capsys):
+    tiny.no_pictures(monkeypatch)
+    shutil.copytree("vae", tmp_path / "run")
+    argv = (*MODELS["vae"], "--resume", tmp_path / "run", "--epochs", "3", "--threads", "1", "--quiet")
+    succeeds(capsys, "train", *argv)
 
 
-def test_a_run_is_never_written_over(trained, tmp_path, capsys):
-    folder, _ = trained
-    before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    assert "choose another folder with --out" in fails(capsys, *QUICK, "--out", str(folder))
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
-    tiny_mnist(tmp_path / "digits")
-    for _ in range(2):
-        assert run("train", "ae", "--data", "digits", "--epochs", "1", "--latent", "4", "--quiet") == 0
-    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"ae-dense", "ae-dense-2"}
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(here, tmp_path, monkeypatch, capsys):
+    tiny.no_pictures(monkeypatch)
+    succeeds(capsys, *AE, "--out", tmp_path / "whole")
+    RunFolder.create(tmp_path / "run", json.loads((tmp_path / "whole" / "config.json").read_text()))
+    shutil.rmtree(tmp_path / "run" / "samples")
+    assert "has no weights yet" in fails(capsys, "reconstruct", tmp_path / "run")
+    succeeds(capsys, "train", "ae", "--resume", tmp_path / "run", "--quiet")
+    assert_same(outcome(tmp_path / "run"), outcome(tmp_path / "whole"))
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capsys):
-    tiny_mnist(tmp_path / "digits")
-    said = fails(capsys, "train", "ae", "--data", "digits", "--lr", "1e30", "--quiet", "--out", "run", status=1)
-    assert "no longer finite in epoch" in said
-    assert "lower learning rate" in said
-    for weights in (tmp_path / "run").glob("*.safetensors"):
-        assert all(np.isfinite(a).all() for a in load_file(weights).values())
+BROKEN = [
+    ("data", None), ("epochs", None), ("data_sha256", None), ("seed", None), ("latent", None), ("image_shape", None),
+    ("latent", "x"), ("latent", -1), ("hidden", 7), ("model", "x"), ("epochs", "x"), ("image_shape", [1]),
+    ("lr", "x"), ("batch_size", 0), ("data", 7), ("threads", None),
+]  # fmt: skip
 
 
-def test_ctrl_c_keeps_what_was_saved(tmp_path, monkeypatch, capsys):
-    tiny_mnist(tmp_path / "digits")
-    steps = []
+@pytest.mark.parametrize(("key", "value"), BROKEN)
+def test_a_damaged_config_is_one_sentence(key, value, here, tmp_path, capsys):
+    shutil.copytree("vae", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config = {**config, key: value} if value is not None else {k: v for k, v in config.items() if k != key}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    more = [] if key == "epochs" else ["--epochs", "3"]
+    fails(capsys, "train", "vae", "--resume", tmp_path / "run", *more, "--quiet")
 
-    def interrupted(self, x, optimizer):
-        steps.append(x)
-        if len(steps) > 3:
-            raise KeyboardInterrupt
-        return np.float32(1)
+
+@pytest.mark.parametrize("file", ["checkpoint", "weights"])
+def test_a_damaged_file_of_a_run_is_one_sentence(file, here, tmp_path, capsys):
+    shutil.copytree("vae", tmp_path / "run")
+    path = tmp_path / "run" / f"{file}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    argv = (
+        ("train", "vae", "--resume", tmp_path / "run", "--epochs", "3")
+        if file == "checkpoint"
+        else ("sample", tmp_path / "run")
+    )
+    assert f"{file}.safetensors is not a whole safetensors file" in fails(capsys, *argv)
+
+
+# --- signals ---
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_everything_and_the_printed_command_goes_on(number, trained, tmp_path):
+    base, _ = trained
+    name, *options = MODELS["vae"]
+    argv = ["train", name, *options, "--batch-size", "1", "--epochs", "40", "--quiet"]
+    folder = tmp_path / "a run"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "80"}
+    command = [sys.executable, "-m", "scratchgen", *argv, "--out", str(folder)]
+    process = subprocess.Popen(command, cwd=base, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if line.startswith("epoch   1/40"):
+            break
+    time.sleep(0.05)
+    process.send_signal(number)
+    rest, said = process.communicate(timeout=60)
+    printed += rest
+    assert process.returncode == 130, said
+    assert said == ""
+    assert "everything is saved. To go on:" in printed
+    position = outcome(folder)["position"]
+    assert 2 <= position["epoch"] < 40
+    weights = load_file(folder / "weights.safetensors")
+    kept = load_file(folder / "checkpoint.safetensors")
+    assert all(np.array_equal(kept[f"model/{k}"], v) for k, v in weights.items())
+    assert tiny.records(folder)[-1] == {"kind": "end", "state": "stopped"}
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert "http-equiv" not in report
+    assert "stopped" in report
+    again = shlex.split(printed.splitlines()[-1])
+    assert again[0] == "scratchgen"
+    total = str(position["epoch"])  # to the end of the epoch under way
+    done = subprocess.run(
+        [sys.executable, "-m", *again, "--epochs", total, "--quiet"],
+        cwd=base,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [r["epoch"] for r in tiny.records(folder) if r["kind"] == "epoch"] == list(range(1, position["epoch"] + 1))
+
+
+def test_an_impatient_second_ctrl_c_keeps_what_was_saved(here, tmp_path, monkeypatch, capsys):
+    tiny.no_pictures(monkeypatch)
+    step, taken = sg.Autoencoder.train_step, []
+
+    def interrupted(self, *args, **options):
+        taken.append(1)
+        if len(taken) == 6:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return step(self, *args, **options)
 
     monkeypatch.setattr(sg.Autoencoder, "train_step", interrupted)
-    argv = ("train", "ae", "--data", "digits", "--epochs", "5", "--quiet", "--out", "run", "--latent", "4")
-    assert run(*argv) == 130
-    assert "what was saved stays" in capsys.readouterr().err
-    assert (tmp_path / "run" / "weights.safetensors").is_file()
+    assert run("train", *MODELS["ae"], "--epochs", "3", "--quiet", "--out", tmp_path / "run") == 130
+    assert capsys.readouterr().err == "\nscratchgen: stopped; what was saved stays\n"
+    position = outcome(tmp_path / "run")["position"]
+    assert (position["epoch"], position["step"]) == (2, 0)
+
+
+# --- sample ---
+
+
+def numbers(path, shape):
+    x = np.load(path, allow_pickle=False)
+    assert (x.dtype, x.shape) == (np.float32, shape)
+    assert x.min() >= 0
+    assert x.max() <= 1
+    return x
+
+
+SHAPES = {"vae": (8, 8, 1), "vae-gaussian": (8, 8, 3), "gan": (4, 4, 1), "dcgan": (16, 16, 3)}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_sample_draws_as_many_as_asked_for(name, here, tmp_path, capsys):
+    argv = ("sample", name, "--seed", "1", "--output")
+    assert succeeds(capsys, *argv, tmp_path / "a.npy", "--count", "1003") == f"{tmp_path / 'a.npy'}\n"
+    a = numbers(tmp_path / "a.npy", (1003, *SHAPES[name]))
+    assert len(np.unique(a.reshape(1003, -1), axis=0)) == 1003  # no block is drawn twice
+    succeeds(capsys, *argv, tmp_path / "b.NPY", "--count", "1003")
+    assert np.array_equal(a, np.load(tmp_path / "b.NPY"))
+    succeeds(capsys, "sample", name, "--seed", "2", "--output", tmp_path / "c.npy", "--count", "3")
+    assert not np.array_equal(a[:3], np.load(tmp_path / "c.npy"))
+    for path in ("d.npy", "e.npy"):
+        succeeds(capsys, "sample", name, "--output", tmp_path / path, "--count", "1")
+    assert not np.array_equal(np.load(tmp_path / "d.npy"), np.load(tmp_path / "e.npy"))
+    recipe, _ = opened(here / name)
+    z = recipe.noise(5, np.random.default_rng(1))
+    succeeds(capsys, *argv, tmp_path / "f.npy", "--count", "5")
+    np.testing.assert_allclose(np.load(tmp_path / "f.npy"), np.clip(recipe.generate(z), 0, 1), atol=1e-6)
+    succeeds(capsys, *argv, tmp_path / "s.png", "--count", "6", "--columns", "2")
+    H, W, C = SHAPES[name]
+    scale = round(56 / W)
+    with Image.open(tmp_path / "s.png") as sheet:
+        assert sheet.size == (2 * (W * scale + 2) + 2, 3 * (H * scale + 2) + 2)
+        assert sheet.mode == ("RGB" if C == 3 else "L")
+
+
+def test_the_mean_of_a_normal_pixel_is_clipped_to_its_range(here, tmp_path, capsys):
+    shutil.copytree("vae-gaussian", tmp_path / "run")
+    recipe, _ = opened(tmp_path / "run")
+    bias = recipe.model.decoder.parameters()[-1]
+    bias.value = bias.value + np.where(np.arange(bias.value.size) % 2, 3, -3).astype(np.float32)
+    save_weights(recipe.model, tmp_path / "run" / "weights.safetensors")
+    for command, shape in (("sample", (64, 8, 8, 3)), ("reconstruct", (4, 8, 8, 3)), ("interpolate", (80, 8, 8, 3))):
+        options = ["--count", "4"] if command == "reconstruct" else []
+        succeeds(capsys, command, tmp_path / "run", *options, "--output", tmp_path / "x.npy")
+        assert {0, 1} <= set(numbers(tmp_path / "x.npy", shape).ravel().tolist())
+
+
+def test_sample_of_points(here, tmp_path, capsys):
+    succeeds(capsys, "sample", "points", "--count", "1234", "--output", tmp_path / "p.npy")
+    points = np.load(tmp_path / "p.npy")
+    assert (points.shape, points.dtype) == ((1234, 2), np.float32)
+    succeeds(capsys, "sample", "points", "--count", "20", "--output", tmp_path / "p.png")
+
+
+def test_results_go_into_the_working_folder_when_none_is_named(here, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for command, file in (
+        ("sample", "samples"),
+        ("reconstruct", "reconstructions"),
+        ("interpolate", "interpolation"),
+    ):
+        assert succeeds(capsys, command, here / "vae") == f"{file}.png\n"
+        with Image.open(f"{file}.png") as image:
+            assert min(image.size) > 100
+
+
+# --- reconstruct ---
+
+
+@pytest.mark.parametrize("name", ["ae", "ae-conv", "vae", "vae-gaussian"])
+def test_reconstruct(name, here, tmp_path, capsys):
+    recipe, config = opened(here / name)
+    data = load(config["data"], image_size=config["image_size"], channels=config.get("channels"), progress=False)
+    succeeds(capsys, "reconstruct", name, "--count", "3", "--output", tmp_path / "r.npy")
+    shape = tuple(config["image_shape"])
+    y = numbers(tmp_path / "r.npy", (3, *shape))
+    images = to_float(data.test_images)[:3]  # of the digits the first three have the labels 0, 1, 2
+    np.testing.assert_allclose(y, np.clip(recipe.reconstruct(images), 0, 1), atol=1e-6)
+
+
+def test_reconstruct_draws_rows_of_twelve(here, tmp_path, capsys):
+    sizes = {}
+    for count in (12, 13, 20):
+        succeeds(capsys, "reconstruct", "ae", "--count", count, "--output", tmp_path / "r.png")
+        with Image.open(tmp_path / "r.png") as image:
+            sizes[count] = image.size
+    width, height = sizes[12]
+    assert sizes[13] == sizes[20] == (width, 2 * height)
+
+
+def test_reconstruct_of_more_images_than_there_are_says_so(here, tmp_path, capsys):
+    assert "20" in fails(capsys, "reconstruct", "ae", "--count", "21", "--output", tmp_path / "r.npy")
+
+
+# --- interpolate ---
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("ae", []),
+        ("vae", []),
+        ("vae-gaussian", ["--between", "prior"]),
+        ("gan", []),
+        ("dcgan", ["--between", "prior"]),
+    ],
+)
+def test_walks_begin_and_end_at_the_decoded_codes(name, options, here, tmp_path, capsys):
+    recipe, config = opened(here / name)
+    shape = tuple(config["image_shape"])
+    argv = ("interpolate", name, *options, "--seed", "3", "--rows", "2", "--steps")
+    succeeds(capsys, *argv, "5", "--output", tmp_path / "w.npy")
+    walks = numbers(tmp_path / "w.npy", (10, *shape)).reshape(2, 5, *shape)
+    rng = np.random.default_rng(3)
+    if options or not recipe.has_encoder:
+        ends = recipe.noise(4, rng)
+    else:
+        data = load(config["data"], image_size=config["image_size"], progress=False)
+        chosen = rng.choice(len(data.test_images), 4, replace=False)
+        assert len(set(chosen)) == 4
+        ends = recipe.encode(to_float(data.test_images[chosen]))
+    decode = recipe.decode if recipe.has_encoder else recipe.generate
+    wanted = np.clip(decode(ends), 0, 1)
+    np.testing.assert_allclose(walks[:, 0], wanted[:2], atol=1e-5)
+    np.testing.assert_allclose(walks[:, -1], wanted[2:], atol=1e-5)
+    succeeds(capsys, *argv, "5", "--output", tmp_path / "again.npy")
+    assert np.array_equal(np.load(tmp_path / "again.npy").reshape(walks.shape), walks)
+    succeeds(capsys, *argv, "1", "--output", tmp_path / "one.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "one.npy"), wanted[:2], atol=1e-5)
+    succeeds(capsys, *argv, "4", "--output", tmp_path / "w.png")
+    scale = round(56 / shape[1])
+    with Image.open(tmp_path / "w.png") as sheet:
+        assert sheet.size == (4 * (shape[1] * scale + 2) + 2, 2 * (shape[0] * scale + 2) + 2)
+
+
+def test_more_walks_than_images(here, tmp_path, capsys):
+    succeeds(capsys, "interpolate", "ae", "--rows", "15", "--steps", "2", "--output", tmp_path / "w.npy")
+    numbers(tmp_path / "w.npy", (30, 8, 8, 1))
+
+
+def test_a_great_circle_keeps_its_length_or_changes_it_evenly():
+    from scratchgen.commands.interpolate import linear, spherical
+
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 6, 1, 50)).astype(np.float32)
+    t = np.linspace(0, 1, 9, dtype=np.float32)[:, None]
+    z = spherical(a, b, t)
+    assert (z.shape, z.dtype) == ((6, 9, 50), np.float32)
+    lengths = np.linalg.norm(z, axis=-1)
+    wanted = (1 - t[:, 0]) * np.linalg.norm(a, axis=-1) + t[:, 0] * np.linalg.norm(b, axis=-1)
+    np.testing.assert_allclose(lengths, wanted, rtol=1e-5)
+    np.testing.assert_allclose(z[:, 0], a[:, 0], atol=1e-5)
+    np.testing.assert_allclose(z[:, -1], b[:, 0], atol=1e-5)
+    directions = z / lengths[..., None]
+    angles = np.arccos(np.clip((directions[:, 1:] * directions[:, :-1]).sum(axis=-1), -1, 1))
+    np.testing.assert_allclose(angles, angles[:, :1].repeat(8, axis=1), rtol=1e-2)  # even steps
+    assert np.linalg.norm(linear(a, b, np.float32(0.5)), axis=-1).max() < lengths[:, 4].min()
+    np.testing.assert_allclose(spherical(a, 2 * a, t), (1 + t) * a, rtol=1e-4, atol=1e-6)  # one direction
+    assert np.isfinite(spherical(a, -a, t)).all()
+
+
+# --- evaluate, export ---
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_evaluate(name, here, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("scratchgen.measures.classifier.SHOWN", 60)
+    folder = tmp_path / "run"
+    shutil.copytree(name, folder)
+    shutil.rmtree(folder / "evaluation", ignore_errors=True)
+    if name == "gan":  # a classifier needs eight pixels, and there are four
+        assert "8×8" in fails_after(capsys, "evaluate", folder, "--quiet")
+        return
+    printed = succeeds(capsys, "evaluate", folder, "--quiet", "--importance", "3")
+    measures = json.loads((folder / "evaluation" / "measures.json").read_text())
+    assert all(np.isfinite(v) for v in measures.values() if isinstance(v, float))
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Measures" in report
+    assert "http-equiv" not in report
+    assert f"report   {folder / 'report.html'}" in printed
+    pictures = {p.stem for p in (folder / "evaluation").glob("*.png")}
+    last = [r for r in tiny.records(folder) if r["kind"] == "epoch"][-1]
+    if name.startswith("ae"):
+        assert f"{measures['test_mse']:.5f}" in printed
+        assert measures["test_mse"] == pytest.approx(last["test_mse"], rel=1e-6)
+        assert measures["ratio"] == pytest.approx(measures["test_mse"] / measures["pca_test_mse"])
+        assert pictures == {"reconstructions"}
+    elif name.startswith("vae"):
+        assert "K = 3" in printed
+        assert measures["negative_elbo"] == pytest.approx(last["test_reconstruction"] + last["test_kl"], rel=1e-6)
+        assert measures["importance_weighted_nll"] <= measures["negative_elbo"] + 0.2
+        assert pictures >= {"reconstructions", "samples"}
+        assert ("codes" in pictures) is (name == "vae-gaussian")
+    elif name == "points":
+        assert measures["of"] == 8
+        assert measures["modes"] == last["modes"]
+    else:
+        assert "no labels" in printed
+        assert pictures == {"samples", "neighbours"}
+
+
+def fails_after(capsys, *argv):
+    """As `fails`, of a command that has said what it is at."""
+    capsys.readouterr()
+    assert run(*argv) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    return said
+
+
+def test_evaluate_of_a_gan_on_labelled_images(here, tmp_path, monkeypatch, capsys):
+    tiny.no_pictures(monkeypatch)
+    monkeypatch.setattr("scratchgen.measures.classifier.SHOWN", 60)
+    argv = ("train", "gan", "--data", "digits", "--image-size", "8", "--epochs", "1", "--quiet")
+    succeeds(capsys, *argv, "--out", tmp_path / "run")
+    printed = succeeds(capsys, "evaluate", tmp_path / "run", "--quiet")
+    assert "Fréchet distance" in printed
+    assert "shares of the classes" in printed
+    assert (tmp_path / "run" / "evaluation" / "classes.png").is_file()
+
+
+def test_other_data_of_the_same_form(here, tmp_path, capsys):
+    shutil.copytree("ae", tmp_path / "run")
+    printed = succeeds(capsys, "evaluate", tmp_path / "run", "--data", "photos", "--quiet")
+    assert "photos" in printed
+    succeeds(capsys, "reconstruct", "ae", "--data", "photos", "--output", tmp_path / "r.png")
+    for name in ("ring", "moons"):
+        fails(capsys, "evaluate", tmp_path / "run", "--data", name)
+    assert "does not fit" in fails(capsys, "evaluate", "points", "--data", "digits")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_export_writes_files_that_load(name, here, tmp_path, capsys):
+    output = tmp_path / "exported_model.safetensors"
+    assert succeeds(capsys, "export", name, "--output", output) == f"{output}\n{output.with_suffix('.py')}\n"
+    assert load_file(output)
+    pytest.importorskip("torch")
+    spec = importlib.util.spec_from_file_location(output.stem, output.with_suffix(".py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    network = module.load()
+    recipe, _ = opened(here / name)
+    theirs = sum(p.numel() for p in network.parameters())
+    assert theirs == sum(p.value.size for p in recipe.model.parameters())
+
+
+# --- what is wrong ---
 
 
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
         ([], "COMMAND"),
+        (["nonsense"], "nonsense"),
         (["train"], "MODEL"),
         (["train", "diffusion"], "invalid choice: 'diffusion'"),
-        ([*QUICK, "--latent", "0"], "--latent"),
-        ([*QUICK, "--latent", "1000"], "784 pixels"),
-        ([*QUICK, "--epochs", "two"], "whole number"),
-        ([*QUICK, "--lr", "-1"], "positive number"),
-        ([*QUICK, "--lr", "nan"], "positive number"),
-        ([*QUICK, "--seed", "-1"], "at least 0"),
-        ([*QUICK, "--nonsense"], "--nonsense"),
-        (["train", "ae", "--data", "no/such/folder"], "missing: train-images-idx3-ubyte.gz"),
+        ([*AE, "--latent", "0"], "--latent"),
+        ([*AE, "--latent", "61"], "60 training images"),
+        ([*AE, "--epochs", "two"], "whole number"),
+        ([*AE, "--lr", "-1"], "positive number"),
+        ([*AE, "--lr", "nan"], "positive number"),
+        ([*AE, "--lr", "inf"], "positive number"),
+        ([*AE, "--seed", "-1"], "at least 0"),
+        ([*AE, "--hidden", "5,"], "512,128"),
+        ([*AE, "--hidden", "5,0"], "512,128"),
+        ([*AE, "--channels", "2"], "--channels"),
+        ([*AE, "--image-size", "0"], "--image-size"),
+        ([*AE, "--save-every", "0"], "--save-every"),
+        ([*AE, "--threads", "0"], "--threads"),
+        ([*AE, "--nonsense"], "--nonsense"),
+        ([*AE, "--lat", "3"], "--lat"),
+        ([*AE, "--arch", "conv", "--image-size", "3"], "3"),
+        ([*AE, "--data", "no/such/folder"], "no/such/folder"),
+        ([*AE, "--data", "empty"], "empty"),
+        (["train", "vae", "--data", "digits", "--beta", "-1"], "at least 0"),
+        (["train", "vae", "--data", "ring"], "try train gan"),
+        (["train", "ae", "--data", "moons"], "try train gan"),
+        (["train", "dcgan", "--data", "grid"], "try train gan"),
+        (["train", "gan", "--data", "ring", "--image-size", "8"], "points have neither"),
+        (["train", "gan", "--data", "digits", "--smoothing", "1"], "below 1"),
+        (["train", "gan", "--data", "digits", "--beta1", "1"], "below 1"),
+        (["train", "gan", "--data", "digits", "--k", "0"], "--k"),
+        (["train", "gan", "--data", "digits", "--batch-size", "1"], "batch"),
+        (["train", "dcgan", "--data", "digits", "--image-size", "30"], "needs squares whose side"),
+        (
+            ["train", "vae", "--data", "digits", "--likelihood", "gaussian", "--data", "digits", "--latent", "x"],
+            "'x'",
+        ),
+        (["sample"], "RUN"),
+        (["sample", "nowhere"], "nowhere is no run folder"),
+        (["sample", "ae"], "no density to draw from"),
+        (["sample", "vae", "--count", "0"], "--count"),
+        (["sample", "vae", "--output", "x.jpg"], "ends in .png (a picture) or .npy"),
+        (["sample", "vae", "--output", "no/x.png"], "there is no folder no"),
+        (["sample", "vae", "--columns", "0"], "--columns"),
+        (["reconstruct", "gan"], "no encoder"),
+        (["reconstruct", "points"], "no encoder"),
+        (["reconstruct", "ae", "--output", "x"], "ends in .png"),
+        (["reconstruct", "ae", "--data", "nowhere"], "nowhere"),
+        (["interpolate", "ae", "--between", "prior"], "no prior"),
+        (["interpolate", "gan", "--between", "images"], "no encoder"),
+        (["interpolate", "points"], "this run is of points"),
+        (["interpolate", "ae", "--steps", "0"], "--steps"),
+        (["evaluate", "digits"], "no config.json"),
+        (["evaluate", "vae", "--importance", "0"], "--importance"),
+        (["export", "vae", "--output", "x.pt"], "ends in .safetensors"),
+        (["export", "vae", "--output", "no/x.safetensors"], "there is no folder no"),
+        (["export", "vae", "--format", "onnx"], "onnx"),
+        (["export", "nowhere"], "nowhere"),
         (["gradcheck", "Conv3d"], "there is no built-in Conv3d; there are Dense"),
         (["gradcheck", "Dense", "--input-shape", "2,3"], "go with a layer of your own"),
         (["gradcheck", "mine.py:f", "--input-range", "2,1"], "no range"),
@@ -197,18 +722,93 @@ def test_ctrl_c_keeps_what_was_saved(tmp_path, monkeypatch, capsys):
         (["gradcheck", "--seed", "-1"], "--seed"),
         (["gradcheck", "no.py:Layer"], "no.py is not a file"),
         (["gradcheck", "layer.py"], "path/to/file.py:MyLayer"),
+        (["info", "more"], "more"),
     ],
 )
-def test_usage_errors_are_one_sentence_and_status_2(argv, says, capsys, tmp_path):
+def test_usage_errors_are_one_sentence_and_status_2(argv, says, here, capsys):
+    (here / "empty").mkdir(exist_ok=True)
+    before = sorted(here.rglob("*"))
     assert says in fails(capsys, *argv)
-    assert not list(tmp_path.iterdir()), "something was made before the arguments were checked"
+    assert sorted(here.rglob("*")) == before, "something was made before the arguments were checked"
 
 
-def test_asking_for_a_gpu_where_there_is_none_says_what_is_missing(capsys, tmp_path):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(command, capsys):
+    printed = succeeds(capsys, command, "--help")
+    assert printed.startswith(f"usage: scratchgen {command}")
+    assert command in succeeds(capsys, "--help")
+
+
+@pytest.mark.parametrize("model", ["ae", "vae", "gan", "dcgan"])
+def test_help_of_every_model_names_its_switches_and_defaults(model, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    printed = succeeds(capsys, "train", model, "--help")
+    for switch in ("--data", "--epochs", "--lr", "--resume", "--out", "--latent", "--seed"):
+        assert switch in printed
+    lines = " ".join(printed.split())
+    epochs = {"ae": "30", "vae": "20", "gan": "50 for images, 20 for points", "dcgan": "15"}[model]
+    assert f"passes over the data (default: {epochs})" in lines
+    assert "%(default)s" not in printed
+    assert "None" not in printed
+    assert model in succeeds(capsys, "train", "--help")
+
+
+def test_a_run_is_never_written_over(here, tmp_path, monkeypatch, capsys):
+    tiny.no_pictures(monkeypatch)
+    before = {p: p.read_bytes() for p in Path("ae").rglob("*") if p.is_file()}
+    assert "ae is there already and not empty; choose another folder with --out" in fails(capsys, *AE, "--out", "ae")
+    assert {p: p.read_bytes() for p in Path("ae").rglob("*") if p.is_file()} == before
+    assert "not empty" in fails(capsys, *AE, "--out", "ae/config.json")
+    shutil.copytree("digits", tmp_path / "digits")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        succeeds(capsys, *AE)
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"ae-dense", "ae-dense-2"}
+    (tmp_path / "mine").mkdir()
+    succeeds(capsys, *AE, "--out", "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    succeeds(capsys, "train", "ae", "--resume", ".", "--epochs", "2", "--quiet")
+    assert "<title>autoencoder: mine</title>" in Path("report.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(here, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    assert "nothing can be written in" in fails(capsys, *AE, "--out", tmp_path / "file" / "run")
+
+    def refused(self, *args, **options):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", refused)
+        said = fails(capsys, *AE, "--out", tmp_path / "locked")
+    assert "nothing can be written in" in said
+    assert "Permission denied" in said
+    assert "--out" in said
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
+
+
+def test_a_download_that_fails_is_one_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("scratchgen.data.mnist.MIRRORS", ("http://127.0.0.1:9/",))
+    monkeypatch.setattr(
+        "scratchgen.data.mnist.download_mnist.__kwdefaults__",
+        {"mirrors": ("http://127.0.0.1:9/",), "progress": False},
+    )
+    for module in ("scratchgen.data.mnist", "scratchgen.data.download"):
+        monkeypatch.setattr(f"{module}.PAUSE", 0, raising=False)
+    assert run("train", "ae", "--data", "download", "--quiet") == 2
+    said = capsys.readouterr().err
+    assert "no mirror gave it" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_asking_for_a_gpu_where_there_is_none_says_what_is_missing(here, capsys):
     if not why_no_gpu():
         pytest.skip("there is a GPU here")
-    assert why_no_gpu() in fails(capsys, *QUICK, "--backend", "cupy")
-    assert not list(tmp_path.iterdir())
+    before = sorted(here.rglob("*"))
+    assert why_no_gpu() in fails(capsys, *AE, "--backend", "cupy")
+    assert why_no_gpu() in fails(capsys, "sample", "vae", "--backend", "cupy")
+    assert sorted(here.rglob("*")) == before
 
 
 def why_no_gpu() -> str:
@@ -220,15 +820,21 @@ def why_no_gpu() -> str:
 
 
 def test_info(capsys):
-    assert run("info") == 0
-    printed = capsys.readouterr().out
-    for word in ("scratchgen", "NumPy", "BLAS", "threads", "GPU"):
+    printed = succeeds(capsys, "info")
+    for word in ("scratchgen", "Python", "NumPy", "BLAS", "threads", "GPU"):
         assert word in printed
 
 
 def test_version(capsys):
-    assert run("--version") == 0
-    assert sg.__version__ in capsys.readouterr().out
+    assert sg.__version__ in succeeds(capsys, "--version")
+
+
+def test_as_a_module(tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-m", "scratchgen", "--version"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, f"scratchgen {sg.__version__}\n")
 
 
 # --- gradcheck ---
@@ -417,22 +1023,6 @@ class Double(Layer):
     def forward(self, x):
         return self.factor * x, lambda dy: self.factor * dy
 """
-
-
-def test_files_that_cannot_be_had_are_one_sentence(tmp_path, monkeypatch, capsys):
-    (tmp_path / "file").write_text("")
-    assert "file" in fails(capsys, *QUICK, "--out", "file/run")
-    monkeypatch.setenv("SCRATCHGEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("scratchgen.data.mnist.MIRRORS", ("http://127.0.0.1:9/",))
-    monkeypatch.setattr("scratchgen.data.mnist.PAUSE", 0)
-    monkeypatch.setattr(
-        "scratchgen.data.mnist.download_mnist.__kwdefaults__",
-        {"mirrors": ("http://127.0.0.1:9/",), "progress": False},
-    )
-    assert run("train", "ae", "--data", "download", "--quiet") == 2
-    said = capsys.readouterr().err
-    assert "no mirror gave it" in said
-    assert "Traceback" not in said
 
 
 def test_input_range(layers, capsys):

@@ -74,7 +74,7 @@ def fill_gradients(layer, seed=3) -> list[np.ndarray]:
 class Watched(np.ndarray):
     """An array that notes every operation it takes part in, with the dtypes of all that goes in and comes out."""
 
-    calls: list = []  # noqa: RUF012
+    calls: list = []
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
         if out:

@@ -9,6 +9,8 @@ from scratchgen.plots import image_rows
 from scratchgen.recipes.options import positive
 from scratchgen.recipes.recipe import typical
 
+SHOWN = 12
+
 
 def add_parser(commands) -> None:
     parser = commands.add_parser(
@@ -17,7 +19,7 @@ def add_parser(commands) -> None:
         description="Encode test images and decode them again, by an autoencoder or VAE.",
     )
     add_run_options(parser, data=True)
-    parser.add_argument("--count", type=positive, default=12, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument("--count", type=positive, metavar="N", help=f"how many (default: {SHOWN})")
     parser.add_argument(
         "--output",
         metavar="FILE",
@@ -34,7 +36,10 @@ def run(args) -> int:
     if not recipe.has_encoder:
         raise UsageError(f"a {recipe.title} has no encoder, so it can reconstruct nothing: try sample or interpolate")
     data = data_of(args, recipe)
-    x = to_float(data.test_images[typical(data, args.count)])
+    count = args.count or min(SHOWN, len(data.test_images))
+    if count > len(data.test_images):
+        raise UsageError(f"--count is {count}, and there are {len(data.test_images)} test images")
+    x = to_float(data.test_images[typical(data, count)])
     y = np.clip(recipe.reconstruct(x), 0, 1)
 
     def picture(columns=12):

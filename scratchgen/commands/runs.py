@@ -36,8 +36,9 @@ def data_of(args, recipe: Recipe):
     if "image_shape" in c and c["image_shape"][0] != c["image_shape"][1]:
         size = None
     data = load_data(args.data if args.data is not None else c["data"], size, channels)
-    if "image_shape" in c and list(getattr(data, "image_shape", ())) != list(c["image_shape"]):
-        raise UsageError(f"{data.name} does not fit: the run is of images {tuple(c['image_shape'])}")
+    if list(getattr(data, "image_shape", ())) != list(c.get("image_shape", ())):
+        what = f"images {tuple(c['image_shape'])}" if "image_shape" in c else "points"
+        raise UsageError(f"{data.name} does not fit: the run is of {what}")
     return data
 
 

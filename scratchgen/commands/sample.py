@@ -37,6 +37,9 @@ def run(args) -> int:
         [recipe.generate(recipe.noise(min(500, args.count - i), rng)) for i in range(0, args.count, 500)]
     )
 
+    if x.ndim > 2:
+        x = np.clip(x, 0, 1)  # the mean of a normal pixel may lie outside
+
     def picture():
         if x.ndim == 2:
             return scatter(x, x)

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import os
+import shlex
 import sys
 import time
 
@@ -21,8 +22,7 @@ from scratchgen.training.report import write_report
 from scratchgen.version import __version__
 
 FIRST_LOOK = 8  # seconds until the first picture
-DATA_OPTIONS = ("data", "image_size", "channels")
-FREE = ("epochs", "threads")  # what a resumed run may be given anew
+FREE = ("data", "epochs", "threads")  # what a resumed run may be given anew
 NOT_KEPT = ("run", "out", "quiet", "resume", "given", "save_every", "evaluate", "keep_weights", "recipe")
 
 
@@ -106,23 +106,21 @@ def _common(option, recipe) -> None:
 
 def run(args) -> int:
     load_kernels(args.backend)
-    folder, config, data = _resumed(args) if args.resume else _started(args)
-    recipe = build(config)
-    samples = recipe.samples_of(data)
+    try:
+        folder, config, data = _resumed(args) if args.resume else _started(args)
+        recipe, training = _training(config, data)
+    except (KeyError, TypeError) as error:
+        if not args.resume:
+            raise
+        what = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise UsageError(f"config.json in {args.resume} is damaged: {what}") from None
     config |= {"parameters": sum(p.value.size for p in recipe.model.parameters())}
-    settings = Settings(
-        epochs=config["epochs"],
-        batch_size=config["batch_size"],
-        seed=config["seed"],
-        decay=config["decay"],
-        drop_last=recipe.drop_last,
-        backend=config["backend"],
-    )
-    training = Training(recipe, samples, settings)
     if args.resume:
         if folder.checkpoint.is_file():
             training.load(folder.checkpoint)
-        folder.rewind(training.steps)
+        if not (training.finished and folder.ended):
+            folder.rewind(training.steps)
+            folder.write_json("config.json", config)  # with the epochs that it is to have from now on
     else:
         folder = _create(args, config)
     print(f"data     {data.name}")
@@ -131,11 +129,24 @@ def run(args) -> int:
     print(f"model    {recipe.describe()}")
     print(f"run      {folder.path}")
     print(f"report   {folder.path / 'report.html'}", flush=True)
-    if training.finished:
-        print(f"the run has had its {settings.epochs} epochs: raise --epochs to go on")
+    if training.finished and folder.ended:
+        print(f"the run has had {training.epoch - 1} epochs: raise --epochs above that to go on")
         return 0
     with threadpool_limits(config["threads"]):
         return Session(args, folder, recipe, data, training).run()
+
+
+def _training(config, data):
+    recipe = build(config)
+    settings = Settings(
+        epochs=config["epochs"],
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        decay=config["decay"],
+        drop_last=recipe.drop_last,
+        backend=config["backend"],
+    )
+    return recipe, Training(recipe, recipe.samples_of(data), settings)
 
 
 def _started(args):
@@ -163,13 +174,14 @@ def _resumed(args):
         )
     for name in args.given:
         value = getattr(args, name)
-        if name not in (*FREE, *DATA_OPTIONS) and name not in NOT_KEPT and config.get(name) != value:
+        if name not in FREE and name not in NOT_KEPT and config.get(name) != value:
             switch = "--" + name.replace("_", "-")
-            raise UsageError(f"{args.resume} was started with {switch} {config.get(name)}, and goes on with that")
-    if args.epochs:
-        config["epochs"] = args.epochs
-    if args.threads:
-        config["threads"] = args.threads
+            kept = config.get(name)
+            kept = ",".join(map(str, kept)) if isinstance(kept, list) else kept
+            how = f"without {switch}" if kept is None else f"with {switch} {kept}"
+            raise UsageError(f"{args.resume} was started {how}, and goes on so")
+    config["epochs"] = args.epochs or config["epochs"]
+    config["threads"] = args.threads or config["threads"]
     source = args.data if args.data is not None else config["data"]
     data = load_data(source, config.get("image_size"), config.get("channels"), progress=not args.quiet)
     if digest(data) != config["data_sha256"]:
@@ -206,6 +218,8 @@ class Session:
             training.save(folder.checkpoint)
             folder.save_weights(self.recipe.model)
             self.draw(under_way=True)
+        else:
+            self.save_weights()  # of a run that was killed right after a checkpoint
         try:
             with stop_request() as stop:
                 records = training.run(
@@ -221,7 +235,7 @@ class Session:
             folder.log({"kind": "end", "state": "stopped"})
             self.draw(under_way=False, state="stopped")
             print(f"\nstopped in epoch {training.epoch}; everything is saved. To go on:")
-            print(f"  scratchgen train {self.recipe.name} --resume {folder.path}")
+            print(f"  scratchgen train {self.recipe.name} --resume {shlex.quote(str(folder.path))}")
             return 130
         except NotFinite as error:
             self.draw(under_way=False, state=str(error))
@@ -248,10 +262,7 @@ class Session:
         folder.save_picture(recipe.sheet(self.data), f"samples/epoch-{epoch:03d}.png")
         folder.log({"kind": "epoch", **record})
         self.training.save(folder.checkpoint)
-        folder.save_weights(recipe.model)
-        if self.args.keep_weights:
-            folder.save_weights(recipe.model, f"weights/epoch-{epoch:03d}.safetensors")
-        (folder.path / "samples" / "latest.png").unlink(missing_ok=True)
+        self.save_weights()
         last = self.training.finished
         self.draw(under_way=not last)
         print(
@@ -259,16 +270,24 @@ class Session:
         )
         self.next_save = time.perf_counter() + self.args.save_every
 
+    def save_weights(self) -> None:
+        """At a checkpoint, and again when a run goes on that may have been killed right after it."""
+        training, model = self.training, self.recipe.model
+        if training.step == 0:  # between epochs, where the epoch's own sheet shows the same
+            (self.folder.path / "samples" / "latest.png").unlink(missing_ok=True)
+        self.folder.save_weights(model)
+        if self.args.keep_weights and training.step == 0:
+            self.folder.save_weights(model, f"weights/epoch-{training.epoch - 1:03d}.safetensors")
+
     def end(self) -> None:
         folder, recipe = self.folder, self.recipe
         if self.args.evaluate or recipe.name == "ae":
             self.rows = evaluate(folder, recipe, self.data, progress=not self.args.quiet)
             print()
-        folder.log({"kind": "end", "state": "finished"})
         self.draw(under_way=False)
+        folder.log({"kind": "end", "state": "finished"})
         print(f"trained  {self.training.seconds:.0f} s")
-        sheet = sorted((folder.path / "samples").glob("epoch-*.png"))[-1]
-        print(f"samples  {sheet}")
+        print(f"samples  {folder.path / 'samples' / f'epoch-{self.training.settings.epochs:03d}.png'}")
         print(f"report   {folder.path / 'report.html'}")
 
     def draw(self, *, under_way: bool, state: str | None = None) -> None:
@@ -285,7 +304,7 @@ class Session:
             state += "; this page renews itself" if under_way else ""
         write_report(
             self.folder,
-            title=f"{self.recipe.title}: {self.folder.path.name}",
+            title=f"{self.recipe.title}: {self.folder.path.resolve().name}",
             state=state,
             under_way=under_way,
             rows=self.rows,
@@ -319,8 +338,10 @@ def cores() -> int:
 
 def _source(source) -> str:
     """What --data stands for, so that it means the same in another folder later."""
-    source = source if source is not None else os.environ.get("SCRATCHGEN_DATA") or "sample"
-    return source if source in SOURCES else os.path.abspath(os.path.expanduser(source))
+    folder = source if source is not None else os.environ.get("SCRATCHGEN_DATA")
+    if not folder:
+        return "sample"
+    return source if source in SOURCES else os.path.abspath(os.path.expanduser(folder))
 
 
 def _speed(record) -> str:

@@ -10,7 +10,7 @@ from scratchgen.models.gan import LOSSES, PRIORS
 from scratchgen.optim import Adam
 from scratchgen.plots import Panel, histogram, image_grid, image_rows, scatter, zoom
 from scratchgen.recipes.options import fraction, positive, rate
-from scratchgen.recipes.recipe import Findings, Recipe
+from scratchgen.recipes.recipe import Findings, Recipe, RecipeError
 
 SHOWN = 64  # generated images in a sheet
 DRAWN = 2500  # generated points
@@ -60,7 +60,10 @@ class GANRecipe(Recipe):
     @classmethod
     def settled(cls, config, data):
         if not isinstance(data, Points):
-            return super().settled(config, data)
+            config = super().settled(config, data)
+            if config["batch_size"] < 2:
+                raise RecipeError("the batch size is 1, needs at least 2: one image alone has no batch statistics")
+            return config
         # Networks learn best what lies in about [−1, 1]: a grid that reaches to 4 is shrunk by 4 for them.
         scale = max(1, round(float(np.abs(data.train).max())))
         config = cls.filled(config, cls.point_defaults, len(data.train))
@@ -230,7 +233,9 @@ class DCGANRecipe(GANRecipe):
 
     @classmethod
     def settled(cls, config, data):
-        return super(GANRecipe, cls).settled(config, data)  # images only
+        if isinstance(data, Points):
+            raise RecipeError(f"train dcgan needs images, {data.name} are points: try train gan")
+        return super().settled(config, data)
 
     def build(self, rng):
         self.model = dcgan(self.image_shape, width=self.config["width"], **self._game(rng))

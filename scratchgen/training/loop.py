@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
+from scratchgen import checks
 from scratchgen.backend import transfer
 from scratchgen.data import epoch_rng, minibatches
 from scratchgen.training.checkpoint import load_checkpoint, save_checkpoint
@@ -17,6 +18,7 @@ from scratchgen.training.watch import Means, NotFinite, Watch
 
 FETCH_EVERY = 10  # steps between looks at the numbers, which on a GPU wait for them
 RECORDS = 40  # records of an epoch, at the most
+ADVICE = "try a lower learning rate"
 _NOISE = 0x0153  # keeps the stream of noise apart from all others of the same seed
 
 
@@ -45,6 +47,8 @@ class Training:
     """
 
     def __init__(self, recipe, samples: np.ndarray, settings: Settings):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            checks.integer("Training", name, getattr(settings, name), least)
         self.recipe, self.samples, self.settings = recipe, samples, settings
         per_epoch = len(samples) / settings.batch_size
         self.steps_per_epoch = int(per_epoch) if settings.drop_last else int(np.ceil(per_epoch))
@@ -66,7 +70,7 @@ class Training:
     # --- checkpoints ---
 
     def save(self, path) -> None:
-        """Write a checkpoint. NotFinite, and the old one stays, when a number of the last steps is not."""
+        """Write a checkpoint. NotFinite, and the old one stays, when a weight or a number of a last step is not."""
         self._fetch()
         position = {
             "epoch": self.epoch,
@@ -77,19 +81,32 @@ class Training:
             "of_epoch": self.of_epoch.state(),
             "recent": self.recent.state(),
         }
-        save_checkpoint(path, self.recipe.model, self.recipe.optimizers, position)
+        try:
+            save_checkpoint(path, self.recipe.model, self.recipe.optimizers, position)
+        except NotFinite as error:
+            raise NotFinite(f"{error} after step {self.steps}: {ADVICE}") from None
 
     def load(self, path) -> None:
-        """Go back to a checkpoint, exactly."""
-        position = load_checkpoint(path, self.recipe.model, self.recipe.optimizers)
-        if position["steps_per_epoch"] != self.steps_per_epoch:
-            raise ValueError(
-                f"{path} is of a run with {position['steps_per_epoch']} steps per epoch, this one has "
-                f"{self.steps_per_epoch}: the data or the batch size is another"
-            )
+        """Go back to a checkpoint, exactly. ValueError, before anything changes, when it does not fit this run."""
+        position = load_checkpoint(path, self.recipe.model, self.recipe.optimizers, check=self._check)
         self.epoch, self.step, self.seconds = position["epoch"], position["step"], position["seconds"]
         self.rng.bit_generator.state = position["rng"]
         self.of_epoch, self.recent = Means(position["of_epoch"]), Means(position["recent"])
+
+    def _check(self, position: dict) -> None:
+        """Complains unless a checkpoint's position is one of this run."""
+        if position["steps_per_epoch"] != self.steps_per_epoch:
+            raise ValueError(
+                f"it is of a run with {position['steps_per_epoch']} steps per epoch, this one has "
+                f"{self.steps_per_epoch}: the data or the batch size is another"
+            )
+        if checks.integer("checkpoint", "step", position["step"], least=0) >= self.steps_per_epoch:
+            raise ValueError(f"it is after step {position['step']} of {self.steps_per_epoch}")
+        checks.integer("checkpoint", "epoch", position["epoch"])
+        checks.real("checkpoint", "seconds", position["seconds"], lambda s: s >= 0, "a number of at least 0")
+        np.random.default_rng(0).bit_generator.state = position["rng"]
+        for means in (position["of_epoch"], position["recent"]):
+            Means(means).means()
 
     # --- the loop ---
 
@@ -163,7 +180,7 @@ class Training:
         try:
             self.watch.fetch(self.of_epoch, self.recent)
         except NotFinite as error:
-            raise NotFinite(f"{error}: try a lower learning rate") from None
+            raise NotFinite(f"{error}: {ADVICE}") from None
 
     def _recent(self) -> dict[str, float]:
         return self.recent.means()

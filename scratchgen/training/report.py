@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from scratchgen.training.run import RunFolder
 
 REFRESH = 10  # seconds between two looks of a browser at a run under way
 SHEETS = 24  # earlier sample sheets, evenly chosen, at the most
+SHEET = re.compile(r"epoch-[0-9]+\.png")
 HIDDEN = ("image_shape", "data_sha256", "scratchgen")  # of the config, not worth a row
 
 STYLE = """
@@ -34,7 +36,7 @@ def write_report(
     run: RunFolder, *, title: str, state: str, under_way: bool, rows: Sequence[tuple[str, str]] = ()
 ) -> Path:
     """Write the page anew from what lies in the folder; `rows` are measures to show, `state` says how far it is."""
-    sheets = sorted((run.path / "samples").glob("epoch-*.png"))
+    sheets = sorted((p for p in (run.path / "samples").glob("epoch-*.png") if SHEET.fullmatch(p.name)), key=_number)
     latest = run.path / "samples" / "latest.png"
     parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="state">{html.escape(state)}</p>']
     shown = latest if under_way and latest.is_file() else sheets[-1] if sheets else None
@@ -62,7 +64,7 @@ def write_report(
     )
     path = run.path / "report.html"
     with atomic_write(path) as stream:
-        stream.write(page.encode())
+        stream.write(page.encode(errors="replace"))  # a name of bytes that are no text has no other form
     return path
 
 
@@ -83,9 +85,12 @@ def _text(value) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def _number(path: Path) -> int:
+    return int(path.stem.removeprefix("epoch-"))
+
+
 def _epoch(path: Path) -> str:
-    number = int(path.stem.removeprefix("epoch-"))
-    return f"after epoch {number}" if number else "before training"
+    return f"after epoch {_number(path)}" if _number(path) else "before training"
 
 
 def _chosen(sheets: list[Path]) -> list[Path]:

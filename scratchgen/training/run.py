@@ -18,11 +18,13 @@ class RunFolder:
     def create(cls, path, config: dict) -> "RunFolder":
         """Make the folder. FileExistsError when there is something in it: a run is never written over."""
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(not p.name.startswith(".") for p in path.iterdir())):
             raise FileExistsError(f"{path} is there already and not empty; choose another folder with --out")
-        (path / "samples").mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
-        run.write_json("config.json", config)
+        run._clear()
+        run.write_json("config.json", config)  # the first file: a run that is killed hereafter can be resumed
+        (path / "samples").mkdir(exist_ok=True)
         return run
 
     @classmethod
@@ -54,9 +56,9 @@ class RunFolder:
         path = self.path / "config.json"
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(config, dict) or "model" not in config:
+            if not isinstance(config, dict) or not isinstance(config.get("model"), str):
                 raise ValueError("it names no model")
-        except (ValueError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
             raise ValueError(f"{path} is damaged: {error}") from None
         return config
 
@@ -81,17 +83,29 @@ class RunFolder:
         for line in lines:
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(record, dict) and "kind" in record:
                 records.append(record)
         return records
 
+    @property
+    def ended(self) -> bool:
+        """Whether the run has come to its end, and all that belongs to this is there."""
+        return self.records()[-1:] == [{"kind": "end", "state": "finished"}]
+
     def rewind(self, step: int) -> None:
-        """Take back what was logged after that step: a resumed run logs it again."""
+        """Take back what was logged after that step, which a resumed run logs again, and what a killed one left."""
+        self._clear()
         kept = [r for r in self.records() if r.get("step", 0) <= step and r["kind"] != "end"]
         with atomic_write(self.path / "metrics.jsonl") as stream:
             stream.write("".join(json.dumps(r) + "\n" for r in kept).encode())
+
+    def _clear(self) -> None:
+        """Remove what atomic_write left here when it was killed."""
+        for folder in (self.path, *(p for p in self.path.iterdir() if p.is_dir())):
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
 
     # --- files ---
 
