@@ -11,10 +11,12 @@ Reading order:
     models/autoencoder.py                      a model, differentiated and checked like a layer
     models/vae.py, models/gan.py               a random latent cause; a game of two networks
     models/dcgan.py                            the convolutional architecture
+    training/, recipes/, measures/             the loop, what each model adds to it, and how good the result is
 """
 
 from scratchgen import gradcheck
 from scratchgen.backend import BackendUnavailable
+from scratchgen.export import export_torch
 from scratchgen.init import initialise
 from scratchgen.layers import (
     BatchNorm,
@@ -85,6 +87,7 @@ __all__ = [
     "dense_autoencoder",
     "dense_gan",
     "dense_vae",
+    "export_torch",
     "frozen",
     "gaussian_kl",
     "gaussian_nll",

@@ -85,7 +85,9 @@ def _common(option, recipe) -> None:
     option("--batch-size", type=positive, metavar="N", help=f"samples per step {default('batch_size')}")
     option("--lr", type=rate, metavar="X", help=f"Adam's learning rate {default('lr')}")
     option(
-        "--decay", choices=("none", "linear"), help="linear takes the learning rate to 0 at the end (default: none)"
+        "--decay",
+        choices=("none", "linear"),
+        help="linear takes the learning rate to 0 at the end (default: none, for points linear)",
     )
     option("--seed", type=seed, default=0, metavar="N", help="of first weights, noise and the order of the data")
     option("--backend", choices=BACKENDS, default="numpy", help="cupy runs on an NVIDIA GPU")

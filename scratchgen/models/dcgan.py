@@ -1,13 +1,9 @@
-"""The deep convolutional GAN: the architecture and settings of Radford et al. 2016, for images of any depth."""
-
-from itertools import pairwise
+"""The deep convolutional GAN, in the style and with the settings of Radford et al. 2016, for images of any size."""
 
 from scratchgen import checks, init
 from scratchgen.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, ReLU, Reshape, Sequential, Tanh
 from scratchgen.models.gan import GAN
 from scratchgen.optim import Adam
-
-SMALLEST, LARGEST = 4, 7  # pixels at the side of the smallest feature map
 
 
 def dcgan(
@@ -15,41 +11,57 @@ def dcgan(
     latent: int = 100,
     width: int = 64,
     *,
+    smallest: int = 7,
     loss: str = "non-saturating",
     smoothing: float = 0.0,
     prior: str = "normal",
     rng=None,
 ) -> GAN:
-    """A DCGAN for square images (H, H, C) in [−1, 1]: 28, 32, 64, 128 pixels, or any 4 to 7 doubled once or more.
+    """A DCGAN for square images (H, H, C) in [−1, 1] of any size from 8 pixels: 28, 32, 64, 128.
 
-        G   z → base × base      ConvT kernel base, stride 1: the "fully connected" layer as a convolution
-              → twice the size   ConvT kernel 4, stride 2, padding 1, until the image is reached
-        D   the mirror image:    Conv kernel 4, stride 2, padding 1, down to base × base, Conv kernel base → 1 logit
+        G   z → base × base      ConvT, kernel base: the "fully connected" layer as a convolution
+              → twice the size   ConvT, kernel 4, stride 2, padding 1, until the image is reached
+        D   the mirror image:    Conv, kernel 4, stride 2, padding 1, down to base × base, Conv, kernel base → 1 logit
 
-    base is what halving leaves at 4 to 7 pixels (28 → 7, 32, 64 and 128 → 4). Next to the image there are `width`
-    channels, and twice as many for each halving. Batch normalisation after every layer *except G's output and D's
-    input*: there it would force each batch of images to mean 0 and variance 1 per channel, which real images do not
-    have, and the paper found that samples then oscillate. A bias before BatchNorm would be cancelled by its mean, and
-    none is used elsewhere. ReLU in G with tanh at its output, LeakyReLU 0.2 in D, weights N(0, 0.02²).
-    (Radford et al. 2016, §3 and §4.) `dcgan_optimizers` has the Adam settings that go with it.
+    The side is halved until it is at most `smallest` (28 → 14 → 7; 32, 64 and 128 → 4). An odd side n has kernel 3,
+    which takes it to (n + 1)/2 and back. Next to the image there are `width` channels, and twice as many for each
+    halving.
+
+    D's last layer is linear in its base × base features. With 28 → 7 each of these has seen a patch of 10 pixels, and
+    nothing but their sum judges whether strokes form a digit; `smallest=4` gives it one layer more (28 → 14 → 7 → 4),
+    and digits that hold together sooner.
+
+    Batch normalisation after every layer *except G's output and D's input*: there it would force each batch of images
+    to mean 0 and variance 1 per channel, which real images do not have, and the paper found that samples then
+    oscillate. A bias before BatchNorm would be cancelled by its mean, and none is used elsewhere. ReLU in G with tanh
+    at its output, LeakyReLU 0.2 in D, weights N(0, 0.02²). (Radford et al. 2016, §3 and §4; their figure 1 has
+    kernels of 5, width=128 and prior="uniform", today's usual kernels of 4 divide evenly by the stride.)
+    `dcgan_optimizers` has the Adam settings that go with it. ValueError for images that are not square, or smaller.
     """
     rng = checks.generator("dcgan", rng)
     H, W, C = checks.image_shape("dcgan", image_shape)
     latent = checks.integer("dcgan", "latent", latent)
     width = checks.integer("dcgan", "width", width)
-    base, halvings = _halvings(H, W)
-    channels = [width * 2**i for i in range(halvings)]  # from the image inwards
+    smallest = checks.integer("dcgan", "smallest", smallest, least=2)
+    if H != W or H < 8 or smallest >= H:
+        raise ValueError(f"dcgan: images are {H}×{W}, needs squares of at least {max(8, smallest + 1)} pixels")
+
+    sizes = [H]  # of the feature maps, from the image inwards
+    while sizes[-1] > smallest:
+        sizes.append((sizes[-1] + 1) // 2)
+    base, channels = sizes[-1], [width * 2**i for i in range(len(sizes) - 1)]
     wide = channels[-1]
     options = {"bias": False, "rng": rng}
-    double = {"kernel_size": 4, "stride": 2, "padding": 1, **options}
+    doubling = [{"kernel_size": 4 - n % 2, "stride": 2, "padding": 1, **options} for n in sizes[:-1]]
 
     up = [Reshape(1, 1, latent), ConvTranspose2d(latent, wide, base, **options), BatchNorm(wide), ReLU()]
-    down = [Conv2d(C, width, **double), LeakyReLU(0.2)]
-    for outer, inner in pairwise(channels):
-        down += [Conv2d(outer, inner, **double), BatchNorm(inner), LeakyReLU(0.2)]
-    for inner, outer in zip(channels[:0:-1], channels[-2::-1], strict=True):
-        up += [ConvTranspose2d(inner, outer, **double), BatchNorm(outer), ReLU()]
-    up += [ConvTranspose2d(width, C, **double), Tanh()]
+    for i in reversed(range(1, len(channels))):
+        up += [ConvTranspose2d(channels[i], channels[i - 1], **doubling[i]), BatchNorm(channels[i - 1]), ReLU()]
+    up += [ConvTranspose2d(width, C, **doubling[0]), Tanh()]
+
+    down = [Conv2d(C, width, **doubling[0]), LeakyReLU(0.2)]
+    for i in range(1, len(channels)):
+        down += [Conv2d(channels[i - 1], channels[i], **doubling[i]), BatchNorm(channels[i]), LeakyReLU(0.2)]
     down += [Conv2d(wide, 1, base, **options), Flatten()]
 
     model = GAN(Sequential(*up), Sequential(*down), latent, loss=loss, smoothing=smoothing, prior=prior)
@@ -62,18 +74,3 @@ def dcgan_optimizers(model: GAN, lr: float = 2e-4, betas=(0.5, 0.999)) -> tuple[
     calms a game whose gradients turn round."""
     d, g = model.discriminator.parameters(), model.generator.parameters()
     return Adam(d, lr, betas), Adam(g, lr, betas)
-
-
-def _halvings(H: int, W: int) -> tuple[int, int]:
-    """The side of the smallest map, and how many times it is doubled to reach the image."""
-    base, count = H, 0
-    while base > LARGEST and base % 2 == 0:
-        base, count = base // 2, count + 1
-    if H != W or not SMALLEST <= base <= LARGEST or count == 0:
-        sizes = sorted(b * 2**k for b in range(SMALLEST, LARGEST + 1) for k in range(1, 20))
-        below = max((n for n in sizes if n <= H), default=sizes[0])
-        raise ValueError(
-            f"dcgan: images are {H}×{W}, needs squares whose side can be halved down to {SMALLEST} to {LARGEST} "
-            f"pixels: 28, 32, 64, 128, or near yours {below} and {next(n for n in sizes if n > below)}"
-        )
-    return base, count

@@ -229,6 +229,7 @@ class DCGANRecipe(GANRecipe):
     def add_options(cls, option):
         option("--latent", type=positive, metavar="N", help="numbers in z (default: 100)")
         option("--width", type=positive, default=64, metavar="N", help="channels next to the image")
+        option("--smallest", type=positive, default=4, metavar="N", help="halve images until their side is at most N")
         cls.add_game_options(option)
 
     @classmethod
@@ -238,4 +239,5 @@ class DCGANRecipe(GANRecipe):
         return super().settled(config, data)
 
     def build(self, rng):
-        self.model = dcgan(self.image_shape, width=self.config["width"], **self._game(rng))
+        c = self.config
+        self.model = dcgan(self.image_shape, width=c["width"], smallest=c["smallest"], **self._game(rng))
