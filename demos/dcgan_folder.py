@@ -2,7 +2,7 @@
 
     python demos/dcgan_folder.py FOLDER            of any sizes and kinds, cut to 32×32
     python demos/dcgan_folder.py                   draws a folder of coloured shapes first, and learns these
-    python demos/dcgan_folder.py FOLDER --full     64×64, the paper's width: for a real collection, and some hours
+    python demos/dcgan_folder.py FOLDER --full     64×64, width 64: for a real collection, and some hours
 
 Files that are no readable images are listed and passed over. The picture shows some of the images as the network sees
 them, and samples beside. (`scratchgen train dcgan --data FOLDER` does the same with checkpoints and a report.)
@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from scratchgen import dcgan, dcgan_optimizers
-from scratchgen.data import load_folder, minibatches, to_float, to_unit
+from scratchgen.data import load_folder, minibatches, to_float, to_signed, to_unit
 from scratchgen.plots import image_grid
 from scratchgen.training import save_picture
 
@@ -47,7 +47,7 @@ def train(gan, images, epochs, lr, rng):
     for epoch in range(1, epochs + 1):
         batches, steps = minibatches(images, batch_size, rng, drop_last=True), len(images) // batch_size
         for x in tqdm(batches, f"epoch {epoch}/{epochs}", steps, leave=False, disable=None):
-            d_loss, g_loss = gan.train_step(2 * x - 1, gan.noise(len(x), rng), d_optimizer, g_optimizer)
+            d_loss, g_loss = gan.train_step(to_signed(x), gan.noise(len(x), rng), d_optimizer, g_optimizer)
         print(f"epoch {epoch}/{epochs}: D loss {d_loss:.2f}, G loss {g_loss:.2f}", flush=True)
 
 

@@ -1,7 +1,7 @@
 """A DCGAN learns to draw digits, and to walk from one to another.
 
     python demos/dcgan_mnist.py            4,000 digits, a narrow network: about half a minute
-    python demos/dcgan_mnist.py --full     all the training digits there are, the paper's width, 10 epochs
+    python demos/dcgan_mnist.py --full     all the training digits there are, width 64, 10 epochs
 
 The picture: samples on the left; on the right, walks in the latent space from one sample to another, along great
 circles. If neighbouring z gave unrelated images, the network would have learned its examples by heart.
@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from scratchgen import dcgan, dcgan_optimizers
-from scratchgen.commands.interpolate import spherical
-from scratchgen.data import load, minibatches, to_unit
+from scratchgen.data import load, minibatches, to_signed, to_unit
+from scratchgen.interpolation import spherical
 from scratchgen.plots import image_grid
 from scratchgen.training import save_picture
 
@@ -27,7 +27,7 @@ def train(gan, images, epochs, batch_size, lr, rng):
     for epoch in range(1, epochs + 1):
         batches, steps = minibatches(images, batch_size, rng, drop_last=True), len(images) // batch_size
         for x in tqdm(batches, f"epoch {epoch}/{epochs}", steps, leave=False, disable=None):
-            d_loss, g_loss = gan.train_step(2 * x - 1, gan.noise(len(x), rng), d_optimizer, g_optimizer)
+            d_loss, g_loss = gan.train_step(to_signed(x), gan.noise(len(x), rng), d_optimizer, g_optimizer)
         print(f"epoch {epoch}/{epochs}: D loss {d_loss:.2f}, G loss {g_loss:.2f}", flush=True)
 
 
@@ -56,10 +56,10 @@ def main():
     args = parser.parse_args()
 
     rng = np.random.default_rng(0)
-    images, epochs, batch_size, width, lr = load(args.data).train_images, 10, 128, 64, 2e-4  # the paper's
+    images, epochs, batch_size, width, lr = load(args.data).train_images, 10, 128, 64, 2e-4
     if not args.full:  # few channels make small gradients, and few steps want large ones
         images, epochs, batch_size, width, lr = images[:4000], 8, 32, 16, 1e-3
-    gan = dcgan(images.shape[1:], width=width, rng=rng)
+    gan = dcgan(images.shape[1:], width=width, smallest=4, rng=rng)
     train(gan, images, epochs, batch_size, lr, rng)
     save_picture(picture(to_unit(gan.generate(gan.noise(64, rng))), walks(gan, rng)), args.out)
     print(args.out)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from scratchgen import Adam, dense_gan
-from scratchgen.data import load, minibatches, to_unit
+from scratchgen.data import load, minibatches, to_signed, to_unit
 from scratchgen.training import save_picture
 
 
@@ -31,7 +31,7 @@ def train(gan, images, epochs, batch_size, lr, rng, looks):
 
     for epoch in range(1, epochs + 1):
         for x in minibatches(images, batch_size, rng, drop_last=True):
-            gan.train_step(2 * x - 1, gan.noise(len(x), rng), d_optimizer, g_optimizer, watch=watch)
+            gan.train_step(to_signed(x), gan.noise(len(x), rng), d_optimizer, g_optimizer, watch=watch)
         if epoch % looks == 0:
             moments.append((epoch, to_unit(gan.generate(fixed))))
         print(f"epoch {epoch}/{epochs}: D(x) {seen['D(x)'][-1]:.2f}, D(G(z)) {seen['D(G(z))'][-1]:.2f}", flush=True)

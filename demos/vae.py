@@ -13,7 +13,6 @@ Three pictures in the folder --out:
 
 import argparse
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from scratchgen import Adam, dense_autoencoder, dense_vae
 from scratchgen.data import binarise, load, minibatches, to_float
-from scratchgen.plots import image_grid, image_rows
+from scratchgen.plots import image_rows, latent_plane
 from scratchgen.training import save_picture
 
 
@@ -47,13 +46,6 @@ def train_autoencoder(images, latent, epochs, rng):
         for x in minibatches(images, 64, rng):
             model.train_step(x, optimizer)
     return model
-
-
-def plane(vae, side=18):
-    """Codes at even quantiles of the normal in both directions, decoded: every image has the same probability."""
-    at = np.array([NormalDist().inv_cdf((i + 0.5) / side) for i in range(side)], np.float32)
-    z = np.stack(np.meshgrid(at, at[::-1]), axis=-1).reshape(-1, 2)
-    return image_grid(vae.decode(z), side, gap=0)
 
 
 def codes(autoencoder, vae, data, rng, repeats=200):
@@ -107,7 +99,7 @@ def main():
     save_picture(image_rows(rows), args.out / "vae_samples.png")
 
     flat_vae, flat_autoencoder = train_vae(images, 2, epochs, rng), train_autoencoder(images, 2, epochs, rng)
-    save_picture(plane(flat_vae), args.out / "vae_plane.png")
+    save_picture(latent_plane(flat_vae.decode, 18), args.out / "vae_plane.png")
     save_picture(codes(flat_autoencoder, flat_vae, data, rng), args.out / "vae_codes.png")
     for name in ("vae_samples.png", "vae_plane.png", "vae_codes.png"):
         print(args.out / name)

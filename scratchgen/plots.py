@@ -1,6 +1,7 @@
 """Pictures: each function returns a matplotlib Figure or a Pillow image; none touches matplotlib's global state."""
 
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -57,13 +58,15 @@ def _framed(image):
     return np.pad(np.clip(image, 0, 1), ((1, 1), (1, 1), (0, 0)), constant_values=1)
 
 
-def scatter(real, generated, *, title: str = "") -> Figure:
-    """Generated points (N, 2) over real ones."""
+def scatter(generated, real=None, *, title: str = "") -> Figure:
+    """Generated points (N, 2), over real ones where they are given."""
     figure = Figure(figsize=(5, 5), dpi=110, facecolor="white", layout="constrained")
     axes = figure.subplots()
-    axes.scatter(*real.T, s=3, color=MUTED, alpha=0.4, linewidths=0, label="data")
+    if real is not None:
+        axes.scatter(*real.T, s=3, color=MUTED, alpha=0.4, linewidths=0, label="data")
     axes.scatter(*generated.T, s=4, color=ACCENT, alpha=0.6, linewidths=0, label="generated")
-    low, high = real.min(axis=0), real.max(axis=0)
+    shown = generated if real is None else real
+    low, high = shown.min(axis=0), shown.max(axis=0)
     middle, reach = (low + high) / 2, 0.65 * float((high - low).max())
     axes.set_xlim(middle[0] - reach, middle[0] + reach)
     axes.set_ylim(middle[1] - reach, middle[1] + reach)
@@ -138,6 +141,14 @@ def _draw(axes, records, panel: Panel) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
+
+
+def latent_plane(decode, side: int = 20) -> Image.Image:
+    """A two-dimensional code's plane, decoded point by point: each image stands for the same share of the prior, as
+    the points are even quantiles of the normal in both directions. (Kingma & Welling 2014, figure 4.)"""
+    at = np.array([NormalDist().inv_cdf((i + 0.5) / side) for i in range(side)], np.float32)
+    z = np.stack(np.meshgrid(at, at[::-1]), axis=-1).reshape(-1, 2)
+    return image_grid(decode(z), side, gap=0)
 
 
 def histogram(shares, classes, *, title: str = "") -> Figure:

@@ -171,7 +171,7 @@ class _File:
 
 def test_killed_at_any_operation_on_files_a_run_goes_on_exactly(quick, monkeypatch, tmp_path, capsys):
     name, *options = MODELS["vae"]
-    monkeypatch.setattr("scratchgen.commands.train.FIRST_LOOK", 0)
+    monkeypatch.setattr("scratchgen.commands.session.FIRST_LOOK", 0)
     every_step(monkeypatch)
     argv = ["train", name, *options, "--batch-size", "30", "--epochs", "2", "--quiet", "--keep-weights"]
     disk = Disk(monkeypatch)
@@ -207,13 +207,13 @@ def test_killed_at_any_operation_on_files_a_run_goes_on_exactly(quick, monkeypat
 
 def every_step(monkeypatch):
     """A checkpoint after every step."""
-    from scratchgen.commands.train import Session
+    from scratchgen.commands.session import Session
 
     init = Session.__init__
 
-    def patched(self, args, *rest):
-        args.save_every = 0
-        init(self, args, *rest)
+    def patched(self, *args, **options):
+        init(self, *args, **options)
+        self.config, self.next_save = {**self.config, "save_every": 0}, 0
 
     monkeypatch.setattr(Session, "__init__", patched)
 
@@ -226,17 +226,18 @@ def everything_below(folder) -> set[str]:
 PROGRAM = """
 import sys
 from scratchgen.cli import main
-from scratchgen.commands import train
+from scratchgen.commands import session
 
-started = train.Session.__init__
+started = session.Session.__init__
 
-def often(self, args, *rest):
-    args.save_every = 0.01
-    started(self, args, *rest)
+def often(self, *args, **options):
+    started(self, *args, **options)
+    self.config, self.next_save = {**self.config, "save_every": 0.01}, 0
 
-train.Session.__init__ = often
+session.Session.__init__ = often
+session.DRAW_EVERY = 0
 if "plain" in sys.argv[1]:
-    train.curves = lambda records, panels: None
+    session.curves = lambda records, panels: None
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -536,7 +537,7 @@ def test_what_is_no_longer_finite_stops_the_run_and_is_named(spoil, says, quick,
 @pytest.mark.parametrize("model", ["ae", "gan"])
 def test_an_overflowing_learning_rate_never_reaches_a_checkpoint(rate, model, quick, monkeypatch, tmp_path, capsys):
     every_step(monkeypatch)
-    monkeypatch.setattr("scratchgen.commands.train.FIRST_LOOK", 0)
+    monkeypatch.setattr("scratchgen.commands.session.FIRST_LOOK", 0)
     name, *options = MODELS[model]
     assert run("train", name, *options, "--lr", rate, "--quiet", "--out", tmp_path / "run") == 1
     said = capsys.readouterr().err

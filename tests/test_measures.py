@@ -8,6 +8,7 @@ import pytest
 
 from scratchgen.data import load_mnist
 from scratchgen.measures import (
+    PCA,
     Classifier,
     FeatureStatistics,
     active_units,
@@ -194,7 +195,7 @@ def test_frechet_refuses_what_has_no_statistics(rng):
 
 @pytest.mark.parametrize("count", [1, 3, 37])
 def test_nearest_neighbours_are_those_of_brute_force(count, rng, monkeypatch):
-    monkeypatch.setattr("scratchgen.measures.neighbours.IMAGES", 10)
+    monkeypatch.setattr("scratchgen.measures.neighbours.NUMBERS", 240)
     monkeypatch.setattr("scratchgen.measures.neighbours.SAMPLES", 4)
     samples, images = rng.random((9, 4, 3, 2), np.float32), rng.integers(0, 256, (37, 4, 3, 2), np.uint8)
     indices, distances = nearest_neighbours(samples, images, count=count)
@@ -536,3 +537,15 @@ def test_the_classifier_reads_985_of_1000_digits(tmp_path):
     assert digits.confident > 0.9
     shuffled = np.random.default_rng(0).permuted(data.train_images[:2000].reshape(2000, -1), axis=1)
     assert sample_quality(shuffled.reshape(-1, 28, 28, 1), classifier, real).frechet > 10 * digits.frechet
+
+
+def test_pca_of_many_pixels_is_that_of_few(rng, monkeypatch):
+    """Subspace iteration against the eigenvectors, on images whose spectrum falls slowly."""
+    images = (rng.standard_normal((300, 40)) * 0.9 ** np.arange(40)) @ np.linalg.qr(rng.standard_normal((40, 40)))[0]
+    images = (0.5 + 0.05 * images).reshape(300, 5, 8, 1)
+    exact = PCA(images, 6)
+    monkeypatch.setattr("scratchgen.measures.reconstruction.EXACT", 10)
+    found = PCA(images, 6)
+    np.testing.assert_allclose(found.axes.T @ found.axes, np.eye(6), atol=1e-10)
+    errors = [reconstruction_error(pca.reconstruct, images) for pca in (exact, found)]
+    assert errors[0] <= errors[1] <= errors[0] * 1.001

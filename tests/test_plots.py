@@ -158,7 +158,7 @@ def test_curves_of_zeros_and_of_records_without_a_kind():
 def test_points_and_codes_are_drawn_where_they_are():
     rng = np.random.default_rng(0)
     z = rng.standard_normal((20, 2)).astype(np.float32)
-    figure = scatter(z, z[:7] + 1, title="t")
+    figure = scatter(z[:7] + 1, z, title="t")
     data, generated = figure.axes[0].collections
     np.testing.assert_array_equal(data.get_offsets(), z)
     np.testing.assert_array_equal(generated.get_offsets(), z[:7] + 1)

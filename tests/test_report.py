@@ -26,7 +26,8 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base)
         patch.setenv("SCRATCHGEN_CACHE", str(base / "cache"))
-        patch.setattr("scratchgen.commands.train.FIRST_LOOK", 0)
+        patch.setattr("scratchgen.commands.session.FIRST_LOOK", 0)
+        patch.setattr("scratchgen.commands.session.DRAW_EVERY", 0)
         pages = []
 
         def written(folder, **options):
@@ -35,7 +36,7 @@ def trained(tmp_path_factory):
             pages.append((options, path.read_text(encoding="utf-8"), names))
             return path
 
-        patch.setattr("scratchgen.commands.train.write_report", written)
+        patch.setattr("scratchgen.commands.session.write_report", written)
         argv = (*MODELS["ae"], "--latent", "2", "--epochs", "2", "--out", ODD, "--quiet")
         assert run("train", *argv) == 0
     return base / ODD, pages
@@ -130,9 +131,10 @@ def test_text_is_escaped_wherever_it_comes_from(tmp_path):
     (folder.path / "evaluation").mkdir()
     for name in (f"evaluation/{ODD}.png", "samples/epoch-000.png"):
         folder.save_picture(Image.new("L", (2, 2)), name)
-    write_report(folder, title=ODD, state=ODD, under_way=True, rows=[(ODD, ODD)])
+    folder.write_json("evaluation/measures.json", {"data": ODD, "epoch": 2, "rows": [[ODD, ODD]]})
+    write_report(folder, title=ODD, state=ODD, under_way=True)
     page = assert_self_contained((folder.path / "report.html").read_text(encoding="utf-8"))
-    assert page.text.count(ODD) == 10
+    assert page.text.count(ODD) == 11
     assert page.all("meta")[1] == {"http-equiv": "refresh", "content": "10"}
     write_report(folder, title="\udcff", state="", under_way=False)  # a folder whose name is no text
     assert "<title>?</title>" in (folder.path / "report.html").read_text(encoding="utf-8")

@@ -1,7 +1,8 @@
 """scratchgen evaluate: how good a trained model is, in numbers and pictures."""
 
-from scratchgen.commands.runs import add_run_options, data_of, open_run
-from scratchgen.commands.train import evaluate
+from threadpoolctl import threadpool_limits
+
+from scratchgen.commands.runs import add_run_options, data_of, evaluate, open_run
 from scratchgen.recipes.options import positive
 from scratchgen.training.report import write_report
 
@@ -31,9 +32,10 @@ def run(args) -> int:
     folder, recipe = open_run(args)
     data = data_of(args, recipe)
     print(f"run      {folder.path}\ndata     {data.name}")
-    rows = evaluate(folder, recipe, data, importance=args.importance, progress=not args.quiet)
+    with threadpool_limits(recipe.config.get("threads")):
+        evaluate(folder, recipe, data, importance=args.importance, progress=not args.quiet)
     epochs = sum(r["kind"] == "epoch" for r in folder.records())
     title = f"{recipe.title}: {folder.path.resolve().name}"
-    report = write_report(folder, title=title, state=f"{epochs} epochs", under_way=False, rows=rows)
+    report = write_report(folder, title=title, state=f"{epochs} epochs", under_way=False)
     print(f"\nreport   {report}")
     return 0

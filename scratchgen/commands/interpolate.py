@@ -5,6 +5,7 @@ import numpy as np
 from scratchgen.commands import UsageError
 from scratchgen.commands.runs import add_run_options, data_of, open_run, output_path, write_result
 from scratchgen.data import to_float
+from scratchgen.interpolation import linear, spherical
 from scratchgen.plots import image_grid, zoom
 from scratchgen.recipes.options import positive, seed
 
@@ -64,23 +65,3 @@ def run(args) -> int:
     x = np.clip(decode(z), 0, 1)
     write_result(path, x, lambda: image_grid(x, args.steps, scale=zoom(recipe.image_shape)))
     return 0
-
-
-def linear(a, b, t):
-    """(1 − t) a + t b."""
-    return (1 - t) * a + t * b
-
-
-def spherical(a, b, t):
-    """Along the great circle from a to b, the length changing evenly. Normal draws of many dimensions lie near one
-    sphere; a straight line between them runs through its inside, where no draw ever is. (White 2016.)"""
-    length_a, length_b = (np.linalg.norm(v, axis=-1, keepdims=True) for v in (a, b))
-    cosine = np.clip((a / length_a * (b / length_b)).sum(axis=-1, keepdims=True), -1, 1)
-    angle = np.arccos(cosine)
-    s = np.where(np.sin(angle) > 1e-4, np.sin(angle), 1)
-    direction = np.where(
-        np.sin(angle) > 1e-4,
-        np.sin((1 - t) * angle) / s * (a / length_a) + np.sin(t * angle) / s * (b / length_b),
-        linear(a / length_a, b / length_b, t),
-    )
-    return direction * linear(length_a, length_b, t)

@@ -1,22 +1,18 @@
 """What the commands on a finished run share: opening it, its data, and where results go."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from scratchgen.backend import load_kernels
 from scratchgen.commands import UsageError
-from scratchgen.data import load
+from scratchgen.data import Points, load
 from scratchgen.files import atomic_write
 from scratchgen.recipes import Recipe, load_run
 from scratchgen.training import RunFolder, save_picture
 
 RESULTS = (".png", ".npy")
-
-
-def load_data(source, image_size, channels, *, progress: bool = True):
-    """The data; TypeError and such of `data.load` say what is wrong with it."""
-    return load(source, image_size=image_size, channels=channels, progress=progress)
 
 
 def open_run(args) -> tuple[RunFolder, Recipe]:
@@ -35,10 +31,15 @@ def data_of(args, recipe: Recipe):
     channels = c.get("channels") or (c["image_shape"][2] if args.data and "image_shape" in c else None)
     if "image_shape" in c and c["image_shape"][0] != c["image_shape"][1]:
         size = None
-    data = load_data(args.data if args.data is not None else c["data"], size, channels)
+    data = load(args.data if args.data is not None else c["data"], image_size=size, channels=channels)
     if list(getattr(data, "image_shape", ())) != list(c.get("image_shape", ())):
         what = f"images {tuple(c['image_shape'])}" if "image_shape" in c else "points"
         raise UsageError(f"{data.name} does not fit: the run is of {what}")
+    if args.data is None and digest(data) != c.get("data_sha256"):
+        raise UsageError(
+            f"{c['data']} is no longer what the run was trained on, so its test images may be training images: "
+            f"to take it as it is now, say --data {c['data']}"
+        )
     return data
 
 
@@ -68,3 +69,25 @@ def write_result(path: Path, numbers: np.ndarray, picture) -> None:
     else:
         save_picture(picture(), path)
     print(path)
+
+
+def evaluate(folder: RunFolder, recipe: Recipe, data, **options) -> None:
+    """Measure, print, and keep evaluation/ in the run folder."""
+    found = recipe.measure(data, **options)
+    print()
+    width = max(len(label) for label, _ in found.rows)
+    for label, text in found.rows:
+        print(f"{label:<{width}}  {text}".rstrip())
+    (folder.path / "evaluation").mkdir(exist_ok=True)
+    for name, picture in found.pictures.items():
+        folder.save_picture(picture, f"evaluation/{name}")
+    epoch = max((r["epoch"] for r in folder.records() if r["kind"] == "epoch"), default=0)
+    folder.write_json(
+        "evaluation/measures.json", {"data": data.name, "epoch": epoch, "rows": found.rows, **found.values}
+    )
+
+
+def digest(data) -> str:
+    """SHA-256 of the training samples."""
+    samples = data.train if isinstance(data, Points) else data.train_images
+    return hashlib.sha256(np.ascontiguousarray(samples).data).hexdigest()

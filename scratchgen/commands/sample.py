@@ -20,7 +20,8 @@ def add_parser(commands) -> None:
         "--output",
         metavar="FILE",
         default="samples.png",
-        help=".png: all on one sheet; .npy: float32 in [0, 1], shape (N, H, W, C) (default: %(default)s)",
+        help=".png: all on one sheet; .npy: float32 in [0, 1], shape (N, H, W, C), or points (N, 2) "
+        "(default: %(default)s)",
     )
     parser.add_argument("--columns", type=positive, metavar="N", help="images in a row (default: a square)")
     parser.add_argument("--seed", type=seed, metavar="N", help="repeats a draw (default: another one each time)")
@@ -33,16 +34,13 @@ def run(args) -> int:
     if not recipe.has_prior:
         raise UsageError("an autoencoder has no density to draw from: try reconstruct or interpolate, or train a vae")
     rng = np.random.default_rng(args.seed)
-    x = np.concatenate(
-        [recipe.generate(recipe.noise(min(500, args.count - i), rng)) for i in range(0, args.count, 500)]
-    )
-
+    x = recipe.generate(recipe.noise(args.count, rng))
     if x.ndim > 2:
         x = np.clip(x, 0, 1)  # the mean of a normal pixel may lie outside
 
     def picture():
         if x.ndim == 2:
-            return scatter(x, x)
+            return scatter(x)
         return image_grid(x, args.columns, scale=zoom(recipe.image_shape))
 
     write_result(path, x, picture)

@@ -8,13 +8,14 @@ from scratchgen.data.download import DownloadError
 from scratchgen.data.fashion import download_fashion_mnist, load_fashion_mnist
 from scratchgen.data.folder import load_folder
 from scratchgen.data.idx import IdxError, read_idx, write_idx
-from scratchgen.data.load import SOURCES, load
+from scratchgen.data.load import POINTS, SOURCES, load
 from scratchgen.data.mnist import download_mnist, load_mnist, make_sample
 from scratchgen.data.resize import resized
 from scratchgen.data.toys import Points, grid, moons, ring
 
 __all__ = [
     "BINARISATIONS",
+    "POINTS",
     "SOURCES",
     "Dataset",
     "DownloadError",

@@ -20,11 +20,12 @@ def binarise(images: NDArray, how: str, rng: np.random.Generator | None = None) 
         "dynamic"    1 with the pixel as probability, drawn anew at each call, from `rng`
 
     A Bernoulli likelihood, p^x (1 - p)^(1 - x), is a distribution over x in {0, 1} only: over [0, 1] it does not
-    integrate to 1, so what it gives for grey pixels is a loss but no log-likelihood, and bounds on log p(x) may be
-    compared on binary pixels only. They are made by one draw for good (fixed binarisation: Salakhutdinov & Murray
-    2008, On the quantitative analysis of deep belief networks) or by a fresh draw each time an image is used
-    (dynamic: Burda, Grosse & Salakhutdinov 2016, Importance weighted autoencoders, section 5), which overfits
-    less; figures for the two, or for a threshold, are not comparable with each other.
+    integrate to 1, so what it gives for grey pixels is no log-density of these (it bounds the mean log-likelihood of
+    the binary images drawn from them, loosely), and not to be compared with figures on binary pixels. Those are made
+    by one draw for good (fixed binarisation: Salakhutdinov & Murray 2008, On the quantitative analysis of deep belief
+    networks) or by a fresh draw each time an image is used (dynamic: Burda, Grosse & Salakhutdinov 2016, Importance
+    weighted autoencoders, section 5), which overfits less; figures for the two, or for a threshold, are not
+    comparable with each other.
 
     Raises TypeError for images that are no float32 or float64 array, or without a generator where one is needed;
     ValueError for an unknown `how` or pixels outside [0, 1].

@@ -17,7 +17,8 @@ from scratchgen.data.mnist import load_mnist
 from scratchgen.data.resize import channel_count, resized
 from scratchgen.data.toys import Points
 
-SOURCES = ("sample", "mnist", "download", "fashion-mnist", "cifar10", "ring", "grid", "moons")
+POINTS = ("ring", "grid", "moons")
+SOURCES = ("sample", "mnist", "download", "fashion-mnist", "cifar10", *POINTS)
 FOLDER_SIZE = 64  # pixels
 _TOY_POINTS = 0x7095  # keeps their stream apart from all others of the same seed, such as the initial weights'
 

@@ -7,14 +7,14 @@ from scratchgen.backend import to_host
 from scratchgen.data import to_float
 from scratchgen.measures.arrays import finite
 
-IMAGES, SAMPLES = 4096, 512  # at a time
+NUMBERS, SAMPLES = 1 << 22, 512  # pixels of images, and samples, at a time
 
 
 def nearest_neighbours(samples, images, *, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """The `count` nearest images to each sample, nearest first: indices (S, count), Euclidean distances (S, count).
 
-    ‖s − x‖² = ‖s‖² − 2 s·x + ‖x‖² makes the search one matrix product in float32, block by block, so that no more
-    than 8 MB of them live at once. It loses digits where s is close to x, so the distances of those found are taken
+    ‖s − x‖² = ‖s‖² − 2 s·x + ‖x‖² makes the search one matrix product in float32, block by block, so that a few tens
+    of MB live at once. It loses digits where s is close to x, so the distances of those found are taken
     anew from their differences.
 
     `samples (S, ...)` and `images (N, ...)` with the same axes after the first, uint8 (as [0, 1]) or floats.
@@ -42,7 +42,7 @@ def _search(s, images, count: int):
     best = np.empty((len(s), 0), np.int64)
     lowest = np.empty((len(s), 0), np.float32)  # ‖x‖² − 2 s·x, which ranks as the distance does
     start = 0
-    for block in _split(images, IMAGES):
+    for block in _split(images, max(1, NUMBERS // (images.size // len(images)))):
         x = _rows("images", block)
         score = s @ x.T
         score *= -2

@@ -29,9 +29,9 @@ def sample_quality(samples, classifier: Classifier, real_images, *, confident: f
 
     `frechet` lives in the features of this one classifier: compare it between models judged by the same classifier
     (same data, epochs and seed) against the same real images, never with an FID from Inception features. It is biased
-    upwards, the more so the fewer the samples: compare at equal counts; the distance between real training and test
-    images of these counts is the floor. `confident` says that samples look like some class to a network that saw
-    only real images, not that a person would agree, and says nothing about variety.
+    upwards, the more so the fewer the samples: compare at equal counts; between two sets of unseen real images of
+    such counts it is what perfect samples would have. `confident` says that samples look like some class to a network
+    that saw only real images, not that a person would agree, and says nothing about variety.
 
     `samples (N, H, W, C)`, N ≥ 2, as `Classifier` takes them. `real_images` are such images too, usually the test
     images, or `classifier.statistics(test_images)`, to be computed once where many sets of samples follow.

@@ -6,11 +6,16 @@ from scratchgen.backend import transfer
 from scratchgen.data import to_float
 from scratchgen.measures.arrays import blocks
 
+EXACT = 2048  # pixels
+MORE, ROUNDS = 16, 8  # directions, products of the subspace iteration
+
 
 class PCA:
     """Principal component analysis: the best *linear* autoencoder, and so the figure for a deep one to beat.
 
-    Fitted to images (N, H, W, C) by the eigenvectors of their covariance. (Eckart & Young 1936.)
+    Fitted to images (N, H, W, C) by the eigenvectors of their covariance (Eckart & Young 1936). Above EXACT pixels
+    that matrix would be too large, and the axes are found by subspace iteration: a few more directions than asked for
+    are multiplied by the covariance and made orthonormal again, ROUNDS times (Halko et al. 2011, algorithm 4.4).
     """
 
     def __init__(self, images, components: int):
@@ -19,14 +24,25 @@ class PCA:
             raise ValueError(
                 f"PCA: components is {components}, needs 1 to {min(pixels, len(images))} for images {images.shape}"
             )
-        total, products = np.zeros(pixels), np.zeros((pixels, pixels))
+        self.mean = sum(x.reshape(len(x), -1).sum(axis=0, dtype=np.float64) for x in blocks(images)) / len(images)
+        if pixels <= EXACT:
+            covariance = self._times_covariance(images, None)
+            self.axes = np.linalg.eigh(covariance)[1][:, -components:]  # (pixels, components), orthonormal
+            return
+        width = min(components + MORE, pixels, len(images))
+        axes = np.random.default_rng(0).standard_normal((pixels, width))
+        for _ in range(ROUNDS):
+            axes = np.linalg.qr(self._times_covariance(images, axes))[0]
+        within = axes.T @ self._times_covariance(images, axes)  # the covariance of the coordinates
+        self.axes = axes @ np.linalg.eigh((within + within.T) / 2)[1][:, -components:]
+
+    def _times_covariance(self, images, axes) -> np.ndarray:
+        """The covariance of the images (pixels, pixels), times the axes unless these are None."""
+        total = 0
         for x in blocks(images):
-            x = x.reshape(len(x), -1).astype(np.float64)
-            total += x.sum(axis=0)
-            products += x.T @ x
-        self.mean = total / len(images)
-        covariance = products / len(images) - np.outer(self.mean, self.mean)
-        self.axes = np.linalg.eigh(covariance)[1][:, -components:]  # (pixels, components), orthonormal
+            x = x.reshape(len(x), -1) - self.mean
+            total = total + x.T @ (x if axes is None else x @ axes)
+        return total / len(images)
 
     def reconstruct(self, images) -> np.ndarray:
         """The images as their projection on mean + axes; same shape."""

@@ -22,8 +22,9 @@ from scratchgen.losses import bce_with_logits, gaussian_nll
 class Bernoulli(Module):
     """Every pixel is a coin that falls on 1 with probability σ(y): log p(x|z) = Σ x·y − softplus(y).
 
-    A likelihood for pixels that are 0 or 1. Grey ones are taken as probabilities of ink: the loss is then the mean of
-    the losses of all binary images that they could stand for, and a lower bound on nothing (`data.binarise`).
+    A likelihood for pixels that are 0 or 1. With grey ones, taken as probabilities of ink, the ELBO bounds the mean
+    log-likelihood of the binary images that could be drawn from them, if loosely, as the encoder sees none of these;
+    it is no log-density of grey pixels (`data.binarise`).
     """
 
     def nll(self, y, x):

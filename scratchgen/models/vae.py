@@ -40,7 +40,8 @@ class VAE(Model):
 
         dmu = dz,    dlogvar = dz · eps · ½σ     (+ β times what the KL term adds, `losses.gaussian_kl`)
 
-    The loss is −ELBO with the KL weighted by β: at 1 a bound, above 1 codes that are simpler (Higgins et al. 2017).
+    The loss is −ELBO with the KL weighted by β: above 1 the codes get simpler and the bound looser (Higgins et al.
+    2017), below 1 it is no bound.
     `likelihood` is "bernoulli", "gaussian", or one of your own with the methods of `models.likelihood`.
     (Kingma & Welling 2014, eq. 3, §2.4 and appendix B; Rezende et al. 2014.)
     """

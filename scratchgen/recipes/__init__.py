@@ -19,7 +19,8 @@ def build(config) -> Recipe:
     if config.get("model") not in RECIPES:
         raise ValueError(f"the run is of a model {config.get('model')!r}, known are {', '.join(RECIPES)}")
     try:
-        return RECIPES[config["model"]](config)
+        recipe = RECIPES[config["model"]]
+        return recipe.points(config) if "dimensions" in config and recipe.points else recipe(config)
     except KeyError as error:
         raise ValueError(f"the run's config lacks {error}") from None
 

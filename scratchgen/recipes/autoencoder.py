@@ -21,6 +21,7 @@ class AutoencoderRecipe(Recipe):
     defaults = {"epochs": 30, "batch_size": 128, "lr": 1e-3}
     health = (Panel("gradient norm", {"gradient": "all parameters"}, log=True),)
     has_encoder = True
+    always_measured = True
 
     @classmethod
     def add_options(cls, option):

@@ -10,6 +10,7 @@ from scratchgen.data import Dataset, Points
 from scratchgen.models import Model
 from scratchgen.optim import Adam, Optimizer
 
+BLOCK = 500  # samples at a time
 _PICTURES, _MEASURES = 0x91C7, 0x3EA5  # keep their streams apart from all others of the same seed
 
 
@@ -30,7 +31,7 @@ class Recipe:
     """Built from a run's config alone, so that a run can be taken up again by anyone who has its folder.
 
     `settled(config, data)` fills in what depends on the data, before the config is written. A subclass sets `model`
-    and `optimizers` in `build`, and writes `step`; the rest says what users see.
+    in `build`, and writes `step`; the rest says what users see.
     """
 
     name: str
@@ -39,6 +40,9 @@ class Recipe:
     panels = health = ()  # plots.Panel of the losses, and of what tells whether training is healthy
     has_encoder = has_prior = False
     drop_last = False
+    always_measured = False  # at the end of training, asked for or not
+    measured_by_epoch = False  # by `quality(data)`, where asked for
+    points: type["Recipe"] | None = None  # the recipe in its place for points in the plane
 
     model: Model
     optimizers: dict[str, Optimizer]
@@ -59,6 +63,8 @@ class Recipe:
     @classmethod
     def settled(cls, config: dict, data) -> dict:
         """The config with what depends on the data filled in. RecipeError when the two do not fit."""
+        if isinstance(data, Points) and cls.points is not None:
+            return cls.points.settled(config, data)
         if isinstance(data, Points):
             raise RecipeError(f"train {cls.name} needs images, {data.name} are points: try train gan")
         return cls.filled(config, cls.defaults, len(data.train_images)) | {"image_shape": list(data.image_shape)}
@@ -124,14 +130,16 @@ class Recipe:
         return np.random.default_rng(np.random.SeedSequence(self.config["seed"], spawn_key=(_MEASURES,)))
 
     def on_host(self, function, x) -> np.ndarray:
-        """function(x) for a NumPy array, computed on the model's backend."""
-        return to_host(function(transfer(x, self.backend)))
+        """function(x) for a NumPy array, computed on the model's backend, BLOCK samples at a time."""
+        blocks = (transfer(x[i : i + BLOCK], self.backend) for i in range(0, len(x), BLOCK))
+        return np.concatenate([to_host(function(block)) for block in blocks])
 
 
 def typical(data: Dataset, count: int) -> np.ndarray:
     """The numbers of `count` test images to show: one of each class as far as there are classes, then the first."""
     n = len(data.test_images)
-    first = []
+    first: list[int] = []
     if data.test_labels is not None:
         first = [int(np.flatnonzero(data.test_labels == k)[0]) for k in np.unique(data.test_labels)]
-    return np.array((first + [i for i in range(n) if i not in set(first)])[:count])
+    rest = np.setdiff1d(np.arange(n), first)
+    return np.concatenate([np.array(first, int), rest])[:count]

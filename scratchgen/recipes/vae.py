@@ -1,7 +1,5 @@
 """Training a variational autoencoder."""
 
-from statistics import NormalDist
-
 import numpy as np
 
 from scratchgen.backend import to_host, transfer
@@ -9,12 +7,11 @@ from scratchgen.data import binarise, to_float
 from scratchgen.measures import active_units
 from scratchgen.models import conv_vae, dense_vae
 from scratchgen.models.likelihood import LIKELIHOODS
-from scratchgen.plots import Panel, codes, image_grid, image_rows, zoom
+from scratchgen.plots import Panel, codes, image_grid, image_rows, latent_plane, zoom
 from scratchgen.recipes.options import non_negative, positive, sizes
-from scratchgen.recipes.recipe import Findings, Recipe, typical
+from scratchgen.recipes.recipe import BLOCK, Findings, Recipe, typical
 
 SHOWN = 12  # images
-BLOCK = 500  # test images at a time
 
 
 class VAERecipe(Recipe):
@@ -24,8 +21,8 @@ class VAERecipe(Recipe):
     description = "Train a variational autoencoder by its bound on the log-likelihood, the ELBO."
     defaults = {"epochs": 20, "batch_size": 128, "lr": 1e-3}
     panels = (
-        Panel("−ELBO, nats per image", {"loss": "training", "test_loss": "test"}),
-        Panel("the two terms, nats per image", {"reconstruction": "reconstruction", "kl": "KL"}, limits=(0, None)),
+        Panel("loss: −ELBO, its KL weighted by β, nats", {"loss": "training", "test_loss": "test"}),
+        Panel("the two terms, nats per image", {"reconstruction": "reconstruction", "kl": "KL"}),
     )
     health = (
         Panel("gradient norm", {"gradient": "all parameters"}, log=True),
@@ -73,20 +70,21 @@ class VAERecipe(Recipe):
         eps = transfer(rng.standard_normal((len(x), self.config["latent"]), np.float32), self.backend)
         self.model.train_step(x, eps, self.optimizers["optimizer"], watch=watch)
 
-    def _test_batches(self, data, rng):
+    def _test_batches(self, data):
         """The test images as the model sees images, by the same draws at each call."""
+        rng = self.measure_rng()
         for i in range(0, len(data.test_images), BLOCK):
             x = binarise(to_float(data.test_images[i : i + BLOCK]), self.config["binarise"], rng)
             yield transfer(x, self.backend)
 
     def test_terms(self, data):
         """Means over the test images of (reconstruction, KL), and the posterior means (N, latent)."""
-        rng, sums, mus = self.measure_rng(), np.zeros(2), []
-        for x in self._test_batches(data, rng):
-            eps = transfer(rng.standard_normal((len(x), self.config["latent"]), np.float32), self.backend)
+        noise, sums, mus = self.picture_rng(), np.zeros(2), []
+        for x in self._test_batches(data):
+            eps = transfer(noise.standard_normal((len(x), self.config["latent"]), np.float32), self.backend)
             terms = self.model.terms(x, eps)
             sums += len(x) * np.array([float(terms.reconstruction), float(terms.kl)])
-            mus.append(self.on_host(lambda x: self.model.encode(x)[0], x))
+            mus.append(to_host(self.model.encode(x)[0]))
         return sums / len(data.test_images), np.concatenate(mus)
 
     def epoch_measures(self, data):
@@ -135,10 +133,8 @@ class VAERecipe(Recipe):
     def measure(self, data, *, importance: int = 500, **options):
         (reconstruction, kl), mu = self.test_terms(data)
         active, variances = active_units(mu)
-        rng = self.measure_rng()
-        bounds = np.concatenate(
-            [self.model.log_likelihood(x, importance, rng) for x in self._test_batches(data, rng)]
-        )
+        noise = self.picture_rng()
+        bounds = np.concatenate([self.model.log_likelihood(x, importance, noise) for x in self._test_batches(data)])
         elbo, nll = -(reconstruction + kl), -float(bounds.mean())
         found = Findings()
         binary = {"none": "grey pixels", "threshold": "pixels cut at one half", "dynamic": "pixels drawn as 0 or 1"}
@@ -166,11 +162,5 @@ class VAERecipe(Recipe):
         )
         if self.config["latent"] == 2:
             found.pictures["codes.png"] = codes(mu, data.test_labels, classes=data.classes, title="mu of test images")
-            found.pictures["plane.png"] = self.plane()
+            found.pictures["plane.png"] = latent_plane(self.decode)
         return found
-
-    def plane(self, side: int = 20):
-        """Decoded points of the latent plane: an even grid of the unit square, through the normal's quantiles."""
-        at = np.array([NormalDist().inv_cdf((i + 0.5) / side) for i in range(side)], np.float32)
-        z = np.stack(np.meshgrid(at, at[::-1]), axis=-1).reshape(-1, 2)
-        return image_grid(self.decode(z), side, scale=1, gap=0)

@@ -3,7 +3,6 @@
 import base64
 import html
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from scratchgen.files import atomic_write
@@ -32,10 +31,8 @@ td:first-child { color: var(--soft); white-space: pre; }
 """
 
 
-def write_report(
-    run: RunFolder, *, title: str, state: str, under_way: bool, rows: Sequence[tuple[str, str]] = ()
-) -> Path:
-    """Write the page anew from what lies in the folder; `rows` are measures to show, `state` says how far it is."""
+def write_report(run: RunFolder, *, title: str, state: str, under_way: bool) -> Path:
+    """Write the page anew from what lies in the folder; `state` says how far the run is."""
     sheets = sorted((p for p in (run.path / "samples").glob("epoch-*.png") if SHEET.fullmatch(p.name)), key=_number)
     latest = run.path / "samples" / "latest.png"
     parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="state">{html.escape(state)}</p>']
@@ -45,11 +42,11 @@ def write_report(
     for name, heading in (("losses.png", "Losses"), ("health.png", "Health")):
         if (run.path / name).is_file():
             parts += [f"<h2>{heading}</h2>", _picture(run.path / name, heading.lower())]
-    evaluation = sorted((run.path / "evaluation").glob("*.png")) if (run.path / "evaluation").is_dir() else []
-    if rows or evaluation:
-        parts.append("<h2>Measures</h2>")
-        parts += [_table(rows)] * bool(rows)
-        parts += [_picture(path, path.stem) for path in evaluation]
+    measures = run.measures()
+    if measures:
+        parts.append(f"<h2>Measures after epoch {measures['epoch']}, {html.escape(str(measures['data']))}</h2>")
+        parts.append(_table(measures["rows"]))
+        parts += [_picture(path, path.stem) for path in sorted((run.path / "evaluation").glob("*.png"))]
     if len(sheets) > 1:
         parts.append("<h2>From epoch to epoch, the same noise</h2>")
         parts.append('<div class="sheets">' + "".join(_picture(s, _epoch(s)) for s in _chosen(sheets)) + "</div>")

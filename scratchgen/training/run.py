@@ -62,6 +62,14 @@ class RunFolder:
             raise ValueError(f"{path} is damaged: {error}") from None
         return config
 
+    def measures(self) -> dict | None:
+        """What `scratchgen evaluate` kept last; None when there is nothing, or nothing readable."""
+        try:
+            measures = json.loads((self.path / "evaluation" / "measures.json").read_text(encoding="utf-8"))
+            return measures if {"epoch", "data", "rows"} <= measures.keys() else None
+        except (OSError, ValueError, AttributeError):
+            return None
+
     def write_json(self, name: str, content) -> None:
         with atomic_write(self.path / name) as stream:
             stream.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
