@@ -619,7 +619,7 @@ def test_images_too_small_for_convolutions(shape):
 @pytest.mark.parametrize("make", [dense_autoencoder, conv_autoencoder])
 @pytest.mark.parametrize("latent", [0, -1])
 def test_a_code_has_a_dimension(make, latent):
-    refuses(partial(make, latent=latent), ValueError, "Dense", str(latent), "at least 1")
+    refuses(partial(make, latent=latent), ValueError, make.__name__, "latent", str(latent), "at least 1")
 
 
 def _normed(pixels_out):

@@ -779,14 +779,18 @@ def test_load_folder_refuses(
         load_folder(*arguments, **options)
 
 
-def test_progress(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("terminal", "progress"), [(True, True), (True, False), (False, True)])
+def test_progress_is_for_terminals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal, progress) -> None:
+    class Stream(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
     numbered_images(tmp_path, 3)
-    load_folder(tmp_path, progress=False)
-    assert capsys.readouterr() == ("", "")
-    load_folder(tmp_path)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "3/3" in err
+    stream = Stream()
+    monkeypatch.setattr("sys.stderr", stream)
+    load_folder(tmp_path, progress=progress)
+    assert ("/3" in stream.getvalue()) == (terminal and progress)
+    assert terminal or stream.getvalue() == ""
 
 
 def test_pillow_settings_are_left_alone(tmp_path: Path) -> None:
