@@ -21,6 +21,7 @@ from scratchgen.recipes.recipe import Findings, Recipe, RecipeError
 SHOWN = 64  # generated images in a sheet
 DRAWN = 2500  # generated points, to show and to measure
 LOOKED_UP = 100  # generated images compared with all training images
+CONFIDENT = 0.9  # probability of a class
 NEIGHBOURS = 12  # of these, shown beside the nearest training image
 
 
@@ -227,7 +228,7 @@ class GANRecipe(Game):
         if self._judge is None:
             classifier = train_classifier(data, progress=progress)
             self._judge = classifier, classifier.statistics(data.test_images)
-        found = sample_quality(self.drawn(len(data.test_images)), *self._judge)
+        found = sample_quality(self.drawn(len(data.test_images)), *self._judge, confident=CONFIDENT)
         return {
             "frechet": found.frechet,
             "smallest_share": found.smallest_share,
@@ -251,6 +252,7 @@ class GANRecipe(Game):
         classifier, _ = self._judge
         features = classifier.features(data.test_images)
         halves = frechet_distance(features[::2], features[1::2])
+        sure = float((classifier.classify(features).max(axis=1) >= CONFIDENT).mean())
         accuracy = classifier.accuracy(data.test_images, data.test_labels)
         shares = quality["histogram"]
         names = data.classes or [str(k) for k in range(len(shares))]
@@ -258,11 +260,15 @@ class GANRecipe(Game):
         found.rows += [
             (f"{len(data.test_images):,} samples", judge),
             ("  Fréchet distance", f"{quality['frechet']:.2f} (between halves of the test images: {halves:.2f})"),
-            ("  confident, p ≥ 0.9", f"{100 * quality['confident']:.1f} %"),
+            (
+                f"  confident, p ≥ {CONFIDENT}",
+                f"{100 * quality['confident']:.1f} % (test images: {100 * sure:.1f} %)",
+            ),
             ("  shares of the classes", ""),
             *((f"    {name}", f"{100 * share:.1f} %") for name, share in zip(names, shares, strict=True)),
         ]
-        found.values |= {**quality, "frechet_between_test_halves": halves, "classifier_accuracy": accuracy}
+        found.values |= {**quality, "frechet_between_test_halves": halves, "confident_of_test_images": sure}
+        found.values["classifier_accuracy"] = accuracy
         found.pictures["classes.png"] = histogram(shares, data.classes, title="classes of the samples")
 
     def _measure_copies(self, data, samples, found):
