@@ -256,14 +256,12 @@ class GANRecipe(Game):
         accuracy = classifier.accuracy(data.test_images, data.test_labels)
         shares = quality["histogram"]
         names = data.classes or [str(k) for k in range(len(shares))]
+        confidence = f"{100 * quality['confident']:.1f} % (test images: {100 * sure:.1f} %)"
         judge = f"in the eyes of a classifier that is right on {100 * accuracy:.2f} % of the test images"
         found.rows += [
             (f"{len(data.test_images):,} samples", judge),
             ("  Fréchet distance", f"{quality['frechet']:.2f} (between halves of the test images: {halves:.2f})"),
-            (
-                f"  confident, p ≥ {CONFIDENT}",
-                f"{100 * quality['confident']:.1f} % (test images: {100 * sure:.1f} %)",
-            ),
+            (f"  confident, p ≥ {CONFIDENT}", confidence),
             ("  shares of the classes", ""),
             *((f"    {name}", f"{100 * share:.1f} %") for name, share in zip(names, shares, strict=True)),
         ]
