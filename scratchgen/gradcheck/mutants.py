@@ -12,7 +12,8 @@ import numpy as np
 from scratchgen import layers as L
 from scratchgen.backend import kernels
 from scratchgen.functions import sigmoid
-from scratchgen.losses import bce_with_logits
+from scratchgen.losses import bce_with_logits, gaussian_kl
+from scratchgen.models import GAN, VAE
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,16 @@ def mutants(rng: np.random.Generator) -> Iterator[Mutant]:
     yield Mutant("cross-entropy clipped: no gradient where D is sure", bce_clipped, (40 * logits, np.round(t)))
     yield Mutant("softmax′ taken as its diagonal", softmax_diagonal, (logits,))
     yield Mutant("KL with exp(½ logvar) for the variance in its gradient", kl_half_variance, (logits, t))
+
+    x, eps, z = rng.random((4, 6)), rng.standard_normal((4, 2)), rng.standard_normal((5, 3))
+    real = rng.standard_normal((5, 4))
+    yield Mutant("VAE: ½ of exp(½ logvar) forgotten", VAEWithoutHalf(*_vae_networks(rng), 2).loss, (x, eps))
+    yield Mutant("VAE: KL in the loss, not in the gradient", VAEWithoutKL(*_vae_networks(rng), 2).loss, (x, eps))
+    yield Mutant("VAE: noise left out of dlogvar", VAEWithoutNoise(*_vae_networks(rng), 2).loss, (x, eps))
+    yield Mutant("GAN: G's gradient stops at D", GANDetached(*_players(rng), 3).generator_loss, (z,))
+    yield Mutant("GAN: G's loss moves D too", GANUnfrozen(*_players(rng), 3).generator_loss, (z,))
+    yield Mutant("GAN: D forgets the fake batch", GANForgetsFake(*_players(rng), 3).discriminator_loss, (real, z))
+    yield Mutant("GAN: D's loss moves G too", GANMovesBoth(*_players(rng), 3).discriminator_loss, (real, z))
 
 
 def _drawn(layer, rng):
@@ -307,3 +318,87 @@ def kl_half_variance(mu, logvar):
     N = len(mu)
     loss = 0.5 * (mu * mu + np.exp(logvar) - 1 - logvar).sum() / N
     return loss, mu / N, 0.5 * (np.exp(0.5 * logvar) - 1) / N
+
+
+# --- whole models: each with one mistake in its loss ---
+
+
+def _vae_networks(rng):
+    return _drawn(L.Dense(6, 4, rng=rng), rng), _drawn(L.Dense(2, 6, rng=rng), rng)
+
+
+class _WrongVAE(VAE):
+    """The VAE's loss written out, with the parts of its gradient as factors to get wrong."""
+
+    half, kl, noise = 0.5, 1.0, True
+
+    def loss(self, x, eps):
+        h, encoder_backward = self.encoder.forward(x)
+        mu, logvar = h[:, : self.latent], h[:, self.latent :]
+        std = np.exp(0.5 * logvar)
+        y, decoder_backward = self.decoder.forward(mu + std * eps)
+        reconstruction, dy = bce_with_logits(y, x)
+        kl, dmu, dlogvar = gaussian_kl(mu, logvar)
+
+        def backward():
+            dz = decoder_backward(dy)
+            dstd = dz * eps if self.noise else dz
+            dh = [dz + self.kl * dmu, dstd * (self.half * std) + self.kl * dlogvar]
+            encoder_backward(np.concatenate(dh, axis=1))
+
+        return reconstruction + kl, backward
+
+
+class VAEWithoutHalf(_WrongVAE):
+    half = 1.0
+
+
+class VAEWithoutKL(_WrongVAE):
+    kl = 0.0
+
+
+class VAEWithoutNoise(_WrongVAE):
+    noise = False
+
+
+def _players(rng):
+    generator = L.Sequential(L.Dense(3, 5, rng=rng), L.Tanh(), L.Dense(5, 4, rng=rng))
+    discriminator = L.Sequential(L.Dense(4, 5, rng=rng), L.Tanh(), L.Dense(5, 1, rng=rng))
+    return _drawn(generator, rng), _drawn(discriminator, rng)
+
+
+class GANDetached(GAN):
+    def generator_loss(self, z):
+        loss, _ = super().generator_loss(z)
+        return loss, lambda: None
+
+
+class GANUnfrozen(GAN):
+    def generator_loss(self, z):
+        fake, generator_backward = self.generator.forward(z)
+        s, discriminator_backward = self.discriminator.forward(fake)
+        loss, ds = bce_with_logits(s, np.ones_like(s))
+        return loss, lambda: generator_backward(discriminator_backward(ds))
+
+
+class GANForgetsFake(GAN):
+    def discriminator_loss(self, real, z):
+        loss, _ = super().discriminator_loss(real, z)
+        s, backward = self.discriminator.forward(real)
+        ds = bce_with_logits(s, np.ones_like(s))[1]
+        return loss, lambda: backward(ds)
+
+
+class GANMovesBoth(GAN):
+    def discriminator_loss(self, real, z):
+        loss, backward = super().discriminator_loss(real, z)
+        fake, generator_backward = self.generator.forward(z)
+        s, through = self.discriminator.forward(fake)
+        ds = bce_with_logits(s, np.zeros_like(s))[1]
+
+        def both():
+            backward()
+            with L.frozen(self.discriminator):
+                generator_backward(through(ds))
+
+        return loss, both
