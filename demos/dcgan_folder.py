@@ -23,16 +23,17 @@ from scratchgen.data import load_folder, minibatches, to_float, to_signed, to_un
 from scratchgen.plots import image_grid
 from scratchgen.training import save_picture
 
+COLOURS = ((240, 110, 40), (60, 150, 240), (90, 200, 90))
+
 
 def draw_shapes(folder: Path, count: int, rng):
-    """Discs and squares of one warm or cold colour on dark ground, as PNG files of various sizes."""
+    """Discs and squares of one of three colours on dark ground, as PNG files of various sizes."""
     for i in range(count):
         size = int(rng.integers(40, 90))
         image = Image.new("RGB", (size + int(rng.integers(0, 20)), size), (18, 18, 30))
         r, x, y = size * rng.uniform(0.22, 0.34), image.width / 2, size / 2
         box = [x - r, y - r, x + r, y + r]
-        hue = rng.uniform(0, 1)
-        colour = (int(230 - 150 * hue), int(120 + 60 * hue), int(60 + 170 * hue))
+        colour = COLOURS[rng.integers(len(COLOURS))]
         draw = ImageDraw.Draw(image)
         if i % 2:
             draw.ellipse(box, colour)
