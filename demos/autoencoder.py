@@ -33,7 +33,9 @@ def train(images, latent, epochs, seed=0):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--full", action="store_true", help="all training digits, 30 epochs")
     parser.add_argument("--data", help="as in `scratchgen train`; without it the digits that come along")
     parser.add_argument("--out", default="autoencoder.png", help="the picture (default: %(default)s)")

@@ -62,7 +62,9 @@ def picture(real, samples):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("folder", nargs="?", type=Path, help="of images; without it one of shapes is drawn")
     parser.add_argument("--full", action="store_true", help="64×64 pixels, width 64, 100 epochs")
     parser.add_argument("--epochs", type=int, help="passes over the images")

@@ -49,7 +49,9 @@ def picture(samples, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--full", action="store_true", help="all training digits, width 64, 10 epochs")
     parser.add_argument("--data", help="images, as in `scratchgen train`; without it the digits that come along")
     parser.add_argument("--out", default="dcgan_mnist.png", help="the picture (default: %(default)s)")

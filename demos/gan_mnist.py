@@ -34,7 +34,9 @@ def train(gan, images, epochs, batch_size, lr, rng, looks):
             gan.train_step(to_signed(x), gan.noise(len(x), rng), d_optimizer, g_optimizer, watch=watch)
         if epoch % looks == 0:
             moments.append((epoch, to_unit(gan.generate(fixed))))
-        print(f"epoch {epoch}/{epochs}: D(x) {seen['D(x)'][-1]:.2f}, D(G(z)) {seen['D(G(z))'][-1]:.2f}", flush=True)
+        steps = len(images) // batch_size
+        real, fake = (np.mean(values[-steps:]) for values in seen.values())
+        print(f"epoch {epoch}/{epochs}: D(x) {real:.2f}, D(G(z)) {fake:.2f}", flush=True)
     return moments, seen
 
 
@@ -62,7 +64,9 @@ def picture(moments, seen, epochs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--full", action="store_true", help="all training digits, 50 epochs")
     parser.add_argument("--data", help="images, as in `scratchgen train`; without it the digits that come along")
     parser.add_argument("--loss", choices=("non-saturating", "minimax"), default="non-saturating", help="of G")

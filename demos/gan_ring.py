@@ -276,7 +276,7 @@ def line(seed, modes, high_quality, reverse_kl, seconds) -> str:
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
         "--out", default="gan_ring", metavar="DIR", help="folder of the pictures (default: %(default)s)"
     )

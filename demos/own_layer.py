@@ -84,7 +84,7 @@ def picture(path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--out", default="own_layer.png", metavar="FILE", help="the picture (default: %(default)s)")
     args = parser.parse_args()
     x = np.random.default_rng(0).standard_normal((5, 3))

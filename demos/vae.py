@@ -80,7 +80,9 @@ def codes(autoencoder, vae, data, rng, repeats=200):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--full", action="store_true", help="all training digits, 30 epochs")
     parser.add_argument("--data", help="labelled images, as in `scratchgen train`; without it a sample of digits")
     parser.add_argument("--out", default=".", type=Path, help="folder of the pictures (default: here)")

@@ -34,7 +34,7 @@ def run(args) -> int:
     path = output_path(args.output)
     _, recipe = open_run(args)
     if not recipe.has_encoder:
-        raise UsageError(f"a {recipe.title} has no encoder, so it can reconstruct nothing: try sample or interpolate")
+        raise UsageError(f"a {recipe.title} has no encoder, so it can reconstruct nothing: try sample")
     data = data_of(args, recipe)
     count = args.count or min(SHOWN, len(data.test_images))
     if count > len(data.test_images):

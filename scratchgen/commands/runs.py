@@ -7,7 +7,7 @@ import numpy as np
 
 from scratchgen.backend import load_kernels
 from scratchgen.commands import UsageError
-from scratchgen.data import Points, load
+from scratchgen.data import POINTS, Points, load
 from scratchgen.files import atomic_write
 from scratchgen.recipes import Recipe, load_run
 from scratchgen.training import RunFolder, save_picture
@@ -31,6 +31,8 @@ def data_of(args, recipe: Recipe):
     channels = c.get("channels") or (c["image_shape"][2] if args.data and "image_shape" in c else None)
     if "image_shape" in c and c["image_shape"][0] != c["image_shape"][1]:
         size = None
+    if "image_shape" in c and args.data in POINTS:
+        raise UsageError(f"the run is of images {tuple(c['image_shape'])}, and {args.data} is of points")
     data = load(args.data if args.data is not None else c["data"], image_size=size, channels=channels)
     if list(getattr(data, "image_shape", ())) != list(c.get("image_shape", ())):
         what = f"images {tuple(c['image_shape'])}" if "image_shape" in c else "points"

@@ -46,14 +46,22 @@ class Session:
             folder.log({"kind": "end", "state": "stopped"})
             self.draw(under_way=False, state="stopped")
             print(f"\nstopped in epoch {training.epoch}; everything is saved. To go on:")
-            print(f"  scratchgen train {self.recipe.name} --resume {shlex.quote(str(folder.path))}")
+            print(f"  {self.resume_command()}")
             return 130
         except NotFinite as error:
             self.draw(under_way=False, state=str(error))
             print(f"scratchgen: {error}; {folder.checkpoint} is the last good checkpoint", file=sys.stderr)
             return 1
-        self.end()
+        try:
+            self.end()
+        except KeyboardInterrupt:
+            print("\nstopped while measuring; the trained model is saved. To go on:")
+            print(f"  {self.resume_command()}")
+            return 130
         return 0
+
+    def resume_command(self) -> str:
+        return f"scratchgen train {self.recipe.name} --resume {shlex.quote(str(self.folder.path))}"
 
     def pause(self, stop) -> bool:
         """After every step: save and draw when it is time; True when the run was asked to stop."""

@@ -73,7 +73,8 @@ def _common(option, recipe) -> None:
         "Fashion-MNIST have them, or of CIFAR-10's binary files; without it the folder in SCRATCHGEN_DATA, else the "
         "sample: 10,000 digits that come along",
     )
-    option("--image-size", type=positive, metavar="N", help="resize to N×N pixels (default: as they are; folder: 64)")
+    cut = "cut out the middle square and resize it to N×N pixels (default: as they are; folder: 64)"
+    option("--image-size", type=positive, metavar="N", help=cut)
     option("--channels", type=int, choices=(1, 3), help="1: grey, 3: coloured (default: as they are; folder: 3)")
     option("--epochs", type=positive, metavar="N", help=f"passes over the data {default('epochs')}")
     option("--batch-size", type=positive, metavar="N", help=f"samples per step {default('batch_size')}")
@@ -128,6 +129,8 @@ def run(args) -> int:
     print(f"data     {data.name}")
     for note in getattr(data, "notes", ()):
         print(f"         {note}")
+    if args.batch_size and config["batch_size"] < args.batch_size:
+        print(f"note     there are {config['batch_size']:,} training samples, so that is the batch size")
     print(f"model    {recipe.describe()}")
     print(f"run      {folder.path}")
     print(f"report   {folder.path / 'report.html'}", flush=True)

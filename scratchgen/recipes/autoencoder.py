@@ -8,7 +8,7 @@ from scratchgen.models import conv_autoencoder, dense_autoencoder
 from scratchgen.models.autoencoder import LOSSES
 from scratchgen.plots import Panel, codes, image_rows
 from scratchgen.recipes.options import positive, sizes
-from scratchgen.recipes.recipe import Findings, Recipe, RecipeError, typical
+from scratchgen.recipes.recipe import Findings, Recipe, RecipeError, sized, typical
 
 SHOWN = 12  # images
 
@@ -27,13 +27,13 @@ class AutoencoderRecipe(Recipe):
     def add_options(cls, option):
         option("--arch", choices=("dense", "conv"), default="dense", help="fully connected or convolutional")
         option("--latent", type=positive, default=32, metavar="N", help="numbers in the code of an image")
-        option("--hidden", type=sizes, default=[512, 128], metavar="N,N", help="layer sizes of --arch dense")
-        option("--width", type=positive, default=32, metavar="N", help="channels of the first layer of --arch conv")
+        option("--hidden", type=sizes, metavar="N,N", help="layer sizes of --arch dense (default: 512,128)")
+        option("--width", type=positive, metavar="N", help="channels next to the image of --arch conv (default: 32)")
         option("--loss", choices=tuple(LOSSES), default="bernoulli", help="pixels as probabilities, or squared error")
 
     @classmethod
     def settled(cls, config, data):
-        config = super().settled(config, data)
+        config = sized(super().settled(config, data), hidden=[512, 128])
         pixels = int(np.prod(data.image_shape))
         if config["latent"] > min(pixels, len(data.train_images)):
             counts = f"{pixels} pixels and {len(data.train_images):,} training images"

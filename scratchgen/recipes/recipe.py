@@ -54,6 +54,9 @@ class Recipe:
         self.model.to(self.backend)
         self.optimizers = self.make_optimizers()
 
+    def __repr__(self):
+        return f"<{type(self).__name__}: {self.describe()}>"
+
     # --- switches ---
 
     @classmethod
@@ -133,6 +136,16 @@ class Recipe:
         """function(x) for a NumPy array, computed on the model's backend, BLOCK samples at a time."""
         blocks = (transfer(x[i : i + BLOCK], self.backend) for i in range(0, len(x), BLOCK))
         return np.concatenate([to_host(function(block)) for block in blocks])
+
+
+def sized(config: dict, *, hidden: list[int]) -> dict:
+    """The config with the sizes of its --arch; RecipeError for a size that the other one has."""
+    arch, other, default = config["arch"], "width", {"hidden": hidden}
+    if arch == "conv":
+        other, default = "hidden", {"width": 32}
+    if other in config:
+        raise RecipeError(f"--{other} is not of --arch {arch}, which has --{next(iter(default))}")
+    return {**default, **config}
 
 
 def typical(data: Dataset, count: int) -> np.ndarray:

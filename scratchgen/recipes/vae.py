@@ -9,7 +9,7 @@ from scratchgen.models import conv_vae, dense_vae
 from scratchgen.models.likelihood import LIKELIHOODS
 from scratchgen.plots import Panel, codes, image_grid, image_rows, latent_plane, zoom
 from scratchgen.recipes.options import non_negative, positive, sizes
-from scratchgen.recipes.recipe import BLOCK, Findings, Recipe, typical
+from scratchgen.recipes.recipe import BLOCK, Findings, Recipe, sized, typical
 
 SHOWN = 12  # images
 
@@ -34,8 +34,8 @@ class VAERecipe(Recipe):
     def add_options(cls, option):
         option("--arch", choices=("dense", "conv"), default="dense", help="fully connected or convolutional")
         option("--latent", type=positive, default=20, metavar="N", help="latent numbers; 2 draws them as a map")
-        option("--hidden", type=sizes, default=[400], metavar="N,N", help="layer sizes of --arch dense")
-        option("--width", type=positive, default=32, metavar="N", help="channels of the first layer of --arch conv")
+        option("--hidden", type=sizes, metavar="N,N", help="layer sizes of --arch dense (default: 400)")
+        option("--width", type=positive, metavar="N", help="channels next to the image of --arch conv (default: 32)")
         option("--likelihood", choices=tuple(LIKELIHOODS), default="bernoulli", help="of the pixels, given z")
         option("--beta", type=non_negative, default=1.0, metavar="X", help="weight of the KL term; 1 is the ELBO")
         option(
@@ -47,7 +47,7 @@ class VAERecipe(Recipe):
 
     @classmethod
     def settled(cls, config, data):
-        config = super().settled(config, data)
+        config = sized(super().settled(config, data), hidden=[400])
         return {"binarise": "dynamic" if config["likelihood"] == "bernoulli" else "none", **config}
 
     def build(self, rng):
