@@ -13,6 +13,13 @@ EXPECTED = (UsageError, BackendUnavailable, OSError, ValueError)
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, not in a screenful of options."""
 
+    def parse_known_args(self, args=None, namespace=None):
+        """Complains of an unknown switch itself, so that the message names the command whose help lists the known."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
+
     def error(self, message):
         self.exit(2, f"{self.prog}: {message}. See {self.prog} --help\n")
 

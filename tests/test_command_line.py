@@ -673,7 +673,7 @@ def test_export_writes_files_that_load(name, here, tmp_path, capsys):
         ([*AE, "--image-size", "0"], "--image-size"),
         ([*AE, "--save-every", "0"], "--save-every"),
         ([*AE, "--threads", "0"], "--threads"),
-        ([*AE, "--nonsense"], "--nonsense"),
+        ([*AE, "--nonsense"], "--nonsense. See scratchgen train ae --help"),
         ([*AE, "--lat", "3"], "--lat"),
         ([*AE, "--arch", "conv"], "--hidden is not of --arch conv, which has --width"),
         (["train", "vae", "--data", "digits", "--width", "4"], "--width is not of --arch dense, which has --hidden"),
@@ -1041,3 +1041,16 @@ def test_gradients_only_leaves_the_contract_out(layers, capsys):
 def test_report_of_nothing_is_right():
     assert Report("empty").ok
     assert Report("empty").error == 0
+
+
+@pytest.mark.parametrize("command", ["sample", "reconstruct", "interpolate", "evaluate", "export"])
+def test_a_run_whose_config_is_damaged_is_one_sentence(command, tmp_path, capsys):
+    run = RunFolder.create(tmp_path / "run", {"model": "vae", "seed": 0, "image_shape": [8, 8, 1], "arch": "dense"})
+    run.weights.write_bytes(b"")
+    for broken in ({}, {"latent": "x", "hidden": [4], "likelihood": "bernoulli", "beta": 1}):
+        run.write_json("config.json", {**run.config(), **broken})
+        assert main([command, str(run.path)]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.count("\n") == 1
+        assert "config" in said.err

@@ -31,7 +31,10 @@ def load_run(path, *, backend: str = "numpy") -> Recipe:
     FileNotFoundError when there is no run or no weights; ValueError when its files are damaged or do not fit.
     """
     run = RunFolder.open(path)
-    recipe = build({**run.config(), "backend": backend})
+    try:
+        recipe = build({**run.config(), "backend": backend})
+    except TypeError as error:  # a number that is none
+        raise ValueError(f"{run.path / 'config.json'} is damaged: {error}") from None
     load_weights(recipe.model, run.weights)
     return recipe
 
