@@ -4,7 +4,18 @@ import argparse
 import sys
 
 from scratchgen.backend import BackendUnavailable
-from scratchgen.commands import UsageError, evaluate, export, gradcheck, info, interpolate, reconstruct, sample, train
+from scratchgen.commands import (
+    UsageError,
+    bench,
+    evaluate,
+    export,
+    gradcheck,
+    info,
+    interpolate,
+    reconstruct,
+    sample,
+    train,
+)
 from scratchgen.version import __version__
 
 EXPECTED = (UsageError, BackendUnavailable, OSError, ValueError)
@@ -33,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"scratchgen {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    for command in (train, sample, reconstruct, interpolate, evaluate, export, gradcheck, info):
+    for command in (train, sample, reconstruct, interpolate, evaluate, export, gradcheck, bench, info):
         command.add_parser(commands)
     return top
 

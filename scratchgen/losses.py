@@ -35,7 +35,8 @@ def bce_with_logits(logits, target):
     e = xp.exp(-xp.abs(logits))
     loss = ((xp.maximum(logits, 0) - target * logits) + xp.log1p(e)).sum() / N
     q = e / (1 + e)  # σ(−|s|), the probability of the less likely side
-    return loss, xp.where(logits >= 0, (1 - target) - q, q - target) * (1 / N)
+    h = (logits >= 0).astype(logits.dtype)  # 1 where that side is 0: (1 − t) − q there, q − t elsewhere
+    return loss, ((h - target) - (2 * h - 1) * q) * (1 / N)
 
 
 def softmax_cross_entropy(logits, target):

@@ -46,12 +46,12 @@ class Optimizer:
         if self.before_step is not None:
             self.before_step(self)
         self.t += 1
-        for i, p in enumerate(self.parameters):
-            p.value = self._updated(i, p)
+        for p, value in zip(self.parameters, self._updated(), strict=True):
+            p.value = value
             p.zero_grad()
 
-    def _updated(self, i: int, p: Parameter):
-        """The new value of parameter number i."""
+    def _updated(self) -> list:
+        """The new value of every parameter."""
         raise NotImplementedError
 
     def _zeros(self) -> list:
@@ -104,12 +104,13 @@ class SGD(Optimizer):
         self.momentum = checks.real("SGD", "momentum", momentum, lambda x: 0 <= x < 1, "a number ≥ 0 and below 1")
         self.u = self._zeros() if momentum else []
 
-    def _updated(self, i, p):
+    def _updated(self):
         if not self.momentum:
-            return p.value - self.lr * p.grad
-        self.u[i] *= self.momentum
-        self.u[i] += p.grad
-        return p.value - self.lr * self.u[i]
+            return [p.value - self.lr * p.grad for p in self.parameters]
+        for p, u in zip(self.parameters, self.u, strict=True):
+            u *= self.momentum
+            u += p.grad
+        return [p.value - self.lr * u for p, u in zip(self.parameters, self.u, strict=True)]
 
     def _slots(self):
         return {"u": self.u} if self.momentum else {}
@@ -137,8 +138,10 @@ class Adam(Optimizer):
         self.eps = checks.real("Adam", "eps", eps, lambda x: x > 0, "a positive number")
         self.m, self.v = self._zeros(), self._zeros()
 
-    def _updated(self, i, p):
-        return kernels(p.value).adam(p.value, p.grad, self.m[i], self.v[i], self.lr, *self.betas, self.eps, self.t)
+    def _updated(self):
+        values, grads = [p.value for p in self.parameters], [p.grad for p in self.parameters]
+        ops = kernels(values[0])
+        return ops.adam(values, grads, self.m, self.v, self.lr, *self.betas, self.eps, self.t)
 
     def _slots(self):
         return {"m": self.m, "v": self.v}

@@ -27,8 +27,10 @@ from scratchgen.backend.reference import (
     correlate_adjoint_W,
     correlate_adjoint_x,
     im2col,
-    row_dot,
+    matmul,
     row_sum,
+    row_sum_of,
+    rowwise,
 )
 
 __all__ = [
@@ -39,8 +41,10 @@ __all__ = [
     "correlate_adjoint_x",
     "from_numpy",
     "im2col",
-    "row_dot",
+    "matmul",
     "row_sum",
+    "row_sum_of",
+    "rowwise",
     "to_numpy",
     "xp",
 ]

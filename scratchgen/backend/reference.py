@@ -59,24 +59,40 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
     return (cols.T @ dy.reshape(-1, O)).reshape(kh, kw, C, O)
 
 
+def matmul(a, b):
+    """The matrix product, (M, K), (K, N) → (M, N)."""
+    return a @ b
+
+
+def rowwise(f, *arrays):
+    """f(*arrays), for an f that works on each row by itself, so that it may be applied to some rows at a time.
+
+    The first array is (..., C), and so is the result; the others are of its shape, or hold one number per channel, (C,).
+    """
+    return f(*arrays)
+
+
 def row_sum(a):
     """Sum over every axis but the last, (..., C) → (C,): the adjoint of broadcasting a bias over rows."""
     return a.reshape(-1, a.shape[-1]).sum(axis=0)
 
 
-def row_dot(a, b):
-    """Sum of a·b over every axis but the last, (..., C) → (C,): one inner product per channel."""
-    return row_sum(a * b)
+def row_sum_of(f, *arrays):
+    """row_sum(f(*arrays)), for an f and arrays as in `rowwise`."""
+    return row_sum(f(*arrays))
 
 
-def adam(value, grad, m, v, lr: float, beta1: float, beta2: float, eps: float, t: int):
-    """The parameter after Adam's step number t (from 1); the moments m and v are updated in place.
+def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int):
+    """Every parameter after Adam's step number t (from 1), as a list; the moments ms and vs are updated in place.
 
     m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,  value − lr · m̂ / (√v̂ + ε) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
     (Kingma & Ba 2015, Algorithm 1.)
     """
-    m[...] = beta1 * m + (1 - beta1) * grad
-    v[...] = beta2 * v + (1 - beta2) * grad * grad
-    m_hat = m / (1 - beta1**t)
-    v_hat = v / (1 - beta2**t)
-    return value - lr * m_hat / (v_hat**0.5 + eps)
+    results = []
+    for value, grad, m, v in zip(values, grads, ms, vs, strict=True):
+        m[...] = beta1 * m + (1 - beta1) * grad
+        v[...] = beta2 * v + (1 - beta2) * grad * grad
+        m_hat = m / (1 - beta1**t)
+        v_hat = v / (1 - beta2**t)
+        results.append(value - lr * m_hat / (v_hat**0.5 + eps))
+    return results

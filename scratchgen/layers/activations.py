@@ -17,8 +17,9 @@ class ReLU(Layer):
 
     def forward(self, x):
         self.check_input(x, "N", ...)
-        y = kernels(x).xp.maximum(x, 0)
-        return y, self.pullback(y, dx=lambda dy: dy * (y > 0))
+        ops = kernels(x)
+        y = ops.rowwise(lambda x: ops.xp.maximum(x, 0), x)
+        return y, self.pullback(y, dx=lambda dy: ops.rowwise(lambda dy, y: dy * (y > 0), dy, y))
 
 
 class LeakyReLU(Layer):
@@ -33,9 +34,14 @@ class LeakyReLU(Layer):
 
     def forward(self, x):
         self.check_input(x, "N", ...)
-        xp, slope = kernels(x).xp, self.slope
-        y = xp.where(x > 0, x, slope * x)
-        return y, self.pullback(y, dx=lambda dy: xp.where(y > 0, dy, slope * dy))
+        ops, slope = kernels(x), self.slope
+        outer = ops.xp.maximum if slope <= 1 else ops.xp.minimum
+        y = ops.rowwise(lambda x: outer(x, slope * x), x)
+
+        def f_prime(y):  # by arithmetic: `where` takes ten times as long on a CPU when signs alternate
+            return (1 - slope) * (y > 0).astype(y.dtype) + slope
+
+        return y, self.pullback(y, dx=lambda dy: ops.rowwise(lambda dy, y: dy * f_prime(y), dy, y))
 
     def __repr__(self):
         return f"LeakyReLU({self.slope})"
@@ -46,8 +52,9 @@ class Tanh(Layer):
 
     def forward(self, x):
         self.check_input(x, "N", ...)
-        y = kernels(x).xp.tanh(x)
-        return y, self.pullback(y, dx=lambda dy: dy * (1 - y * y))
+        ops = kernels(x)
+        y = ops.rowwise(ops.xp.tanh, x)
+        return y, self.pullback(y, dx=lambda dy: ops.rowwise(lambda dy, y: dy * (1 - y * y), dy, y))
 
 
 class Sigmoid(Layer):
@@ -58,5 +65,6 @@ class Sigmoid(Layer):
 
     def forward(self, x):
         self.check_input(x, "N", ...)
-        y = sigmoid(x)
-        return y, self.pullback(y, dx=lambda dy: dy * y * (1 - y))
+        ops = kernels(x)
+        y = ops.rowwise(sigmoid, x)
+        return y, self.pullback(y, dx=lambda dy: ops.rowwise(lambda dy, y: dy * y * (1 - y), dy, y))

@@ -46,12 +46,9 @@ class BatchNorm(Layer):
             raise ValueError(f"{self}: x has shape {x.shape}, one value per channel; needs two or more to normalise")
         ops, gamma, beta = kernels(x), self.gamma.value, self.beta.value
         mu = ops.row_sum(x) / m  # (C,)
-        x_hat = x - mu  # (..., C): centred, and in a moment scaled
-        var = ops.row_dot(x_hat, x_hat) / m  # (C,)
+        var = ops.row_sum_of(lambda x, mu: (x - mu) ** 2, x, mu) / m  # (C,)
         s = 1 / ops.xp.sqrt(var + self.eps)  # (C,)
-        x_hat *= s
-        y = gamma * x_hat
-        y += beta
+        y = ops.rowwise(lambda x, mu, scale, beta: (x - mu) * scale + beta, x, mu, gamma * s, beta)  # (..., C)
 
         keep, take = 1 - self.momentum, self.momentum
         running_mean, running_var = self._running(x.dtype)
@@ -59,8 +56,14 @@ class BatchNorm(Layer):
         self.running_var = keep * running_var + take * (m / (m - 1)) * var
         return y, self.pullback(
             y,
-            shared=lambda dy: (ops.row_sum(dy), ops.row_dot(dy, x_hat)),  # Σ dy, Σ dy · x̂
-            dx=lambda dy, dbeta, dgamma: (gamma * s) * (dy - dbeta / m - x_hat * (dgamma / m)),
+            shared=lambda dy: (
+                ops.row_sum(dy),  # Σ dy
+                ops.row_sum_of(lambda dy, x, mu: dy * (x - mu), dy, x, mu) * s,  # Σ dy · x̂
+            ),
+            dx=lambda dy, dbeta, dgamma: ops.rowwise(
+                lambda dy, x, mu, a, b, scale: (dy - a - (x - mu) * b) * scale,
+                *(dy, x, mu, dbeta / m, s * dgamma / m, gamma * s),
+            ),
             grads={
                 self.gamma: lambda dy, dbeta, dgamma: dgamma,
                 self.beta: lambda dy, dbeta, dgamma: dbeta,

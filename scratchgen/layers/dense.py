@@ -33,14 +33,14 @@ class Dense(Layer):
     def forward(self, x):
         self.check_input(x, "N", self.in_features)
         ops, W = kernels(x), self.W.value
-        y = x @ W  # (N, out)
+        y = ops.matmul(x, W)  # (N, out)
         if self.b is not None:
             y += self.b.value
         return y, self.pullback(
             y,
-            dx=lambda dy: dy @ W.T,  # (N, in)
+            dx=lambda dy: ops.matmul(dy, W.T),  # (N, in)
             grads={
-                self.W: lambda dy: x.T @ dy,  # (in, out)
+                self.W: lambda dy: ops.matmul(x.T, dy),  # (in, out)
                 self.b: ops.row_sum,  # (out,)
             },
         )

@@ -1,6 +1,9 @@
 """A number array that learns: its value, the gradient of the loss with respect to it, and whether it takes one."""
 
+import sys
 from contextlib import contextmanager
+
+import numpy as np
 
 from scratchgen import checks
 from scratchgen.backend import array_library, backend_of, transfer
@@ -13,13 +16,14 @@ class Parameter:
     neither should you (`p.value = p.value - step`, not `-=`): a pullback that has not run yet holds the old array.
     """
 
-    __slots__ = ("_frozen", "_grad", "_value", "name")
+    __slots__ = ("_frozen", "_grad", "_is_zero", "_value", "name")
 
     def __init__(self, name: str, value, grad=None):
         checks.float_array("Parameter", name, value)
         self.name = name
         self._value = value
         self._frozen = 0
+        self._is_zero = False  # True where grad stands for zero, whatever its numbers are until somebody looks
         self.grad = array_library(value).zeros_like(value) if grad is None else grad
 
     @property
@@ -38,6 +42,9 @@ class Parameter:
     @property
     def grad(self):
         """∂L/∂value. While the parameter is frozen this is a copy, so that `p.grad += ...` has no effect."""
+        if self._is_zero:
+            self._grad[...] = 0
+            self._is_zero = False
         return self._grad.copy() if self._frozen else self._grad
 
     @grad.setter
@@ -45,7 +52,20 @@ class Parameter:
         if new.shape != self._value.shape:
             raise ValueError(f"Parameter: {self.name}: grad got shape {new.shape}, needs {self._value.shape}")
         if not self._frozen:
-            self._grad = new
+            self._grad, self._is_zero = new, False
+
+    def add_grad(self, gradient) -> None:
+        """grad += gradient. Where grad is zero and nobody else holds the gradient's memory it becomes grad itself, which
+        spares a pass over both: so give it away, and do not write into it afterwards."""
+        alone = _references(gradient) == _ALONE[gradient.base is not None]
+        if gradient.shape != self._value.shape:
+            raise ValueError(f"Parameter: {self.name}: got gradient of shape {gradient.shape}, needs {self._value.shape}")
+        if self._frozen:
+            return
+        if self._is_zero and alone and gradient.dtype == self._grad.dtype:
+            self._grad, self._is_zero = gradient, False
+        else:
+            self.grad += gradient
 
     def assign(self, new) -> None:
         """Set the value to a copy of `new`, an array of any library and float type, in the parameter's own ones."""
@@ -58,10 +78,26 @@ class Parameter:
         return self._frozen > 0
 
     def zero_grad(self) -> None:
-        self._grad[...] = 0
+        """Set the gradient to zero: at once where somebody else holds its array, else when it is next looked at."""
+        if sys.getrefcount(self._grad) > 2:
+            self._grad[...] = 0
+        else:
+            self._is_zero = True
 
     def __repr__(self):
         return f"Parameter({self.name!r}, {tuple(self._value.shape)}, {self._value.dtype})"
+
+
+def _references(array) -> tuple[int, int]:
+    """How many hold the array, and how many the array that it is a view of."""
+    return sys.getrefcount(array), sys.getrefcount(array.base) if array.base is not None else 0
+
+
+def _probe(array) -> tuple[int, int]:
+    return _references(array)
+
+
+_ALONE = _probe(np.zeros(1)), _probe(np.zeros(2)[:1])  # as seen from `add_grad` when nobody else has it
 
 
 @contextmanager

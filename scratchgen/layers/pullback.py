@@ -47,8 +47,8 @@ class Pullback:
             if gradient.shape != p.value.shape:
                 raise ValueError(f"{self._layer}: d{p.name} has shape {gradient.shape}, needs {p.value.shape}")
         dx = self._dx(*known) if need_dx else None
-        for (p, _), gradient in zip(live, gradients, strict=True):
-            p.grad += gradient
+        for p, _ in live:
+            p.add_grad(gradients.pop(0))
         return dx
 
 

@@ -1,0 +1,41 @@
+"""The kernels on a CPU: the formulas of `reference`, worked through in blocks that stay in cache, on every thread.
+
+    memory.py        aligned arrays, reused buffers
+    convolution.py   which form a convolution takes
+    columns.py       patches as columns, for any geometry
+    winograd.py      kernel 4, stride 2 with fewer products
+    rows.py          formulas row by row, sums over rows
+    adam.py          the update of all parameters
+"""
+
+import numpy as xp
+
+from scratchgen.backend.numpy_ops.adam import adam
+from scratchgen.backend.numpy_ops.convolution import correlate, correlate_adjoint_W, correlate_adjoint_x
+from scratchgen.backend.numpy_ops.dense import matmul
+from scratchgen.backend.numpy_ops.rows import row_sum, row_sum_of, rowwise
+from scratchgen.backend.reference import col2im, im2col
+
+__all__ = [
+    "adam",
+    "col2im",
+    "correlate",
+    "correlate_adjoint_W",
+    "correlate_adjoint_x",
+    "from_numpy",
+    "im2col",
+    "matmul",
+    "row_sum",
+    "row_sum_of",
+    "rowwise",
+    "to_numpy",
+    "xp",
+]
+
+
+def to_numpy(array):
+    """The array itself: it is in the host's memory already."""
+    return array
+
+
+from_numpy = to_numpy

@@ -1,0 +1,204 @@
+"""Worker threads for the kernels on a CPU: each works on its own share of the data, with one BLAS thread.
+
+NumPy does one element-wise operation at a time on one core, but it lets go of Python's lock while it computes. So work
+is cut along the batch, or along the rows of a matrix, and the shares run side by side; the caller's own thread is one
+of the workers. BLAS has threads of its own, which wait by spinning and would fight with ours over the cores: while
+shares run it is held to one.
+
+How work is cut depends on the data alone, and partial sums are added in the order of the shares, never in the order
+in which threads happen to finish. So a result is the same bit for bit from run to run.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from select import select
+from time import perf_counter, sleep
+
+from threadpoolctl import ThreadpoolController
+
+_SETTINGS = ("SCRATCHGEN_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+AWAKE = 5e-4  # seconds that the caller stays awake for its workers to end
+WORTH_WAKING = 1.5e7  # multiply-adds: a tenth of a millisecond, about what it takes to wake a worker and to wait for it
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def get_threads() -> int:
+    """How many threads the kernels use, the caller's included."""
+    return _threads
+
+
+def set_threads(n: int) -> None:
+    """Let the kernels use n threads; 1 for none but the caller's. ValueError below 1."""
+    global _threads
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"set_threads: n is {n!r}, needs an integer")
+    if n < 1:
+        raise ValueError(f"set_threads: n is {n}, needs at least 1")
+    _threads = n
+
+
+def _first_setting() -> int:
+    for name in _SETTINGS:
+        value = os.environ.get(name, "").split(",")[0].strip()
+        if value.isdecimal() and int(value) > 0:
+            return min(int(value), cores())
+    return cores()
+
+
+_threads = _first_setting()
+
+
+def parts(n: int, least: int = 1) -> list[slice]:
+    """range(n) in contiguous slices, one a thread and as equal as can be; each of `least` items or more, or it is one."""
+    count = max(1, min(_threads, n // least))
+    return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
+
+
+def over(share: Callable[[slice], object], n: int, work: float) -> list:
+    """[share(part) for each part of range(n)], side by side where that pays; `work` is all of it in multiply-adds."""
+    least = max(1, int(n * WORTH_WAKING / max(work, 1)))
+    return run([lambda part=part: share(part) for part in parts(n, least)])
+
+
+def run(shares: list[Callable[[], object]]) -> list:
+    """Call every function of the list, side by side on the worker threads; their results in the list's order.
+
+    The first exception, in that order, is raised when all have ended. A share that itself calls `run` does its own
+    shares one after the other: the threads are busy already.
+    """
+    if len(shares) <= 1 or _threads == 1 or getattr(_here, "busy", False):
+        with _one_blas_thread:
+            return [share() for share in shares]
+    job = _Job(shares)
+    helpers = min(_threads, len(shares)) - 1
+    with _one_blas_thread:
+        _workers(helpers)
+        for _ in range(helpers):
+            _queue.put(job)
+        job.work()
+        job.wait()
+    return job.results()
+
+
+class _Job:
+    """A list of shares, which whoever is free takes from the front."""
+
+    def __init__(self, shares):
+        self.shares = shares
+        self.outcomes = [None] * len(shares)
+        self.next = iter(range(len(shares)))  # next() on it is atomic
+        self.left = len(shares)
+        self.lock = threading.Lock()
+        self.done = threading.Lock()
+        self.done.acquire()
+
+    def work(self):
+        _here.busy = True
+        finished = 0
+        try:
+            for i in self.next:
+                try:
+                    self.outcomes[i] = True, self.shares[i]()
+                except BaseException as error:  # handed to the caller
+                    self.outcomes[i] = False, error
+                finished += 1
+        finally:
+            _here.busy = False
+            if finished:
+                with self.lock:
+                    self.left -= finished
+                    if self.left == 0:
+                        self.done.release()
+
+    def wait(self):
+        """Until all shares have ended; a short wait is spent awake, since to be woken takes longer than most."""
+        until = perf_counter() + AWAKE
+        while self.left and perf_counter() < until:
+            _let_go()
+        self.done.acquire()
+
+    def results(self):
+        for good, outcome in self.outcomes:
+            if not good:
+                raise outcome
+        return [outcome for _, outcome in self.outcomes]
+
+
+def _let_go() -> None:
+    """Let go of Python's lock for a moment, which a worker needs to end."""
+    if os.name == "posix":
+        select([], [], [], 0)  # sleep(0) would take as long as the timer is coarse
+    else:
+        sleep(0)
+
+
+_here = threading.local()
+_queue: SimpleQueue = SimpleQueue()
+_started = 0
+_starting = threading.Lock()
+
+
+def _workers(n: int) -> None:
+    """See to it that n worker threads are there."""
+    global _started
+    if _started >= n:
+        return
+    with _starting:
+        while _started < n:
+            threading.Thread(target=_serve, name=f"scratchgen-{_started}", daemon=True).start()
+            _started += 1
+
+
+def _serve() -> None:
+    while True:
+        _queue.get().work()
+
+
+def _after_fork() -> None:
+    """A forked child has none of its parent's threads."""
+    global _started, _queue
+    _started, _queue = 0, SimpleQueue()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class _OneBlasThread:
+    """Context manager: while anybody is inside, BLAS runs each product on the thread that asked for it."""
+
+    def __init__(self):
+        self.libraries = None
+        self.inside = 0
+        self.lock = threading.Lock()
+        self.before = []
+
+    def __enter__(self):
+        with self.lock:
+            if self.inside == 0:
+                if self.libraries is None:
+                    self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+                self.before = [library.get_num_threads() for library in self.libraries]
+                for library, n in zip(self.libraries, self.before, strict=True):
+                    if n != 1:
+                        library.set_num_threads(1)
+            self.inside += 1
+
+    def __exit__(self, *exception):
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                for library, n in zip(self.libraries, self.before, strict=True):
+                    if n != 1:
+                        library.set_num_threads(n)
+
+
+_one_blas_thread = _OneBlasThread()

@@ -1,0 +1,94 @@
+"""The parent's end of the pipes: start a side, ask it, and see to it that it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+WORKER = Path(__file__).with_name("worker.py")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+PATIENCE = 5  # seconds that a child has to end by itself
+
+
+class Child:
+    """One side in a process of its own; `about` is what it says of itself, None when its library is missing.
+
+    ChildProcessError, with the last line that it wrote, when it ends before its time. Used in a `with` statement, at
+    the end of which the process is gone, whatever happened.
+    """
+
+    def __init__(self, side: str, *, threads: int, blas: str | None = None):
+        self.side = side
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 closed by close()
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(WORKER), side],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            encoding="utf-8",
+            env=environment(threads, blas),
+        )
+        try:
+            about = self.ask("prepare", threads=threads)
+        except BaseException:
+            self.close()
+            raise
+        self.missing = about.get("missing")
+        self.about = None if self.missing else about
+
+    def ask(self, do: str, **arguments):
+        """What the side answers; waits for as long as it takes."""
+        try:
+            print(json.dumps({"do": do, **arguments}), file=self.process.stdin, flush=True)
+            answer = self.process.stdout.readline()
+        except OSError:  # a broken pipe
+            answer = ""
+        if not answer:
+            raise ChildProcessError(self._end())
+        return json.loads(answer)
+
+    def _end(self) -> str:
+        status = self.process.wait()
+        try:
+            how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        except ValueError:
+            how = f"was ended by signal {-status}"
+        self.log.seek(0)
+        said = self.log.read().decode(errors="replace").strip().splitlines()
+        return f"the benchmark's process for {self.side} {how}" + (f": {said[-1].strip()}" if said else "")
+
+    def close(self) -> None:
+        """End the process: its input ends, and it with that; it is killed if it does not."""
+        try:
+            with suppress(OSError):  # a broken pipe: it has ended
+                self.process.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(PATIENCE)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            self.process.stdout.close()
+            self.log.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+
+def environment(threads: int, blas: str | None) -> dict[str, str]:
+    """The environment of every side: equal threads; `blas` "default" leaves NumPy's BLAS to choose its own kernels,
+    "selected" lets scratchgen choose, None leaves that to the environment."""
+    names = os.environ | dict.fromkeys(THREADS, str(threads))
+    if blas is not None:
+        for name in ("SCRATCHGEN_BLAS", "OPENBLAS_CORETYPE"):  # the latter scratchgen chose for this very process
+            names.pop(name, None)
+    if blas == "default":
+        names["SCRATCHGEN_BLAS"] = blas
+    return names

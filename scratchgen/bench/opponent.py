@@ -1,0 +1,161 @@
+"""PyTorch's side: the same five steps as somebody who knows PyTorch writes them, and the only file that imports it.
+
+The GAN's step is that of PyTorch's DCGAN example: D on real, D on the detached fake, D's update, then G through D on
+the same fake, and G's update. As there, G's step works out gradients of D's weights too, which the next zero_grad
+drops. Activations of the DCGANs are in place, as in the example.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits, relu
+
+from scratchgen.bench.settings import SMALLEST, Setting
+
+LAYOUTS = {"": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+@dataclass
+class Step:
+    """`run()` is one training step."""
+
+    networks: nn.Module
+    images: int
+    run: Callable[[], None]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are learned."""
+        return sum(p.numel() for p in self.networks.parameters())
+
+
+def prepare(threads: int) -> dict:
+    """Use so many threads; says what runs here, and how many threads it has by its own account."""
+    torch.set_num_threads(threads)
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def make(setting: Setting, *, layout: str = "", seed: int = 0) -> Step:
+    """The step of this setting, weights, batch and noise from `seed`; layout "channels_last" for PyTorch's own."""
+    torch.manual_seed(seed)
+    if setting.convolutional:
+        return _dcgan(setting, LAYOUTS[layout])
+    return {"ae": _autoencoder, "vae": _vae, "gan": _gan}[setting.step](setting)
+
+
+def _autoencoder(setting):
+    layers = []
+    for sizes in ((784, 512, 128, 32), (32, 128, 512, 784)):  # the code itself and the logits stay without ReLU
+        for n_in, n_out in pairwise(sizes):
+            layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+        del layers[-1]
+    model = nn.Sequential(*layers)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    x = torch.rand(setting.batch, 784)
+
+    def run():
+        optimizer.zero_grad()
+        loss = binary_cross_entropy_with_logits(model(x), x, reduction="sum") / len(x)
+        loss.backward()
+        optimizer.step()
+
+    return Step(model, len(x), run)
+
+
+class _VAE(nn.Module):
+    """The model of PyTorch's VAE example, which gives logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.mu, self.logvar = nn.Linear(784, 400), nn.Linear(400, 20), nn.Linear(400, 20)
+        self.decoder = nn.Sequential(nn.Linear(20, 400), nn.ReLU(), nn.Linear(400, 784))
+
+    def forward(self, x):
+        h = relu(self.hidden(x))
+        mu, logvar = self.mu(h), self.logvar(h)
+        z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
+        return self.decoder(z), mu, logvar
+
+
+def _vae(setting):
+    model = _VAE()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    x = torch.rand(setting.batch, 784)
+
+    def run():
+        optimizer.zero_grad()
+        y, mu, logvar = model(x)
+        kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+        loss = (binary_cross_entropy_with_logits(y, x, reduction="sum") + kl) / len(x)
+        loss.backward()
+        optimizer.step()
+
+    return Step(model, len(x), run)
+
+
+def _gan(setting):
+    generator = [nn.Linear(100, 128), nn.LeakyReLU(0.2)]
+    for n_in, n_out in pairwise((128, 256, 512, 1024)):
+        generator += [nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.LeakyReLU(0.2)]
+    generator += [nn.Linear(1024, 784), nn.Tanh()]
+    discriminator = [nn.Linear(784, 512), nn.LeakyReLU(0.2), nn.Linear(512, 256), nn.LeakyReLU(0.2)]
+    discriminator += [nn.Linear(256, 1)]
+    x = 2 * torch.rand(setting.batch, 784) - 1
+    return _game(nn.Sequential(*generator), nn.Sequential(*discriminator), x, (len(x), 100))
+
+
+def _dcgan(setting, layout):
+    sizes = [setting.size]  # of the feature maps, from the image inwards
+    while sizes[-1] > SMALLEST:
+        sizes.append((sizes[-1] + 1) // 2)
+    base, halved = sizes[-1], sizes[:-1]
+    channels = [setting.width * 2**i for i in range(len(halved))]
+    doubling = [{"kernel_size": 4 - n % 2, "stride": 2, "padding": 1, "bias": False} for n in halved]
+
+    wide = channels[-1]
+    generator = [nn.ConvTranspose2d(100, wide, base, bias=False), nn.BatchNorm2d(wide), nn.ReLU(inplace=True)]
+    for i in reversed(range(1, len(channels))):
+        generator += [nn.ConvTranspose2d(channels[i], channels[i - 1], **doubling[i])]
+        generator += [nn.BatchNorm2d(channels[i - 1]), nn.ReLU(inplace=True)]
+    generator += [nn.ConvTranspose2d(channels[0], setting.channels, **doubling[0]), nn.Tanh()]
+
+    discriminator = [nn.Conv2d(setting.channels, channels[0], **doubling[0]), nn.LeakyReLU(0.2, inplace=True)]
+    for i in range(1, len(channels)):
+        discriminator += [nn.Conv2d(channels[i - 1], channels[i], **doubling[i])]
+        discriminator += [nn.BatchNorm2d(channels[i]), nn.LeakyReLU(0.2, inplace=True)]
+    discriminator += [nn.Conv2d(wide, 1, base, bias=False)]
+
+    x = 2 * torch.rand(setting.batch, setting.channels, setting.size, setting.size) - 1
+    networks = [nn.Sequential(*layers) for layers in (generator, discriminator)]
+    for network in networks:
+        for module in network:
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.normal_(module.weight, std=0.02)
+        network.to(memory_format=layout)
+    return _game(*networks, x.to(memory_format=layout), (len(x), 100, 1, 1))
+
+
+def _game(generator, discriminator, real, noise_shape):
+    g_optimizer = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    d_optimizer = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    ones, zeros = torch.ones(len(real)), torch.zeros(len(real))
+    loss = nn.BCEWithLogitsLoss()
+
+    def run():
+        d_optimizer.zero_grad()
+        loss(discriminator(real).view(-1), ones).backward()
+        fake = generator(torch.randn(noise_shape))
+        loss(discriminator(fake.detach()).view(-1), zeros).backward()
+        d_optimizer.step()
+        g_optimizer.zero_grad()
+        loss(discriminator(fake).view(-1), ones).backward()
+        g_optimizer.step()
+
+    return Step(nn.ModuleList([generator, discriminator]), len(real), run)

@@ -1,0 +1,63 @@
+"""Scaling as a picture."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+from scratchgen.plots import ACCENT, INK, MUTED, SECOND
+
+UNITS = {
+    "batch": "images in a batch",
+    "size": "side of the images, pixels",
+    "width": "width, channels",
+    "threads": "threads",
+}
+
+
+def scaling_picture(report: dict) -> Figure:
+    """Milliseconds a step against the axis, both logarithmic, a panel a step, with the slope of the arithmetic."""
+    axis, entries = report["axis"], report["steps"]
+    columns = min(3, len(entries))
+    rows = -(-len(entries) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.8 * rows), dpi=110, facecolor="white", layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(entries) :]:
+        axes.set_axis_off()
+    for axes, entry in zip(panels, entries, strict=False):
+        points = entry["points"]
+        x = [point[axis] for point in points]
+        ours = np.array([point["sides"][0]["ms"]["median"] for point in points])
+        lines = [("scratchgen", ACCENT, ours)]
+        if points[0]["opponent"] is not None:
+            best = [min(side["ms"]["median"] for side in point["sides"][1:]) for point in points]
+            lines.append(("PyTorch, faster format", SECOND, np.array(best)))
+        for label, colour, ms in lines:
+            axes.plot(x, ms, color=colour, marker="o", markersize=4, linewidth=1.5, label=label, zorder=3)
+        if axis == "threads":
+            ideal, label = ours[0] / np.array(x), "the work shared evenly"
+        else:
+            work = np.array([point["gflop"] for point in points])
+            ideal, label = ours[-1] * work / work[-1], "slope of the arithmetic"
+        axes.plot(x, ideal, color=MUTED, linewidth=0.8, label=label, zorder=1)
+        shown = np.concatenate([ms for _, _, ms in lines] + [ideal] * (axis == "threads"))
+        _scale(axes, x, 0.6 * shown.min(), 1.6 * shown.max())
+        axes.set_xlabel(UNITS[axis])
+        axes.set_ylabel("ms a step")
+        axes.set_title(entry["step"], fontsize=10, color=INK)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _scale(axes, x, low: float, high: float) -> None:
+    """Logarithmic axes, with plain numbers at the points and at 1, 2, 5 or as many as fit."""
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    axes.xaxis.set_major_locator(FixedLocator(x))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    subs = range(1, 10) if high < 8 * low else (1, 2, 5) if high < 500 * low else (1,)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())

@@ -1,0 +1,97 @@
+"""How a step's time grows with its batch, its images, its width, and the threads: no faster than its arithmetic."""
+
+from collections.abc import Callable
+
+from scratchgen.bench.compare import OURS, SEED, Options, Sides, figures, sides, versus
+from scratchgen.bench.rounds import alternate
+from scratchgen.bench.settings import Setting
+
+AXES = {
+    "batch": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+    "size": (28, 32, 64, 96, 128),
+    "width": (16, 32, 64, 128),
+    "threads": (),  # 1, 2, … as many as asked for, doubling where that is many
+}
+BATCHES = {"size": 16, "width": 32}  # small, as the largest step of these axes is large
+LARGEST_BATCH = {"dcgan64": 128}  # 512 would hold several GB on each side
+
+
+def scaling(
+    axis: str,
+    settings: list[Setting],
+    options: Options,
+    *,
+    batch: int | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> dict:
+    """The report on these steps along an axis; `batch` is for the other axes, whose own it replaces."""
+    with sides(options, sgemm=False) as running:
+        report = running.head() | {"axis": axis, "steps": []}
+        for setting in settings:
+            points = along(axis, setting, threads=options.threads, batch=batch)
+            entry = {"step": setting.step, "fixed": fixed(axis, points[0][1], options), "notes": [], "points": []}
+            if axis == "batch" and points[-1][0] < AXES["batch"][-1]:
+                entry["notes"] = [f"batches above {points[-1][0]} are left out: they would hold several GB"]
+            for value, varied in points:
+                tell(f"{setting.step}: {axis} {value}")
+                entry["points"].append({axis: value} | _point(running, varied, value if axis == "threads" else None))
+            for before, point in zip(entry["points"], entry["points"][1:], strict=False):
+                point["growth"] = _growth(before, point)
+            report["steps"].append(entry)
+    return report
+
+
+def along(axis: str, setting: Setting, *, threads: int, batch: int | None) -> list[tuple[int, Setting]]:
+    """The points of an axis, each with its setting. ValueError where the step has no such axis."""
+    if axis == "batch":
+        largest = LARGEST_BATCH.get(setting.step, AXES[axis][-1])
+        return [(n, setting.vary(batch=n)) for n in AXES[axis] if setting.least_batch <= n <= largest]
+    if axis == "threads":
+        counts = (
+            range(1, threads + 1) if threads <= 8 else sorted({*(2**k for k in range(threads.bit_length())), threads})
+        )
+        return [(n, setting.vary(batch=batch or setting.batch)) for n in counts]
+    start = setting.vary(batch=batch or BATCHES[axis])
+    return [(n, start.vary(**{axis: n})) for n in AXES[axis]]
+
+
+def fixed(axis: str, setting: Setting, options: Options) -> str:
+    """What stays as it is, in words."""
+    parts = {"batch": f"batch {setting.batch}", "size": f"{setting.size}×{setting.size}×{setting.channels}"}
+    if setting.convolutional:
+        parts["width"] = f"width {setting.width}"
+    parts["threads"] = f"threads {options.threads}"
+    return ", ".join(text for name, text in parts.items() if name != axis)
+
+
+def _point(running: Sides, setting: Setting, threads: int | None) -> dict:
+    if threads is not None:
+        running.use(threads)
+    running.clear()
+    lanes = running.lanes(setting)
+    for lane in lanes:
+        lane.make(SEED)
+    operations = running.ours.ask("operations", lane=OURS)
+    options = running.options
+    alternate(lanes, rounds=options.rounds, seconds=options.seconds)
+    return {
+        "gflop": operations / 1e9,
+        "batch": setting.batch,
+        "sides": [figures(lane, operations) for lane in lanes],
+        **versus(lanes),
+        "growth": None,
+    }
+
+
+def _growth(before: dict, point: dict) -> dict:
+    """Time and arithmetic over those of the point before, and the one over the other."""
+    time = _ms(point, OURS) / _ms(before, OURS)
+    arithmetic = point["gflop"] / before["gflop"]
+    growth = {"time": time, "gflop": arithmetic, "quotient": time / arithmetic}
+    if point["opponent"] is not None:
+        growth["opponent_time"] = _ms(point, point["opponent"]) / _ms(before, before["opponent"])
+    return growth
+
+
+def _ms(point: dict, side: str) -> float:
+    return next(s["ms"]["median"] for s in point["sides"] if s["side"] == side)

@@ -1,0 +1,174 @@
+"""scratchgen bench: how fast a training step is, beside PyTorch's on the same machine at the same time."""
+
+import argparse
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from scratchgen.backend.threads import cores
+from scratchgen.bench import printed, table
+from scratchgen.bench.compare import OURS, SEED, Options, compare, described, sides
+from scratchgen.bench.rounds import Lane
+from scratchgen.bench.scaling import AXES, scaling
+from scratchgen.bench.settings import SETTINGS, Setting
+from scratchgen.commands import UsageError
+from scratchgen.files import atomic_write
+from scratchgen.recipes.options import positive, rate
+from scratchgen.training.run import save_picture
+
+SECONDS = {"compare": 12.0, "profile": 4.0, "scaling": 3.0}  # for a step, and for a point of an axis
+DESCRIPTION = f"""\
+Time one training step of each reference model: from a fixed batch to updated weights, noise drawn anew each step.
+Ours and PyTorch's run in processes of their own and take turns, so that drift hits both alike, with equal threads;
+PyTorch in both memory formats where they differ. The machine's own rate is that of a large matrix product, sgemm.
+
+steps:
+{chr(10).join(f"  {s.step:<8} {s.about}, batch {s.batch}" for s in SETTINGS.values())}
+
+Exit status: 0, or 2 when it could not be run.
+"""
+
+
+def add_parser(commands) -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="time training steps, beside PyTorch's where it is installed",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("steps", nargs="*", metavar="STEP", help="which steps (default: all that fit)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="of every side (default: all cores)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--rounds", type=positive, metavar="R", help="how many turns each side has at a step")
+    length.add_argument(
+        "--seconds",
+        type=rate,
+        metavar="S",
+        help="how long to time a step, at least three rounds (default: {compare:g}; {profile:g} with --profile, "
+        "{scaling:g} for each point of --scaling)".format(**SECONDS),
+    )
+    parser.add_argument("--batch-size", type=positive, metavar="N", help="instead of each step's own")
+    parser.add_argument("--no-torch", action="store_true", help="ours alone")
+    parser.add_argument(
+        "--skip-memory", action="store_true", help="do not measure memory, which takes more processes"
+    )
+    parser.add_argument(
+        "--blas",
+        choices=("selected", "default"),
+        help="who chooses the BLAS kernels for this CPU: scratchgen, or NumPy's BLAS itself "
+        "(default: as SCRATCHGEN_BLAS says, or scratchgen)",
+    )
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--profile", action="store_true", help="where a step's time goes, by layer and direction")
+    mode.add_argument("--scaling", choices=tuple(AXES), help="how a step's time grows along an axis")
+    parser.add_argument("--json", metavar="FILE", help="write every figure, with each round's")
+    parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
+    parser.add_argument("--picture", metavar="FILE.png", help="draw --scaling")
+    parser.set_defaults(run=run)
+
+
+def run(args) -> int:
+    settings, options = _settings(args), _options(args)
+    _check_files(args)
+    layout = table.markdown_table if args.markdown else table.text_table
+    with _progress() as tell:
+        if args.profile:
+            report = _profiled(settings, options, tell)
+            lines = printed.profile(report, layout)
+        elif args.scaling:
+            report = scaling(args.scaling, settings, options, batch=args.batch_size, tell=tell)
+            lines = printed.scaling(report, layout)
+        else:
+            report = compare(settings, options, tell)
+            lines = printed.comparison(report, layout)
+    print(*lines, sep="\n")
+    if args.json:
+        with atomic_write(args.json) as file:
+            file.write(json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")
+    if args.picture:
+        from scratchgen.bench.picture import scaling_picture
+
+        save_picture(scaling_picture(report), args.picture)
+    return 0
+
+
+def _settings(args) -> list[Setting]:
+    for name in args.steps:
+        if name not in SETTINGS:
+            raise UsageError(f"there is no step {name}; there are {', '.join(SETTINGS)}")
+    names = dict.fromkeys(args.steps or SETTINGS)
+    settings = [SETTINGS[name] for name in names]
+    if args.scaling == "batch" and args.batch_size is not None:
+        raise UsageError("--batch-size and --scaling batch are two batch sizes, leave one out")
+    if args.scaling in ("size", "width"):
+        dense = [s.step for s in settings if not s.convolutional]
+        if dense and args.steps:
+            raise UsageError(
+                f"--scaling {args.scaling} is for dcgan28 and dcgan64: {dense[0]} is fully connected, "
+                f"its {args.scaling} is fixed"
+            )
+        settings = [s for s in settings if s.convolutional]
+    if args.batch_size is not None and args.scaling is None:
+        try:
+            settings = [s.vary(batch=args.batch_size) for s in settings]
+        except ValueError as error:
+            raise UsageError(f"--batch-size is {args.batch_size}: {error}") from error
+    return settings
+
+
+def _options(args) -> Options:
+    if args.profile and args.rounds is not None:
+        raise UsageError("--profile has no rounds, --seconds says for how long it looks")
+    threads = args.threads or cores()
+    if threads > cores():
+        raise UsageError(f"--threads is {threads}, this process may use {cores()} cores")
+    mode = "profile" if args.profile else "scaling" if args.scaling else "compare"
+    return Options(
+        threads=threads,
+        rounds=args.rounds,
+        seconds=args.seconds or SECONDS[mode],
+        torch=not (args.no_torch or args.profile),
+        memory=not (args.skip_memory or args.profile or args.scaling),
+        blas=args.blas,
+    )
+
+
+def _check_files(args) -> None:
+    """Complains of a file that cannot be written before minutes are spent on what goes into it."""
+    if args.picture is not None and args.scaling is None:
+        raise UsageError("--picture goes with --scaling")
+    if args.picture is not None and not args.picture.endswith(".png"):
+        raise UsageError(f"--picture is {args.picture}, needs a name that ends in .png")
+    for option, path in (("--json", args.json), ("--picture", args.picture)):
+        if path is not None and (not Path(path).absolute().parent.is_dir() or Path(path).is_dir()):
+            raise UsageError(f"{option} is {path}, needs the name of a file in a folder that is there")
+
+
+def _profiled(settings, options: Options, tell) -> dict:
+    with sides(options, sgemm=False) as running:
+        report = running.head() | {"steps": []}
+        for setting in settings:
+            tell(f"{setting.step}: profile")
+            running.clear()
+            Lane(OURS, running.ours, asdict(setting)).make(SEED)
+            profile = running.ours.ask("profile", lane=OURS, seconds=options.seconds)
+            report["steps"].append(described(setting) | profile)
+    return report
+
+
+@contextmanager
+def _progress():
+    """A function that says on one line of the terminal, if there is one, how far it is."""
+    shown = sys.stderr.isatty()
+
+    def tell(text: str) -> None:
+        if shown:
+            print(f"\r{text:<60}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield tell
+    finally:
+        if shown:
+            print(f"\r{'':<60}\r", end="", file=sys.stderr, flush=True)
