@@ -28,9 +28,11 @@ from scratchgen.backend.reference import (
     correlate_adjoint_x,
     im2col,
     matmul,
+    moments,
     row_sum,
-    row_sum_of,
+    row_sums,
     rowwise,
+    unshared,
 )
 
 __all__ = [
@@ -42,10 +44,12 @@ __all__ = [
     "from_numpy",
     "im2col",
     "matmul",
+    "moments",
     "row_sum",
-    "row_sum_of",
+    "row_sums",
     "rowwise",
     "to_numpy",
+    "unshared",
     "xp",
 ]
 

@@ -72,14 +72,26 @@ def rowwise(f, *arrays):
     return f(*arrays)
 
 
+def unshared(array) -> bool:
+    """Whether it is sure that nobody holds the array's memory but the caller, by the one name that he gives here."""
+    return False
+
+
 def row_sum(a):
     """Sum over every axis but the last, (..., C) → (C,): the adjoint of broadcasting a bias over rows."""
     return a.reshape(-1, a.shape[-1]).sum(axis=0)
 
 
-def row_sum_of(f, *arrays):
-    """row_sum(f(*arrays)), for an f and arrays as in `rowwise`."""
-    return row_sum(f(*arrays))
+def row_sums(f, *arrays):
+    """The row_sum of every array in the tuple f(*arrays), for an f and arrays as in `rowwise`."""
+    return tuple(row_sum(terms) for terms in f(*arrays))
+
+
+def moments(x):
+    """Mean and biased variance over every axis but the last, (..., C) → (C,), (C,)."""
+    m = x.size // x.shape[-1]
+    mu = row_sum(x) / m
+    return mu, row_sum((x - mu) ** 2) / m
 
 
 def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int):

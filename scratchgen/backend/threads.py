@@ -43,6 +43,7 @@ def set_threads(n: int) -> None:
     if n < 1:
         raise ValueError(f"set_threads: n is {n}, needs at least 1")
     _threads = n
+    _one_blas_thread.normally(n)
 
 
 def _first_setting() -> int:
@@ -181,11 +182,23 @@ class _OneBlasThread:
         self.lock = threading.Lock()
         self.before = []
 
+    def normally(self, n: int) -> None:
+        """n threads for BLAS when nobody is inside."""
+        with self.lock:
+            self._find()
+            self.before = [n] * len(self.libraries)
+            if self.inside == 0:
+                for library in self.libraries:
+                    library.set_num_threads(n)
+
+    def _find(self) -> None:
+        if self.libraries is None:
+            self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+
     def __enter__(self):
         with self.lock:
+            self._find()
             if self.inside == 0:
-                if self.libraries is None:
-                    self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
                 self.before = [library.get_num_threads() for library in self.libraries]
                 for library, n in zip(self.libraries, self.before, strict=True):
                     if n != 1:

@@ -45,8 +45,7 @@ class BatchNorm(Layer):
         if m == 1:
             raise ValueError(f"{self}: x has shape {x.shape}, one value per channel; needs two or more to normalise")
         ops, gamma, beta = kernels(x), self.gamma.value, self.beta.value
-        mu = ops.row_sum(x) / m  # (C,)
-        var = ops.row_sum_of(lambda x, mu: (x - mu) ** 2, x, mu) / m  # (C,)
+        mu, var = ops.moments(x)  # (C,), (C,)
         s = 1 / ops.xp.sqrt(var + self.eps)  # (C,)
         y = ops.rowwise(lambda x, mu, scale, beta: (x - mu) * scale + beta, x, mu, gamma * s, beta)  # (..., C)
 
@@ -56,10 +55,7 @@ class BatchNorm(Layer):
         self.running_var = keep * running_var + take * (m / (m - 1)) * var
         return y, self.pullback(
             y,
-            shared=lambda dy: (
-                ops.row_sum(dy),  # Σ dy
-                ops.row_sum_of(lambda dy, x, mu: dy * (x - mu), dy, x, mu) * s,  # Σ dy · x̂
-            ),
+            shared=lambda dy: ops.row_sums(lambda dy, x, mu, s: (dy, dy * ((x - mu) * s)), dy, x, mu, s),
             dx=lambda dy, dbeta, dgamma: ops.rowwise(
                 lambda dy, x, mu, a, b, scale: (dy - a - (x - mu) * b) * scale,
                 *(dy, x, mu, dbeta / m, s * dgamma / m, gamma * s),

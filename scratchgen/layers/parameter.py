@@ -1,12 +1,9 @@
 """A number array that learns: its value, the gradient of the loss with respect to it, and whether it takes one."""
 
-import sys
 from contextlib import contextmanager
 
-import numpy as np
-
 from scratchgen import checks
-from scratchgen.backend import array_library, backend_of, transfer
+from scratchgen.backend import array_library, backend_of, kernels, transfer
 
 
 class Parameter:
@@ -57,12 +54,11 @@ class Parameter:
     def add_grad(self, gradient) -> None:
         """grad += gradient. Where grad is zero and nobody else holds the gradient's memory it becomes grad itself, which
         spares a pass over both: so give it away, and do not write into it afterwards."""
-        alone = _references(gradient) == _ALONE[gradient.base is not None]
         if gradient.shape != self._value.shape:
             raise ValueError(f"Parameter: {self.name}: got gradient of shape {gradient.shape}, needs {self._value.shape}")
         if self._frozen:
             return
-        if self._is_zero and alone and gradient.dtype == self._grad.dtype:
+        if self._is_zero and gradient.dtype == self._grad.dtype and kernels(gradient).unshared(gradient):
             self._grad, self._is_zero = gradient, False
         else:
             self.grad += gradient
@@ -79,25 +75,13 @@ class Parameter:
 
     def zero_grad(self) -> None:
         """Set the gradient to zero: at once where somebody else holds its array, else when it is next looked at."""
-        if sys.getrefcount(self._grad) > 2:
-            self._grad[...] = 0
-        else:
+        if kernels(self._grad).unshared(self._grad):
             self._is_zero = True
+        else:
+            self._grad[...] = 0
 
     def __repr__(self):
         return f"Parameter({self.name!r}, {tuple(self._value.shape)}, {self._value.dtype})"
-
-
-def _references(array) -> tuple[int, int]:
-    """How many hold the array, and how many the array that it is a view of."""
-    return sys.getrefcount(array), sys.getrefcount(array.base) if array.base is not None else 0
-
-
-def _probe(array) -> tuple[int, int]:
-    return _references(array)
-
-
-_ALONE = _probe(np.zeros(1)), _probe(np.zeros(2)[:1])  # as seen from `add_grad` when nobody else has it
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import numpy as xp
 from scratchgen.backend.numpy_ops.adam import adam
 from scratchgen.backend.numpy_ops.convolution import correlate, correlate_adjoint_W, correlate_adjoint_x
 from scratchgen.backend.numpy_ops.dense import matmul
-from scratchgen.backend.numpy_ops.rows import row_sum, row_sum_of, rowwise
+from scratchgen.backend.numpy_ops.memory import unshared
+from scratchgen.backend.numpy_ops.rows import moments, row_sum, row_sums, rowwise
 from scratchgen.backend.reference import col2im, im2col
 
 __all__ = [
@@ -25,10 +26,12 @@ __all__ = [
     "from_numpy",
     "im2col",
     "matmul",
+    "moments",
     "row_sum",
-    "row_sum_of",
+    "row_sums",
     "rowwise",
     "to_numpy",
+    "unshared",
     "xp",
 ]
 

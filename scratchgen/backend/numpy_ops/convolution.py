@@ -1,26 +1,39 @@
-"""Which form a convolution takes on a CPU: decided by its shape alone, from measurements (`scratchgen bench`)."""
+"""Which form a convolution takes on a CPU: decided by its shape alone, from measurements.
+
+    dense      one window that covers the image is a Dense layer on all of its pixels
+    winograd   kernel 4, stride 2, many channels, many tiles: 9 products for 16
+    cells      kernel 4, stride 2, adjoint in x: scattered in runs four times as long
+    columns    any other
+"""
 
 from math import prod
 
 from scratchgen.backend.geometry import Geometry
-from scratchgen.backend.numpy_ops import columns, dense, winograd
+from scratchgen.backend.numpy_ops import cells, columns, dense, winograd
+
+MANY_CHANNELS = 64 * 128  # C·O from which the products outweigh the additions around them
+HEAVY_WEIGHTS = 256 * 256  # C·O from which moving the weights counts, too
+MANY_TILES = 1024  # of 2×2 outputs, in the batch
 
 
 def correlate(x, W, geometry: Geometry):
     """See `reference.correlate`."""
-    kh, kw, C, O = W.shape
+    O = W.shape[3]
     if _is_dense(geometry):
         return dense.matmul(x.reshape(len(x), -1), W.reshape(-1, O)).reshape(len(x), 1, 1, O)
-    form = winograd if _many_products(geometry, len(x), C, O) else columns
+    form = winograd if _saves_products(geometry, len(x), *W.shape[2:]) else columns
     return form.correlate(x, W, geometry)
 
 
 def correlate_adjoint_x(dy, W, geometry: Geometry):
     """See `reference.correlate_adjoint_x`."""
-    kh, kw, C, O = W.shape
+    C, O = W.shape[2:]
     if _is_dense(geometry):
-        return dense.matmul(dy.reshape(len(dy), O), W.reshape(-1, O).T).reshape(len(dy), kh, kw, C)
-    form = winograd if _many_products(geometry, len(dy), C, O) else columns
+        return dense.matmul(dy.reshape(len(dy), O), W.reshape(-1, O).T).reshape(len(dy), *geometry.large, C)
+    heavy = cells.fits(geometry) and C * O >= HEAVY_WEIGHTS
+    if heavy or _saves_products(geometry, len(dy), C, O):
+        return winograd.correlate_adjoint_x(dy, W, geometry)
+    form = cells if cells.fits(geometry) and C > 1 else columns
     return form.correlate_adjoint_x(dy, W, geometry)
 
 
@@ -30,15 +43,17 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
     if _is_dense(geometry):
         dW = dense.matmul(x.reshape(len(x), -1).T, dy.reshape(len(dy), O))
         return dW.reshape(*geometry.kernel, C, O)
-    form = winograd if _many_products(geometry, len(x), C, O) else columns
+    form = winograd if _saves_products(geometry, len(x), C, O) else columns
     return form.correlate_adjoint_W(x, dy, geometry)
 
 
 def _is_dense(geometry: Geometry) -> bool:
-    """One window that covers the image: a Dense layer on all of its pixels."""
     return geometry.kernel == geometry.large and geometry.padding == (0, 0) and geometry.dilation == (1, 1)
 
 
-def _many_products(geometry: Geometry, N: int, C: int, O: int) -> bool:
-    """Whether fewer products are worth the additions around them."""
-    return winograd.fits(geometry) and min(C, O) >= 32 and N * prod(geometry.small) >= 512
+def _saves_products(geometry: Geometry, N: int, C: int, O: int) -> bool:
+    """Whether fewer products are worth the additions around them: many channels, more tiles than there are weights to
+    transform, and no half tiles, whose other half is thrown away."""
+    tiles = N * prod(geometry.small) // 4
+    whole = all(n % 2 == 0 for n in geometry.small)
+    return cells.fits(geometry) and whole and C * O >= MANY_CHANNELS and C >= 64 and tiles >= max(MANY_TILES, 2 * O)

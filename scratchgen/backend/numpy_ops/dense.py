@@ -2,12 +2,13 @@
 
 import numpy as np
 
+from scratchgen import blas
 from scratchgen.backend import threads
 from scratchgen.backend.numpy_ops.memory import empty
 
 
 def matmul(a, b):
-    """See `reference.matmul`; each thread makes some of the rows or, where these are fewer, of the columns."""
+    """See `reference.matmul`; split over BLAS's own threads where these rest between products, else over ours."""
     M, N = a.shape[0], b.shape[1]
     y = empty((M, N), a.dtype)
 
@@ -17,5 +18,11 @@ def matmul(a, b):
     def columns(part: slice) -> None:
         np.matmul(a, b[:, part], out=y[:, part])
 
-    threads.over(rows if M > N else columns, max(M, N), M * N * a.shape[1])
+    if BLAS_THREADS and threads.get_threads() > 1:
+        np.matmul(a, b, out=y)
+    else:
+        threads.over(rows if M > N else columns, max(M, N), M * N * a.shape[1])
     return y
+
+
+BLAS_THREADS = blas.threads_rest()

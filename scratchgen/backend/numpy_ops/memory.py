@@ -1,26 +1,31 @@
-"""Arrays that start on a cache line, and buffers that are kept from call to call."""
+"""Arrays that start on a cache line, memory that is used again, and buffers that are kept from call to call.
 
+The system hands out large pieces of fresh memory page by page, each on its first touch, which takes longer than most
+of the work that is done on it; and a training step asks for the same sizes again and again. So large pieces are kept,
+and one that no array looks at any more is taken for the next array of its size.
+"""
+
+import sys
 import threading
 from math import prod
 
 import numpy as np
 
 LINE = 64  # bytes: a cache line, and the widest vector register
+LARGE = 1 << 20  # bytes, from which memory is kept
+IDLE = 1 << 28  # bytes that may be kept beyond as much as is in use
 
 
 def empty(shape, dtype):
     """An uninitialised array that starts on a cache line: element-wise work on such arrays is up to twice as fast."""
     size = prod(shape) * np.dtype(dtype).itemsize
-    raw = np.empty(size + LINE, np.uint8)
+    raw = np.empty(size + LINE, np.uint8) if size < LARGE or not _counts_references else _kept_memory(size + LINE)
     start = -raw.ctypes.data % LINE
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def workspace(role: str, shape, dtype):
-    """An uninitialised buffer of this thread's own, the same memory for the same role each time, never handed out.
-
-    Fresh pages cost more than the work that is done on them.
-    """
+    """An uninitialised buffer of this thread's own, the same memory for the same role each time, never handed out."""
     size = prod(shape)
     key = f"{role}-{np.dtype(dtype).char}"
     buffer = getattr(_buffers, key, None)
@@ -31,3 +36,67 @@ def workspace(role: str, shape, dtype):
 
 
 _buffers = threading.local()  # one set a thread, so that kernels may run side by side
+
+
+# --- memory that is used again ---
+
+
+def _kept_memory(size: int):
+    with _lock:
+        pieces = _pieces.setdefault(size, [])
+        for piece in reversed(pieces):
+            if _is_idle(piece):
+                return piece
+        _let_go()
+        piece = np.empty(size, np.uint8)
+        _pieces.setdefault(size, []).append(piece)
+        return piece
+
+
+def _is_idle(piece) -> bool:
+    """True when only the list of pieces holds it: an array made of it, or a view of that, would hold it too."""
+    return sys.getrefcount(piece) <= _IDLE_COUNT
+
+
+def _let_go() -> None:
+    """Give idle memory back when it has become much: the sizes that are asked for have changed."""
+    every = [piece for pieces in _pieces.values() for piece in pieces]
+    total = sum(piece.size for piece in every)
+    del every
+    idle = sum(piece.size for pieces in _pieces.values() for piece in pieces if _is_idle(piece))
+    if idle > IDLE + (total - idle):
+        for size, pieces in list(_pieces.items()):
+            _pieces[size] = [piece for piece in pieces if not _is_idle(piece)]
+
+
+def unshared(array) -> bool:
+    """See `reference.unshared`; from the counts by which Python itself knows when memory is free."""
+    if not _counts_references:
+        return False
+    kept = array.base is not None and any(piece is array.base for piece in _pieces.get(array.base.nbytes, ()))
+    return _references(array) == (_ALONE if array.base is None else _ALONE_KEPT if kept else _ALONE_VIEW)
+
+
+def _references(array) -> tuple[int, int]:
+    """How many hold the array, and how many the one that it is a view of."""
+    return sys.getrefcount(array), sys.getrefcount(array.base) if array.base is not None else 0
+
+
+def _counts(array) -> tuple[int, int]:
+    """What `unshared` sees: the caller has one name for the array."""
+    return _references(array)
+
+
+def _counts_of_own(array) -> tuple[int, int]:
+    return _counts(array)
+
+
+_counts_references = hasattr(sys, "getrefcount")
+_pieces: dict[int, list] = {}
+_lock = threading.Lock()
+if _counts_references:
+    for _piece in [np.empty(1, np.uint8)]:
+        _IDLE_COUNT = (lambda piece: sys.getrefcount(piece))(_piece)
+    _ALONE, _ALONE_VIEW = _counts_of_own(np.empty(1)), _counts_of_own(np.empty(2)[1:])
+    _ALONE_KEPT = _ALONE_VIEW[0], _ALONE_VIEW[1] + 1
+    del _piece

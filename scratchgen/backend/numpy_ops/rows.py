@@ -5,9 +5,10 @@ import numpy as np
 from scratchgen.backend import threads
 from scratchgen.backend.numpy_ops.memory import empty
 
-BLOCK = 1 << 17  # numbers of each array at a time: a few such arrays fit in L2, and Python's own time is small beside
+BLOCK = 1 << 16  # numbers of each array at a time: a few such arrays fit in L2, and Python's own time is small beside
+SHARED_BLOCK = 1 << 18  # on several threads: only one of them runs Python at a time, so it must have less to say
 WIDE = 4096  # numbers side by side at least, so that NumPy's inner loop is long where a row of C is short
-COST = 16  # of the work on one number, in multiply-adds: it decides whether threads are worth waking
+COST = 32  # of the work on one number, in multiply-adds: it decides whether threads are worth waking
 
 
 def rowwise(f, *arrays):
@@ -19,7 +20,7 @@ def rowwise(f, *arrays):
     into, *rows = _wide(y, *arrays)
 
     def share(part: slice) -> None:
-        for block in _blocks(part, into.shape[1]):
+        for block in _blocks(part, into):
             into[block] = f(*(a if len(a) == 1 else a[block] for a in rows))
 
     threads.over(share, len(into), first.size * COST)
@@ -28,28 +29,56 @@ def rowwise(f, *arrays):
 
 def row_sum(a):
     """See `reference.row_sum`."""
-    return row_sum_of(_itself, a)
+    return row_sums(_itself, a)[0]
 
 
 def _itself(a):
-    return a
+    return (a,)
 
 
-def row_sum_of(f, *arrays):
-    """See `reference.row_sum_of`; for each block a product with ones, and the sum of those, which rounds less."""
-    C, dtype = arrays[0].shape[-1], arrays[0].dtype
+def row_sums(f, *arrays):
+    """See `reference.row_sums`; for each block products with ones, and the sum of those, which rounds less."""
+    shape, dtype = arrays[0].shape, arrays[0].dtype
+    C = shape[-1]
     rows = _wide(*arrays)
-    height, width = rows[0].shape
 
-    def share(part: slice):
-        total = np.zeros(width, dtype)
-        for block in _blocks(part, width):
+    def share(part: slice) -> list:
+        totals = []
+        for block in _blocks(part, rows[0]):
             terms = f(*(a if len(a) == 1 else a[block] for a in rows))
-            total += np.ones(len(terms), dtype) @ terms
-        return total
+            ones = np.ones(len(terms[0]), dtype)
+            totals.append([ones @ term for term in terms])
+        return totals
 
-    totals = threads.over(share, height, arrays[0].size * COST)
-    return np.add.reduce(np.concatenate(totals).reshape(-1, C), axis=0)
+    parts = [block for part in threads.over(share, len(rows[0]), arrays[0].size * COST) for block in part]
+    return tuple(np.concatenate(sums).reshape(-1, C).sum(axis=0) for sums in zip(*parts, strict=True))
+
+
+def moments(x):
+    """See `reference.moments`; in one pass: from each block's own mean m_b and its squares around that,
+
+    Σ (x − mu)² = Σ_b [Σ (x − m_b)² + n (m_b − mu)²].   (Chan et al. 1983.)
+    """
+    C, dtype = x.shape[-1], x.dtype
+    (rows,) = _wide(x)
+
+    def share(part: slice) -> list:
+        found = []
+        for block in _blocks(part, rows):
+            x = rows[block]
+            ones = np.ones(len(x), dtype)
+            mean = (ones @ x) / len(x)
+            centred = x - mean
+            centred *= centred
+            found.append((len(x), mean.reshape(-1, C), (ones @ centred).reshape(-1, C)))
+        return found
+
+    found = [block for part in threads.over(share, len(rows), x.size * COST) for block in part]
+    counts = np.repeat([n for n, _, _ in found], [len(mean) for _, mean, _ in found]).astype(dtype)
+    means, squares = (np.concatenate([block[i] for block in found]) for i in (1, 2))  # (groups of rows, C)
+    m = x.size // C
+    mu = counts @ means / m
+    return mu, (squares.sum(axis=0) + counts @ (means - mu) ** 2) / m
 
 
 def _wide(*arrays):
@@ -60,12 +89,15 @@ def _wide(*arrays):
     shape, C = arrays[0].shape, arrays[0].shape[-1]
     count = arrays[0].size // C
     k = 1
-    while k * C < WIDE and count % (2 * k) == 0:
+    while k * C < WIDE and count % (2 * k) == 0 and count > 2 * k:
         k *= 2
+    if k == 1:
+        return [a.reshape(count, C) if a.shape == shape else a[None] for a in arrays]
     return [a.reshape(count // k, k * C) if a.shape == shape else np.tile(a, k)[None] for a in arrays]
 
 
-def _blocks(part: slice, width: int):
-    height = max(1, BLOCK // width)
+def _blocks(part: slice, rows):
+    size = BLOCK if part.stop - part.start == len(rows) else SHARED_BLOCK
+    height = max(1, size // rows.shape[1])
     for start in range(part.start, part.stop, height):
         yield slice(start, min(start + height, part.stop))

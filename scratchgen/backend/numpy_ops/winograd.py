@@ -27,14 +27,10 @@ import numpy as np
 
 from scratchgen.backend import threads
 from scratchgen.backend.geometry import Geometry
+from scratchgen.backend.numpy_ops.cells import Cells
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
 TILES = 256  # at a time: rows of a product; enough for BLAS to work at full speed, few enough to stay in cache
-
-
-def fits(geometry: Geometry) -> bool:
-    """Whether this is a kernel of 4 with stride 2."""
-    return geometry.kernel == (4, 4) and geometry.stride == (2, 2) and geometry.dilation == (1, 1)
 
 
 def correlate(x, W, geometry: Geometry):
@@ -143,31 +139,6 @@ class _Tiling:
         if full[-1].stop < images.stop:
             yield images.stop - full[-1].stop, [slice(full[-1].stop, images.stop)]
 
-    def pixels(self, C: int):
-        """Which pixels of x (n, H, W, C) lie where in the cells (n, rows, columns, row in the cell, 2C).
-
-        Pixel r of x is row (r + padding) % 2 of cell (r + padding) // 2; cells past the last tile read nothing. Two
-        pixels side by side in a cell are one run of memory; only at the left and right edge may one stand alone.
-        """
-        (H, W), (ph, pw) = self.geometry.large, self.geometry.padding
-        edge = pw % 2
-        pairs = min((W - edge) // 2, self.size[1] - (pw + edge) // 2)
-        for a in (0, 1):
-            r = (a - ph) % 2  # the first row of x that has this place in a cell
-            i = (r + ph) // 2
-            h = min(len(range(r, H, 2)), self.size[0] - i)
-            if h <= 0:
-                continue
-            rows, at = slice(r, r + 2 * h - 1, 2), (slice(None), slice(i, i + h))
-            j = pw // 2
-            if edge:
-                yield (*at, j, a, slice(C, None)), (slice(None), rows, 0)
-                j += 1
-            if pairs > 0:
-                yield (*at, slice(j, j + pairs), a), (slice(None), rows, slice(edge, edge + 2 * pairs))
-            if edge + 2 * pairs < W and j + pairs < self.size[1]:
-                yield (*at, j + pairs, a, slice(0, C)), (slice(None), rows, edge + 2 * pairs)
-
 
 # --- the stages; views and calls are made once for many blocks, since Python's own time is what threads must share ---
 
@@ -177,10 +148,8 @@ class _Inputs:
 
     def __init__(self, tiling: _Tiling, n: int, C: int, like):
         (th, tw), dtype = tiling.tiles, like.dtype
-        self.pixels = list(tiling.pixels(C))
-        self.cells = workspace("winograd cells", (n, *tiling.size, 2, 2 * C), dtype)
-        self.cells[...] = 0  # padding stays so
-        cells = self.cells.reshape(n, *tiling.size, 4 * C)
+        cells = workspace("winograd cells", (n, *tiling.size, 4 * C), dtype)
+        cells[...] = 0  # padding stays so
         rows = workspace("winograd rows", (n, th, tiling.size[1], 4 * C), dtype)
         V = workspace("winograd V", (n, th, tw, 4 * C), dtype)
         self.row = _take(cells, 1, rows)
@@ -188,10 +157,10 @@ class _Inputs:
         self.column = [_take(r, 2, V) for r in (rows, cells[:, 1::2], rows)]
         self.V = V.reshape(-1, 4 * C)
 
+        self.cells, self.places = cells, Cells(tiling.geometry, tiling.size, C)
+
     def read(self, x) -> None:
-        for inside, pixels in self.pixels:
-            to = self.cells[inside]
-            to[...] = x[pixels].reshape(to.shape)
+        self.places.read(x, self.cells)
 
 
 class _InputGradients:
@@ -199,25 +168,16 @@ class _InputGradients:
 
     def __init__(self, tiling: _Tiling, n: int, like):
         K, dtype, (th, tw) = like.shape[2], like.dtype, tiling.tiles
-        self.pixels = list(tiling.pixels(K // 4))
-        self.covers = all(
-            2 * m - p >= size for m, p, size in zip(tiling.size, tiling.geometry.padding, tiling.geometry.large)
-        )
         dV = workspace("winograd dV", (3, n, th, tw, K), dtype)
         drows = workspace("winograd drows", (3, n, th, tiling.size[1], K), dtype)
         dcells = workspace("winograd dcells", (n, *tiling.size, K), dtype)
         self.put_back_columns = [_put_back(dV, drows[a], 2) for a in range(3)]
         self.put_back_rows = _put_back(drows, dcells, 1)
         self.dV = dV.reshape(3, -1, K)
-        self.dcells = dcells.reshape(n, *tiling.size, 2, K // 2)
+        self.dcells, self.places = dcells, Cells(tiling.geometry, tiling.size, K // 4)
 
     def write(self, dx, channels: slice) -> None:
-        dx = dx[..., channels]
-        if not self.covers:
-            dx[...] = 0  # some pixels are read by no window
-        for inside, pixels in self.pixels:
-            to = dx[pixels]
-            to[...] = self.dcells[inside].reshape(to.shape)
+        self.places.write(self.dcells, dx[..., channels])
 
 
 class _Outputs:
