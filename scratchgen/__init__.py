@@ -14,7 +14,7 @@ Reading order:
     training/, recipes/, measures/             the loop, what each model adds to it, and how good the result is
 """
 
-from scratchgen import blas  # isort: skip  (first: it speaks to BLAS before NumPy loads it)
+from scratchgen import blas  # isort: skip  # noqa: F401  first of all: it speaks to BLAS before NumPy loads it
 from scratchgen import gradcheck
 from scratchgen.backend import BackendUnavailable
 from scratchgen.export import export_torch

@@ -11,8 +11,8 @@ environment then. Two of its choices cost this library much:
                              millisecond, is enough from one product to the next.
 
 `import scratchgen` sets both, if NumPy is not loaded yet and the user has not set them; never an instruction set that
-the processor (and the operating system, whose list of flags this is) does not have. SCRATCHGEN_BLAS=default leaves all
-as it is. This file imports nothing of the package, and must be imported first.
+the processor (and the operating system, whose list of flags this is) does not have. SCRATCHGEN_BLAS=default leaves
+everything alone. This file imports nothing of the package, and is imported first.
 """
 
 import os
@@ -26,7 +26,7 @@ AWAKE = "20"  # the threads' timeout: 2^20 cycles
 
 
 def select() -> bool:
-    """Put the settings into the environment, where the user has not spoken; False where it is too late or not wanted."""
+    """Put the settings into the environment where the user has none; False where that is too late or not wanted."""
     if "numpy" in sys.modules or os.environ.get("SCRATCHGEN_BLAS") == "default":
         return False
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", AWAKE)
@@ -59,9 +59,11 @@ def advice(architectures: list[str]) -> list[str]:
     said = []
     _, flags = processor()
     if flags >= AVX512 and architectures and not WITH_AVX512 & set(architectures):
+        set_by_user = os.environ.get("OPENBLAS_CORETYPE", "SkylakeX") != "SkylakeX"
+        otherwise = ", in place of what it says now" if set_by_user else ", or import scratchgen before numpy"
         said.append(
             f"the processor has AVX-512 but OpenBLAS runs its {architectures[0]} kernels, at about half the speed: "
-            "set OPENBLAS_CORETYPE=SkylakeX before Python starts, or import scratchgen before numpy"
+            f"set OPENBLAS_CORETYPE=SkylakeX before Python starts{otherwise}"
         )
     if architectures and not threads_rest():
         said.append(

@@ -24,6 +24,7 @@ from scratchgen import (
     Layer,
     LeakyReLU,
     Module,
+    Parameter,
     ReLU,
     Reshape,
     Sequential,
@@ -149,13 +150,21 @@ class _Freezer(pickle.Pickler):
     def persistent_id(self, held):
         return id(held) if isinstance(held, Module) else None
 
+    def reducer_override(self, held):
+        if isinstance(held, Parameter):
+            return tuple, ([getattr(held, name) for name in OF_A_PARAMETER],)
+        return NotImplemented
+
+
+OF_A_PARAMETER = ("name", "value", "grad", "frozen")  # what others see: a gradient of zero may be any array inside
+
 
 def snapshot(*owners) -> dict[str, bytes]:
     """Every attribute of every module, optimizer or parameter, and of the modules below, down to the last bit."""
     kept = {}
     for i, owner in enumerate(owners):
         for j, part in enumerate(owner.modules() if isinstance(owner, Module) else [owner]):
-            names = vars(part) if hasattr(part, "__dict__") else part.__slots__
+            names = OF_A_PARAMETER if isinstance(part, Parameter) else vars(part)
             for name in names:
                 _Freezer(frozen := BytesIO()).dump(getattr(part, name))
                 kept[f"{i}.{j} {type(part).__name__}.{name}"] = frozen.getvalue()

@@ -67,7 +67,7 @@ def matmul(a, b):
 def rowwise(f, *arrays):
     """f(*arrays), for an f that works on each row by itself, so that it may be applied to some rows at a time.
 
-    The first array is (..., C), and so is the result; the others are of its shape, or hold one number per channel, (C,).
+    The first array is (..., C), and so is the result; the others have its shape, or one number per channel: (C,).
     """
     return f(*arrays)
 

@@ -1,17 +1,19 @@
 """Worker threads for the kernels on a CPU: each works on its own share of the data, with one BLAS thread.
 
-NumPy does one element-wise operation at a time on one core, but it lets go of Python's lock while it computes. So work
-is cut along the batch, or along the rows of a matrix, and the shares run side by side; the caller's own thread is one
-of the workers. BLAS has threads of its own, which wait by spinning and would fight with ours over the cores: while
-shares run it is held to one.
+NumPy does one element-wise operation at a time on one core, but it lets go of Python's lock while it computes. So
+work is cut along the batch, or along the rows of a matrix, and the shares run side by side; the caller's own thread
+is one of the workers. BLAS has threads of its own, which would fight with ours over the cores: while shares run it is
+held to one. Only one thread runs Python at a time, and a thread that must wait for it sleeps: so shares are few, and
+each does much in every call of NumPy.
 
-How work is cut depends on the data alone, and partial sums are added in the order of the shares, never in the order
-in which threads happen to finish. So a result is the same bit for bit from run to run.
+How work is cut depends on the data and the number of threads alone, and partial sums are added in the order of the
+shares, never in the order in which threads happen to finish. So a result is the same bit for bit from run to run.
 """
 
 import os
 import threading
 from collections.abc import Callable
+from contextlib import contextmanager
 from queue import SimpleQueue
 from select import select
 from time import perf_counter, sleep
@@ -22,7 +24,9 @@ _SETTINGS = ("SCRATCHGEN_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "M
 
 
 AWAKE = 5e-4  # seconds that the caller stays awake for its workers to end
-WORTH_WAKING = 1.5e7  # multiply-adds: a tenth of a millisecond, about what it takes to wake a worker and to wait for it
+WORTH_WAKING = (
+    1.5e7  # multiply-adds: a tenth of a millisecond, about what it takes to wake a worker and to wait for it
+)
 
 
 def cores() -> int:
@@ -43,7 +47,21 @@ def set_threads(n: int) -> None:
     if n < 1:
         raise ValueError(f"set_threads: n is {n}, needs at least 1")
     _threads = n
-    _one_blas_thread.normally(n)
+    _one_blas_thread.normally([n] * len(_one_blas_thread.usual()))
+
+
+@contextmanager
+def limited(n: int | None):
+    """set_threads(n) for a while; None leaves all as it is."""
+    before, blas = _threads, _one_blas_thread.usual()
+    if n is not None:
+        set_threads(n)
+    try:
+        yield
+    finally:
+        if n is not None:
+            globals()["_threads"] = before
+            _one_blas_thread.normally(blas)
 
 
 def _first_setting() -> int:
@@ -58,7 +76,7 @@ _threads = _first_setting()
 
 
 def parts(n: int, least: int = 1) -> list[slice]:
-    """range(n) in contiguous slices, one a thread and as equal as can be; each of `least` items or more, or it is one."""
+    """range(n) in contiguous slices, one a thread, as equal as can be; fewer where one would be below `least`."""
     count = max(1, min(_threads, n // least))
     return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
@@ -182,13 +200,19 @@ class _OneBlasThread:
         self.lock = threading.Lock()
         self.before = []
 
-    def normally(self, n: int) -> None:
-        """n threads for BLAS when nobody is inside."""
+    def usual(self) -> list[int]:
+        """How many threads each BLAS library uses when nobody is inside."""
         with self.lock:
             self._find()
-            self.before = [n] * len(self.libraries)
-            if self.inside == 0:
-                for library in self.libraries:
+            return self.before if self.inside else [library.get_num_threads() for library in self.libraries]
+
+    def normally(self, counts: list[int]) -> None:
+        """Let them use so many when nobody is inside."""
+        with self.lock:
+            if self.inside:
+                self.before = counts
+            else:
+                for library, n in zip(self.libraries, counts, strict=True):
                     library.set_num_threads(n)
 
     def _find(self) -> None:

@@ -1,7 +1,6 @@
 """scratchgen evaluate: how good a trained model is, in numbers and pictures."""
 
-from threadpoolctl import threadpool_limits
-
+from scratchgen.backend.threads import limited
 from scratchgen.commands.runs import add_run_options, data_of, evaluate, open_run
 from scratchgen.recipes.options import positive
 from scratchgen.training.report import write_report
@@ -33,7 +32,7 @@ def run(args) -> int:
     folder, recipe = open_run(args)
     data = data_of(args, recipe)
     print(f"run      {folder.path}\ndata     {data.name}")
-    with threadpool_limits(recipe.config.get("threads")):
+    with limited(recipe.config.get("threads")):
         evaluate(folder, recipe, data, importance=args.importance, progress=not args.quiet)
     epochs = sum(r["kind"] == "epoch" for r in folder.records())
     title = f"{recipe.title}: {folder.path.resolve().name}"

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from scratchgen.backend import BackendUnavailable, load_kernels
+from scratchgen import blas
+from scratchgen.backend import BackendUnavailable, load_kernels, threads
 from scratchgen.version import __version__
 
 
@@ -25,11 +26,15 @@ def run(args) -> int:
     print(f"Python      {platform.python_version()}, {sys.executable}")
     print(f"system      {platform.system()} {platform.machine()}")
     print(f"NumPy       {np.__version__}")
-    for blas in threadpool_info():
-        if blas["user_api"] == "blas":
-            kernels = blas.get("architecture", "unknown")
-            name = f"{blas['internal_api']} {blas['version']}"
-            print(f"BLAS        {name}, kernels for {kernels}, {blas['num_threads']} threads")
+    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    for library in libraries:
+        kernels = library.get("architecture", "unknown")
+        name = f"{library['internal_api']} {library['version']}"
+        print(f"BLAS        {name}, kernels for {kernels}, {library['num_threads']} threads")
+    openblas = [library["architecture"] for library in libraries if library["internal_api"] == "openblas"]
+    for sentence in blas.advice(openblas):
+        print(f"            {sentence}")
+    print(f"threads     {threads.get_threads()} of {threads.cores()} cores; SCRATCHGEN_THREADS sets them")
     print(f"GPU         {_gpu()}")
     return 0
 

@@ -3,9 +3,8 @@
 import argparse
 import os
 
-from threadpoolctl import threadpool_limits
-
 from scratchgen.backend import BACKENDS, load_kernels
+from scratchgen.backend.threads import cores, limited
 from scratchgen.commands import UsageError
 from scratchgen.commands.runs import digest
 from scratchgen.commands.session import Session
@@ -91,8 +90,8 @@ def _common(option, recipe) -> None:
         "--threads",
         type=positive,
         metavar="N",
-        help="for matrix products; without it one less than the cores, since threads that wait for a core that "
-        "another program uses cost far more than they bring",
+        help="of the kernels; without it one less than the cores, since threads that wait for a core that another "
+        "program uses cost more than they bring",
     )
     option("--out", metavar="DIR", help="run folder; without it a new one in runs/")
     option("--resume", metavar="RUN", help="go on with this run as if it had not stopped; --epochs may be raised")
@@ -139,7 +138,7 @@ def run(args) -> int:
     if training.finished and folder.ended:
         print(f"the run has had {training.epoch - 1} epochs: raise --epochs above that to go on")
         return 0
-    with threadpool_limits(config["threads"]):
+    with limited(config["threads"]):
         return Session(folder, recipe, data, training, quiet=args.quiet).run()
 
 
@@ -213,11 +212,6 @@ def _create(args, config) -> RunFolder:
         raise
     except OSError as error:
         raise UsageError(f"nothing can be written in {path}: {error.strerror}; choose a folder with --out") from error
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _source(source) -> str:

@@ -52,10 +52,12 @@ class Parameter:
             self._grad, self._is_zero = new, False
 
     def add_grad(self, gradient) -> None:
-        """grad += gradient. Where grad is zero and nobody else holds the gradient's memory it becomes grad itself, which
-        spares a pass over both: so give it away, and do not write into it afterwards."""
+        """grad += gradient. Where grad is zero and nobody else holds the gradient's memory it becomes grad itself,
+        which spares a pass over both: so give it away, and do not write into it afterwards."""
         if gradient.shape != self._value.shape:
-            raise ValueError(f"Parameter: {self.name}: got gradient of shape {gradient.shape}, needs {self._value.shape}")
+            raise ValueError(
+                f"Parameter: {self.name}: gradient has shape {gradient.shape}, needs {self._value.shape}"
+            )
         if self._frozen:
             return
         if self._is_zero and gradient.dtype == self._grad.dtype and kernels(gradient).unshared(gradient):

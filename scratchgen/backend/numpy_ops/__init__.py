@@ -1,11 +1,11 @@
 """The kernels on a CPU: the formulas of `reference`, worked through in blocks that stay in cache, on every thread.
 
-    memory.py        aligned arrays, reused buffers
-    convolution.py   which form a convolution takes
-    columns.py       patches as columns, for any geometry
-    winograd.py      kernel 4, stride 2 with fewer products
-    rows.py          formulas row by row, sums over rows
-    adam.py          the update of all parameters
+memory.py        aligned arrays, reused buffers
+convolution.py   which form a convolution takes
+columns.py       patches as columns, for any geometry
+winograd.py      kernel 4, stride 2 with fewer products
+rows.py          formulas row by row, sums over rows
+adam.py          the update of all parameters
 """
 
 import numpy as xp

@@ -70,7 +70,7 @@ def _places(geometry: Geometry, size: tuple[int, int], C: int):
 
 
 def correlate_adjoint_x(dy, W, geometry: Geometry):
-    """See `reference.correlate_adjoint_x`; for each of 2×2 taps a product with dy, added to the cells it belongs to."""
+    """See `reference.correlate_adjoint_x`; for each of 2×2 taps a product with dy, added to the cells it hits."""
     _, _, C, O = W.shape
     N, (oh, ow) = len(dy), geometry.small
     cells = Cells(geometry, (oh + 1, ow + 1), C)

@@ -1,4 +1,4 @@
-"""The convolution maps by columns, for any geometry: gather patches, multiply, scatter, a cache-sized block at a time.
+"""The convolution maps by columns, for any geometry: gather patches, multiply, scatter, a block at a time.
 
 The column matrix of a whole batch never exists. Each thread walks over blocks of output rows, gathers or scatters one
 block's columns in a reused buffer, and multiplies it while it is still in the cache.

@@ -1,9 +1,9 @@
 """Which form a convolution takes on a CPU: decided by its shape alone, from measurements.
 
-    dense      one window that covers the image is a Dense layer on all of its pixels
-    winograd   kernel 4, stride 2, many channels, many tiles: 9 products for 16
-    cells      kernel 4, stride 2, adjoint in x: scattered in runs four times as long
-    columns    any other
+dense      one window that covers the image is a Dense layer on all of its pixels
+winograd   kernel 4, stride 2, many channels, many tiles: 9 products for 16
+cells      kernel 4, stride 2, adjoint in x: scattered in runs four times as long
+columns    any other
 """
 
 from math import prod

@@ -5,7 +5,7 @@ import numpy as np
 from scratchgen.backend import threads
 from scratchgen.backend.numpy_ops.memory import empty
 
-BLOCK = 1 << 16  # numbers of each array at a time: a few such arrays fit in L2, and Python's own time is small beside
+BLOCK = 1 << 17  # numbers of each array at a time: a few such arrays fit in L2, and Python's own time is small beside
 SHARED_BLOCK = 1 << 18  # on several threads: only one of them runs Python at a time, so it must have less to say
 WIDE = 4096  # numbers side by side at least, so that NumPy's inner loop is long where a row of C is short
 COST = 32  # of the work on one number, in multiply-adds: it decides whether threads are worth waking
@@ -38,8 +38,10 @@ def _itself(a):
 
 def row_sums(f, *arrays):
     """See `reference.row_sums`; for each block products with ones, and the sum of those, which rounds less."""
-    shape, dtype = arrays[0].shape, arrays[0].dtype
-    C = shape[-1]
+    C, dtype = arrays[0].shape[-1], arrays[0].dtype
+    if arrays[0].size <= BLOCK:
+        ones = np.ones(arrays[0].size // C, dtype)
+        return tuple(ones @ term.reshape(-1, C) for term in f(*arrays))
     rows = _wide(*arrays)
 
     def share(part: slice) -> list:
@@ -60,6 +62,12 @@ def moments(x):
     Σ (x − mu)² = Σ_b [Σ (x − m_b)² + n (m_b − mu)²].   (Chan et al. 1983.)
     """
     C, dtype = x.shape[-1], x.dtype
+    if x.size <= BLOCK:
+        ones, x = np.ones(x.size // C, dtype), x.reshape(-1, C)
+        mu = ones @ x / len(x)
+        x = x - mu
+        x *= x
+        return mu, ones @ x / len(x)
     (rows,) = _wide(x)
 
     def share(part: slice) -> list:

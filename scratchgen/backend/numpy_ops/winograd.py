@@ -1,7 +1,7 @@
 """Convolution with kernel 4 and stride 2 in 9 products where the plain form takes 16.
 
-Group the padded image into cells of 2×2 pixels, each one "pixel" X of 4C channels: the window of 4×4 pixels that moves
-by 2 becomes one of 2×2 cells that moves by 1. Two outputs of such a window, in one dimension,
+Group the padded image into cells of 2×2 pixels, each one "pixel" of 4C channels (`cells`): the window of 4×4 pixels
+that moves by 2 becomes one of 2×2 cells that moves by 1. Two outputs of such a window, in one dimension,
 
     y0 = x0 w0 + x1 w1            m0 = (x0 − x1) w0
     y1 = x1 w0 + x2 w1            m1 =  x1 (w0 + w1)          y0 = m0 + m1,   y1 = m1 + m2
@@ -140,7 +140,7 @@ class _Tiling:
             yield images.stop - full[-1].stop, [slice(full[-1].stop, images.stop)]
 
 
-# --- the stages; views and calls are made once for many blocks, since Python's own time is what threads must share ---
+# --- the stages; views and calls are made once for many blocks: Python's own time is what threads must share ---
 
 
 class _Inputs:
