@@ -139,9 +139,11 @@ class Adam(Optimizer):
         self.m, self.v = self._zeros(), self._zeros()
 
     def _updated(self):
+        ops = kernels(self.parameters[0].value)
+        own = [ops.unshared(p._value) for p in self.parameters]  # held by no pullback: may be written into after all
         values, grads = [p.value for p in self.parameters], [p.grad for p in self.parameters]
-        ops = kernels(values[0])
-        return ops.adam(values, grads, self.m, self.v, self.lr, *self.betas, self.eps, self.t)
+        into = [value if mine else None for value, mine in zip(values, own, strict=True)]
+        return ops.adam(values, grads, self.m, self.v, self.lr, *self.betas, self.eps, self.t, into)
 
     def _slots(self):
         return {"m": self.m, "v": self.v}

@@ -1,5 +1,21 @@
-"""One thread for matrix products: those of the tests are small, and threads that wait for each other slow them."""
+"""Threads in the tests: one for matrix products, which are small here, and more for the kernels where a test asks."""
 
-from threadpoolctl import threadpool_limits
+import pytest
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+from scratchgen.backend import threads
 
 threadpool_limits(1)
+
+
+@pytest.fixture
+def use_threads(monkeypatch):
+    """use_threads(n): the kernels work on n threads, and cut even the smallest work; as it was when the test ends."""
+    before = threads.get_threads()
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    blas_threads = [library.get_num_threads() for library in libraries]
+    monkeypatch.setattr(threads, "WORTH_WAKING", 0)
+    yield threads.set_threads
+    threads.set_threads(before)
+    for library, n in zip(libraries, blas_threads, strict=True):
+        library.set_num_threads(n)

@@ -1,79 +1,70 @@
-"""The fast kernels against their references, the references against the definition, and the adjoint identities."""
+"""The fast kernels against their references, the references against the definition, and the adjoint identities.
 
+Integers make every sum exact, so a kernel must give its reference's numbers bit for bit, whatever form it takes, in
+blocks of whatever size, on however many threads.
+"""
+
+import gc
 import threading
 from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from drawn import (
+    LAYOUTS,
+    MAPS,
+    Problem,
+    any_geometry,
+    constants,
+    drawn,
+    few,
+    fours,
+    integers,
+    laid,
+    layouts,
+    poison,
+    problems,
+    seeds,
+)
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scratchgen.backend import numpy_ops, reference
-from scratchgen.backend.geometry import Geometry, correlated_size, transposed_size
+from scratchgen.backend.geometry import Geometry
+from scratchgen.backend.numpy_ops import cells, columns, convolution, dense, winograd
 
-seeds = st.integers(0, 2**32 - 1).map(np.random.default_rng)
-drawn = settings(max_examples=120, deadline=None, derandomize=True)
-pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
-
-
-@st.composite
-def problems(draw):
-    """(rng, N, C, O, geometry): a geometry of either kind of layer, so output_padding too."""
-    rng = draw(seeds)
-    N, C, O = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    kernel, stride, dilation = draw(pairs), draw(pairs), draw(pairs)
-    padding = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
-    size = draw(st.tuples(st.integers(1, 7), st.integers(1, 7)))
-    if draw(st.booleans()):
-        large, small = size, tuple(map(correlated_size, size, kernel, stride, padding, dilation))
-    else:
-        extra = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True))
-        large, small = tuple(map(transposed_size, size, kernel, stride, padding, dilation, extra)), size
-    assume(min(*large, *small) >= 1)
-    return rng, N, C, O, Geometry(kernel, stride, padding, dilation, large, small)
+on_threads = pytest.mark.parametrize("n", [1, 2, 3, 5], ids="{} threads".format)
 
 
-def integers(rng, *shape, dtype=np.float32):
-    """Small integers: sums of products of them are exact, so the order of summation cannot show."""
-    return rng.integers(-4, 5, shape).astype(dtype)
+@pytest.fixture(autouse=True)
+def uninitialised_memory_is_not_a_number(request, monkeypatch):
+    if "memory_as_it_is" not in request.fixturenames:
+        poison(monkeypatch)
 
 
-def arrays(problem, draw=integers):
-    rng, N, C, O, g = problem
-    return draw(rng, N, *g.large, C), draw(rng, *g.kernel, C, O), draw(rng, N, *g.small, O)
+@pytest.fixture
+def memory_as_it_is():
+    """For a test that needs what buffers held before."""
 
 
-@pytest.fixture(params=["block", "band of rows", "whole batch"])
-def blocking(request, monkeypatch):
-    """Blocks of every kind, though the arrays of a test are small."""
-    bytes_, rows = {"block": (700, 7), "band of rows": (1, 1), "whole batch": (1 << 30, 256)}[request.param]
-    monkeypatch.setattr(numpy_ops, "BLOCK_BYTES", bytes_)
-    monkeypatch.setattr(numpy_ops, "BLOCK_ROWS", rows)
+def assert_same(found, wanted, what=""):
+    """Equal to the last bit, and of one dtype; 0 and −0 are one number."""
+    assert found.dtype == wanted.dtype, what
+    np.testing.assert_array_equal(found, wanted, err_msg=str(what))
 
 
-def test_fast_convolution_maps_equal_their_references_bit_for_bit(blocking):
-    @drawn
-    @given(problems())
-    def run(problem):
-        x, W, dy = arrays(problem)
-        g = problem[-1]
-        for name, args in (
-            ("correlate", (x, W, g)),
-            ("correlate_adjoint_x", (dy, W, g)),
-            ("correlate_adjoint_W", (x, dy, g)),
-        ):
-            fast, plain = getattr(numpy_ops, name)(*args), getattr(reference, name)(*args)
-            assert fast.dtype == plain.dtype == np.float32
-            np.testing.assert_array_equal(fast, plain, err_msg=name)
-
-    run()
+def normal(rng, *shape):
+    return rng.standard_normal(shape)
 
 
-@drawn
-@given(problems())
+# --- the reference is right -----------------------------------------------------------------------------------------
+
+
+@drawn(60)
+@given(problems(any_geometry(5), st.integers(1, 3)))
 def test_reference_correlation_is_its_definition(problem):
-    x, W, _ = arrays(problem)
-    _, N, C, O, g = problem
+    x, W, _ = problem.arrays()
+    N, C, O, g = problem.N, problem.C, problem.O, problem.geometry
     y = np.zeros((N, *g.small, O))
     (sh, sw), (ph, pw), (dh, dw) = g.stride, g.padding, g.dilation
     for r, c, i, j in product(*map(range, (*g.small, *g.kernel))):
@@ -84,120 +75,541 @@ def test_reference_correlation_is_its_definition(problem):
     np.testing.assert_array_equal(reference.correlate(x, W, g), y)
 
 
-@drawn
-@given(problems())
+@drawn(100)
+@given(problems(any_geometry()))
 def test_im2col_and_col2im_are_adjoint(problem):
-    rng, N, C, _, g = problem
-    x, cols = integers(rng, N, *g.large, C), integers(rng, N, *g.small, *g.kernel, C)
+    g, rng = problem.geometry, np.random.default_rng(problem.seed)
+    x, cols = integers(rng, problem.N, *g.large, 2), integers(rng, problem.N, *g.small, *g.kernel, 2)
     assert np.vdot(reference.im2col(x, g), cols) == np.vdot(x, reference.col2im(cols, g))
 
 
 @pytest.mark.parametrize("ops", [reference, numpy_ops], ids=["reference", "numpy"])
-def test_the_adjoints_are_adjoint(ops):
+@pytest.mark.parametrize("geometry", [any_geometry(), fours()], ids=["any", "kernel 4, stride 2"])
+def test_the_adjoints_are_adjoint(ops, geometry):
     """⟨dy, correlate(x, W)⟩ = ⟨adjoint_x(dy, W), x⟩ = ⟨adjoint_W(x, dy), W⟩; exactly, for integers."""
 
-    @drawn
-    @given(problems(), st.booleans())
+    @drawn(40)
+    @given(problems(geometry), st.booleans())
     def run(problem, exact):
-        x, W, dy = arrays(problem, integers if exact else lambda rng, *shape: rng.standard_normal(shape))
-        g = problem[-1]
-        a = np.vdot(dy, ops.correlate(x, W, g))
-        b = np.vdot(ops.correlate_adjoint_x(dy, W, g), x)
-        c = np.vdot(ops.correlate_adjoint_W(x, dy, g), W)
+        calls = problem.calls(integers if exact else normal)
+        y, dx, dW = (getattr(ops, name)(*args) for name, args in calls.items())
+        (x, W, _), (dy, _, _), _ = calls.values()
         bound = 0 if exact else 1e-12 * max(1, np.linalg.norm(dy) * np.linalg.norm(x) * np.linalg.norm(W))
-        assert abs(a - b) <= bound
-        assert abs(a - c) <= bound
+        assert abs(np.vdot(dy, y) - np.vdot(dx, x)) <= bound
+        assert abs(np.vdot(dy, y) - np.vdot(dW, W)) <= bound
 
     run()
 
 
-@drawn
-@given(seeds, st.lists(st.integers(1, 6), min_size=1, max_size=4))
-def test_sums_over_rows(rng, shape):
-    a, b = integers(rng, *shape), integers(rng, *shape)
-    np.testing.assert_array_equal(numpy_ops.row_sum(a), reference.row_sum(a))
-    np.testing.assert_array_equal(numpy_ops.row_dot(a, b), reference.row_dot(a, b))
+# --- every form of a convolution, on every geometry that it fits ----------------------------------------------------
+
+BYTES = st.sampled_from([1, 700, 5000, 1 << 30])
+wide = st.one_of(few, st.sampled_from([33, 40, 81]))  # enough of them to be shared out among threads
+
+FORMS = {  # the form, the maps that it has, geometries, channels, the sizes of its blocks
+    "columns": (columns, MAPS, any_geometry(), few, {"columns__BLOCK_BYTES": BYTES, "columns__BLOCK_ROWS": few}),
+    "columns, 4 by 2": (columns, MAPS, fours(), few, {"columns__BLOCK_BYTES": BYTES, "columns__BLOCK_ROWS": few}),
+    "cells": (cells, MAPS[1:2], fours(), few, {"cells__BLOCK_BYTES": BYTES}),
+    "winograd": (winograd, MAPS, fours(), few, {"winograd__TILES": st.sampled_from([1, 2, 3, 7, 20, 256])}),
+    "winograd, wide": (winograd, MAPS, fours(6), wide, {"winograd__TILES": st.sampled_from([1, 5, 256])}),
+    "chosen": (numpy_ops, MAPS, st.one_of(any_geometry(), fours()), few, {}),
+}
 
 
-def test_sums_over_many_rows_round_well():
-    """Half a million float32 rows: added one by one they are off by far more."""
-    a = np.random.default_rng(0).random((500_001, 3), np.float32)
-    exact = a.astype(np.float64)
-    np.testing.assert_allclose(numpy_ops.row_sum(a), exact.sum(axis=0), rtol=2e-6)
-    np.testing.assert_allclose(numpy_ops.row_dot(a, a), (exact * exact).sum(axis=0), rtol=2e-6)
+@on_threads
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_equals_the_reference_bit_for_bit(form, n, use_threads):
+    use_threads(n)
+    module, names, geometries, channels, blocks = FORMS[form]
+
+    @drawn(60)
+    @given(problems(geometries, channels), st.fixed_dictionaries(blocks), st.sampled_from([np.float32, np.float64]))
+    def run(problem, blocks, dtype):
+        calls = problem.calls(lambda rng, *shape: integers(rng, *shape, dtype=dtype))
+        with constants(**blocks):
+            for name in names:
+                args = calls[name]
+                assert_same(getattr(module, name)(*args), getattr(reference, name)(*args), name)
+
+    run()
 
 
-@pytest.mark.parametrize("block", [5, 1 << 15])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_adam(block, dtype, monkeypatch):
-    monkeypatch.setattr(numpy_ops, "ADAM_BLOCK", block)
-    rng = np.random.default_rng(0)
-    value, grad = rng.standard_normal((2, 7, 3)).astype(dtype)
-    m, v = rng.random((2, 7, 3)).astype(dtype)
-    mine, theirs = (m.copy(), v.copy()), (m.copy(), v.copy())
-    before = value.copy()
-    fast = numpy_ops.adam(value, grad, *mine, 1e-2, 0.8, 0.99, 1e-6, 3)
-    plain = reference.adam(value, grad, *theirs, 1e-2, 0.8, 0.99, 1e-6, 3)
-    np.testing.assert_array_equal(value, before)
-    rtol = 1e-6 if dtype == np.float32 else 1e-14
-    for a, b in zip((fast, *mine), (plain, *theirs), strict=True):
-        assert a.dtype == dtype
-        np.testing.assert_allclose(a, b, rtol=rtol)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_rounds_as_the_reference_does_in_double_precision(form, use_threads):
+    use_threads(2)
+    module, names, geometries, channels, blocks = FORMS[form]
+
+    @drawn(25)
+    @given(problems(geometries, channels), st.fixed_dictionaries(blocks))
+    def run(problem, blocks):
+        calls = problem.calls(normal)
+        with constants(**blocks):
+            for name in names:
+                found, wanted = (getattr(ops, name)(*calls[name]) for ops in (module, reference))
+                assert found.dtype == np.float64
+                assert np.linalg.norm(found - wanted) <= 1e-12 * max(1e-3, np.linalg.norm(wanted)), name
+
+    run()
 
 
-def test_kernels_do_not_hand_out_their_workspace():
-    g = Geometry((2, 2), (1, 1), (0, 0), (1, 1), (4, 4), (3, 3))
-    rng = np.random.default_rng(0)
-    first = [f(*a) for f, a in _calls(rng, g)]
-    kept = [a.copy() for a in first]
-    for f, a in _calls(rng, g):
-        f(*a)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_takes_arrays_however_they_lie_in_memory(form, layout, use_threads):
+    use_threads(2)
+    module, names, _, _, _ = FORMS[form]
+    g = Geometry((4, 4), (2, 2), (1, 2), (1, 1), (7, 6), (3, 4))
+    calls = Problem(7, 5, 3, 2, g, (layout,) * 3).calls()
+    for name in names:
+        assert_same(getattr(module, name)(*calls[name]), getattr(reference, name)(*calls[name]), name)
+
+
+def test_the_geometries_drawn_have_the_corners_that_matter():
+    """What the tests above say they cover, they do cover."""
+    seen = set()
+
+    @drawn(60)
+    @given(fours())
+    def look(g):
+        (ph, pw), (H, W), (oh, ow) = g.padding, g.large, g.small
+        seen.update(
+            what
+            for what, so in {
+                "no padding": g.padding == (0, 0),
+                "unequal padding": ph != pw,
+                "padding 3": 3 in g.padding,
+                "odd padding": pw % 2 == 1,
+                "smaller than the kernel": H < 4 or W < 4,
+                "one pixel": 1 in g.large,
+                "not square": H != W,
+                "a pixel that no window reads": 2 * (oh - 1) + 4 < H + ph or 2 * (ow - 1) + 4 < W + pw,
+                "half a tile": oh % 2 == 1 or ow % 2 == 1,
+                "one output": g.small == (1, 1),
+            }.items()
+            if so
+        )
+
+    look()
+    assert len(seen) == 10, seen
+
+
+@pytest.mark.parametrize(
+    "g",
+    [
+        Geometry((4, 4), (2, 2), (0, 0), (1, 1), (7, 9), (2, 3)),
+        Geometry((4, 4), (2, 2), (0, 1), (1, 1), (5, 6), (1, 3)),
+        Geometry((4, 4), (2, 2), (0, 0), (1, 1), (5, 4), (1, 1)),
+        Geometry((1, 2), (3, 3), (0, 0), (1, 1), (6, 7), (2, 2)),
+        Geometry((2, 2), (1, 1), (0, 0), (3, 3), (4, 4), (1, 1)),
+    ],
+    ids=str,
+)
+def test_a_pixel_that_no_window_reads_has_gradient_0(g):
+    problem = Problem(3, 2, 3, 2, g, ("C",) * 3)
+    dy, W, _ = problem.calls()["correlate_adjoint_x"]
+    dy, W = np.ones_like(dy), np.ones_like(W)
+    read = reference.col2im(np.ones((2, *g.small, *g.kernel, 3), np.float32), g) > 0
+    assert not read.all()
+    for form in (columns, numpy_ops, *((cells, winograd) if cells.fits(g) else ())):
+        np.testing.assert_array_equal(form.correlate_adjoint_x(dy, W, g) != 0, read)
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("form", [winograd, columns, numpy_ops], ids=["winograd", "columns", "chosen"])
+def test_single_precision_rounds_little(form, name, use_threads):
+    """Against the reference in float64, relative to the norm; Winograd's sums of inputs cost less than a bit."""
+    use_threads(2)
+    g = Geometry((4, 4), (2, 2), (1, 1), (1, 1), (16, 16), (8, 8))
+    calls = Problem(5, 70, 64, 128, g, ("C",) * 3).calls(normal)
+    args = [a.astype(np.float32) if isinstance(a, np.ndarray) else a for a in calls[name]]
+    exact = getattr(reference, name)(*(a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in args))
+    error = np.linalg.norm(getattr(form, name)(*args) - exact) / np.linalg.norm(exact)
+    assert error <= 3e-6
+
+
+# --- which form is taken --------------------------------------------------------------------------------------------
+
+CHOICES = {  # shape: the form of each map; (N, C, O, kernel, stride, padding, large)
+    "an image under one window": ((3, 5, 7, 4, 2, 0, (4, 4)), ("dense", "dense", "dense")),
+    "a row under one window": ((2, 3, 4, (1, 5), 1, 0, (1, 5)), ("dense", "dense", "dense")),
+    "one window, but padded": ((2, 3, 4, 3, 1, 1, (3, 3)), ("columns", "columns", "columns")),
+    "kernel 3": ((2, 64, 128, 3, 1, 1, (8, 8)), ("columns", "columns", "columns")),
+    "kernel 4, stride 1": ((2, 3, 4, 4, 1, 1, (8, 8)), ("columns", "columns", "columns")),
+    "grey images": ((2, 1, 8, 4, 2, 1, (8, 8)), ("columns", "columns", "columns")),
+    "few channels": ((2, 3, 8, 4, 2, 1, (8, 8)), ("columns", "cells", "columns")),
+    "many channels": ((16, 64, 128, 4, 2, 1, (16, 16)), ("winograd", "winograd", "winograd")),
+    "many channels, few tiles": ((2, 64, 128, 4, 2, 1, (8, 8)), ("columns", "cells", "columns")),
+    "many channels, half tiles": ((30, 64, 128, 4, 2, 1, (14, 14)), ("columns", "cells", "columns")),
+    "heavy weights, few tiles": ((2, 256, 256, 4, 2, 1, (4, 4)), ("columns", "winograd", "columns")),
+}
+
+
+@pytest.mark.parametrize("shape", CHOICES)
+def test_the_form_that_a_shape_takes(shape, monkeypatch, use_threads):
+    """One call of one form, and that gives what the reference gives."""
+    use_threads(2)
+    (N, C, O, kernel, stride, padding, large), forms = CHOICES[shape]
+    taken = []
+    for form, names in {columns: MAPS, winograd: MAPS, cells: MAPS[1:2], dense: ["matmul"]}.items():
+        for name in names:
+            monkeypatch.setattr(form, name, _counted(getattr(form, name), form.__name__.rpartition(".")[2], taken))
+    kernel, stride, padding = (n if isinstance(n, tuple) else (n, n) for n in (kernel, stride, padding))
+    small = tuple((n + 2 * p - k) // s + 1 for n, p, k, s in zip(large, padding, kernel, stride, strict=True))
+    g = Geometry(kernel, stride, padding, (1, 1), large, small)
+    calls = Problem(11, N, C, O, g, ("C",) * 3).calls(lambda rng, *shape: integers(rng, *shape, most=2))
+    for name, form in zip(MAPS, forms, strict=True):
+        taken.clear()
+        assert_same(getattr(convolution, name)(*calls[name]), getattr(reference, name)(*calls[name]), name)
+        assert taken == [form], name
+
+
+def _counted(f, form, taken):
+    def call(*args):
+        taken.append(form)
+        return f(*args)
+
+    return call
+
+
+@drawn(100)
+@given(
+    problems(
+        st.tuples(st.integers(1, 6), st.integers(1, 6)).map(lambda n: Geometry(n, (1, 1), (0, 0), (1, 1), n, (1, 1)))
+    )
+)
+def test_one_window_that_covers_the_image(problem):
+    for name, args in problem.calls().items():
+        assert_same(getattr(numpy_ops, name)(*args), getattr(reference, name)(*args), name)
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+def _some_calls(seed):
+    """A call of every map by every form, and of the others that have memory of their own."""
+    g = Geometry((4, 4), (2, 2), (1, 1), (1, 1), (9, 10), (4, 5))
+    calls = Problem(seed, 3, 4, 40, g, ("C",) * 3).calls()
+    rng = np.random.default_rng(seed)
+    x, values = integers(rng, 60, 3), [integers(rng, n).astype(np.float32) for n in (1, 7, 30)]
+    yield from ((getattr(form, name), calls[name]) for form in (columns, winograd, numpy_ops) for name in MAPS)
+    yield cells.correlate_adjoint_x, calls[MAPS[1]]
+    yield numpy_ops.matmul, (x, x.T)
+    yield numpy_ops.rowwise, (lambda a: 2 * a, x)
+    yield numpy_ops.row_sum, (x,)
+    yield lambda x: np.stack(numpy_ops.moments(x)), (x,)
+    yield (
+        lambda *a: np.concatenate(numpy_ops.adam(*a, 0.1, 0.5, 0.5, 1e-8, 2)),
+        (values, values, [v.copy() for v in values], [abs(v) for v in values]),
+    )
+
+
+SMALL = {"rows__BLOCK": 20, "rows__SHARED_BLOCK": 20, "rows__WIDE": 6, "adam__BLOCK": 8, "winograd__TILES": 2}
+
+
+@on_threads
+def test_kernels_do_not_hand_out_their_workspace(n, use_threads, memory_as_it_is):
+    use_threads(n)
+    with constants(**SMALL, columns__BLOCK_BYTES=700, cells__BLOCK_BYTES=700):
+        first = [f(*a) for f, a in _some_calls(0)]
+        kept = [a.copy() for a in first]
+        for seed in (1, 2):
+            for f, a in _some_calls(seed):
+                f(*a)
     for a, b in zip(first, kept, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def _calls(rng, g):
-    x, W, dy = arrays((rng, 2, 3, 2, g))
-    return (
-        (numpy_ops.correlate, (x, W, g)),
-        (numpy_ops.correlate_adjoint_x, (dy, W, g)),
-        (numpy_ops.correlate_adjoint_W, (x, dy, g)),
-    )
+def test_what_a_buffer_held_before_does_not_show(use_threads, memory_as_it_is):
+    """Buffers are one for each role: larger and smaller images, other paddings and other channels in turn."""
+    use_threads(2)
+    sizes = [(9, 9), (4, 5), (12, 7), (5, 4), (2, 9), (9, 9)]
+    with constants(winograd__TILES=3, columns__BLOCK_BYTES=900, cells__BLOCK_BYTES=900):
+        for i, (large, padding, C) in enumerate(product(sizes, [(1, 1), (3, 1), (2, 3)], [1, 3])):
+            small = tuple((n + 2 * p - 4) // 2 + 1 for n, p in zip(large, padding, strict=True))
+            calls = Problem(i, 5, C, 2, Geometry((4, 4), (2, 2), padding, (1, 1), large, small), ("C",) * 3).calls()
+            for form in (columns, winograd, cells):
+                for name in MAPS if form is not cells else MAPS[1:2]:
+                    assert_same(getattr(form, name)(*calls[name]), getattr(reference, name)(*calls[name]), name)
 
 
-def test_kernels_run_side_by_side_in_threads():
-    g = Geometry((3, 3), (1, 1), (1, 1), (1, 1), (16, 16), (16, 16))
-    rng = np.random.default_rng(0)
-    problems = [arrays((rng, 4, 8, 8, g)) for _ in range(4)]
-    right = [(reference.correlate(x, W, g), reference.correlate_adjoint_x(dy, W, g)) for x, W, dy in problems]
+@pytest.mark.parametrize("n", [1, 3])
+def test_kernels_run_side_by_side_in_threads(n, use_threads, memory_as_it_is):
+    """The user's own threads, each of which may have the library's work for it."""
+    use_threads(n)
     wrong = []
+    with constants(**SMALL, columns__BLOCK_BYTES=700, cells__BLOCK_BYTES=700):
+        right = [[f(*a) for f, a in _some_calls(seed)] for seed in range(4)]
 
-    def work(problem, expected):
-        x, W, dy = problem
-        for _ in range(20):
-            found = numpy_ops.correlate(x, W, g), numpy_ops.correlate_adjoint_x(dy, W, g)
-            wrong.extend(1 for a, b in zip(found, expected, strict=True) if not np.array_equal(a, b))
+        def work(seed):
+            for _ in range(6):
+                for i, (f, a) in enumerate(_some_calls(seed)):
+                    if not np.array_equal(f(*a), right[seed][i]):
+                        wrong.append((seed, i))
 
-    threads = [threading.Thread(target=work, args=pair) for pair in zip(problems, right, strict=True)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+        users = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for t in users:
+            t.start()
+        for t in users:
+            t.join()
     assert not wrong
 
 
-def test_no_column_matrix_of_the_whole_batch_is_ever_held(monkeypatch):
+@pytest.mark.parametrize("n", [1, 2])
+def test_no_column_matrix_of_the_whole_batch_is_ever_held(n, monkeypatch, use_threads):
     """The largest temporary is a block, whatever the batch."""
-    asked = []
-    workspace = numpy_ops._workspace
-    monkeypatch.setattr(
-        numpy_ops,
-        "_workspace",
-        lambda role, size, dtype: asked.append(size * np.dtype(dtype).itemsize) or workspace(role, size, dtype),
-    )
+    use_threads(n)
+    asked = {}
+
+    def watch(module):
+        workspace = module.workspace
+
+        def note(role, shape, dtype):
+            asked[role] = max(asked.get(role, 0), int(np.prod(shape)) * np.dtype(dtype).itemsize)
+            return workspace(role, shape, dtype)
+
+        monkeypatch.setattr(module, "workspace", note)
+
+    for module in (columns, cells, winograd):
+        watch(module)
     g = Geometry((4, 4), (2, 2), (1, 1), (1, 1), (32, 32), (16, 16))
-    x = np.ones((64, 32, 32, 16), np.float32)
-    W = np.ones((4, 4, 16, 8), np.float32)
-    numpy_ops.correlate_adjoint_W(x, numpy_ops.correlate(x, W, g), g)
-    whole = 64 * 16 * 16 * 16 * 16 * 4
-    assert max(asked) <= numpy_ops.BLOCK_BYTES < whole / 10
+    calls = Problem(0, 64, 16, 8, g, ("C",) * 3).calls()
+    whole = 64 * 16 * 16 * 16 * 16 * 4  # bytes of im2col(x)
+    for form in (columns, winograd):
+        for name in MAPS:
+            getattr(form, name)(*calls[name])
+    cells.correlate_adjoint_x(*calls[MAPS[1]])
+    assert asked["columns"] <= columns.BLOCK_BYTES < whole / 10
+    assert asked["padded"] <= 4 * columns.BLOCK_BYTES
+    assert asked["products"] <= cells.BLOCK_BYTES
+    assert max(asked.values()) < whole / 3
+    assert {"cells", "columns", "winograd V", "winograd dV", "winograd M"} <= asked.keys()
+
+
+def test_kernels_keep_nothing_of_what_they_were_given(use_threads):
+    """Nor does a thread that waits for work: the arrays of the last step would stay until the next."""
+    use_threads(3)
+    for f, args in _some_calls(0):
+        held = [a for a in args if isinstance(a, np.ndarray)]
+        result = f(*args)
+        del args, f
+        for _ in range(200):  # a worker lets go a moment after its share has ended
+            if not any(_holders(a, held) for a in held):
+                break
+            threading.Event().wait(0.001)
+        assert not any(_holders(a, held) for a in held)
+        del result
+
+
+def _holders(array, held) -> list:
+    """The frames, cells and functions that still look at the array, but for those of the test."""
+    return [r for r in gc.get_referrers(array) if type(r).__name__ == "cell"]
+
+
+# --- matrix products ------------------------------------------------------------------------------------------------
+
+
+@on_threads
+@pytest.mark.parametrize("blas_threads", [False, True], ids=["our threads", "BLAS's threads"])
+def test_matmul(n, blas_threads, use_threads, monkeypatch):
+    use_threads(n)
+    monkeypatch.setattr(dense, "BLAS_THREADS", blas_threads)
+
+    @drawn(60)
+    @given(seeds, *[st.integers(1, 17)] * 3, layouts, layouts, st.sampled_from([np.float32, np.float64]))
+    def run(seed, M, K, N, one, other, dtype):
+        rng = np.random.default_rng(seed)
+        a, b = laid(one, integers(rng, M, K, dtype=dtype)), laid(other, integers(rng, K, N, dtype=dtype))
+        assert_same(numpy_ops.matmul(a, b), a @ b)
+        assert_same(numpy_ops.matmul(b.T, a.T), (a @ b).T)
+
+    run()
+
+
+def test_matmul_on_ones_of_every_shape(use_threads):
+    """Each part of the rows or columns is written: 1 to 40 of them on 3 threads, tall and wide."""
+    use_threads(3)
+    for n in range(1, 41):
+        for M, N in ((n, 2), (2, n)):
+            assert_same(numpy_ops.matmul(np.ones((M, 3)), np.ones((3, N))), np.full((M, N), 3.0))
+
+
+# --- rows -----------------------------------------------------------------------------------------------------------
+
+ROWS = st.fixed_dictionaries(
+    {
+        "rows__BLOCK": st.sampled_from([1, 5, 24, 100, 1 << 17]),
+        "rows__SHARED_BLOCK": st.sampled_from([1, 7, 64, 1 << 18]),
+        "rows__WIDE": st.sampled_from([1, 4, 30, 4096]),
+    }
+)
+shapes = st.one_of(
+    st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    st.tuples(st.sampled_from([8, 48, 64, 96, 97]), st.integers(1, 5)),  # rows that fit side by side, by 2, 4, 8 …
+)
+
+
+@on_threads
+def test_a_formula_row_by_row(n, use_threads):
+    use_threads(n)
+
+    @drawn(150)
+    @given(seeds, shapes, layouts, layouts, ROWS, st.sampled_from([np.float32, np.float64]))
+    def run(seed, shape, one, other, blocks, dtype):
+        rng = np.random.default_rng(seed)
+        x, y = laid(one, integers(rng, *shape, dtype=dtype)), laid(other, integers(rng, *shape, dtype=dtype))
+        scale, shift = integers(rng, 2, shape[-1], dtype=dtype)
+        shift = laid(other, shift)
+        with constants(**blocks):
+            for f, args in (
+                (np.negative, (x,)),
+                (lambda x, y: x * y - x, (x, y)),
+                (lambda x, a, b: x * a + b, (x, scale, shift)),
+                (lambda x, a, y, b: (x - a) * y + b, (x, scale, y, shift)),
+            ):
+                assert_same(numpy_ops.rowwise(f, *args), reference.rowwise(f, *args), len(args))
+
+    run()
+
+
+@on_threads
+def test_sums_over_rows(n, use_threads):
+    use_threads(n)
+
+    @drawn(150)
+    @given(seeds, shapes, layouts, layouts, ROWS, st.sampled_from([np.float32, np.float64]))
+    def run(seed, shape, one, other, blocks, dtype):
+        rng = np.random.default_rng(seed)
+        x, y = laid(one, integers(rng, *shape, dtype=dtype)), laid(other, integers(rng, *shape, dtype=dtype))
+        scale, shift = integers(rng, 2, shape[-1], dtype=dtype)
+        shift = laid(other, shift)
+        with constants(**blocks):
+            assert_same(numpy_ops.row_sum(x), reference.row_sum(x))
+            for f, args in (
+                (lambda x: (x,), (x,)),
+                (lambda x, y: (x, x * y), (x, y)),
+                (lambda x, y, a, b: (x, x * ((y - a) * b), y), (x, y, scale, shift)),
+                (lambda x, a, y, b: (x + a, y + b), (x, scale, y, shift)),
+            ):
+                found, wanted = numpy_ops.row_sums(f, *args), reference.row_sums(f, *args)
+                assert type(found) is tuple
+                assert len(found) == len(wanted)
+                for a, b in zip(found, wanted, strict=True):
+                    assert_same(a, b, len(args))
+
+    run()
+
+
+@on_threads
+def test_moments(n, use_threads):
+    use_threads(n)
+
+    @drawn(150)
+    @given(seeds, shapes, layouts, ROWS, st.sampled_from([1e-6, 1e-13]))
+    def run(seed, shape, layout, blocks, tolerance):
+        dtype = np.float32 if tolerance > 1e-10 else np.float64
+        rng = np.random.default_rng(seed)
+        x = laid(layout, (rng.standard_normal(shape) * 3 + rng.standard_normal(shape[-1])).astype(dtype))
+        with constants(**blocks):
+            mu, var = numpy_ops.moments(x)
+        assert mu.dtype == var.dtype == dtype
+        exact_mu, exact_var = reference.moments(x.astype(np.float64))
+        scale = np.abs(x).max()
+        np.testing.assert_allclose(mu, exact_mu, rtol=0, atol=4 * tolerance * scale)
+        np.testing.assert_allclose(var, exact_var, rtol=0, atol=8 * tolerance * scale**2)
+
+    run()
+
+
+BIG = [(131_073, 1), (40_000, 1), (33_001, 5), (64, 32, 32, 16), (7, 150_000)]
+
+
+@pytest.mark.parametrize("shape", BIG, ids=str)
+@pytest.mark.parametrize("n", [1, 2])
+def test_moments_far_from_zero(shape, n, use_threads):
+    """10⁴ ± 1: the mean of the squares less the square of the mean would be off by more than the variance."""
+    use_threads(n)
+    rng = np.random.default_rng(0)
+    x = (1e4 + rng.standard_normal(shape, np.float32)).astype(np.float32)
+    mu, var = numpy_ops.moments(x)
+    exact = x.reshape(-1, shape[-1]).astype(np.float64)
+    np.testing.assert_allclose(mu, exact.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(var, exact.var(axis=0), rtol=1e-3)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("shape", [(500_001, 3), (2**19, 2), (120_000, 1), (5, 60_000)], ids=str)
+def test_sums_over_many_rows_round_well(shape, n, use_threads):
+    """Half a million float32 rows: added one by one they are off by far more."""
+    use_threads(n)
+    a = np.random.default_rng(0).random(shape, np.float32)
+    exact = a.astype(np.float64)
+    np.testing.assert_allclose(numpy_ops.row_sum(a), exact.sum(axis=0), rtol=2e-6)
+    _, squares = numpy_ops.row_sums(lambda a: (a, a * a), a)
+    np.testing.assert_allclose(squares, (exact * exact).sum(axis=0), rtol=2e-6)
+
+
+def test_work_on_rows_is_done_in_blocks(monkeypatch, use_threads):
+    """What a formula makes in between is never as large as the array."""
+    use_threads(1)
+    seen = []
+    x = np.ones((1 << 15, 32), np.float32)
+
+    def f(x):
+        seen.append(x.size)
+        return x + 1
+
+    numpy_ops.rowwise(f, x)
+    numpy_ops.row_sums(lambda x: (f(x),), x)
+    assert max(seen) <= x.size / 4
+    assert sum(seen) == 2 * x.size
+
+
+# --- Adam -----------------------------------------------------------------------------------------------------------
+
+SIZES = [(7, 3), (1,), (4, 4, 2, 3), (65,), (2, 1)]
+
+
+def _adam(rng, dtype):
+    """values, grads, ms, vs."""
+    values, grads, ms = ([rng.standard_normal(s).astype(dtype) for s in SIZES] for _ in range(3))
+    return values, grads, ms, [rng.random(s).astype(dtype) for s in SIZES]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("block", [1, 5, 1 << 16])
+@on_threads
+def test_adam(n, block, dtype, use_threads):
+    """Like the reference up to rounding, and the same bit for bit in blocks of any size on any number of threads."""
+    values, grads, ms, vs = _adam(np.random.default_rng(0), dtype)
+    settings, found = (1e-2, 0.8, 0.99, 1e-6), {}
+    for case, ops, threads_used, size in (
+        ("reference", reference, 1, 1),
+        ("one block", numpy_ops, 1, 1 << 20),
+        ("blocks", numpy_ops, n, block),
+    ):
+        use_threads(threads_used)
+        moments = [m.copy() for m in ms], [v.copy() for v in vs]
+        with constants(adam__BLOCK=size):
+            for t in (1, 2, 7):
+                new = ops.adam(values, grads, *moments, *settings, t)
+        assert all(a.dtype == dtype for a in new)
+        assert [a.shape for a in new] == SIZES
+        found[case] = [a for arrays in (new, *moments) for a in arrays]
+    rtol = 2e-6 if dtype == np.float32 else 1e-14
+    for a, b, c in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(c, a, rtol=rtol, atol=rtol)
+        np.testing.assert_array_equal(c, b)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_adam_takes_arrays_however_they_lie_in_memory(layout, use_threads):
+    """And writes into the moments alone: values and gradients are read-only here."""
+    use_threads(2)
+    values, grads, ms, vs = _adam(np.random.default_rng(1), np.float64)
+    values, grads = ([laid(layout, a) for a in arrays] for arrays in (values, grads))
+    results = []
+    for ops in (numpy_ops, reference):
+        moments = [m.copy() for m in ms], [v.copy() for v in vs]
+        with constants(adam__BLOCK=5):
+            results.append([*ops.adam(values, grads, *moments, 1e-2, 0.8, 0.99, 1e-6, 3), *moments[0], *moments[1]])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)

@@ -13,15 +13,16 @@ class Parameter:
     neither should you (`p.value = p.value - step`, not `-=`): a pullback that has not run yet holds the old array.
     """
 
-    __slots__ = ("_frozen", "_grad", "_is_zero", "_value", "name")
+    __slots__ = ("_frozen", "_grad", "_value", "name")
 
     def __init__(self, name: str, value, grad=None):
         checks.float_array("Parameter", name, value)
         self.name = name
         self._value = value
         self._frozen = 0
-        self._is_zero = False  # True where grad stands for zero, whatever its numbers are until somebody looks
-        self.grad = array_library(value).zeros_like(value) if grad is None else grad
+        self._grad = None  # stands for zero, as long as nobody has looked
+        if grad is not None:
+            self.grad = grad
 
     @property
     def value(self):
@@ -32,16 +33,16 @@ class Parameter:
         checks.float_array("Parameter", self.name, new)
         if new.shape != self._value.shape:
             raise ValueError(f"Parameter: {self.name}: got shape {new.shape}, needs {self._value.shape}")
-        if backend_of(new) != backend_of(self._grad) or new.dtype != self._grad.dtype:
-            self._grad = transfer(self._grad, backend_of(new)).astype(new.dtype)
+        grad = self._grad
+        if grad is not None and (backend_of(new) != backend_of(grad) or new.dtype != grad.dtype):
+            self._grad = transfer(grad, backend_of(new)).astype(new.dtype)
         self._value = new
 
     @property
     def grad(self):
         """∂L/∂value. While the parameter is frozen this is a copy, so that `p.grad += ...` has no effect."""
-        if self._is_zero:
-            self._grad[...] = 0
-            self._is_zero = False
+        if self._grad is None:
+            self._grad = array_library(self._value).zeros_like(self._value)
         return self._grad.copy() if self._frozen else self._grad
 
     @grad.setter
@@ -49,7 +50,7 @@ class Parameter:
         if new.shape != self._value.shape:
             raise ValueError(f"Parameter: {self.name}: grad got shape {new.shape}, needs {self._value.shape}")
         if not self._frozen:
-            self._grad, self._is_zero = new, False
+            self._grad = new
 
     def add_grad(self, gradient) -> None:
         """grad += gradient. Where grad is zero and nobody else holds the gradient's memory it becomes grad itself,
@@ -60,8 +61,8 @@ class Parameter:
             )
         if self._frozen:
             return
-        if self._is_zero and gradient.dtype == self._grad.dtype and kernels(gradient).unshared(gradient):
-            self._grad, self._is_zero = gradient, False
+        if self._grad is None and gradient.dtype == self._value.dtype and kernels(gradient).unshared(gradient):
+            self._grad = gradient
         else:
             self.grad += gradient
 
@@ -76,9 +77,11 @@ class Parameter:
         return self._frozen > 0
 
     def zero_grad(self) -> None:
-        """Set the gradient to zero: at once where somebody else holds its array, else when it is next looked at."""
+        """Set the gradient to zero: in place where somebody else holds its array, else by letting go of it."""
+        if self._grad is None:
+            return
         if kernels(self._grad).unshared(self._grad):
-            self._is_zero = True
+            self._grad = None
         else:
             self._grad[...] = 0
 

@@ -74,27 +74,45 @@ class GAN(Model):
             loss, discriminator_backward = self._generator_loss(fake)
         return loss, lambda: _end(generator_backward, discriminator_backward())
 
-    def _discriminator_loss(self, real, fake, watch=None):
-        checks.float_array("GAN", "real", real)
-        if real.shape[1:] != fake.shape[1:]:
-            raise ValueError(
-                f"GAN: real has shape {real.shape}, the generator makes {fake.shape}; needs samples of one shape"
-            )
-        s_real, real_backward = self.discriminator.forward(real)
-        s_fake, fake_backward = self.discriminator.forward(fake)
-        loss_real, ds_real = bce_with_logits(s_real, self._target(s_real, 1 - self.smoothing))
-        loss_fake, ds_fake = bce_with_logits(s_fake, self._target(s_fake, 0))
+    def _discriminator_loss(self, real, fake):
+        self._check_real(real, fake)
+        _, loss_real, real_backward = self._judge(real, 1 - self.smoothing)
+        _, loss_fake, fake_backward = self._judge(fake, 0)
+
+        def backward():
+            real_backward()
+            fake_backward()
+
+        return loss_real + loss_fake, backward
+
+    def _learn_to_judge(self, real, fake, d_optimizer, watch):
+        """D's update, and its loss before: each batch is pulled back before the next is judged, so that the
+        activations of one at a time are kept."""
+        s_real, loss_real, backward = self._judge(real, 1 - self.smoothing)
+        backward()
+        s_fake, loss_fake, backward = self._judge(fake, 0)
         loss = loss_real + loss_fake
         if watch is not None:
             watch("D(x)", sigmoid(s_real).mean())
             watch("D(G(z))", sigmoid(s_fake).mean())
             watch("d_loss", loss)
+        backward()
+        del backward  # and with it what it holds, the old weights among them
+        d_optimizer.step()
+        return loss
 
-        def backward():
-            _end(real_backward, ds_real)
-            _end(fake_backward, ds_fake)
+    def _judge(self, x, label: float):
+        """D's logits of a batch, the loss with this label for all of it, and the pullback to D's parameters."""
+        s, backward = self.discriminator.forward(x)
+        loss, ds = bce_with_logits(s, self._target(s, label))
+        return s, loss, lambda: _end(backward, ds)
 
-        return loss, backward
+    def _check_real(self, real, fake) -> None:
+        checks.float_array("GAN", "real", real)
+        if real.shape[1:] != fake.shape[1:]:
+            raise ValueError(
+                f"GAN: real has shape {real.shape}, the generator makes {fake.shape}; needs samples of one shape"
+            )
 
     def _generator_loss(self, fake):
         """L_G, and its pullback to the fake samples: D's weights are frozen, dx goes through."""
@@ -124,13 +142,15 @@ class GAN(Model):
         self.check_optimizer("g_optimizer", g_optimizer, self.generator)
         with self.unchanged_on_error():
             fake, generator_backward = self.generator.forward(z)
-            d_loss, backward = self._discriminator_loss(real, fake, watch)
-        backward()
-        d_optimizer.step()
+            self._check_real(real, fake)
+            d_loss = self._learn_to_judge(real, fake, d_optimizer, watch)
         g_loss, discriminator_backward = self._generator_loss(fake)
         if watch is not None:
             watch("g_loss", g_loss)
-        _end(generator_backward, discriminator_backward())
+        dfake = discriminator_backward()
+        del discriminator_backward
+        _end(generator_backward, dfake)
+        del generator_backward, fake, dfake
         g_optimizer.step()
         return d_loss, g_loss
 
@@ -140,10 +160,8 @@ class GAN(Model):
         self.check_optimizer("d_optimizer", d_optimizer, self.discriminator)
         with self.unchanged_on_error():
             fake = self.generator.forward(z)[0]
-            loss, backward = self._discriminator_loss(real, fake, watch)
-        backward()
-        d_optimizer.step()
-        return loss
+            self._check_real(real, fake)
+            return self._learn_to_judge(real, fake, d_optimizer, watch)
 
     # --- use ---
 

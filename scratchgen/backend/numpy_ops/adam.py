@@ -9,9 +9,9 @@ BLOCK = 1 << 16  # numbers: six arrays of them fit in L2
 COST = 20  # of one number in multiply-adds
 
 
-def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int):
+def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int, into):
     """See `reference.adam`."""
-    results = [empty(value.shape, value.dtype) for value in values]
+    results = [empty(v.shape, v.dtype) if y is None else y for v, y in zip(values, into, strict=True)]
     blocks = []
     for arrays in zip(values, grads, ms, vs, results, strict=True):
         flat = [a.reshape(-1) for a in arrays]
