@@ -1,6 +1,6 @@
 """Optimizers: `step()` replaces every parameter's value by a better one and sets its gradient to zero.
 
-A value is replaced, never written into: a pullback that still holds the old one stays right.
+A value that a pullback, or anybody, still holds is replaced, never written into: the pullback stays right.
 """
 
 from collections.abc import Iterable

@@ -6,7 +6,9 @@ blocks of whatever size, on however many threads.
 
 import gc
 import threading
+import weakref
 from itertools import product
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -236,9 +238,9 @@ CHOICES = {  # shape: the form of each map; (N, C, O, kernel, stride, padding, l
     "kernel 4, stride 1": ((2, 3, 4, 4, 1, 1, (8, 8)), ("columns", "columns", "columns")),
     "grey images": ((2, 1, 8, 4, 2, 1, (8, 8)), ("columns", "columns", "columns")),
     "few channels": ((2, 3, 8, 4, 2, 1, (8, 8)), ("columns", "cells", "columns")),
-    "many channels": ((16, 64, 128, 4, 2, 1, (16, 16)), ("winograd", "winograd", "winograd")),
+    "many channels": ((16, 64, 128, 4, 2, 1, (32, 32)), ("winograd", "winograd", "winograd")),
     "many channels, few tiles": ((2, 64, 128, 4, 2, 1, (8, 8)), ("columns", "cells", "columns")),
-    "many channels, half tiles": ((30, 64, 128, 4, 2, 1, (14, 14)), ("columns", "cells", "columns")),
+    "many channels, half tiles": ((90, 64, 128, 4, 2, 1, (14, 14)), ("columns", "cells", "columns")),
     "heavy weights, few tiles": ((2, 256, 256, 4, 2, 1, (4, 4)), ("columns", "winograd", "columns")),
 }
 
@@ -289,17 +291,19 @@ def _some_calls(seed):
     g = Geometry((4, 4), (2, 2), (1, 1), (1, 1), (9, 10), (4, 5))
     calls = Problem(seed, 3, 4, 40, g, ("C",) * 3).calls()
     rng = np.random.default_rng(seed)
-    x, values = integers(rng, 60, 3), [integers(rng, n).astype(np.float32) for n in (1, 7, 30)]
+    x, values = integers(rng, 60, 3), [integers(rng, n) for n in (1, 7, 30)]
     yield from ((getattr(form, name), calls[name]) for form in (columns, winograd, numpy_ops) for name in MAPS)
     yield cells.correlate_adjoint_x, calls[MAPS[1]]
     yield numpy_ops.matmul, (x, x.T)
     yield numpy_ops.rowwise, (lambda a: 2 * a, x)
     yield numpy_ops.row_sum, (x,)
     yield lambda x: np.stack(numpy_ops.moments(x)), (x,)
-    yield (
-        lambda *a: np.concatenate(numpy_ops.adam(*a, 0.1, 0.5, 0.5, 1e-8, 2)),
-        (values, values, [v.copy() for v in values], [abs(v) for v in values]),
-    )
+    yield _adam_at_once, (*values, *(abs(v) for v in values))
+
+
+def _adam_at_once(*arrays):
+    values, vs = arrays[:3], arrays[3:]
+    return np.concatenate(_adam(numpy_ops, values, values, [v.copy() for v in values], [v.copy() for v in vs]))
 
 
 SMALL = {"rows__BLOCK": 20, "rows__SHARED_BLOCK": 20, "rows__WIDE": 6, "adam__BLOCK": 8, "winograd__TILES": 2}
@@ -387,21 +391,18 @@ def test_no_column_matrix_of_the_whole_batch_is_ever_held(n, monkeypatch, use_th
 def test_kernels_keep_nothing_of_what_they_were_given(use_threads):
     """Nor does a thread that waits for work: the arrays of the last step would stay until the next."""
     use_threads(3)
-    for f, args in _some_calls(0):
-        held = [a for a in args if isinstance(a, np.ndarray)]
-        result = f(*args)
-        del args, f
-        for _ in range(200):  # a worker lets go a moment after its share has ended
-            if not any(_holders(a, held) for a in held):
-                break
-            threading.Event().wait(0.001)
-        assert not any(_holders(a, held) for a in held)
-        del result
-
-
-def _holders(array, held) -> list:
-    """The frames, cells and functions that still look at the array, but for those of the test."""
-    return [r for r in gc.get_referrers(array) if type(r).__name__ == "cell"]
+    gc.disable()
+    try:
+        for i, (f, args) in enumerate(_some_calls(0)):
+            args = [a.copy() if isinstance(a, np.ndarray) else a for a in args]
+            held = [weakref.ref(a) for a in (*args, f(*args)) if isinstance(a, np.ndarray)]
+            del args, f
+            until = monotonic() + 5  # a worker lets go a moment after its share has ended
+            while any(a() is not None for a in held) and monotonic() < until:
+                sleep(0.001)
+            assert not [a() for a in held if a() is not None], i
+    finally:
+        gc.enable()
 
 
 # --- matrix products ------------------------------------------------------------------------------------------------
@@ -542,9 +543,9 @@ def test_sums_over_many_rows_round_well(shape, n, use_threads):
     use_threads(n)
     a = np.random.default_rng(0).random(shape, np.float32)
     exact = a.astype(np.float64)
-    np.testing.assert_allclose(numpy_ops.row_sum(a), exact.sum(axis=0), rtol=2e-6)
+    np.testing.assert_allclose(numpy_ops.row_sum(a), exact.sum(axis=0), rtol=4e-6)
     _, squares = numpy_ops.row_sums(lambda a: (a, a * a), a)
-    np.testing.assert_allclose(squares, (exact * exact).sum(axis=0), rtol=2e-6)
+    np.testing.assert_allclose(squares, (exact * exact).sum(axis=0), rtol=4e-6)
 
 
 def test_work_on_rows_is_done_in_blocks(monkeypatch, use_threads):
@@ -568,10 +569,14 @@ def test_work_on_rows_is_done_in_blocks(monkeypatch, use_threads):
 SIZES = [(7, 3), (1,), (4, 4, 2, 3), (65,), (2, 1)]
 
 
-def _adam(rng, dtype):
+def _moving(rng, dtype):
     """values, grads, ms, vs."""
     values, grads, ms = ([rng.standard_normal(s).astype(dtype) for s in SIZES] for _ in range(3))
     return values, grads, ms, [rng.random(s).astype(dtype) for s in SIZES]
+
+
+def _adam(ops, values, grads, ms, vs, t=3, into=None):
+    return ops.adam(values, grads, ms, vs, 1e-2, 0.8, 0.99, 1e-6, t, into or [None] * len(values))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -579,8 +584,8 @@ def _adam(rng, dtype):
 @on_threads
 def test_adam(n, block, dtype, use_threads):
     """Like the reference up to rounding, and the same bit for bit in blocks of any size on any number of threads."""
-    values, grads, ms, vs = _adam(np.random.default_rng(0), dtype)
-    settings, found = (1e-2, 0.8, 0.99, 1e-6), {}
+    values, grads, ms, vs = _moving(np.random.default_rng(0), dtype)
+    found = {}
     for case, ops, threads_used, size in (
         ("reference", reference, 1, 1),
         ("one block", numpy_ops, 1, 1 << 20),
@@ -589,11 +594,10 @@ def test_adam(n, block, dtype, use_threads):
         use_threads(threads_used)
         moments = [m.copy() for m in ms], [v.copy() for v in vs]
         with constants(adam__BLOCK=size):
-            for t in (1, 2, 7):
-                new = ops.adam(values, grads, *moments, *settings, t)
-        assert all(a.dtype == dtype for a in new)
-        assert [a.shape for a in new] == SIZES
-        found[case] = [a for arrays in (new, *moments) for a in arrays]
+            news = [_adam(ops, values, grads, *moments, t) for t in (1, 2, 7)]
+        assert all(a.dtype == dtype for new in news for a in new)
+        assert [a.shape for a in news[0]] == SIZES
+        found[case] = [a for arrays in (*news, *moments) for a in arrays]
     rtol = 2e-6 if dtype == np.float32 else 1e-14
     for a, b, c in zip(*found.values(), strict=True):
         np.testing.assert_allclose(c, a, rtol=rtol, atol=rtol)
@@ -604,12 +608,32 @@ def test_adam(n, block, dtype, use_threads):
 def test_adam_takes_arrays_however_they_lie_in_memory(layout, use_threads):
     """And writes into the moments alone: values and gradients are read-only here."""
     use_threads(2)
-    values, grads, ms, vs = _adam(np.random.default_rng(1), np.float64)
+    values, grads, ms, vs = _moving(np.random.default_rng(1), np.float64)
     values, grads = ([laid(layout, a) for a in arrays] for arrays in (values, grads))
     results = []
     for ops in (numpy_ops, reference):
         moments = [m.copy() for m in ms], [v.copy() for v in vs]
         with constants(adam__BLOCK=5):
-            results.append([*ops.adam(values, grads, *moments, 1e-2, 0.8, 0.99, 1e-6, 3), *moments[0], *moments[1]])
+            results.append([*_adam(ops, values, grads, *moments), *moments[0], *moments[1]])
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("ops", [reference, numpy_ops], ids=["reference", "numpy"])
+def test_adam_into_arrays_that_are_given(ops, use_threads):
+    """Some results are new, some lie in other arrays, some where the value was: always the same numbers."""
+    use_threads(2)
+    values, grads, ms, vs = _moving(np.random.default_rng(2), np.float64)
+    with constants(adam__BLOCK=5):
+        wanted = _adam(ops, values, grads, [m.copy() for m in ms], [v.copy() for v in vs])
+        own, other = values[0].copy(), np.full(SIZES[2], np.nan)
+        before = [v.copy() for v in values]
+        into = [own, None, other, None, None]
+        found = _adam(ops, [own, *values[1:]], grads, [m.copy() for m in ms], [v.copy() for v in vs], into=into)
+    assert found[0] is own
+    assert found[2] is other
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(values, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert not any(np.shares_memory(a, new) for new in found)

@@ -97,19 +97,17 @@ def moments(x):
 def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int, into):
     """Every parameter after Adam's step number t (from 1), as a list; the moments ms and vs are updated in place.
 
-    `into` has an array for each result, its value itself for instance, or None for a new one.
+    `into` has an array for each that may be written into, such as its value, or None where a new one is to be made.
 
     m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,  value − lr · m̂ / (√v̂ + ε) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
     (Kingma & Ba 2015, Algorithm 1.)
     """
     results = []
-    for value, grad, m, v, y in zip(values, grads, ms, vs, into, strict=True):
+    for value, grad, m, v in zip(values, grads, ms, vs, strict=True):
         m[...] = beta1 * m + (1 - beta1) * grad
         v[...] = beta2 * v + (1 - beta2) * grad * grad
         m_hat = m / (1 - beta1**t)
         v_hat = v / (1 - beta2**t)
         new = value - lr * m_hat / (v_hat**0.5 + eps)
-        if y is not None:
-            y[...] = new
-        results.append(new if y is None else y)
+        results.append(new)
     return results

@@ -81,9 +81,14 @@ def parts(n: int, least: int = 1) -> list[slice]:
     return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
 
+def worth_sharing(work: float) -> bool:
+    """Whether work, in multiply-adds, is done by several threads."""
+    return _threads > 1 and work >= 2 * WORTH_WAKING
+
+
 def over(share: Callable[[slice], object], n: int, work: float) -> list:
     """[share(part) for each part of range(n)], side by side where that pays; `work` is all of it in multiply-adds."""
-    least = max(1, int(n * WORTH_WAKING / max(work, 1)))
+    least = max(1, int(n * WORTH_WAKING / work)) if work else n
     return run([lambda part=part: share(part) for part in parts(n, least)])
 
 

@@ -50,9 +50,22 @@ class Module:
                 seen.add(id(member))
                 yield f"{prefix}{name}", member
 
+    def _parts(self, seen: set[int], found: list) -> list:
+        """`_walk` without names, which every training step asks for."""
+        seen.add(id(self))
+        found.append(self)
+        for _, member in self.members():
+            if id(member) not in seen:
+                if isinstance(member, Module):
+                    member._parts(seen, found)
+                else:
+                    seen.add(id(member))
+                    found.append(member)
+        return found
+
     def modules(self) -> list["Module"]:
         """This module and all below it, each once, in a fixed order."""
-        return [m for _, m in self._walk("", set()) if isinstance(m, Module)]
+        return [part for part in self._parts(set(), []) if isinstance(part, Module)]
 
     def named_parameters(self) -> dict[str, Parameter]:
         """Every parameter by its dotted name ("encoder.1.W"), each once, in a fixed order."""
@@ -60,7 +73,7 @@ class Module:
 
     def parameters(self) -> list[Parameter]:
         """Every parameter, each once, in a fixed order."""
-        return list(self.named_parameters().values())
+        return [part for part in self._parts(set(), []) if isinstance(part, Parameter)]
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""

@@ -6,16 +6,19 @@ from scratchgen.backend import threads
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
 BLOCK = 1 << 16  # numbers: six arrays of them fit in L2
+SHARED_BLOCK = 1 << 17  # on several threads: only one of them runs Python at a time, so it must have less to say
 COST = 20  # of one number in multiply-adds
 
 
 def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int, into):
     """See `reference.adam`."""
-    results = [empty(v.shape, v.dtype) if y is None else y for v, y in zip(values, into, strict=True)]
+    results = [y if _fills_in_place(y) else empty(v.shape, v.dtype) for v, y in zip(values, into, strict=True)]
+    work = COST * sum(value.size for value in values)
+    block = SHARED_BLOCK if threads.worth_sharing(work) else BLOCK
     blocks = []
     for arrays in zip(values, grads, ms, vs, results, strict=True):
         flat = [a.reshape(-1) for a in arrays]
-        blocks += [[a[start : start + BLOCK] for a in flat] for start in range(0, flat[0].size, BLOCK)]
+        blocks += [[a[start : start + block] for a in flat] for start in range(0, flat[0].size, block)]
     root = (1 - beta2**t) ** 0.5
     lr_t, eps_t = lr * root / (1 - beta1**t), eps * root  # lr m̂ / (√v̂ + ε) = lr_t m / (√v + eps_t)
 
@@ -35,5 +38,10 @@ def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: floa
             s *= lr_t
             np.subtract(p, s, out=new)
 
-    threads.over(share, len(blocks), COST * sum(value.size for value in values))
+    threads.over(share, len(blocks), work)
     return results
+
+
+def _fills_in_place(y) -> bool:
+    """Whether the array is one run of memory that may be written into."""
+    return y is not None and y.flags.c_contiguous and y.flags.writeable

@@ -44,29 +44,30 @@ _buffers = threading.local()  # one set a thread, so that kernels may run side b
 def _kept_memory(size: int):
     with _lock:
         pieces = _pieces.setdefault(size, [])
-        for piece in reversed(pieces):
-            if _is_idle(piece):
-                return piece
+        for i in reversed(range(len(pieces))):
+            if _is_idle(pieces, i):
+                pieces.append(pieces.pop(i))  # the one last handed out comes first: it is still in the cache
+                return pieces[-1]
         _let_go()
         piece = np.empty(size, np.uint8)
         _pieces.setdefault(size, []).append(piece)
         return piece
 
 
-def _is_idle(piece) -> bool:
-    """True when only the list of pieces holds it: an array made of it, or a view of that, would hold it too."""
-    return sys.getrefcount(piece) <= _IDLE_COUNT
+def _is_idle(pieces: list, i: int) -> bool:
+    """True when only the list holds piece i: an array made of it, or a view of that, would hold it too."""
+    return sys.getrefcount(pieces[i]) <= _HELD_BY_A_LIST
 
 
 def _let_go() -> None:
     """Give idle memory back when it has become much: the sizes that are asked for have changed."""
-    every = [piece for pieces in _pieces.values() for piece in pieces]
-    total = sum(piece.size for piece in every)
-    del every
-    idle = sum(piece.size for pieces in _pieces.values() for piece in pieces if _is_idle(piece))
-    if idle > IDLE + (total - idle):
-        for size, pieces in list(_pieces.items()):
-            _pieces[size] = [piece for piece in pieces if not _is_idle(piece)]
+    idle = {size: [i for i in range(len(pieces)) if _is_idle(pieces, i)] for size, pieces in _pieces.items()}
+    unused = sum(size * len(which) for size, which in idle.items())
+    total = sum(size * len(pieces) for size, pieces in _pieces.items())
+    if unused > IDLE + (total - unused):
+        for size, which in idle.items():
+            for i in reversed(which):
+                del _pieces[size][i]
 
 
 def unshared(array) -> bool:
@@ -95,8 +96,6 @@ _counts_references = hasattr(sys, "getrefcount")
 _pieces: dict[int, list] = {}
 _lock = threading.Lock()
 if _counts_references:
-    for _piece in [np.empty(1, np.uint8)]:
-        _IDLE_COUNT = (lambda piece: sys.getrefcount(piece))(_piece)
+    _HELD_BY_A_LIST = (lambda pieces: sys.getrefcount(pieces[0]))([np.empty(1)])
     _ALONE, _ALONE_VIEW = _counts_of_own(np.empty(1)), _counts_of_own(np.empty(2)[1:])
     _ALONE_KEPT = _ALONE_VIEW[0], _ALONE_VIEW[1] + 1
-    del _piece

@@ -201,27 +201,26 @@ class _Outputs:
 
 
 class _OutputGradients:
-    """dy → rows (3, n, tiles, tiles, column in the tile, O) → dM[a, b] (n·tiles, O), the adjoint of `_Outputs`."""
+    """dy → sums (n, tiles, tiles, 2, O) of the two rows of a tile → dM[a, b] (n·tiles, O): adjoint of `_Outputs`."""
 
     def __init__(self, tiling: _Tiling, n: int, like):
         O, dtype, (th, tw) = like.shape[3], like.dtype, tiling.tiles
-        self.rows = workspace("winograd dM rows", (3, n, th, tw, 2, O), dtype)
-        dM = workspace("winograd dM", (n, th, tw, O), dtype)
-        self.column = [_spread(r[:, :, :, 0], r[:, :, :, 1], dM) for r in self.rows]
-        self.dM = dM.reshape(-1, O)
+        self.sums = workspace("winograd dy sums", (n, th, tw, 2, O), dtype)
+        self.spread = workspace("winograd dM", (n, th, tw, O), dtype)
+        self.dM = self.spread.reshape(-1, O)
         self.part = None if tiling.whole else workspace("winograd y", (n, 2 * th, 2 * tw, O), dtype)
         if self.part is not None:
             self.part[...] = 0
 
     def read(self, dy, channels: slice) -> None:
-        _, n, th, tw, _, _ = self.rows.shape
+        n, th, tw, _, _ = self.sums.shape
         if self.part is not None:
             self.part[:, : dy.shape[1], : dy.shape[2]] = dy[..., channels]
             dy, channels = self.part, slice(None)
         tiles = dy.reshape(n, th, 2, tw, 2, -1)[..., channels]
-        np.copyto(self.rows[0], tiles[:, :, 0])
-        np.add(tiles[:, :, 0], tiles[:, :, 1], self.rows[1])
-        np.copyto(self.rows[2], tiles[:, :, 1])
+        upper, lower = tiles[:, :, 0], tiles[:, :, 1]
+        np.add(upper, lower, self.sums)
+        self.column = [_spread(row[..., 0, :], row[..., 1, :], self.spread) for row in (upper, self.sums, lower)]
 
 
 # --- one dimension ---
