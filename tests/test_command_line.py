@@ -28,7 +28,7 @@ from scratchgen.training import RunFolder
 from scratchgen.weights import load_weights, save_weights
 
 AE = ("train", *MODELS["ae"], "--epochs", "1", "--quiet")
-COMMANDS = ("train", "sample", "reconstruct", "interpolate", "evaluate", "export", "gradcheck", "info")
+COMMANDS = ("train", "sample", "reconstruct", "interpolate", "evaluate", "export", "gradcheck", "bench", "info")
 IMAGES = [name for name in MODELS if name != "points"]
 
 

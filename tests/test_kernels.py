@@ -241,6 +241,7 @@ CHOICES = {  # shape: the form of each map; (N, C, O, kernel, stride, padding, l
     "many channels": ((16, 64, 128, 4, 2, 1, (32, 32)), ("winograd", "winograd", "winograd")),
     "many channels, few tiles": ((2, 64, 128, 4, 2, 1, (8, 8)), ("columns", "cells", "columns")),
     "many channels, half tiles": ((90, 64, 128, 4, 2, 1, (14, 14)), ("columns", "cells", "columns")),
+    "heavy weights, kernel 3": ((1, 256, 256, 3, 1, 1, (4, 4)), ("columns", "columns", "columns")),
     "heavy weights, few tiles": ((2, 256, 256, 4, 2, 1, (4, 4)), ("columns", "winograd", "columns")),
 }
 
@@ -306,7 +307,14 @@ def _adam_at_once(*arrays):
     return np.concatenate(_adam(numpy_ops, values, values, [v.copy() for v in values], [v.copy() for v in vs]))
 
 
-SMALL = {"rows__BLOCK": 20, "rows__SHARED_BLOCK": 20, "rows__WIDE": 6, "adam__BLOCK": 8, "winograd__TILES": 2}
+SMALL = {
+    "rows__BLOCK": 20,
+    "rows__SHARED_BLOCK": 20,
+    "rows__WIDE": 6,
+    "adam__BLOCK": 8,
+    "adam__SHARED_BLOCK": 8,
+    "winograd__TILES": 2,
+}
 
 
 @on_threads
@@ -386,6 +394,24 @@ def test_no_column_matrix_of_the_whole_batch_is_ever_held(n, monkeypatch, use_th
     assert asked["products"] <= cells.BLOCK_BYTES
     assert max(asked.values()) < whole / 3
     assert {"cells", "columns", "winograd V", "winograd dV", "winograd M"} <= asked.keys()
+
+
+def test_no_padded_copy_of_the_whole_batch_is_ever_held(monkeypatch, use_threads):
+    """Large images of which few pixels are read: the columns are small then, the images are not."""
+    use_threads(1)
+    asked = []
+    workspace = columns.workspace
+
+    def note(role, shape, dtype):
+        asked.append(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        return workspace(role, shape, dtype)
+
+    monkeypatch.setattr(columns, "workspace", note)
+    g = Geometry((1, 1), (16, 16), (0, 0), (1, 1), (64, 64), (4, 4))
+    calls = Problem(0, 60, 16, 2, g, ("C",) * 3).calls()
+    for name in MAPS:
+        assert_same(getattr(columns, name)(*calls[name]), getattr(reference, name)(*calls[name]), name)
+    assert max(asked) <= 4 * columns.BLOCK_BYTES < 60 * 64 * 64 * 16 * 4 / 3
 
 
 def test_kernels_keep_nothing_of_what_they_were_given(use_threads):
@@ -593,7 +619,7 @@ def test_adam(n, block, dtype, use_threads):
     ):
         use_threads(threads_used)
         moments = [m.copy() for m in ms], [v.copy() for v in vs]
-        with constants(adam__BLOCK=size):
+        with constants(adam__BLOCK=size, adam__SHARED_BLOCK=size):
             news = [_adam(ops, values, grads, *moments, t) for t in (1, 2, 7)]
         assert all(a.dtype == dtype for new in news for a in new)
         assert [a.shape for a in news[0]] == SIZES
@@ -613,7 +639,7 @@ def test_adam_takes_arrays_however_they_lie_in_memory(layout, use_threads):
     results = []
     for ops in (numpy_ops, reference):
         moments = [m.copy() for m in ms], [v.copy() for v in vs]
-        with constants(adam__BLOCK=5):
+        with constants(adam__BLOCK=5, adam__SHARED_BLOCK=5):
             results.append([*_adam(ops, values, grads, *moments), *moments[0], *moments[1]])
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
@@ -621,19 +647,32 @@ def test_adam_takes_arrays_however_they_lie_in_memory(layout, use_threads):
 
 @pytest.mark.parametrize("ops", [reference, numpy_ops], ids=["reference", "numpy"])
 def test_adam_into_arrays_that_are_given(ops, use_threads):
-    """Some results are new, some lie in other arrays, some where the value was: always the same numbers."""
+    """Some results are new, some may lie in other arrays, some where the value was: always the same numbers."""
     use_threads(2)
     values, grads, ms, vs = _moving(np.random.default_rng(2), np.float64)
-    with constants(adam__BLOCK=5):
+    with constants(adam__BLOCK=5, adam__SHARED_BLOCK=5):
         wanted = _adam(ops, values, grads, [m.copy() for m in ms], [v.copy() for v in vs])
-        own, other = values[0].copy(), np.full(SIZES[2], np.nan)
-        before = [v.copy() for v in values]
-        into = [own, None, other, None, None]
-        found = _adam(ops, [own, *values[1:]], grads, [m.copy() for m in ms], [v.copy() for v in vs], into=into)
-    assert found[0] is own
-    assert found[2] is other
-    for a, b in zip(found, wanted, strict=True):
+        own, other, before = values[0].copy(), np.full(SIZES[2], np.nan), [v.copy() for v in values]
+        scattered, read_only = laid("every other", values[3]), laid("C", values[4])
+        into = [own, None, other, scattered, read_only]
+        news = _adam(ops, [own, *values[1:]], grads, [m.copy() for m in ms], [v.copy() for v in vs], into=into)
+    for a, b in zip(news, wanted, strict=True):
         np.testing.assert_array_equal(a, b)
     for a, b in zip(values, before, strict=True):
         np.testing.assert_array_equal(a, b)
-        assert not any(np.shares_memory(a, new) for new in found)
+        assert not any(np.shares_memory(a, new) for new in news)
+    np.testing.assert_array_equal(read_only, before[4])
+    if ops is numpy_ops:
+        assert news[0] is own
+        assert news[2] is other
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_adam_into_a_value_however_it_lies_in_memory(layout, use_threads):
+    use_threads(2)
+    values, grads, ms, vs = _moving(np.random.default_rng(3), np.float64)
+    wanted = _adam(numpy_ops, values, grads, [m.copy() for m in ms], [v.copy() for v in vs])
+    own = [LAYOUTS[layout](value) for value in values]
+    news = _adam(numpy_ops, own, grads, [m.copy() for m in ms], [v.copy() for v in vs], into=own)
+    for a, b in zip(news, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)

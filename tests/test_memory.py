@@ -1,10 +1,11 @@
-"""Memory that is used again: aligned, never while anybody looks at it, given back when it lies idle; and who else holds
-an array."""
+"""Memory that is used again: aligned, never while anybody looks at it, given back when idle; who else holds an array.
 
-import copy
+`ask` is never called inside an assert: pytest keeps every part of an assert's expression, so it would be one more
+holder.
+"""
+
 import ctypes
 import gc
-import pickle
 import queue
 import sys
 import threading
@@ -14,13 +15,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from drawn import kernel_modules
+from holders import FOREIGN, HOLDERS, N
 
 from scratchgen import dcgan, dcgan_optimizers, dense_gan
 from scratchgen.backend import numpy_ops, reference
 from scratchgen.backend.numpy_ops import memory
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
-N = 1000  # numbers in most arrays here
 counts = pytest.mark.skipif(not memory._counts_references, reason="this Python does not count references")
 
 
@@ -108,88 +109,6 @@ def test_memory_is_used_again_once_all_who_looked_are_gone():
     first, second = empty((N,), np.float32), empty((N,), np.float32)
     assert address(first) != address(second)
     assert len(kept()) == 2
-
-
-class Holder:
-    """Something of another library that tells where its numbers are, and keeps the array that they are in."""
-
-    def __init__(self, array):
-        self.array, self.__array_interface__ = array, array.__array_interface__
-
-
-def _buffer_of_c(a):
-    return (ctypes.c_char * a.nbytes).from_buffer(a)
-
-
-class Subclass(np.ndarray):
-    pass
-
-
-def _closure(a):
-    return lambda: a
-
-
-def _generator(a):
-    def generate():
-        yield a
-
-    made = generate()
-    return made, next(made)
-
-
-def _cycle(a):
-    ring = [a]
-    ring.append(ring)
-    return ring
-
-
-def _structured(a):
-    return a.view([("first", a.dtype), ("second", a.dtype)])["second"]
-
-
-HOLDERS = {  # what somebody may keep of an array; each reads the numbers through it afterwards
-    "itself": lambda a: a,
-    "a view": lambda a: a[:],
-    "a view of a view of a view": lambda a: a[1:][1:][1:],
-    "one number's view": lambda a: a[3:4],
-    "a reshaped transpose": lambda a: a.reshape(20, -1).T,
-    "a diagonal": lambda a: a[:900].reshape(30, 30).diagonal(),
-    "a flat iterator": lambda a: a.flat,
-    "another dtype": lambda a: a.view(np.uint16),
-    "the real part": lambda a: a.view(np.complex64).real,
-    "a field": _structured,
-    "a subclass": lambda a: a.view(Subclass),
-    "a matrix": lambda a: np.asmatrix(a.reshape(20, -1)),
-    "a masked array": lambda a: np.ma.array(a, copy=False),
-    "a broadcast": lambda a: np.broadcast_to(a, (2, len(a))),
-    "strides": lambda a: np.lib.stride_tricks.sliding_window_view(a, 5),
-    "its base": lambda a: a.base,
-    "a split": lambda a: np.split(a, 4)[2],
-    "rows": lambda a: list(a.reshape(20, -1)),
-    "a memoryview": memoryview,
-    "a memoryview of a view": lambda a: memoryview(a[5:])[5:],
-    "a cast memoryview": lambda a: memoryview(a).cast("B"),
-    "frombuffer": lambda a: np.frombuffer(a, np.float32),
-    "frombuffer of a memoryview": lambda a: np.frombuffer(memoryview(a)[8:], np.float32),
-    "asarray of a memoryview": lambda a: np.asarray(memoryview(a)),
-    "ndarray over it": lambda a: np.ndarray((5,), np.float32, buffer=a, offset=40),
-    "the array interface": lambda a: np.asarray(Holder(a)),
-    "dlpack": np.from_dlpack,
-    "ctypes": lambda a: a.ctypes,
-    "ctypes pointer": lambda a: a.ctypes.data_as(ctypes.c_void_p),
-    "ctypes buffer": _buffer_of_c,
-    "nditer": lambda a: np.nditer(a),
-    "a list": lambda a: [a],
-    "a dict": lambda a: {"a": a},
-    "an attribute": lambda a: SimpleNamespace(a=a),
-    "an object array": lambda a: np.array([a[:7], None], object),
-    "a closure": _closure,
-    "a generator": _generator,
-    "a cycle": _cycle,
-    "a bound method": lambda a: a.sum,
-    "pickle's buffer": lambda a: pickle.PickleBuffer(a),
-    "a shallow copy of a list": lambda a: copy.copy([a]),
-}
 
 
 @counts
@@ -332,8 +251,9 @@ def test_without_counts_of_references_nothing_is_kept(monkeypatch):
     monkeypatch.setattr(memory, "_counts_references", False)
     a = empty((N,), np.float32)
     assert address(a) % 64 == 0
+    alone = ask(np.empty(3))
     assert kept() == []
-    assert not ask(np.empty(3))
+    assert not alone
 
 
 # --- who else holds an array ----------------------------------------------------------------------------------------
@@ -344,51 +264,137 @@ def ask(array) -> bool:
     return memory.unshared(array)
 
 
-def fresh(kind):
-    """An array that nobody holds: of NumPy's own memory, a view, small or kept."""
-    return {
-        "new": lambda: np.zeros((4, 5), np.float32),
-        "computed": lambda: np.ones((4, 5), np.float32) + 1,
-        "a view of what nobody holds": lambda: np.zeros((5, 4), np.float32).T,
-        "a part of what nobody holds": lambda: np.zeros((9, 9), np.float32)[2:6, 1:6],
-        "kept": lambda: empty((4, 5), np.float32),
-        "a view of kept": lambda: empty((5, 4), np.float32).T,
-    }[kind]()
-
-
-KINDS = ["new", "computed", "a view of what nobody holds", "a part of what nobody holds", "kept", "a view of kept"]
+KINDS = {  # an array that nobody holds: of NumPy's own memory or kept, all of it or a part
+    "new": lambda: np.zeros(N, np.float32),
+    "computed": lambda: np.ones(N, np.float32) + 1,
+    "a part of what nobody holds": lambda: np.zeros(2 * N, np.float32)[7 : N + 7],
+    "a view of a view": lambda: np.zeros((2, N), np.float32).reshape(-1)[:N][:],
+    "kept": lambda: empty((N,), np.float32),
+    "a part of kept": lambda: empty((2, N), np.float32).reshape(-1)[7 : N + 7],
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @counts
-@pytest.mark.parametrize("kind", KINDS)
+@every_kind
 def test_what_nobody_else_holds_is_unshared(kind):
-    assert ask(fresh(kind))
-    for _ in range(3):  # also memory that was in use before
-        assert ask(fresh(kind))
+    box = [KINDS[kind]()]
+    alone = [ask(KINDS[kind]()), ask(KINDS[kind]()), ask(box.pop())]  # the second is of memory that was in use before
+    assert alone == [True, True, True]
 
 
 @counts
+@every_kind
 @pytest.mark.parametrize("holder", HOLDERS)
-@pytest.mark.parametrize("kind", KINDS)
 def test_what_somebody_holds_is_shared(kind, holder):
-    """By a name, in a list, as a view, a buffer, from another library."""
-    a = fresh(kind)
-    assert not ask(a), "a second name"
-    if holder in ("a diagonal", "a masked array"):
-        held = {"a diagonal": lambda a: a.diagonal(), "a masked array": HOLDERS[holder]}[holder](a)
-    else:
-        try:
-            held = HOLDERS[holder](a if a.flags.c_contiguous and a.size == 1000 else _flat(a))
-        except (ValueError, BufferError, AttributeError):
-            pytest.skip("cannot be had of an array that lies so")
-    box = [a]
+    box = [KINDS[kind]()]
+    held = HOLDERS[holder](box[0])
+    alone = ask(box.pop())
+    assert alone == (held is None)  # the base of an array that is none's view
+
+
+@counts
+@every_kind
+def test_what_has_a_second_name_is_shared(kind):
+    a = KINDS[kind]()
+    thing, box = SimpleNamespace(a=KINDS[kind]()), [KINDS[kind]()]
+    alone = [ask(a), ask(thing.a), ask(box[0]), ask(box[-1])]
+    assert not any(alone)
+
+
+@counts
+@every_kind
+def test_a_view_of_what_somebody_holds_is_shared(kind):
+    a = KINDS[kind]()
+    alone = [ask(a[:]), ask(a[1:][1:]), ask(a.reshape(20, -1).T), ask(a.view(np.uint16))]
+    view = a[2:]
     del a
-    assert not _shared_with(box, held)
+    alone += [ask(view[2:]), ask(view)]
+    assert not any(alone)
 
 
-def _flat(a):
-    return a.reshape(-1) if a.flags.c_contiguous else a
+@counts
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_memory_that_is_not_numpys_is_shared_for_all_we_know(kind):
+    make, look = FOREIGN[kind]
+    held = make()
+    alone = [ask(look(held)), ask(look(held)[1:])]
+    assert alone == [False, False]
+    del held
 
 
-def _shared_with(box, held) -> bool:
-    return memory.unshared(box.pop())
+@counts
+def test_a_mapped_file_is_shared(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(N, np.float32))
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="c")
+    alone = [ask(mapped), ask(mapped[1:]), ask(np.asarray(np.load(tmp_path / "a.npy", mmap_mode="c")))]
+    assert not any(alone)
+
+
+def test_the_reference_is_never_sure():
+    assert not reference.unshared(np.zeros(3))
+
+
+# --- a training run -------------------------------------------------------------------------------------------------
+
+
+def _poisoned_empty(shape, dtype):
+    return np.full(shape, np.nan, dtype)
+
+
+def _weights(make, steps, seed=3):
+    """Every weight and statistic after some steps, and all losses."""
+    rng = np.random.default_rng(seed)
+    model = make(rng)
+    d, g = dcgan_optimizers(model)
+    shape = model.generate(model.noise(2, rng)).shape[1:]
+    losses = []
+    for turn in range(steps):
+        real = rng.standard_normal((12 + turn % 2, *shape)).astype(np.float32)  # the last batch is often smaller
+        losses.append(model.train_step(real, model.noise(len(real), rng), d, g))
+    return [np.array(losses), *(a.copy() for a in model.state().values())]
+
+
+RUNS = {
+    "gan": lambda rng: dense_gan((7, 7, 1), latent=5, rng=rng),
+    "dcgan": lambda rng: dcgan((16, 16, 3), latent=4, width=4, smallest=4, rng=rng),
+}
+
+
+@counts
+@pytest.mark.parametrize("model", RUNS)
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("large", [1, 3000])
+def test_a_run_with_memory_kept_is_the_run_without(model, n, large, monkeypatch, use_threads):
+    """Bit for bit, with plain arrays that hold NaN until they are filled."""
+    use_threads(n)
+    monkeypatch.setattr(memory, "LARGE", large)
+    monkeypatch.setattr(memory, "IDLE", 100_000)
+    found = _weights(RUNS[model], 3)
+    assert len(kept()) > 3
+    for module in kernel_modules():
+        if hasattr(module, "empty"):
+            monkeypatch.setattr(module, "empty", _poisoned_empty)
+    monkeypatch.setattr(memory, "_counts_references", False)
+    plain = _weights(RUNS[model], 3)
+    assert len(found) == len(plain)
+    for a, b in zip(found, plain, strict=True):
+        assert np.isfinite(a).all()
+        np.testing.assert_array_equal(a, b)
+
+
+@counts
+def test_a_run_takes_the_memory_of_the_step_before(use_threads, monkeypatch):
+    """After the first steps hardly any more is asked of the system."""
+    use_threads(1)
+    monkeypatch.setattr(memory, "LARGE", 1000)
+    rng = np.random.default_rng(0)
+    model = RUNS["dcgan"](rng)
+    d, g = dcgan_optimizers(model)
+    real = rng.standard_normal((12, 16, 16, 3)).astype(np.float32)
+    sizes = []
+    for _ in range(8):
+        model.train_step(real, model.noise(12, rng), d, g)
+        sizes.append(len(kept()))
+    assert sizes[-1] == sizes[4]
+    assert numpy_ops.unshared is memory.unshared

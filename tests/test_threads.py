@@ -287,6 +287,31 @@ def test_set_threads_says_what_it_needs(n, error, sentence, use_threads):
     assert blas_threads() == before
 
 
+def test_limited_is_for_a_while(use_threads):
+    """Threads and BLAS's threads are afterwards what they were, after an error too; None changes nothing."""
+    use_threads(3)
+    threadpool_limits(2)
+    before = blas_threads()
+    with threads.limited(1):
+        assert threads.get_threads() == 1
+        assert set(blas_threads()) <= {1}
+        with threads.limited(5):
+            assert threads.get_threads() == 5
+            assert set(blas_threads()) <= {5}
+            assert threads.run([threads.get_threads] * 3) == [5] * 3
+        assert threads.get_threads() == 1
+        assert set(blas_threads()) <= {1}
+    assert (threads.get_threads(), blas_threads()) == (3, before)
+    with pytest.raises(Trouble), threads.limited(4):
+        raise Trouble
+    assert (threads.get_threads(), blas_threads()) == (3, before)
+    with threads.limited(None):
+        assert (threads.get_threads(), blas_threads()) == (3, before)
+    with pytest.raises(ValueError, match="set_threads: n is 0, needs at least 1"), threads.limited(0):
+        pass
+    assert (threads.get_threads(), blas_threads()) == (3, before)
+
+
 ENVIRONMENTS = [  # variables, and how many threads there are then on a machine of 8 cores
     ({}, 8),
     ({"SCRATCHGEN_THREADS": "3"}, 3),

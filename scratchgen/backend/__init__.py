@@ -6,6 +6,7 @@ for everything else. There is no global switch. `reference.py` has each kernel a
 """
 
 import importlib
+from functools import cache
 
 import numpy as np
 
@@ -35,6 +36,11 @@ def load_kernels(backend: str):
     """The kernels of a library by its name; BackendUnavailable says why there are none."""
     if backend not in BACKENDS:
         raise ValueError(f"there is no backend {backend!r}; choose one of {', '.join(BACKENDS)}")
+    return _imported(backend)
+
+
+@cache
+def _imported(backend: str):
     return importlib.import_module(f"scratchgen.backend.{backend}_ops")
 
 

@@ -47,13 +47,13 @@ def set_threads(n: int) -> None:
     if n < 1:
         raise ValueError(f"set_threads: n is {n}, needs at least 1")
     _threads = n
-    _one_blas_thread.normally([n] * len(_one_blas_thread.usual()))
+    one_blas_thread.normally([n] * len(one_blas_thread.usual()))
 
 
 @contextmanager
 def limited(n: int | None):
     """set_threads(n) for a while; None leaves all as it is."""
-    before, blas = _threads, _one_blas_thread.usual()
+    before, blas = _threads, one_blas_thread.usual()
     if n is not None:
         set_threads(n)
     try:
@@ -61,7 +61,7 @@ def limited(n: int | None):
     finally:
         if n is not None:
             globals()["_threads"] = before
-            _one_blas_thread.normally(blas)
+            one_blas_thread.normally(blas)
 
 
 def _first_setting() -> int:
@@ -99,11 +99,11 @@ def run(shares: list[Callable[[], object]]) -> list:
     shares one after the other: the threads are busy already.
     """
     if len(shares) <= 1 or _threads == 1 or getattr(_here, "busy", False):
-        with _one_blas_thread:
+        with one_blas_thread:
             return [share() for share in shares]
     job = _Job(shares)
     helpers = min(_threads, len(shares)) - 1
-    with _one_blas_thread:
+    with one_blas_thread:
         _workers(helpers)
         for _ in range(helpers):
             _queue.put(job)
@@ -187,9 +187,11 @@ def _serve() -> None:
 
 
 def _after_fork() -> None:
-    """A forked child has none of its parent's threads."""
-    global _started, _queue
-    _started, _queue = 0, SimpleQueue()
+    """A forked child has none of its parent's threads, and nobody who would let go of what they held."""
+    global _started, _queue, _starting
+    _started, _queue, _starting = 0, SimpleQueue(), threading.Lock()
+    _here.busy = False
+    one_blas_thread.let_go()
 
 
 if hasattr(os, "register_at_fork"):
@@ -218,11 +220,18 @@ class _OneBlasThread:
                 self.before = counts
             else:
                 for library, n in zip(self.libraries, counts, strict=True):
-                    library.set_num_threads(n)
+                    _set_blas_threads(library, n)
 
     def _find(self) -> None:
         if self.libraries is None:
             self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+
+    def let_go(self) -> None:
+        """As if nobody were inside."""
+        self.lock = threading.Lock()
+        if self.inside:
+            self.inside = 0
+            self.normally(self.before)
 
     def __enter__(self):
         with self.lock:
@@ -231,7 +240,7 @@ class _OneBlasThread:
                 self.before = [library.get_num_threads() for library in self.libraries]
                 for library, n in zip(self.libraries, self.before, strict=True):
                     if n != 1:
-                        library.set_num_threads(1)
+                        _set_blas_threads(library, 1)
             self.inside += 1
 
     def __exit__(self, *exception):
@@ -240,7 +249,17 @@ class _OneBlasThread:
             if self.inside == 0:
                 for library, n in zip(self.libraries, self.before, strict=True):
                     if n != 1:
-                        library.set_num_threads(n)
+                        _set_blas_threads(library, n)
 
 
-_one_blas_thread = _OneBlasThread()
+def _set_blas_threads(library, n: int) -> None:
+    """Whoever asks: threadpoolctl keeps this right for the first thread that used it, until it is told not to."""
+    let_others = getattr(library, "clear_controlling_thread", None)
+    if let_others is not None:
+        let_others(force=True)
+    library.set_num_threads(n)
+    if let_others is not None:
+        let_others(force=True)
+
+
+one_blas_thread = _OneBlasThread()

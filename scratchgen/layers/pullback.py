@@ -43,12 +43,12 @@ class Pullback:
             return None
         known = (dy, *self._shared(dy)) if self._shared else (dy,)
         gradients = [adjoint(*known) for _, adjoint in live]
-        for (p, _), gradient in zip(live, gradients, strict=True):
-            if gradient.shape != p.value.shape:
-                raise ValueError(f"{self._layer}: d{p.name} has shape {gradient.shape}, needs {p.value.shape}")
+        for (p, _), shape in zip(live, [gradient.shape for gradient in gradients], strict=True):
+            if shape != p.value.shape:
+                raise ValueError(f"{self._layer}: d{p.name} has shape {shape}, needs {p.value.shape}")
         dx = self._dx(*known) if need_dx else None
         for p, _ in live:
-            p.add_grad(gradients.pop(0))
+            p.add_grad(gradients.pop(0))  # given away: nobody else holds it
         return dx
 
 

@@ -5,6 +5,7 @@ of the work that is done on it; and a training step asks for the same sizes agai
 and one that no array looks at any more is taken for the next array of its size.
 """
 
+import os
 import sys
 import threading
 from math import prod
@@ -71,11 +72,20 @@ def _let_go() -> None:
 
 
 def unshared(array) -> bool:
-    """See `reference.unshared`; from the counts by which Python itself knows when memory is free."""
-    if not _counts_references:
+    """See `reference.unshared`; from the counts by which Python itself knows when memory is free.
+
+    Only of NumPy's own memory: who else looks at another's, a tensor's or a file's, cannot be known.
+    """
+    if not _counts_references or type(array) is not np.ndarray or not array.flags.writeable:
         return False
-    kept = array.base is not None and any(piece is array.base for piece in _pieces.get(array.base.nbytes, ()))
-    return _references(array) == (_ALONE if array.base is None else _ALONE_KEPT if kept else _ALONE_VIEW)
+    if array.base is None:
+        return array.flags.owndata and _references(array) == _ALONE
+    base = array.base
+    if type(base) is not np.ndarray or not base.flags.owndata:
+        return False
+    kept = any(piece is base for piece in _pieces.get(base.nbytes, ()))
+    del base
+    return _references(array) == (_ALONE_KEPT if kept else _ALONE_VIEW)
 
 
 def _references(array) -> tuple[int, int]:
@@ -95,6 +105,16 @@ def _counts_of_own(array) -> tuple[int, int]:
 _counts_references = hasattr(sys, "getrefcount")
 _pieces: dict[int, list] = {}
 _lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    """The thread that held the lock is not in the child."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 if _counts_references:
     _HELD_BY_A_LIST = (lambda pieces: sys.getrefcount(pieces[0]))([np.empty(1)])
     _ALONE, _ALONE_VIEW = _counts_of_own(np.empty(1)), _counts_of_own(np.empty(2)[1:])

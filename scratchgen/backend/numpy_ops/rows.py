@@ -41,7 +41,8 @@ def row_sums(f, *arrays):
     C, dtype = arrays[0].shape[-1], arrays[0].dtype
     if arrays[0].size <= BLOCK:
         ones = np.ones(arrays[0].size // C, dtype)
-        return tuple(ones @ term.reshape(-1, C) for term in f(*arrays))
+        with threads.one_blas_thread:
+            return tuple(ones @ term.reshape(-1, C) for term in f(*arrays))
     rows = _wide(*arrays)
 
     def share(part: slice) -> list:
@@ -64,10 +65,11 @@ def moments(x):
     C, dtype = x.shape[-1], x.dtype
     if x.size <= BLOCK:
         ones, x = np.ones(x.size // C, dtype), x.reshape(-1, C)
-        mu = ones @ x / len(x)
-        x = x - mu
-        x *= x
-        return mu, ones @ x / len(x)
+        with threads.one_blas_thread:
+            mu = ones @ x / len(x)
+            x = x - mu
+            x *= x
+            return mu, ones @ x / len(x)
     (rows,) = _wide(x)
 
     def share(part: slice) -> list:
@@ -85,8 +87,9 @@ def moments(x):
     counts = np.repeat([n for n, _, _ in found], [len(mean) for _, mean, _ in found]).astype(dtype)
     means, squares = (np.concatenate([block[i] for block in found]) for i in (1, 2))  # (groups of rows, C)
     m = x.size // C
-    mu = counts @ means / m
-    return mu, (squares.sum(axis=0) + counts @ (means - mu) ** 2) / m
+    with threads.one_blas_thread:
+        mu = counts @ means / m
+        return mu, (squares.sum(axis=0) + counts @ (means - mu) ** 2) / m
 
 
 def _wide(*arrays):
