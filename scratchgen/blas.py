@@ -23,16 +23,20 @@ from pathlib import Path
 AVX512 = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}  # all that OpenBLAS's SkylakeX kernels use
 WITH_AVX512 = {"SkylakeX", "Cooperlake", "SapphireRapids", "Zen5"}  # OpenBLAS's names
 AWAKE = "20"  # the threads' timeout: 2^20 cycles
+chosen: dict[str, str] = {}  # what `select` put into the environment
 
 
 def select() -> bool:
     """Put the settings into the environment where the user has none; False where that is too late or not wanted."""
     if "numpy" in sys.modules or os.environ.get("SCRATCHGEN_BLAS") == "default":
         return False
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", AWAKE)
+    wanted = {"OPENBLAS_THREAD_TIMEOUT": AWAKE}
     vendor, flags = processor()
     if vendor != "GenuineIntel" and flags >= AVX512:
-        os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
+        wanted["OPENBLAS_CORETYPE"] = "SkylakeX"
+    for name, value in wanted.items():
+        if name not in os.environ:
+            os.environ[name] = chosen[name] = value
     return True
 
 
@@ -56,19 +60,22 @@ def threads_rest() -> bool:
 
 def advice(architectures: list[str]) -> list[str]:
     """What is lost with the BLAS that is loaded, whose kernels are for these architectures, and what mends it."""
-    said = []
-    _, flags = processor()
+    vendor, flags = processor()
+    said, otherwise = [], ", or import scratchgen before numpy"
+    if os.environ.get("SCRATCHGEN_BLAS") == "default":
+        otherwise = ", or unset SCRATCHGEN_BLAS"
     if flags >= AVX512 and architectures and not WITH_AVX512 & set(architectures):
-        set_by_user = os.environ.get("OPENBLAS_CORETYPE", "SkylakeX") != "SkylakeX"
-        otherwise = ", in place of what it says now" if set_by_user else ", or import scratchgen before numpy"
+        known = vendor == "GenuineIntel"
+        here = os.environ.get("OPENBLAS_CORETYPE", "SkylakeX") != "SkylakeX"
         said.append(
             f"the processor has AVX-512 but OpenBLAS runs its {architectures[0]} kernels, at about half the speed: "
-            f"set OPENBLAS_CORETYPE=SkylakeX before Python starts{otherwise}"
+            "set OPENBLAS_CORETYPE=SkylakeX before Python starts"
+            f"{', in place of what it says now' if here else '' if known else otherwise}"
         )
     if architectures and not threads_rest():
         said.append(
             "OpenBLAS keeps its threads awake beside the library's, which therefore leaves them alone: "
-            f"set OPENBLAS_THREAD_TIMEOUT={AWAKE} before Python starts, or import scratchgen before numpy"
+            f"set OPENBLAS_THREAD_TIMEOUT={AWAKE} before Python starts{otherwise}"
         )
     return said
 

@@ -1,6 +1,6 @@
 """Optimizers: `step()` replaces every parameter's value by a better one and sets its gradient to zero.
 
-A value that a pullback, or anybody, still holds is replaced, never written into: the pullback stays right.
+A value is replaced, never written into: a pullback that still holds the old one stays right.
 """
 
 from collections.abc import Iterable
@@ -139,11 +139,9 @@ class Adam(Optimizer):
         self.m, self.v = self._zeros(), self._zeros()
 
     def _updated(self):
-        ops = kernels(self.parameters[0].value)
-        own = [ops.unshared(p._value) for p in self.parameters]  # held by no pullback: may be written into after all
         values, grads = [p.value for p in self.parameters], [p.grad for p in self.parameters]
-        into = [value if mine else None for value, mine in zip(values, own, strict=True)]
-        return ops.adam(values, grads, self.m, self.v, self.lr, *self.betas, self.eps, self.t, into)
+        ops = kernels(values[0])
+        return ops.adam(values, grads, self.m, self.v, self.lr, *self.betas, self.eps, self.t)
 
     def _slots(self):
         return {"m": self.m, "v": self.v}

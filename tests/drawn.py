@@ -117,7 +117,7 @@ def any_geometry(draw, largest=7):
 
 @st.composite
 def fours(draw, largest=11):
-    """Kernel 4 and stride 2: every padding, odd sizes, images smaller than the kernel, pixels that no window reads."""
+    """Kernel 4 and stride 2: every padding, odd sizes, images smaller than the kernel, pixels that none reads."""
     kernel, stride, dilation = (4, 4), (2, 2), (1, 1)
     padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
     large = tuple(draw(st.integers(max(1, 4 - 2 * p), largest)) for p in padding)

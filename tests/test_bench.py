@@ -15,6 +15,7 @@ from PIL import Image
 from tiny import run
 
 import scratchgen as sg
+from scratchgen import blas as selection
 from scratchgen.backend import load_kernels
 from scratchgen.backend.threads import cores, get_threads, set_threads
 from scratchgen.bench import compare, machine, memory, printed, profile, rounds, scaling, sgemm, steps, table
@@ -469,7 +470,10 @@ def test_the_environment_of_a_child(monkeypatch):
     assert {names[name] for name in THREADS} == {"2"}
     assert (names["SCRATCHGEN_BLAS"], names["OPENBLAS_CORETYPE"]) == ("default", "Haswell")
     names = environment(2, "selected")
-    assert not {"SCRATCHGEN_BLAS", "OPENBLAS_CORETYPE"} & names.keys()
+    assert "SCRATCHGEN_BLAS" not in names
+    assert names["OPENBLAS_CORETYPE"] == "Haswell", "the user's own stays"
+    monkeypatch.setitem(selection.chosen, "OPENBLAS_CORETYPE", "Haswell")
+    assert "OPENBLAS_CORETYPE" not in environment(2, "default"), "what scratchgen chose for this process does not"
     monkeypatch.delenv("SCRATCHGEN_BLAS")
     names = environment(2, "default")
     assert names["SCRATCHGEN_BLAS"] == "default"

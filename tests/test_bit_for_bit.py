@@ -120,12 +120,14 @@ def test_a_run_on_a_busy_machine(model, cut):
         same(run(MODELS[model]), alone)
 
 
-@pytest.mark.parametrize("blas_threads", [False, True], ids=["our threads", "BLAS's threads"])
 @pytest.mark.parametrize("model", MODELS)
-def test_a_run_beside_another_one(model, blas_threads, cut, monkeypatch):
-    """Two threads of the user's train at once: each gets what it gets alone."""
+def test_a_run_beside_another_one(model, cut, monkeypatch):
+    """Two threads of the user's train at once: each gets what it gets alone, where BLAS's own threads play no part.
+
+    They are one for all, and at work or not as others need it.
+    """
     cut(2)
-    monkeypatch.setattr(dense, "BLAS_THREADS", blas_threads)
+    monkeypatch.setattr(dense, "BLAS_THREADS", False)
     alone = run(MODELS[model])
     with meanwhile(a_neighbour()):
         same(run(MODELS[model]), alone)

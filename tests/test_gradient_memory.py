@@ -6,7 +6,6 @@ stays the same as long as anybody has it; no array of the user's is written into
 
 import copy
 import ctypes
-import gc
 import pickle
 from itertools import product
 
@@ -251,9 +250,9 @@ def the_gradient_of(kind, dy, grad, value):
 
 @every_kind
 def test_grad_is_what_adding_gives_whatever_happens_in_between(kind):
-    """B: a backward; Z: zero_grad; R: somebody looks at p.grad; H: and keeps it; V: keeps a view of it; F: a backward
-    while frozen. All orders of four of them."""
-    for events in product("BZRHVF", repeat=4):
+    """B: a backward; Z: zero_grad; R: somebody looks at p.grad; H: and keeps it, or a view of it; F: a backward while
+    frozen. All orders of four of them."""
+    for events in product("BZRHF", repeat=4):
         if "B" not in events:
             continue
         own, layer = a_layer_with(kind)
@@ -274,10 +273,8 @@ def test_grad_is_what_adding_gives_whatever_happens_in_between(kind):
                 expected[...] = 0
             elif event == "R":
                 assert p.grad.dtype == np.float32
-            elif event == "H":
-                held.append(p.grad)
             else:
-                held.append(p.grad[...])
+                held.append(p.grad if turn % 2 else p.grad[...])
             np.testing.assert_array_equal(dy, before)
             for array in held:
                 np.testing.assert_array_equal(array, expected, err_msg=str(events))
@@ -639,18 +636,3 @@ def test_a_pullback_from_before_two_steps(make):
         del other, late
         optimizer.step()
     np.testing.assert_array_equal(backward(dy), wanted)
-
-
-@counts
-def test_adam_writes_into_weights_that_nobody_holds():
-    """Which is the rule, after the backward of a step: no memory for a second set of weights."""
-    p = Parameter("p", memory.empty((N,), np.float32))
-    p.value[...] = 0
-    optimizer = Adam([p])
-    where = address(p.value)
-    gc.collect()
-    for _ in range(3):
-        p.add_grad(np.ones(N, np.float32))
-        optimizer.step()
-        assert address(p.value) == where
-    assert (p.value < 0).all()

@@ -601,8 +601,8 @@ def _moving(rng, dtype):
     return values, grads, ms, [rng.random(s).astype(dtype) for s in SIZES]
 
 
-def _adam(ops, values, grads, ms, vs, t=3, into=None):
-    return ops.adam(values, grads, ms, vs, 1e-2, 0.8, 0.99, 1e-6, t, into or [None] * len(values))
+def _adam(ops, values, grads, ms, vs, t=3):
+    return ops.adam(values, grads, ms, vs, 1e-2, 0.8, 0.99, 1e-6, t)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -645,34 +645,11 @@ def test_adam_takes_arrays_however_they_lie_in_memory(layout, use_threads):
         np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("ops", [reference, numpy_ops], ids=["reference", "numpy"])
-def test_adam_into_arrays_that_are_given(ops, use_threads):
-    """Some results are new, some may lie in other arrays, some where the value was: always the same numbers."""
-    use_threads(2)
-    values, grads, ms, vs = _moving(np.random.default_rng(2), np.float64)
-    with constants(adam__BLOCK=5, adam__SHARED_BLOCK=5):
-        wanted = _adam(ops, values, grads, [m.copy() for m in ms], [v.copy() for v in vs])
-        own, other, before = values[0].copy(), np.full(SIZES[2], np.nan), [v.copy() for v in values]
-        scattered, read_only = laid("every other", values[3]), laid("C", values[4])
-        into = [own, None, other, scattered, read_only]
-        news = _adam(ops, [own, *values[1:]], grads, [m.copy() for m in ms], [v.copy() for v in vs], into=into)
-    for a, b in zip(news, wanted, strict=True):
-        np.testing.assert_array_equal(a, b)
-    for a, b in zip(values, before, strict=True):
-        np.testing.assert_array_equal(a, b)
-        assert not any(np.shares_memory(a, new) for new in news)
-    np.testing.assert_array_equal(read_only, before[4])
-    if ops is numpy_ops:
-        assert news[0] is own
-        assert news[2] is other
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_adam_into_a_value_however_it_lies_in_memory(layout, use_threads):
-    use_threads(2)
-    values, grads, ms, vs = _moving(np.random.default_rng(3), np.float64)
-    wanted = _adam(numpy_ops, values, grads, [m.copy() for m in ms], [v.copy() for v in vs])
-    own = [LAYOUTS[layout](value) for value in values]
-    news = _adam(numpy_ops, own, grads, [m.copy() for m in ms], [v.copy() for v in vs], into=own)
-    for a, b in zip(news, wanted, strict=True):
-        np.testing.assert_array_equal(a, b)
+def test_adam_after_a_gradient_that_overflows():
+    """Its square is infinite: the next steps are small, not NaN."""
+    m, v, w = np.zeros(3, np.float32), np.zeros(3, np.float32), np.zeros(3, np.float32)
+    with np.errstate(over="ignore"):
+        for t, g in enumerate((1, 1e30, 1, 1), 1):
+            (w,) = numpy_ops.adam([w], [np.full(3, g, np.float32)], [m], [v], 0.1, 0.5, 0.999, 1e-8, t)
+    assert np.isinf(v).all()
+    assert np.isfinite(w).all()

@@ -10,6 +10,7 @@ import queue
 import sys
 import threading
 import weakref
+from time import sleep
 from types import SimpleNamespace
 
 import numpy as np
@@ -75,7 +76,9 @@ def test_a_buffer_is_one_for_each_role_and_dtype():
     assert address(a) % 64 == 0
     assert np.shares_memory(a, workspace("one", (12,), np.float32))
     assert np.shares_memory(a, workspace("one", (2, 2), np.float32))
+    assert address(workspace("one", (2, 2), np.float32)) == address(a)
     larger = workspace("one", (50,), np.float32)
+    assert address(larger) % 64 == 0
     assert larger.shape == (50,)
     assert np.shares_memory(larger, workspace("one", (3, 4), np.float32))
     for other in (workspace("two", (50,), np.float32), workspace("one", (50,), np.float64), a):
@@ -212,6 +215,38 @@ def test_threads_that_ask_at_once_never_share():
 
 
 @counts
+def test_threads_that_find_the_same_memory_idle_at_once(monkeypatch):
+    """There is time to find it so, too, before the first has taken it."""
+    is_idle, at_once = memory._is_idle, threading.Barrier(3, timeout=20)
+
+    def slow(*args):
+        idle = is_idle(*args)
+        sleep(2e-3)
+        return idle
+
+    monkeypatch.setattr(memory, "_is_idle", slow)
+    wrong = []
+
+    def get(name):
+        for _ in range(8):
+            at_once.wait()
+            a = empty((N,), np.float32)
+            a[...] = name
+            at_once.wait()
+            if not (a == name).all():
+                wrong.append(name)
+            del a
+
+    threads = [threading.Thread(target=get, args=(i,)) for i in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+    assert len(kept()) <= 3
+
+
+@counts
 def test_idle_memory_is_given_back_when_other_sizes_are_asked_for(monkeypatch):
     monkeypatch.setattr(memory, "IDLE", 50_000)
     most = 0
@@ -309,8 +344,9 @@ def test_a_view_of_what_somebody_holds_is_shared(kind):
     alone = [ask(a[:]), ask(a[1:][1:]), ask(a.reshape(20, -1).T), ask(a.view(np.uint16))]
     view = a[2:]
     del a
-    alone += [ask(view[2:]), ask(view)]
+    alone += [ask(view[2:]), ask(view), memory.unshared(view[2:])]
     assert not any(alone)
+    assert memory.unshared(view), "asked by the one name that there is"
 
 
 @counts

@@ -542,6 +542,25 @@ print(work() == right)
     assert python(script) == "0\n0\nTrue\n"
 
 
+@posix
+def test_a_child_forked_while_another_thread_holds_every_lock():
+    script = (
+        FORK
+        + """
+from scratchgen.backend.numpy_ops import memory
+memory.LARGE = 1
+locks = [threads._starting, threads.one_blas_thread.lock, memory._lock]
+for lock in locks:
+    lock.acquire()
+print(in_a_child(lambda: work() == right and memory.empty((9,), np.float32).shape == (9,)))
+for lock in locks:
+    lock.release()
+print(work() == right)
+"""
+    )
+    assert python(script) == "0\nTrue\n"
+
+
 # --- the same numbers always ----------------------------------------------------------------------------------------
 
 

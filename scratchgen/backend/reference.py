@@ -73,7 +73,7 @@ def rowwise(f, *arrays):
 
 
 def unshared(array) -> bool:
-    """Whether it is sure that nobody holds the array's memory but the caller, by the one name that he gives here."""
+    """Whether it is certain that nobody but the caller holds the array or its memory; False where that is unknown."""
     return False
 
 
@@ -94,10 +94,8 @@ def moments(x):
     return mu, row_sum((x - mu) ** 2) / m
 
 
-def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int, into):
+def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int):
     """Every parameter after Adam's step number t (from 1), as a list; the moments ms and vs are updated in place.
-
-    `into` has an array for each that may be written into, such as its value, or None where a new one is to be made.
 
     m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,  value − lr · m̂ / (√v̂ + ε) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
     (Kingma & Ba 2015, Algorithm 1.)

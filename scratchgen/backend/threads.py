@@ -7,13 +7,15 @@ held to one. Only one thread runs Python at a time, and a thread that must wait 
 each does much in every call of NumPy.
 
 How work is cut depends on the data and the number of threads alone, and partial sums are added in the order of the
-shares, never in the order in which threads happen to finish. So a result is the same bit for bit from run to run.
+shares, never in the order in which threads happen to finish. So a result is the same bit for bit from run to run, as
+long as one thread of the user's computes at a time.
 """
 
 import os
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
+from contextvars import copy_context
 from queue import SimpleQueue
 from select import select
 from time import perf_counter, sleep
@@ -53,6 +55,7 @@ def set_threads(n: int) -> None:
 @contextmanager
 def limited(n: int | None):
     """set_threads(n) for a while; None leaves all as it is."""
+    global _threads
     before, blas = _threads, one_blas_thread.usual()
     if n is not None:
         set_threads(n)
@@ -60,7 +63,7 @@ def limited(n: int | None):
         yield
     finally:
         if n is not None:
-            globals()["_threads"] = before
+            _threads = before
             one_blas_thread.normally(blas)
 
 
@@ -95,20 +98,21 @@ def over(share: Callable[[slice], object], n: int, work: float) -> list:
 def run(shares: list[Callable[[], object]]) -> list:
     """Call every function of the list, side by side on the worker threads; their results in the list's order.
 
-    The first exception, in that order, is raised when all have ended. A share that itself calls `run` does its own
-    shares one after the other: the threads are busy already.
+    The first exception, in that order, is raised when all have ended; so is Ctrl-C, after which no new share begins.
+    A share that itself calls `run` does its own shares one after the other: the threads are busy already.
     """
     if len(shares) <= 1 or _threads == 1 or getattr(_here, "busy", False):
         with one_blas_thread:
             return [share() for share in shares]
     job = _Job(shares)
-    helpers = min(_threads, len(shares)) - 1
     with one_blas_thread:
-        _workers(helpers)
+        helpers = _workers(min(_threads, len(shares)) - 1)
         for _ in range(helpers):
-            _queue.put(job)
-        job.work()
-        job.wait()
+            _queue.put((job, copy_context()))  # what the caller set for its thread, np.errstate say, holds there too
+        try:
+            job.work()
+        finally:
+            job.wait()
     return job.results()
 
 
@@ -118,42 +122,48 @@ class _Job:
     def __init__(self, shares):
         self.shares = shares
         self.outcomes = [None] * len(shares)
-        self.next = iter(range(len(shares)))  # next() on it is atomic
-        self.left = len(shares)
-        self.lock = threading.Lock()
-        self.done = threading.Lock()
-        self.done.acquire()
+        self.next = iter(range(len(shares)))  # next() on it is atomic under Python's lock
+        self.helping = 0  # workers that may still have a share
+        self.changed = threading.Condition()
 
-    def work(self):
+    def work(self) -> None:
         _here.busy = True
-        finished = 0
         try:
             for i in self.next:
                 try:
                     self.outcomes[i] = True, self.shares[i]()
                 except BaseException as error:  # handed to the caller
                     self.outcomes[i] = False, error
-                finished += 1
         finally:
             _here.busy = False
-            if finished:
-                with self.lock:
-                    self.left -= finished
-                    if self.left == 0:
-                        self.done.release()
 
-    def wait(self):
-        """Until all shares have ended; a short wait is spent awake, since to be woken takes longer than most."""
+    def help(self) -> None:
+        """What a worker does; counted from before its first share to after its last."""
+        with self.changed:
+            self.helping += 1
+        try:
+            self.work()
+        finally:
+            with self.changed:
+                self.helping -= 1
+                self.changed.notify_all()
+
+    def wait(self) -> None:
+        """Until no worker has a share; a short wait is spent awake, since to be woken takes longer than most."""
+        for _ in self.next:  # what an interrupted caller has not begun
+            pass
         until = perf_counter() + AWAKE
-        while self.left and perf_counter() < until:
+        while self.helping and perf_counter() < until:
             _let_go()
-        self.done.acquire()
+        with self.changed:
+            self.changed.wait_for(lambda: not self.helping)
 
-    def results(self):
-        for good, outcome in self.outcomes:
+    def results(self) -> list:
+        outcomes, self.outcomes = self.outcomes, None  # an error holds this frame: let it hold no arrays
+        for good, outcome in outcomes:
             if not good:
                 raise outcome
-        return [outcome for _, outcome in self.outcomes]
+        return [outcome for _, outcome in outcomes]
 
 
 def _let_go() -> None:
@@ -170,20 +180,24 @@ _started = 0
 _starting = threading.Lock()
 
 
-def _workers(n: int) -> None:
-    """See to it that n worker threads are there."""
+def _workers(n: int) -> int:
+    """See to it that n worker threads are there; how many are, where no more can be started."""
     global _started
-    if _started >= n:
-        return
     with _starting:
         while _started < n:
-            threading.Thread(target=_serve, name=f"scratchgen-{_started}", daemon=True).start()
+            try:
+                threading.Thread(target=_serve, name=f"scratchgen-{_started}", daemon=True).start()
+            except RuntimeError:  # Python is about to end, or the system has no more of them
+                break
             _started += 1
+        return min(n, _started)
 
 
 def _serve() -> None:
     while True:
-        _queue.get().work()
+        job, context = _queue.get()
+        context.run(job.help)
+        del job, context
 
 
 def _after_fork() -> None:
@@ -219,12 +233,13 @@ class _OneBlasThread:
             if self.inside:
                 self.before = counts
             else:
-                for library, n in zip(self.libraries, counts, strict=True):
-                    _set_blas_threads(library, n)
+                self._tell(counts)
 
     def _find(self) -> None:
         if self.libraries is None:
             self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+            if os.environ.get(_SETTINGS[0]):
+                self._tell([_threads] * len(self.libraries))
 
     def let_go(self) -> None:
         """As if nobody were inside."""
@@ -238,18 +253,20 @@ class _OneBlasThread:
             self._find()
             if self.inside == 0:
                 self.before = [library.get_num_threads() for library in self.libraries]
-                for library, n in zip(self.libraries, self.before, strict=True):
-                    if n != 1:
-                        _set_blas_threads(library, 1)
-            self.inside += 1
+            self.inside += 1  # before BLAS is told, so that a fork in between finds it
+            if self.inside == 1:
+                self._tell([1] * len(self.libraries))
 
     def __exit__(self, *exception):
         with self.lock:
+            if self.inside == 1:
+                self._tell(self.before)
             self.inside -= 1
-            if self.inside == 0:
-                for library, n in zip(self.libraries, self.before, strict=True):
-                    if n != 1:
-                        _set_blas_threads(library, n)
+
+    def _tell(self, counts: list[int]) -> None:
+        for library, n in zip(self.libraries, counts, strict=True):
+            if library.get_num_threads() != n:
+                _set_blas_threads(library, n)
 
 
 def _set_blas_threads(library, n: int) -> None:

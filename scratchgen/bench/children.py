@@ -9,6 +9,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from scratchgen import blas as selection
+
 WORKER = Path(__file__).with_name("worker.py")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PATIENCE = 5  # seconds that a child has to end by itself
@@ -87,7 +89,7 @@ def environment(threads: int, blas: str | None) -> dict[str, str]:
     "selected" lets scratchgen choose, None leaves that to the environment."""
     names = os.environ | dict.fromkeys(THREADS, str(threads))
     if blas is not None:
-        for name in ("SCRATCHGEN_BLAS", "OPENBLAS_CORETYPE"):  # the latter scratchgen chose for this very process
+        for name in ("SCRATCHGEN_BLAS", *selection.chosen):  # what scratchgen chose for this very process
             names.pop(name, None)
     if blas == "default":
         names["SCRATCHGEN_BLAS"] = blas

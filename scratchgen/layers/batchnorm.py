@@ -47,7 +47,18 @@ class BatchNorm(Layer):
         ops, gamma, beta = kernels(x), self.gamma.value, self.beta.value
         mu, var = ops.moments(x)  # (C,), (C,)
         s = 1 / ops.xp.sqrt(var + self.eps)  # (C,)
-        y = ops.rowwise(lambda x, mu, scale, beta: (x - mu) * scale + beta, x, mu, gamma * s, beta)  # (..., C)
+
+        def scale_and_shift(x, mu, scale, beta):  # gamma · x̂ + beta, with scale = gamma · s
+            return (x - mu) * scale + beta
+
+        def two_terms(dy, x, mu, s):  # of the sums that are dbeta and dgamma
+            return dy, dy * ((x - mu) * s)
+
+        def three_ways(dy, x, mu, mean_dy, s_mean, scale):  # dx, with s_mean = s · mean(dy · x̂)
+            return (dy - mean_dy - (x - mu) * s_mean) * scale
+
+        scale = gamma * s
+        y = ops.rowwise(scale_and_shift, x, mu, scale, beta)  # (..., C)
 
         keep, take = 1 - self.momentum, self.momentum
         running_mean, running_var = self._running(x.dtype)
@@ -55,11 +66,8 @@ class BatchNorm(Layer):
         self.running_var = keep * running_var + take * (m / (m - 1)) * var
         return y, self.pullback(
             y,
-            shared=lambda dy: ops.row_sums(lambda dy, x, mu, s: (dy, dy * ((x - mu) * s)), dy, x, mu, s),
-            dx=lambda dy, dbeta, dgamma: ops.rowwise(
-                lambda dy, x, mu, a, b, scale: (dy - a - (x - mu) * b) * scale,
-                *(dy, x, mu, dbeta / m, s * dgamma / m, gamma * s),
-            ),
+            shared=lambda dy: ops.row_sums(two_terms, dy, x, mu, s),  # Σ dy, Σ dy · x̂
+            dx=lambda dy, dbeta, dgamma: ops.rowwise(three_ways, dy, x, mu, dbeta / m, s * dgamma / m, scale),
             grads={
                 self.gamma: lambda dy, dbeta, dgamma: dgamma,
                 self.beta: lambda dy, dbeta, dgamma: dbeta,

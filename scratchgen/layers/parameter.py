@@ -9,9 +9,8 @@ from scratchgen.backend import array_library, backend_of, kernels, transfer
 class Parameter:
     """`value`, and `grad` = ∂L/∂value of the same shape, into which every backward adds.
 
-    `value` may be assigned: an array of the same shape, float32 or float64. The library never writes into
-    it while anybody else holds it, and neither should you (`p.value = p.value - step`, not `-=`): a pullback that has
-    not run yet holds the old array.
+    `value` may be assigned: an array of the same shape, float32 or float64. The library never writes into it, and
+    neither should you (`p.value = p.value - step`, not `-=`): a pullback that has not run yet holds the old array.
     """
 
     __slots__ = ("_frozen", "_grad", "_value", "name")

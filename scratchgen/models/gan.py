@@ -85,21 +85,23 @@ class GAN(Model):
 
         return loss_real + loss_fake, backward
 
-    def _learn_to_judge(self, real, fake, d_optimizer, watch):
-        """D's update, and its loss before: each batch is pulled back before the next is judged, so that the
-        activations of one at a time are kept."""
+    def _discriminator_gradients(self, real, fake, watch):
+        """L_D, and the pullback of its second half. The batch of real samples is pulled back before the fake one is
+        judged, so that the activations of one batch at a time are kept; if the second fails, that is undone."""
+        self._check_real(real, fake)
         s_real, loss_real, backward = self._judge(real, 1 - self.smoothing)
         backward()
-        s_fake, loss_fake, backward = self._judge(fake, 0)
-        loss = loss_real + loss_fake
-        if watch is not None:
-            watch("D(x)", sigmoid(s_real).mean())
-            watch("D(G(z))", sigmoid(s_fake).mean())
-            watch("d_loss", loss)
-        backward()
-        del backward  # and with it what it holds, the old weights among them
-        d_optimizer.step()
-        return loss
+        try:
+            s_fake, loss_fake, backward = self._judge(fake, 0)
+            loss = loss_real + loss_fake
+            if watch is not None:
+                watch("D(x)", sigmoid(s_real).mean())
+                watch("D(G(z))", sigmoid(s_fake).mean())
+                watch("d_loss", loss)
+        except BaseException:
+            self.discriminator.zero_grad()
+            raise
+        return loss, backward
 
     def _judge(self, x, label: float):
         """D's logits of a batch, the loss with this label for all of it, and the pullback to D's parameters."""
@@ -142,8 +144,10 @@ class GAN(Model):
         self.check_optimizer("g_optimizer", g_optimizer, self.generator)
         with self.unchanged_on_error():
             fake, generator_backward = self.generator.forward(z)
-            self._check_real(real, fake)
-            d_loss = self._learn_to_judge(real, fake, d_optimizer, watch)
+            d_loss, backward = self._discriminator_gradients(real, fake, watch)
+        backward()
+        del backward  # and with it D's activations and old weights
+        d_optimizer.step()
         g_loss, discriminator_backward = self._generator_loss(fake)
         if watch is not None:
             watch("g_loss", g_loss)
@@ -160,8 +164,10 @@ class GAN(Model):
         self.check_optimizer("d_optimizer", d_optimizer, self.discriminator)
         with self.unchanged_on_error():
             fake = self.generator.forward(z)[0]
-            self._check_real(real, fake)
-            return self._learn_to_judge(real, fake, d_optimizer, watch)
+            loss, backward = self._discriminator_gradients(real, fake, watch)
+        backward()
+        d_optimizer.step()
+        return loss
 
     # --- use ---
 

@@ -1,11 +1,15 @@
 """The kernels on a CPU: the formulas of `reference`, worked through in blocks that stay in cache, on every thread.
 
-memory.py        aligned arrays, reused buffers
-convolution.py   which form a convolution takes
-columns.py       patches as columns, for any geometry
-winograd.py      kernel 4, stride 2 with fewer products
-rows.py          formulas row by row, sums over rows
-adam.py          the update of all parameters
+    memory.py        aligned arrays, memory that is used again, reused buffers
+    convolution.py   which form a convolution takes
+    columns.py       patches as columns, for any geometry
+    cells.py         images as cells of 2×2 pixels, for kernel 4 and stride 2
+    winograd.py      the same with fewer products
+    dense.py         matrix products
+    rows.py          formulas row by row, sums over rows
+    adam.py          the update of all parameters
+
+All of them stand on `backend.threads`.
 """
 
 import numpy as xp

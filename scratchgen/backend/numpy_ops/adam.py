@@ -10,9 +10,9 @@ SHARED_BLOCK = 1 << 17  # on several threads: only one of them runs Python at a 
 COST = 20  # of one number in multiply-adds
 
 
-def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int, into):
+def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int):
     """See `reference.adam`."""
-    results = [y if _fills_in_place(y) else empty(v.shape, v.dtype) for v, y in zip(values, into, strict=True)]
+    results = [empty(value.shape, value.dtype) for value in values]
     work = COST * sum(value.size for value in values)
     block = SHARED_BLOCK if threads.worth_sharing(work) else BLOCK
     blocks = []
@@ -25,11 +25,11 @@ def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: floa
     def share(part: slice) -> None:
         for p, g, m, v, new in blocks[part]:
             s = workspace("adam", p.shape, p.dtype)
-            np.subtract(g, m, out=s)
-            s *= 1 - beta1
+            m *= beta1
+            np.multiply(g, 1 - beta1, out=s)
             m += s  # m ← β₁m + (1 − β₁)g
+            v *= beta2
             np.multiply(g, g, out=s)
-            s -= v
             s *= 1 - beta2
             v += s  # v ← β₂v + (1 − β₂)g²
             np.sqrt(v, out=s)
@@ -40,8 +40,3 @@ def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: floa
 
     threads.over(share, len(blocks), work)
     return results
-
-
-def _fills_in_place(y) -> bool:
-    """Whether the array is one run of memory that may be written into."""
-    return y is not None and y.flags.c_contiguous and y.flags.writeable

@@ -94,7 +94,7 @@ def _references(array) -> tuple[int, int]:
 
 
 def _counts(array) -> tuple[int, int]:
-    """What `unshared` sees: the caller has one name for the array."""
+    """What `unshared` sees: it stands where that does, between `_references` and a caller with one name for it."""
     return _references(array)
 
 
@@ -102,7 +102,20 @@ def _counts_of_own(array) -> tuple[int, int]:
     return _counts(array)
 
 
-_counts_references = hasattr(sys, "getrefcount")
+def _counts_tell() -> bool:
+    """Whether the counts say what they must: tried out here, since they are a property of the interpreter."""
+    one, two, view = np.empty(1), np.empty(1), np.empty(2)[1:]
+    held, base = [two], view.base
+    tell = unshared(one) and not unshared(two) and not unshared(view) and held[0] is two and base is view.base
+    return tell and _ALONE[0] <= 4 and _HELD_BY_A_LIST <= 2  # more: a tracer looks on, and will not always
+
+
+# CPython up to 3.13 with its lock: others count otherwise, or not at once
+_counts_references = (
+    sys.implementation.name == "cpython"
+    and sys.version_info < (3, 14)
+    and getattr(sys, "_is_gil_enabled", lambda: True)()
+)
 _pieces: dict[int, list] = {}
 _lock = threading.Lock()
 
@@ -119,3 +132,4 @@ if _counts_references:
     _HELD_BY_A_LIST = (lambda pieces: sys.getrefcount(pieces[0]))([np.empty(1)])
     _ALONE, _ALONE_VIEW = _counts_of_own(np.empty(1)), _counts_of_own(np.empty(2)[1:])
     _ALONE_KEPT = _ALONE_VIEW[0], _ALONE_VIEW[1] + 1
+    _counts_references = _counts_tell()

@@ -66,10 +66,8 @@ def moments(x):
     if x.size <= BLOCK:
         ones, x = np.ones(x.size // C, dtype), x.reshape(-1, C)
         with threads.one_blas_thread:
-            mu = ones @ x / len(x)
-            x = x - mu
-            x *= x
-            return mu, ones @ x / len(x)
+            mean, squares = _moments_of_block(x, ones)
+            return mean, squares / len(x)
     (rows,) = _wide(x)
 
     def share(part: slice) -> list:
@@ -77,10 +75,8 @@ def moments(x):
         for block in _blocks(part, rows):
             x = rows[block]
             ones = np.ones(len(x), dtype)
-            mean = (ones @ x) / len(x)
-            centred = x - mean
-            centred *= centred
-            found.append((len(x), mean.reshape(-1, C), (ones @ centred).reshape(-1, C)))
+            mean, squares = _moments_of_block(x, ones)
+            found.append((len(x), mean.reshape(-1, C), squares.reshape(-1, C)))
         return found
 
     found = [block for part in threads.over(share, len(rows), x.size * COST) for block in part]
@@ -88,8 +84,17 @@ def moments(x):
     means, squares = (np.concatenate([block[i] for block in found]) for i in (1, 2))  # (groups of rows, C)
     m = x.size // C
     with threads.one_blas_thread:
-        mu = counts @ means / m
+        mu = means[0] + counts @ (means - means[0]) / m
         return mu, (squares.sum(axis=0) + counts @ (means - mu) ** 2) / m
+
+
+def _moments_of_block(x, ones):
+    """Mean, and sum of squares around it; the mean is mended by that of what is left, lest its rounding count."""
+    mean = (ones @ x) / len(x)
+    x = x - mean
+    rest = (ones @ x) / len(x)
+    x *= x
+    return mean + rest, ones @ x - len(x) * rest * rest
 
 
 def _wide(*arrays):
