@@ -11,12 +11,14 @@ Reading order:
     models/autoencoder.py                      a model, differentiated and checked like a layer
     models/vae.py, models/gan.py               a random latent cause; a game of two networks
     models/dcgan.py                            the convolutional architecture
+    backend/numpy_ops/, backend/threads.py     the kernels again, fast
     training/, recipes/, measures/             the loop, what each model adds to it, and how good the result is
 """
 
 from scratchgen import blas  # isort: skip  # noqa: F401  first of all: it speaks to BLAS before NumPy loads it
 from scratchgen import gradcheck
 from scratchgen.backend import BackendUnavailable
+from scratchgen.backend.threads import get_threads, set_threads
 from scratchgen.export import export_torch
 from scratchgen.init import initialise
 from scratchgen.layers import (
@@ -92,11 +94,13 @@ __all__ = [
     "frozen",
     "gaussian_kl",
     "gaussian_nll",
+    "get_threads",
     "gradcheck",
     "initialise",
     "load_weights",
     "mse",
     "point_gan",
     "save_weights",
+    "set_threads",
     "softmax_cross_entropy",
 ]

@@ -261,6 +261,7 @@ AWAKE = (
     [
         (ALL, ["Haswell"], "", None, [f"{SLOW}, or import scratchgen before numpy", AWAKE]),
         (ALL, ["Haswell"], "20", None, [f"{SLOW}, or import scratchgen before numpy"]),
+        (ALL, ["Haswell"], "20", "SkylakeX", [f"{SLOW}, or import scratchgen before numpy"]),
         (ALL, ["Haswell"], "20", "Haswell", [f"{SLOW}, in place of what it says now"]),
         (ALL, ["SkylakeX"], "20", None, []),
         (ALL, ["Cooperlake"], "20", None, []),

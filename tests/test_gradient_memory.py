@@ -1,7 +1,7 @@
-"""Gradients and weights are taken over, let go of and written into only where nobody can tell.
+"""Gradients are taken over and let go of only where nobody can tell; values are never written into.
 
 Whatever a layer's adjoint returns and whoever holds what, p.grad is what `grad += gradient` gives, in one array that
-stays the same as long as anybody has it; no array of the user's is written into; a value that anybody holds stays.
+stays the same as long as anybody has it, and no array of the user's is written into.
 """
 
 import copy

@@ -44,6 +44,13 @@ def uninitialised_memory_is_not_a_number(request, monkeypatch):
         poison(monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def what_blas_says_of_the_numbers_beside_its_own():
+    """It computes on a few more than it needs, and NumPy warns of what comes of those; results are looked at here."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        yield
+
+
 @pytest.fixture
 def memory_as_it_is():
     """For a test that needs what buffers held before."""
@@ -643,6 +650,17 @@ def test_adam_takes_arrays_however_they_lie_in_memory(layout, use_threads):
             results.append([*_adam(ops, values, grads, *moments), *moments[0], *moments[1]])
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
+
+
+def test_adam_gives_new_values(use_threads):
+    """In memory of their own: a pullback may hold the old ones."""
+    use_threads(2)
+    values, grads, ms, vs = _moving(np.random.default_rng(2), np.float64)
+    before = [a.copy() for a in (*values, *grads)]
+    news = _adam(numpy_ops, values, grads, ms, vs)
+    for a, b in zip((*values, *grads), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert not any(np.shares_memory(a, other) for other in (*news, *ms, *vs))
 
 
 def test_adam_after_a_gradient_that_overflows():

@@ -1,6 +1,7 @@
 """Matrix products."""
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from scratchgen import blas
 from scratchgen.backend import threads
@@ -25,4 +26,11 @@ def matmul(a, b):
     return y
 
 
-BLAS_THREADS = blas.threads_rest()
+def _of_a_kind_that_rests(library: dict) -> bool:
+    """OpenBLAS with threads of its own: another, or one on OpenMP, does not heed what `blas` says to it."""
+    return library["internal_api"] == "openblas" and library.get("threading_layer") == "pthreads"
+
+
+BLAS_THREADS = blas.threads_rest() and all(
+    _of_a_kind_that_rests(library) for library in threadpool_info() if library["user_api"] == "blas"
+)
