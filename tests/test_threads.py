@@ -1,9 +1,12 @@
 """The kernels' worker threads: order, errors, nesting, forks, BLAS's own threads, and the same numbers always."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
@@ -170,13 +173,17 @@ def test_a_share_may_have_shares_of_its_own(n, use_threads):
     use_threads(n)
 
     def inner(i):
-        me = threading.get_ident()
-        results = threads.run([lambda j=j: (10 * i + j, threading.get_ident()) for j in range(4)])
-        assert {ident for _, ident in results} == {me}
+        def share(j):
+            sleep(1e-3)
+            return 10 * i + j, threading.get_ident()
+
+        results = threads.run([lambda j=j: share(j) for j in range(4)])
+        assert {ident for _, ident in results} == {threading.get_ident()}
         return [value for value, _ in results]
 
-    found = in_time(lambda: threads.run([lambda i=i: inner(i) for i in range(6)]))
-    assert found == [[10 * i + j for j in range(4)] for i in range(6)]
+    for count in (2, 6):  # fewer than there are threads, and more
+        found = in_time(lambda count=count: threads.run([lambda i=i: inner(i) for i in range(count)]))
+        assert found == [[10 * i + j for j in range(4)] for i in range(count)]
 
 
 def test_after_an_inner_run_the_caller_has_its_workers_again(use_threads):
@@ -184,6 +191,35 @@ def test_after_an_inner_run_the_caller_has_its_workers_again(use_threads):
     in_time(lambda: threads.run([lambda: threads.run([int, int])] * 2))
     meeting = threading.Barrier(2, timeout=20)
     in_time(lambda: threads.run([meeting.wait] * 2))
+
+
+@on_threads
+def test_an_error_keeps_no_results(n, use_threads):
+    """When it has been dealt with, the arrays of the other shares are gone, without the garbage collector."""
+    use_threads(n)
+
+    class Thing:
+        pass
+
+    made = []
+
+    def share(i):
+        if i == 1:
+            raise Trouble
+        thing = Thing()
+        made.append(weakref.ref(thing))
+        return thing
+
+    gc.disable()
+    try:
+        with suppress(Trouble):
+            threads.run([lambda i=i: share(i) for i in range(4)])
+        until = monotonic() + 5
+        while any(thing() is not None for thing in made) and monotonic() < until:
+            sleep(1e-3)
+        assert all(thing() is None for thing in made)
+    finally:
+        gc.enable()
 
 
 @on_threads
@@ -269,8 +305,6 @@ def test_workers_do_not_hold_what_their_last_share_made(use_threads):
     class Thing:
         pass
 
-    import weakref
-
     made = in_time(lambda: [weakref.ref(thing) for thing in threads.run([Thing] * 6)])
     until = monotonic() + 5
     while any(thing() is not None for thing in made) and monotonic() < until:
@@ -302,9 +336,12 @@ def test_work_is_cut_only_where_that_pays(use_threads, monkeypatch):
     monkeypatch.setattr(threads, "WORTH_WAKING", 100)
     for work, parts in ((1, 1), (100, 1), (190, 1), (200, 2), (285, 2), (300, 3), (401, 4), (10_000, 4)):
         assert len(threads.over(lambda part: part, 40, work)) == parts, work
+    assert [threads.worth_sharing(work) for work in (0, 100, 199, 200, 1e9)] == [False, False, False, True, True]
     assert threads.over(lambda part: part, 40, 200) == [slice(0, 20), slice(20, 40)]
     assert threads.over(lambda part: part, 1, 10_000) == [slice(0, 1)]
     assert threads.over(lambda part: part, 3, 0) == [slice(0, 3)]
+    use_threads(1)
+    assert not threads.worth_sharing(1e9)
 
 
 # --- settings -------------------------------------------------------------------------------------------------------
@@ -399,6 +436,19 @@ def test_the_environment_is_read_when_the_package_is_imported(name):
     assert (one, cores) == (1, threads.cores())
 
 
+@needs_blas_threads
+@pytest.mark.parametrize("n", ["1", "2"])
+def test_scratchgen_threads_speaks_for_blas_too(n):
+    script = """
+from scratchgen.backend import threads
+from threadpoolctl import threadpool_info
+threads.run([int])
+print(threads.get_threads(), *{b["num_threads"] for b in threadpool_info() if b["user_api"] == "blas"})
+"""
+    if int(n) <= threads.cores():
+        assert python(script, SCRATCHGEN_THREADS=n).split() == [n, n]
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
 def test_cores_are_those_that_the_process_may_use():
     script = """
@@ -467,6 +517,20 @@ def test_set_threads_while_shares_run(use_threads):
         assert set(found) == {1}
     assert set(blas_threads()) == {3}
     assert threads.get_threads() == 3
+
+
+@needs_blas_threads
+def test_limited_while_shares_run(use_threads):
+    """What it puts back is what BLAS has when nobody computes, not the one thread of that moment."""
+    use_threads(2)
+    threadpool_limits(3)
+
+    def share():
+        with threads.limited(2):
+            return blas_threads()
+
+    assert set(threads.run([share])[0]) == {1}
+    assert set(blas_threads()) == {3}
 
 
 @needs_blas_threads
@@ -566,6 +630,13 @@ right = work()
 def test_a_forked_child_has_workers_of_its_own():
     script = FORK + "print(in_a_child(lambda: work() == right and in_a_child(lambda: work() == right) == 0))\n"
     assert python(script + "print(work() == right)") == "0\nTrue\n"
+
+
+@posix
+def test_a_child_forked_by_a_share():
+    """It has workers, though its parent was busy."""
+    script = FORK + "print(threads.run([lambda: in_a_child(lambda: work() == right), int]))\n"
+    assert python(script) == "[0, 0]\n"
 
 
 @posix
