@@ -159,11 +159,15 @@ class _Job:
             self.changed.wait_for(lambda: not self.helping)
 
     def results(self) -> list:
-        outcomes, self.outcomes = self.outcomes, None  # an error holds this frame: let it hold no arrays
-        for good, outcome in outcomes:
-            if not good:
-                raise outcome
-        return [outcome for _, outcome in outcomes]
+        outcomes, self.outcomes = self.outcomes, None
+        error = next((outcome for good, outcome in outcomes if not good), None)
+        if error is None:
+            return [outcome for _, outcome in outcomes]
+        del outcomes  # the error holds this frame: let it hold no arrays
+        try:
+            raise error
+        finally:
+            del error
 
 
 def _let_go() -> None:
