@@ -111,6 +111,7 @@ print(json.dumps([
     blas["select"](),
     blas["threads_rest"](),
     sorted(name for name in set(sys.modules) - before if name.startswith(("numpy", "scratchgen"))),
+    blas["chosen"],
 ]))
 """
 
@@ -127,8 +128,9 @@ def select(text, *, loaded=False, **environment):
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    variables, selected, rest, imported = json.loads(done.stdout)
+    variables, selected, rest, imported, put = json.loads(done.stdout)
     assert imported == []
+    assert put == {name: value for name, value in variables.items() if value is not None and name not in environment}
     return variables, selected, rest
 
 
@@ -284,6 +286,16 @@ def test_advice(flags, architectures, timeout, core, said, monkeypatch):
     if core:
         monkeypatch.setenv("OPENBLAS_CORETYPE", core)
     assert blas.advice(architectures) == said
+
+
+def test_advice_where_the_user_wanted_the_default(monkeypatch):
+    monkeypatch.setattr(blas, "processor", lambda: ("AuthenticAMD", set(ALL.split())))
+    monkeypatch.setattr(blas, "_timeout", "")
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    monkeypatch.setenv("SCRATCHGEN_BLAS", "default")
+    slow, awake = blas.advice(["Haswell"])
+    assert slow == f"{SLOW}, or unset SCRATCHGEN_BLAS"
+    assert awake == AWAKE.replace("or import scratchgen before numpy", "or unset SCRATCHGEN_BLAS")
 
 
 def test_info_says_what_is_lost_and_what_mends_it(monkeypatch, capsys):

@@ -30,6 +30,7 @@ from drawn import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from scratchgen.backend import numpy_ops, reference
 from scratchgen.backend.geometry import Geometry
@@ -458,6 +459,20 @@ def test_matmul(n, blas_threads, use_threads, monkeypatch):
     run()
 
 
+def test_only_threads_that_rest_are_used_beside_the_librarys():
+    """OpenBLAS's own, which heed the timeout; not OpenMP's, and not another library's."""
+    kinds = {
+        ("openblas", "pthreads"): True,
+        ("openblas", "openmp"): False,
+        ("openblas", "disabled"): False,
+        ("mkl", "intel"): False,
+        ("blis", "pthreads"): False,
+    }
+    for (library, layer), rests in kinds.items():
+        assert dense._of_a_kind_that_rests({"internal_api": library, "threading_layer": layer}) == rests
+    assert not dense._of_a_kind_that_rests({"internal_api": "openblas"})
+
+
 def test_matmul_on_ones_of_every_shape(use_threads):
     """Each part of the rows or columns is written: 1 to 40 of them on 3 threads, tall and wide."""
     use_threads(3)
@@ -558,15 +573,35 @@ BIG = [(131_073, 1), (40_000, 1), (33_001, 5), (64, 32, 32, 16), (7, 150_000)]
 
 @pytest.mark.parametrize("shape", BIG, ids=str)
 @pytest.mark.parametrize("n", [1, 2])
-def test_moments_far_from_zero(shape, n, use_threads):
-    """10⁴ ± 1: the mean of the squares less the square of the mean would be off by more than the variance."""
+@pytest.mark.parametrize("centre", [1e4])
+def test_moments_far_from_zero(shape, n, centre, use_threads):
+    """10⁴ ± 1: the mean of the squares less the square of the mean would be off by more than the variance.
+
+    The mean is right to a step of float32.
+    """
     use_threads(n)
     rng = np.random.default_rng(0)
-    x = (1e4 + rng.standard_normal(shape, np.float32)).astype(np.float32)
+    x = (centre + rng.standard_normal(shape, np.float32)).astype(np.float32)
     mu, var = numpy_ops.moments(x)
     exact = x.reshape(-1, shape[-1]).astype(np.float64)
-    np.testing.assert_allclose(mu, exact.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(var, exact.var(axis=0), rtol=1e-3)
+    step = np.spacing(np.float32(centre))
+    np.testing.assert_allclose(mu, exact.mean(axis=0), rtol=0, atol=1.5 * step)
+    np.testing.assert_allclose(var, exact.var(axis=0), rtol=1e-7 * centre)
+
+
+@pytest.mark.parametrize("shape", [(20_000, 5), (130_000, 1), (1000, 128), (300_000, 2)], ids=str)
+def test_sums_do_not_depend_on_the_threads_of_blas(shape, use_threads):
+    """Which another thread of the user's may have changed, or be using."""
+    use_threads(1)
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    found = []
+    for blas_threads in (1, 2, 3):
+        threadpool_limits(blas_threads)
+        found.append(
+            np.stack([numpy_ops.row_sum(x), *numpy_ops.row_sums(lambda x: (x * x,), x), *numpy_ops.moments(x)])
+        )
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
 
 
 @pytest.mark.parametrize("n", [1, 2])

@@ -6,10 +6,13 @@ holder.
 
 import ctypes
 import gc
+import os
 import queue
+import subprocess
 import sys
 import threading
 import weakref
+from pathlib import Path
 from time import sleep
 from types import SimpleNamespace
 
@@ -279,6 +282,48 @@ def test_idle_memory_may_be_as_much_as_is_in_use(monkeypatch):
     assert len(kept()) == 11
     assert all((a == i).all() for i, a in enumerate(held))
     del last
+
+
+@pytest.mark.skipif(
+    sys.implementation.name != "cpython"
+    or sys.version_info >= (3, 14)
+    or not getattr(sys, "_is_gil_enabled", lambda: True)()
+    or sys.gettrace() is not None,
+    reason="counts may be otherwise",
+)
+def test_this_python_counts_references():
+    """So that the tests which need it are not all passed over."""
+    assert memory._counts_references
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        "sys.version_info = (3, 14, 0, 'final', 0)",
+        "sys._is_gil_enabled = lambda: False",
+        "sys.getrefcount = lambda thing: 2",
+        "count = sys.getrefcount; sys.getrefcount = lambda thing: count(thing) + 7",
+    ],
+)
+def test_a_python_that_counts_otherwise(otherwise):
+    """A name that does not count, as in CPython 3.14, must not pass for none: nothing is taken over or kept then."""
+    script = f"""
+import sys, numpy, threadpoolctl, tqdm
+{otherwise}
+from scratchgen.backend.numpy_ops import memory
+assert not memory._counts_references
+memory.LARGE = 1
+a = memory.empty((9,), "f4")
+assert not memory.unshared(a) and not memory._pieces
+from scratchgen import Parameter
+p, mine = Parameter("p", numpy.zeros(3, "f4")), numpy.ones(3, "f4")
+p.add_grad(mine)
+p.add_grad(mine)
+assert p.grad.tolist() == [2, 2, 2] and mine.tolist() == [1, 1, 1]
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @counts
