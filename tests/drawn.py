@@ -121,14 +121,10 @@ def fours(draw, largest=11):
     kernel, stride, dilation = (4, 4), (2, 2), (1, 1)
     padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
     large = tuple(draw(st.integers(max(1, 4 - 2 * p), largest)) for p in padding)
-    return Geometry(
-        kernel,
-        stride,
-        padding,
-        dilation,
-        large,
-        tuple(map(correlated_size, large, kernel, stride, padding, dilation)),
-    )
+    fewer = draw(st.sampled_from([(0, 0), (0, 0), (0, 0), (0, 1), (1, 0), (2, 3)]))  # outputs than there might be
+    small = tuple(map(correlated_size, large, kernel, stride, padding, dilation))
+    small = tuple(max(1, n - less) for n, less in zip(small, fewer, strict=True))
+    return Geometry(kernel, stride, padding, dilation, large, small)
 
 
 few = st.integers(1, 5)

@@ -32,7 +32,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from scratchgen.backend import numpy_ops, reference
+from scratchgen.backend import numpy_ops, reference, threads
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops import cells, columns, convolution, dense, winograd
 
@@ -573,7 +573,7 @@ BIG = [(131_073, 1), (40_000, 1), (33_001, 5), (64, 32, 32, 16), (7, 150_000)]
 
 @pytest.mark.parametrize("shape", BIG, ids=str)
 @pytest.mark.parametrize("n", [1, 2])
-@pytest.mark.parametrize("centre", [1e4])
+@pytest.mark.parametrize("centre", [1e4, 1e5])
 def test_moments_far_from_zero(shape, n, centre, use_threads):
     """10⁴ ± 1: the mean of the squares less the square of the mean would be off by more than the variance.
 
@@ -587,6 +587,18 @@ def test_moments_far_from_zero(shape, n, centre, use_threads):
     step = np.spacing(np.float32(centre))
     np.testing.assert_allclose(mu, exact.mean(axis=0), rtol=0, atol=1.5 * step)
     np.testing.assert_allclose(var, exact.var(axis=0), rtol=1e-7 * centre)
+
+
+@pytest.mark.parametrize("shape", [(30, 5), (300_000, 2)], ids=str)
+def test_sums_hold_blas_to_one_thread(shape, use_threads, monkeypatch):
+    use_threads(1)
+    x, entered, kind = np.ones(shape, np.float32), [], type(threads.one_blas_thread)
+    enter = kind.__enter__
+    monkeypatch.setattr(kind, "__enter__", lambda self: entered.append(self) or enter(self))
+    for sums in (numpy_ops.row_sum, lambda x: numpy_ops.row_sums(lambda x: (x, x), x), numpy_ops.moments):
+        entered.clear()
+        sums(x)
+        assert entered
 
 
 @pytest.mark.parametrize("shape", [(20_000, 5), (130_000, 1), (1000, 128), (300_000, 2)], ids=str)
