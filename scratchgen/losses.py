@@ -9,14 +9,19 @@ where it is a log-likelihood. Shapes must agree exactly, nothing is broadcast: V
 from math import log, pi
 
 from scratchgen import checks
-from scratchgen.backend import array_library
+from scratchgen.backend import array_library, kernels
 
 
 def mse(y, target):
     """Squared error, L = 1/N Σ_n Σ_i (y_ni − t_ni)²; dy = 2/N (y − t). Any shape (N, ...)."""
     N = _check("mse", y=y, target=target)
-    r = y - target
-    return (r * r).sum() / N, r * (2 / N)
+
+    def terms(y, t):
+        r = y - t
+        return r * r, r * (2 / N)
+
+    loss, dy = kernels(y).total(terms, y, target)
+    return loss / N, dy
 
 
 def bce_with_logits(logits, target):
@@ -31,12 +36,17 @@ def bce_with_logits(logits, target):
     [0, 1], 0 and 1 for a true likelihood. Any shape (N, ...).
     """
     N = _check("bce_with_logits", logits=logits, target=target)
-    xp = array_library(logits)
-    e = xp.exp(-xp.abs(logits))
-    loss = ((xp.maximum(logits, 0) - target * logits) + xp.log1p(e)).sum() / N
-    q = e / (1 + e)  # σ(−|s|), the probability of the less likely side
-    h = (logits >= 0).astype(logits.dtype)  # 1 where that side is 0: (1 − t) − q there, q − t elsewhere
-    return loss, ((h - target) - (2 * h - 1) * q) * (1 / N)
+    ops = kernels(logits)
+    xp = ops.xp
+
+    def terms(s, t):
+        e = xp.exp(-xp.abs(s))
+        q = e / (1 + e)  # σ(−|s|), the probability of the less likely side
+        h = (s >= 0).astype(s.dtype)  # 1 where that side is 0: (1 − t) − q there, q − t elsewhere
+        return (xp.maximum(s, 0) - t * s) + xp.log1p(e), ((h - t) - (2 * h - 1) * q) * (1 / N)
+
+    loss, dlogits = ops.total(terms, logits, target)
+    return loss / N, dlogits
 
 
 def softmax_cross_entropy(logits, target):
@@ -74,15 +84,19 @@ def gaussian_nll(mu, logvar, target):
     """
     shared = isinstance(logvar, float) or getattr(logvar, "ndim", None) == 0
     N = _check("gaussian_nll", mu=mu, target=target, **({} if shared else {"logvar": logvar}))
-    xp = array_library(mu)
+    ops = kernels(mu)
+    xp = ops.xp
     if shared:
         logvar = xp.asarray(logvar, mu.dtype)
-    inv_std = xp.exp(-0.5 * logvar)
-    z = (mu - target) * inv_std  # e^{−logvar} itself would overflow for half as small a logvar
-    q = z * z
-    loss = 0.5 * (q + (logvar + log(2 * pi))).sum() / N
-    dlogvar = (1 - q) * (0.5 / N)
-    return loss, z * inv_std * (1 / N), dlogvar.sum() if shared else dlogvar
+
+    def terms(mu, logvar, t):
+        inv_std = xp.exp(-0.5 * logvar)
+        z = (mu - t) * inv_std  # e^{−logvar} itself would overflow for half as small a logvar
+        q = z * z
+        return q + (logvar + log(2 * pi)), z * inv_std * (1 / N), (1 - q) * (0.5 / N)
+
+    loss, dmu, dlogvar = ops.total(terms, mu, logvar, target)
+    return 0.5 * loss / N, dmu, dlogvar.sum() if shared else dlogvar
 
 
 def gaussian_kl(mu, logvar):
@@ -94,9 +108,14 @@ def gaussian_kl(mu, logvar):
     (Kingma & Welling 2014, appendix B.)
     """
     N = _check("gaussian_kl", mu=mu, logvar=logvar)
-    excess = array_library(mu).expm1(logvar)  # σ² − 1
-    loss = 0.5 * (mu * mu + (excess - logvar)).sum() / N
-    return loss, mu * (1 / N), excess * (0.5 / N)
+    ops = kernels(mu)
+
+    def terms(mu, logvar):
+        excess = ops.xp.expm1(logvar)  # σ² − 1
+        return mu * mu + (excess - logvar), mu * (1 / N), excess * (0.5 / N)
+
+    loss, dmu, dlogvar = ops.total(terms, mu, logvar)
+    return 0.5 * loss / N, dmu, dlogvar
 
 
 def _one_hot(labels, logits, xp):

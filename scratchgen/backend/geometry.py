@@ -31,6 +31,14 @@ class Geometry:
         """Where the large map lies within its padded self."""
         return tuple(slice(p, p + n) for p, n in zip(self.padding, self.large, strict=True))
 
+    @property
+    def whole(self) -> bool:
+        """Whether the patches are the images, just as they lie: one window on all of it, or each pixel by itself."""
+        if self.padding != (0, 0):
+            return False
+        one_window = self.small == (1, 1) and self.kernel == self.large and self.dilation == (1, 1)
+        return one_window or (self.kernel == self.stride == (1, 1) and self.small == self.large)
+
     def taps(self) -> Iterator[tuple[int, int, slice, slice]]:
         """Every tap (i, j) with the rows and columns of the padded map that it reads, one per small pixel."""
         (kh, kw), (sh, sw), (dh, dw), (oh, ow) = self.kernel, self.stride, self.dilation, self.small

@@ -87,6 +87,21 @@ def row_sums(f, *arrays):
     return tuple(row_sum(terms) for terms in f(*arrays))
 
 
+def total(f, *arrays):
+    """The sum of all numbers of the first array of the tuple f(*arrays), and the others as they are.
+
+    f and arrays as in `rowwise`; an array may also be one number for all, 0-d.
+    """
+    terms, *others = f(*arrays)
+    return terms.sum(), *others
+
+
+def square_sums(arrays):
+    """Σ a² of each array in the list: (len(arrays),)."""
+    xp = array_library(arrays[0])
+    return xp.stack([xp.dot(a, a) for a in (a.reshape(-1) for a in arrays)])
+
+
 def moments(x):
     """Mean and biased variance over every axis but the last, (..., C) → (C,), (C,)."""
     m = x.size // x.shape[-1]

@@ -46,7 +46,8 @@ class BatchNorm(Layer):
             raise ValueError(f"{self}: x has shape {x.shape}, one value per channel; needs two or more to normalise")
         ops, gamma, beta = kernels(x), self.gamma.value, self.beta.value
         mu, var = ops.moments(x)  # (C,), (C,)
-        s = 1 / ops.xp.sqrt(var + self.eps)  # (C,)
+        sqrt, eps = ops.xp.sqrt, self.eps
+        s = ops.rowwise(lambda var: 1 / sqrt(var + eps), var)  # (C,)
 
         def scale_and_shift(x, mu, scale, beta):  # gamma · x̂ + beta, with scale = gamma · s
             return (x - mu) * scale + beta
@@ -60,10 +61,13 @@ class BatchNorm(Layer):
         scale = gamma * s
         y = ops.rowwise(scale_and_shift, x, mu, scale, beta)  # (..., C)
 
+        def moved(running, batch, take):
+            return ops.rowwise(lambda running, batch: keep * running + take * batch, running, batch)
+
         keep, take = 1 - self.momentum, self.momentum
         running_mean, running_var = self._running(x.dtype)
-        self.running_mean = keep * running_mean + take * mu
-        self.running_var = keep * running_var + take * (m / (m - 1)) * var
+        self.running_mean = moved(running_mean, mu, take)
+        self.running_var = moved(running_var, var, take * (m / (m - 1)))
         return y, self.pullback(
             y,
             shared=lambda dy: ops.row_sums(two_terms, dy, x, mu, s),  # Σ dy, Σ dy · x̂

@@ -5,7 +5,7 @@ from types import MappingProxyType
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import array_library
+from scratchgen.backend import array_library, kernels
 from scratchgen.functions import sigmoid
 from scratchgen.layers import BatchNorm, Dense, Flatten, Layer, LeakyReLU, Reshape, Sequential, Tanh, frozen
 from scratchgen.layers.pullback import pull
@@ -95,8 +95,8 @@ class GAN(Model):
             s_fake, loss_fake, backward = self._judge(fake, 0)
             loss = loss_real + loss_fake
             if watch is not None:
-                watch("D(x)", sigmoid(s_real).mean())
-                watch("D(G(z))", sigmoid(s_fake).mean())
+                watch("D(x)", _mean_probability(s_real))
+                watch("D(G(z))", _mean_probability(s_fake))
                 watch("d_loss", loss)
         except BaseException:
             self.discriminator.zero_grad()
@@ -188,6 +188,11 @@ class GAN(Model):
         s_real, s_fake = self.discriminator.predict(real), self.discriminator.predict(self.generate(z))
         real_term = bce_with_logits(s_real, self._target(s_real, 1))[0]
         return -(real_term + bce_with_logits(s_fake, self._target(s_fake, 0))[0])
+
+
+def _mean_probability(s):
+    """The mean of σ(s), as a 0-d array."""
+    return kernels(s).rowwise(sigmoid, s).mean()
 
 
 def _end(backward, dy) -> None:

@@ -19,7 +19,7 @@ from scratchgen.backend.numpy_ops.convolution import correlate, correlate_adjoin
 from scratchgen.backend.numpy_ops.dense import matmul
 from scratchgen.backend.numpy_ops.memory import unshared
 from scratchgen.backend.numpy_ops.rows import moments, row_sum, row_sums, rowwise
-from scratchgen.backend.reference import col2im, im2col
+from scratchgen.backend.reference import col2im, im2col, square_sums, total
 
 __all__ = [
     "adam",
@@ -34,7 +34,9 @@ __all__ = [
     "row_sum",
     "row_sums",
     "rowwise",
+    "square_sums",
     "to_numpy",
+    "total",
     "unshared",
     "xp",
 ]

@@ -1,0 +1,66 @@
+"""The kernels on an NVIDIA GPU: CUDA of our own for what moves memory, cuBLAS for products.
+
+    device.py        CuPy and a GPU that answers, or why not
+    formula.py       a layer's formula, traced into CUDA
+    rows.py          formulas row by row, sums over rows, moments
+    convolution.py   the three maps, by patches as columns
+    tensors.py       the update of all parameters
+    memory.py        who holds an array
+    launch.py        from sources/*.cu to a kernel
+
+Importing this package is asking for a GPU: it raises BackendUnavailable with the reason where there is none. Nothing
+here waits for the GPU, and every result repeats bit for bit: no atomics, sums in an order that the shape decides.
+"""
+
+import numpy as np
+
+from scratchgen.backend.cupy_ops.convolution import col2im, correlate, correlate_adjoint_W, correlate_adjoint_x, im2col
+from scratchgen.backend.cupy_ops.device import xp
+from scratchgen.backend.cupy_ops.memory import unshared
+from scratchgen.backend.cupy_ops.rows import moments, row_sum, row_sums, rowwise, total
+from scratchgen.backend.cupy_ops.tensors import adam, square_sums
+from scratchgen.backend.reference import matmul
+
+__all__ = [
+    "adam",
+    "col2im",
+    "correlate",
+    "correlate_adjoint_W",
+    "correlate_adjoint_x",
+    "from_numpy",
+    "im2col",
+    "matmul",
+    "moments",
+    "row_sum",
+    "row_sums",
+    "rowwise",
+    "set_precision",
+    "square_sums",
+    "to_numpy",
+    "total",
+    "unshared",
+    "xp",
+]
+
+PRECISIONS = ("float32", "tf32")
+
+
+def from_numpy(array):
+    """A copy of the array in the GPU's memory; CuPy copies by way of page-locked memory, and does not wait."""
+    return xp.asarray(array)
+
+
+def to_numpy(array):
+    """A copy of the array in the host's memory, when it is there: this waits."""
+    return xp.asnumpy(array)
+
+
+def set_precision(precision: str) -> None:
+    """How float32 matrices are multiplied, in the whole process: "float32", or "tf32", on tensor cores, which round
+    what they multiply to 10 bits after the point and add up in float32. float64 is not touched."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"set_precision: precision is {precision!r}, needs one of {', '.join(PRECISIONS)}")
+    from cupy._core import _routines_linalg as linalg  # CuPy's other way, CUPY_TF32, is read once only
+
+    mode = linalg.COMPUTE_TYPE_TF32 if precision == "tf32" else linalg.COMPUTE_TYPE_FP32
+    linalg.set_compute_type(np.float32, mode)

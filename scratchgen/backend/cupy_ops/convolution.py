@@ -1,0 +1,93 @@
+"""The three maps of a convolution: patches as columns, and one matrix product by cuBLAS."""
+
+import numpy as np
+
+from scratchgen.backend.cupy_ops.device import xp
+from scratchgen.backend.cupy_ops.launch import THREADS, kernel, power_of_two, quotient
+from scratchgen.backend.geometry import Geometry
+
+COLUMNS_BYTES = 1 << 30  # of columns at a time; a batch that has more goes through in parts
+LINE = 16  # bytes that a thread reads at once where channels allow it
+
+
+def im2col(x, geometry: Geometry):
+    """See `reference.im2col`; without a copy where the patches are the images themselves."""
+    N, C = len(x), x.shape[-1]
+    cols_shape = (N, *geometry.small, *geometry.kernel, C)
+    x = xp.ascontiguousarray(x)
+    if geometry.whole:
+        return x.reshape(cols_shape)
+    cols = xp.empty(cols_shape, x.dtype)
+    runs = N * geometry.small[0] * geometry.small[1] * geometry.kernel[0]
+    if cols.size:
+        _launch("im2col", cols, x, geometry, C, runs, geometry.kernel[1])
+    return cols
+
+
+def col2im(cols, geometry: Geometry):
+    """See `reference.col2im`; every pixel gathers its own patches."""
+    N, C = len(cols), cols.shape[-1]
+    cols = xp.ascontiguousarray(cols)
+    if geometry.whole:
+        return cols.reshape(N, *geometry.large, C)
+    x = xp.empty((N, *geometry.large, C), cols.dtype)
+    if x.size:
+        _launch("col2im", x, cols, geometry, C, N * geometry.large[0] * geometry.large[1], 1)
+    return x
+
+
+def _launch(name: str, result, given, geometry: Geometry, C: int, count: int, pixels: int) -> None:
+    """One of the two kernels, which share out `count` runs of so many pixels among blocks."""
+    pack = LINE // result.itemsize
+    if C % pack or result.data.ptr % LINE or given.data.ptr % LINE:
+        pack = 1
+    lanes = power_of_two(pixels * C // pack, THREADS // 8)
+    height = THREADS // lanes
+    run = kernel("patches", name, result.dtype, PACK=pack)
+    numbers = (result, given, _table(geometry), np.int32(C // pack), np.int32(count))
+    run((quotient(count, height),), (lanes, height), numbers)
+
+
+def _table(g: Geometry):
+    """A geometry as the kernels take it, by value."""
+    sizes = np.array([g.kernel, g.stride, g.padding, g.dilation, g.large, g.small], np.int32)
+    return sizes.view(np.dtype((np.void, sizes.nbytes))).reshape(())
+
+
+def correlate(x, W, geometry: Geometry):
+    """See `reference.correlate`."""
+    kh, kw, C, O = W.shape
+    matrix = W.reshape(kh * kw * C, O)
+    parts = [im2col(x[part], geometry).reshape(-1, kh * kw * C) @ matrix for part in _parts(x, geometry)]
+    y = parts[0] if len(parts) == 1 else xp.concatenate(parts)
+    return y.reshape(len(x), *geometry.small, O)
+
+
+def correlate_adjoint_x(dy, W, geometry: Geometry):
+    """See `reference.correlate_adjoint_x`."""
+    kh, kw, C, O = W.shape
+    matrix = W.reshape(kh * kw * C, O).T
+    parts = [
+        col2im((dy[part].reshape(-1, O) @ matrix).reshape(-1, *geometry.small, kh, kw, C), geometry)
+        for part in _parts(dy, geometry, C)
+    ]
+    return parts[0] if len(parts) == 1 else xp.concatenate(parts)
+
+
+def correlate_adjoint_W(x, dy, geometry: Geometry):
+    """See `reference.correlate_adjoint_W`."""
+    C, O = x.shape[-1], dy.shape[-1]
+    dW = None
+    for part in _parts(x, geometry):
+        cols = im2col(x[part], geometry).reshape(-1, geometry.kernel[0] * geometry.kernel[1] * C)
+        term = cols.T @ dy[part].reshape(-1, O)
+        dW = term if dW is None else xp.add(dW, term, out=dW)
+    return dW.reshape(*geometry.kernel, C, O)
+
+
+def _parts(x, geometry: Geometry, channels: int | None = None) -> list[slice]:
+    """The batch in parts whose columns fit in COLUMNS_BYTES."""
+    taps = geometry.kernel[0] * geometry.kernel[1] * geometry.small[0] * geometry.small[1]
+    one = taps * (channels or x.shape[-1]) * x.itemsize
+    height = max(1, COLUMNS_BYTES // max(1, one))
+    return [slice(i, i + height) for i in range(0, max(1, len(x)), height)]

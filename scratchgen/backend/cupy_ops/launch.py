@@ -1,0 +1,58 @@
+"""From a CUDA source in `sources/` to a kernel that can be called; compiled on first use, and kept."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from scratchgen.backend.cupy_ops.device import xp
+
+SOURCES = Path(__file__).parent / "sources"
+THREADS = 256  # of a block; sources/common.cuh says so too
+OPTIONS = (
+    "--std=c++17",
+    "--fmad=false",  # x * y + z rounded twice, as on a CPU: what is no exp, log or tanh is then equal bit for bit
+)
+REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+BLOCKS = 2048  # at the most where threads walk: several for each processor of the largest GPU
+WIDE = 1 << 31  # numbers from which they are counted in 64 bits
+
+
+def index_type(count: int):
+    """What a kernel counts so many numbers in."""
+    return np.uint64 if count >= WIDE else np.uint32
+
+
+def source(name: str, dtype, *, index=np.uint32, before: str = "", **constants: int) -> str:
+    """The whole CUDA text of `sources/name.cu` for a float type: constants, types, what all share, `before`."""
+    head = [f"#define {key} {value}" for key, value in constants.items()]
+    head.append(f"typedef {REALS[np.dtype(dtype)]} real;")
+    head.append(f"typedef {'unsigned long long' if index is np.uint64 else 'unsigned'} Index;")
+    return "\n".join((*head, _text("common.cuh"), before, _text(f"{name}.cu")))
+
+
+@cache
+def _text(file: str) -> str:
+    return (SOURCES / file).read_text(encoding="utf-8")
+
+
+@cache
+def compiled(text: str, function: str):
+    """The kernel of that name in a CUDA text: called with a grid, a block and arguments, as CuPy's."""
+    return xp.RawModule(code=text, options=OPTIONS).get_function(function)
+
+
+@cache
+def kernel(name: str, function: str, dtype, index=np.uint32, **constants: int):
+    """A kernel of `sources/name.cu`."""
+    return compiled(source(name, dtype, index=index, **constants), function)
+
+
+def power_of_two(n: int, most: int) -> int:
+    """The smallest power of two that is at least n, or `most`."""
+    return min(most, 1 << max(0, n - 1).bit_length())
+
+
+def quotient(a: int, b: int) -> int:
+    """⌈a / b⌉."""
+    return -(-a // b)

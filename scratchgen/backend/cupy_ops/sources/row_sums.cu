@@ -1,0 +1,30 @@
+// The sums over rows of every term of a formula (TERMS of them, written to out[]), for each channel.
+//
+// A block has blockDim.x channels side by side, so that neighbours read neighbours, and blockDim.y rows at a time; the
+// blocks of one column of the grid share its rows. Each block leaves one row of sums, TERMS * channels long: where
+// there are several the kernel runs once more over them. The order of additions depends on the shape alone.
+
+extern "C" __global__ void row_sums(real* __restrict__ sums, const Index rows, const Index channels ARRAYS) {
+    __shared__ real shared[TERMS][THREADS];
+    const Index c = blockIdx.x * blockDim.x + threadIdx.x;
+    const unsigned me = threadIdx.y * blockDim.x + threadIdx.x;
+    real sum[TERMS] = {};
+    if (c < channels) {
+        for (Index row = blockIdx.y * blockDim.y + threadIdx.y; row < rows; row += gridDim.y * blockDim.y) {
+            real out[TERMS];
+            formula(AT(row * channels + c, c), out);
+            for (int t = 0; t < TERMS; ++t) sum[t] += out[t];
+        }
+    }
+    for (int t = 0; t < TERMS; ++t) shared[t][me] = sum[t];
+    __syncthreads();
+    for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {
+        if (threadIdx.y < half) {
+            for (int t = 0; t < TERMS; ++t) shared[t][me] += shared[t][me + half * blockDim.x];
+        }
+        __syncthreads();
+    }
+    if (threadIdx.y == 0 && c < channels) {
+        for (int t = 0; t < TERMS; ++t) sums[(blockIdx.y * TERMS + t) * channels + c] = shared[t][me];
+    }
+}
