@@ -14,7 +14,13 @@ here waits for the GPU, and every result repeats bit for bit: no atomics, sums i
 
 import numpy as np
 
-from scratchgen.backend.cupy_ops.convolution import col2im, correlate, correlate_adjoint_W, correlate_adjoint_x, im2col
+from scratchgen.backend.cupy_ops.convolution import (
+    col2im,
+    correlate,
+    correlate_adjoint_W,
+    correlate_adjoint_x,
+    im2col,
+)
 from scratchgen.backend.cupy_ops.device import xp
 from scratchgen.backend.cupy_ops.memory import unshared
 from scratchgen.backend.cupy_ops.rows import moments, row_sum, row_sums, rowwise, total

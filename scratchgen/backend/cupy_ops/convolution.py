@@ -51,7 +51,7 @@ def _launch(name: str, result, given, geometry: Geometry, C: int, count: int, pi
 def _table(g: Geometry):
     """A geometry as the kernels take it, by value."""
     sizes = np.array([g.kernel, g.stride, g.padding, g.dilation, g.large, g.small], np.int32)
-    return sizes.view(np.dtype((np.void, sizes.nbytes))).reshape(())
+    return sizes.reshape(-1).view(np.dtype((np.void, sizes.nbytes))).reshape(())
 
 
 def correlate(x, W, geometry: Geometry):

@@ -1,8 +1,10 @@
-"""CuPy and a GPU that answers, or the sentence that says which of them is missing: the one place that imports CuPy."""
+"""CuPy and a GPU that answers, or the sentence that says what is missing: the one place that imports CuPy."""
 
 from scratchgen.backend import BackendUnavailable
 
-_INSTALL = "pip install 'cupy-cuda12x[ctk]' or 'cupy-cuda13x[ctk]', for the CUDA version that your NVIDIA driver supports"
+_INSTALL = (
+    "pip install 'cupy-cuda12x[ctk]' or 'cupy-cuda13x[ctk]', for the CUDA version that your NVIDIA driver supports"
+)
 _INSUFFICIENT_DRIVER, _NO_DEVICE = 35, 100  # cudaError_t
 
 try:
@@ -27,7 +29,9 @@ def _why_not(error: Exception) -> str:
     status, driver = getattr(error, "status", None), _driver_version()
     if status in (_INSUFFICIENT_DRIVER, _NO_DEVICE) or driver == 0:
         if driver == 0:
-            return f"{installed} but there is no NVIDIA driver: install the driver of your GPU, from nvidia.com/drivers"
+            return (
+                f"{installed} but there is no NVIDIA driver: install the driver of your GPU, from nvidia.com/drivers"
+            )
         if status == _NO_DEVICE:
             return f"{installed} but there is no GPU that CUDA can see: check nvidia-smi and CUDA_VISIBLE_DEVICES"
         supported = f"CUDA {driver // 1000}.{driver % 1000 // 10}"

@@ -13,8 +13,9 @@ becomes, one line an operation,
 
 and so a layer's text is its own GPU kernel: one pass over memory, where each operation by itself would take one. A
 formula may use arithmetic, comparisons, `astype`, `dtype` and the element-wise functions in FUNCTIONS, of its
-arguments and of plain numbers. Fractions go to the kernel as parameters, so that another slope or another 1/N needs no
-other kernel. The arithmetic is NumPy's: bool with real is real, plain numbers take the arrays' float type.
+arguments and of plain numbers. Fractions go to the kernel as parameters, so another slope or 1/N needs no other
+kernel. The arithmetic is NumPy's: bool with real is real, plain numbers take the arrays' float type. Bool with
+a plain number, which NumPy would turn into int64 or float64, is refused.
 """
 
 from collections.abc import Callable
@@ -149,8 +150,8 @@ class Trace:
             return self.line(f"!{args[0].name}", BOOL)
         for table, result in ((OPERATORS, self.dtype), (FUNCTIONS, self.dtype), (COMPARISONS, BOOL)):
             if name in table:
-                if all(_is_bool(a) for a in args):
-                    raise TypeError(f"formula: {name} of nothing but bools; use astype first")
+                if not any(isinstance(a, Symbol) and a.dtype != BOOL for a in args):
+                    raise TypeError(f"formula: {name} of nothing but bools and plain numbers; use astype first")
                 return self.line(table[name].format(*map(self._real, args)), result)
         known = ", ".join((*OPERATORS, *FUNCTIONS, *COMPARISONS, "where"))
         raise TypeError(f"formula: {name} is not known here; there are {known}")
@@ -179,10 +180,6 @@ class Trace:
             f"formula: got a {type(value).__name__} from outside; arrays must be among the arguments, "
             "so that each number finds its own"
         )
-
-
-def _is_bool(value) -> bool:
-    return isinstance(value, bool) or (isinstance(value, Symbol) and value.dtype == BOOL)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Work on rows (..., C): formulas as one pass each, sums over rows, moments. Two launches at the most for any size."""
+"""Work on rows (..., C): formulas as one pass each, sums over rows, moments. At most two launches for any size."""
 
 import numpy as np
 
@@ -129,7 +129,9 @@ def _placed(arrays):
         elif a.ndim == 0:
             places.append("1")
         else:
-            raise ValueError(f"formula: got shapes {first.shape} and {a.shape}, needs {first.shape[-1:]} or the first")
+            raise ValueError(
+                f"formula: got shapes {first.shape} and {a.shape}, needs {first.shape[-1:]} or the first"
+            )
     return [xp.ascontiguousarray(a) if a.ndim else a for a in arrays], "".join(places)
 
 
