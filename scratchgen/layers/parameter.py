@@ -61,8 +61,8 @@ class Parameter:
             )
         if self._frozen:
             return
-        if self._grad is None and gradient.dtype == self._value.dtype and kernels(gradient).unshared(gradient):
-            self._grad = gradient
+        if self._grad is None and gradient.dtype == self._value.dtype:
+            self._grad = gradient if kernels(gradient).unshared(gradient) else array_library(gradient).array(gradient)
         else:
             self.grad += gradient
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import array_library, backend_of, to_host, transfer
+from scratchgen.backend import array_library, backend_of, kernels, to_host, transfer
 from scratchgen.layers import Layer
 from scratchgen.layers.pullback import pull
 from scratchgen.losses import gaussian_kl
@@ -89,16 +89,21 @@ class VAE(Model):
         with self.unchanged_on_error():
             h, encoder_backward = self.encoder.forward(x)
             mu, logvar = self._halves(h)
-            std = array_library(h).exp(0.5 * logvar)
-            y, decoder_backward = self.decoder.forward(mu + std * eps)
+            ops, beta = kernels(h), self.beta
+            exp = ops.xp.exp
+            std = ops.rowwise(lambda logvar: exp(0.5 * logvar), logvar)
+            z = ops.rowwise(lambda mu, std, eps: mu + std * eps, mu, std, eps)
+            y, decoder_backward = self.decoder.forward(z)
             reconstruction, likelihood_backward = self.likelihood.nll(y, x)
-            kl, dmu, dlogvar = gaussian_kl(mu, logvar)
+            kl, dmu_kl, dlogvar_kl = gaussian_kl(mu, logvar)
 
         def backward():
             dz = decoder_backward(likelihood_backward())  # (N, latent)
-            dh = array_library(dz).concatenate(
-                [dz + self.beta * dmu, dz * eps * (0.5 * std) + self.beta * dlogvar], axis=1
+            dmu = ops.rowwise(lambda dz, kl: dz + beta * kl, dz, dmu_kl)
+            dlogvar = ops.rowwise(
+                lambda dz, eps, std, kl: dz * eps * (0.5 * std) + beta * kl, dz, eps, std, dlogvar_kl
             )
+            dh = ops.xp.concatenate([dmu, dlogvar], axis=1)
             pull(encoder_backward, dh, need_dx=False)
 
         return Terms(reconstruction, kl), backward

@@ -10,7 +10,7 @@ _INSUFFICIENT_DRIVER, _NO_DEVICE = 35, 100  # cudaError_t
 try:
     import cupy as xp
 except ImportError as error:
-    missing = error.name in (None, "cupy")
+    missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
     reason = "CuPy is not installed" if missing else f"CuPy is installed but does not import ({error})"
     raise BackendUnavailable(f"{reason}: {_INSTALL}") from error
 
