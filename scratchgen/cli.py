@@ -18,7 +18,7 @@ from scratchgen.commands import (
 )
 from scratchgen.version import __version__
 
-EXPECTED = (UsageError, BackendUnavailable, OSError, ValueError)
+EXPECTED = (UsageError, BackendUnavailable, MemoryError, OSError, ValueError)
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,7 +61,9 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except EXPECTED as error:
-        print(f"scratchgen: {error}", file=sys.stderr)
+        smaller = isinstance(error, MemoryError) and hasattr(args, "batch_size")
+        advice = ": a smaller --batch-size needs less memory" if smaller else ""
+        print(f"scratchgen: {str(error) or 'out of memory'}{advice}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nscratchgen: stopped; what was saved stays", file=sys.stderr)

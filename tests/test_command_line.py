@@ -1054,3 +1054,15 @@ def test_a_run_whose_config_is_damaged_is_one_sentence(command, tmp_path, capsys
         assert said.out == ""
         assert said.err.count("\n") == 1
         assert "config" in said.err
+
+
+def test_no_memory_is_said_in_a_sentence(monkeypatch, capsys):
+    def refuse(*_):
+        raise MemoryError("Unable to allocate 1.00 TiB for an array")
+
+    monkeypatch.setattr("scratchgen.training.Training._one_step", refuse)
+    assert run("train", "ae", "--epochs", "1", "--out", "run") == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "scratchgen: Unable to allocate 1.00 TiB for an array: a smaller --batch-size needs less memory\n"
+    )

@@ -35,14 +35,37 @@ def run(args) -> int:
     for sentence in blas.advice(openblas):
         print(f"            {sentence}")
     print(f"threads     {threads.get_threads()} of {threads.cores()} cores; SCRATCHGEN_THREADS sets them")
-    print(f"GPU         {_gpu()}")
+    first, *more = _gpu()
+    print(f"GPU         {first}")
+    for line in more:
+        print(f"            {line}")
     return 0
 
 
-def _gpu() -> str:
+def gpu_name() -> str:
+    """The name of the GPU that is used. BackendUnavailable where there is none."""
+    runtime = load_kernels("cupy").xp.cuda.runtime
+    return runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
+
+
+def _gpu() -> list[str]:
+    """Lines on the GPU, or one that says why there is none."""
     try:
         xp = load_kernels("cupy").xp
     except BackendUnavailable as error:
-        return f"none: {error}"
-    name = xp.cuda.runtime.getDeviceProperties(xp.cuda.runtime.getDevice())["name"].decode()
-    return f"{name}, CuPy {xp.__version__}"
+        return [f"none: {error}"]
+    runtime = xp.cuda.runtime
+    device = runtime.getDeviceProperties(runtime.getDevice())
+    memory, capability = device["totalGlobalMem"] / 2**30, (device["major"], device["minor"])
+    tensor_cores = "; train --precision tf32 has tensor cores multiply" if capability >= (8, 0) else ""
+    return [
+        f"{gpu_name()}, {memory:.1f} GiB, compute capability {capability[0]}.{capability[1]}",
+        f"CuPy {xp.__version__}, CUDA runtime {_version(runtime.runtimeGetVersion())}, "
+        f"driver for CUDA up to {_version(runtime.driverGetVersion())}",
+        f"precision float32{tensor_cores}",
+    ]
+
+
+def _version(number: int) -> str:
+    """CUDA's 12090 is version 12.9."""
+    return f"{number // 1000}.{number % 1000 // 10}"

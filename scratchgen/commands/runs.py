@@ -1,11 +1,12 @@
 """What the commands on a finished run share: opening it, its data, and where results go."""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
 
-from scratchgen.backend import load_kernels
+from scratchgen.backend import BACKENDS, BackendUnavailable, load_kernels
 from scratchgen.commands import UsageError
 from scratchgen.data import POINTS, Points, load
 from scratchgen.files import atomic_write
@@ -16,12 +17,24 @@ RESULTS = (".png", ".npy")
 
 
 def open_run(args) -> tuple[RunFolder, Recipe]:
-    """The run at args.RUN with its trained weights, on args.backend."""
-    load_kernels(args.backend)
+    """The run at args.RUN with its trained weights, on args.backend, or else where it was trained if that is here."""
+    if args.backend is not None:
+        load_kernels(args.backend)
     run = RunFolder.open(args.RUN)
     if not run.weights.is_file():
         raise UsageError(f"{args.RUN} has no weights yet: it was stopped before its first step")
-    return run, load_run(args.RUN, backend=args.backend)
+    return run, load_run(args.RUN, backend=args.backend or _backend_here(run))
+
+
+def _backend_here(run: RunFolder) -> str:
+    """The backend that a run was trained on, or "numpy", with a note, where this machine lacks it."""
+    backend = run.config().get("backend", "numpy")
+    try:
+        load_kernels(backend)
+    except BackendUnavailable as error:
+        print(f"note: {run.path} was trained on {backend}, and this runs on numpy, since {error}", file=sys.stderr)
+        return "numpy"
+    return backend
 
 
 def data_of(args, recipe: Recipe):
@@ -50,7 +63,11 @@ def add_run_options(parser, *, data: bool) -> None:
     parser.add_argument("RUN", help="folder of a run, as `scratchgen train` prints it")
     if data:
         parser.add_argument("--data", metavar="NAME|DIR", help="other data of the same form (default: the run's own)")
-    parser.add_argument("--backend", choices=("numpy", "cupy"), default="numpy", help="cupy runs on an NVIDIA GPU")
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        help="cupy runs on an NVIDIA GPU (default: that of the training, or numpy where there is no GPU)",
+    )
 
 
 def output_path(text: str) -> Path:

@@ -3,9 +3,10 @@
 import argparse
 import os
 
-from scratchgen.backend import BACKENDS, load_kernels
+from scratchgen.backend import BACKENDS, BackendUnavailable, load_kernels
 from scratchgen.backend.threads import cores, limited
 from scratchgen.commands import UsageError
+from scratchgen.commands.info import gpu_name
 from scratchgen.commands.runs import digest
 from scratchgen.commands.session import Session
 from scratchgen.data import POINTS, SOURCES, load
@@ -14,7 +15,8 @@ from scratchgen.recipes.options import positive, rate, seed
 from scratchgen.training import RunFolder, Settings, Training
 from scratchgen.version import __version__
 
-FREE = ("data", "epochs", "threads", "save_every")  # what a resumed run may be given anew
+PRECISIONS = ("float32", "tf32")
+FREE = ("data", "epochs", "threads", "save_every", "backend", "precision")  # what a resumed run may be given anew
 NOT_KEPT = ("run", "out", "quiet", "resume", "given", "recipe")
 
 
@@ -87,6 +89,12 @@ def _common(option, recipe) -> None:
     option("--seed", type=seed, default=0, metavar="N", help="of first weights, noise and the order of the data")
     option("--backend", choices=BACKENDS, default="numpy", help="cupy runs on an NVIDIA GPU")
     option(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="of matrix products on the GPU: tf32 has its tensor cores multiply numbers rounded to 10 bits, faster",
+    )
+    option(
         "--threads",
         type=positive,
         metavar="N",
@@ -94,7 +102,11 @@ def _common(option, recipe) -> None:
         "program uses cost more than they bring",
     )
     option("--out", metavar="DIR", help="run folder; without it a new one in runs/")
-    option("--resume", metavar="RUN", help="go on with this run as if it had not stopped; --epochs may be raised")
+    option(
+        "--resume",
+        metavar="RUN",
+        help="go on with this run as if it had not stopped; --epochs may be raised, and --backend changed",
+    )
     option("--save-every", type=positive, default=60, metavar="S", help="seconds between checkpoints within an epoch")
     option("--keep-weights", action="store_true", help="keep the weights of every epoch, in weights/")
     when = "after every epoch and at the end" if recipe.measured_by_epoch else "at the end"
@@ -104,7 +116,6 @@ def _common(option, recipe) -> None:
 
 
 def run(args) -> int:
-    load_kernels(args.backend)
     try:
         folder, config, data = _resumed(args) if args.resume else _started(args)
         recipe, training = _training(config, data)
@@ -114,13 +125,15 @@ def run(args) -> int:
         what = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise UsageError(f"config.json in {args.resume} is damaged: {what}") from None
     config |= {"parameters": sum(p.value.size for p in recipe.model.parameters())}
+    was, over = _place(config), False
     if args.resume:
         if folder.checkpoint.is_file():
             training.load(folder.checkpoint)
         begun = training.epoch if training.step else training.epoch - 1
         if args.epochs and args.epochs < begun:
             raise UsageError(f"--epochs is {args.epochs}, and the run is in epoch {begun} already")
-        if not (training.finished and folder.ended):
+        was, over = _place(folder.config()), training.finished and folder.ended
+        if not over:
             folder.rewind(training.steps)
             folder.write_json("config.json", config)  # with the epochs that it is to have from now on
     else:
@@ -131,11 +144,15 @@ def run(args) -> int:
     if args.batch_size and config["batch_size"] < args.batch_size:
         print(f"note     there are {config['batch_size']:,} training samples, so that is the batch size")
     print(f"model    {recipe.describe()}")
+    if config["backend"] == "cupy":
+        print(f"GPU      {gpu_name()}, {config['precision']}")
     print(f"run      {folder.path}")
     print(f"report   {folder.path / 'report.html'}", flush=True)
+    if was != _place(config) and not over:
+        print(f"note     until now on {was}, from here on {_place(config)}: the same run up to rounding")
     if args.resume and config["decay"] == "linear" and args.epochs and begun > 0:
         print("note     the learning rate falls to 0 over all epochs: with another number of them it is another run")
-    if training.finished and folder.ended:
+    if over:
         print(f"the run has had {training.epoch - 1} epochs: raise --epochs above that to go on")
         return 0
     with limited(config["threads"]):
@@ -156,6 +173,7 @@ def _training(config, data):
 
 
 def _started(args):
+    _check_place(args.backend, args.precision)
     data = load(args.data, image_size=args.image_size, channels=args.channels, progress=not args.quiet)
     config = {"model": args.recipe.name, **{k: v for k, v in vars(args).items() if k not in NOT_KEPT}}
     config["threads"] = args.threads or max(1, cores() - 1)
@@ -186,6 +204,7 @@ def _resumed(args):
             kept = ",".join(map(str, kept)) if isinstance(kept, list) else kept
             how = f"without {switch}" if kept is None else f"with {switch} {kept}"
             raise UsageError(f"{args.resume} was started {how}, and goes on so")
+    _settle_place(args, config)
     config["epochs"] = args.epochs or config["epochs"]
     config["threads"] = args.threads or config["threads"]
     for name in ("evaluate", "keep_weights"):
@@ -201,6 +220,35 @@ def _resumed(args):
             f"the data is not what {args.resume} was trained on, {config['data_name']}: choose with --data"
         )
     return folder, config, data
+
+
+def _check_place(backend: str, precision: str) -> None:
+    """Complains where there is no such backend, or it has no such precision."""
+    if precision == "tf32" and backend == "numpy":
+        raise UsageError("--precision tf32 is a mode of NVIDIA's GPUs: add --backend cupy")
+    load_kernels(backend)
+
+
+def _settle_place(args, config) -> None:
+    """Where a resumed run goes on, and in which precision: as before where nothing else is asked for."""
+    for name in ("backend", "precision"):
+        if name in args.given:
+            config[name] = getattr(args, name)
+    config.setdefault("precision", "float32")
+    if config["backend"] == "numpy" and "precision" not in args.given:
+        config["precision"] = "float32"
+    try:
+        _check_place(config["backend"], config["precision"])
+    except BackendUnavailable as error:
+        if "backend" in args.given:
+            raise
+        here = "with --backend numpy it goes on on the CPU"
+        raise BackendUnavailable(f"{args.resume} was trained with --backend cupy, and {error}; {here}") from None
+
+
+def _place(config) -> str:
+    """Where a run computes, in words."""
+    return config["backend"] + (" in tf32" if config.get("precision") == "tf32" else "")
 
 
 def _create(args, config) -> RunFolder:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scratchgen.backend import to_host, transfer
+from scratchgen.backend import load_kernels, to_host, transfer
 from scratchgen.data import Dataset, Points
 from scratchgen.models import Model
 from scratchgen.optim import Adam, Optimizer
@@ -50,6 +50,8 @@ class Recipe:
     def __init__(self, config: Mapping):
         self.config = config
         self.backend = config.get("backend", "numpy")
+        if self.backend == "cupy":  # for the whole process: the recipe that is built last says how
+            load_kernels("cupy").set_precision(config.get("precision", "float32"))
         self.build(np.random.default_rng(config["seed"]))
         self.model.to(self.backend)
         self.optimizers = self.make_optimizers()

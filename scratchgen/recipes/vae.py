@@ -64,11 +64,20 @@ class VAERecipe(Recipe):
         return f"{c['arch']} {super().describe()}, {c['latent']} latent numbers, {c['likelihood']} pixels{beta}"
 
     def step(self, batch, rng, watch):
-        x = batch
-        if self.config["binarise"] != "none":
-            x = transfer(binarise(to_host(batch), self.config["binarise"], rng), self.backend)
+        x = self._binary(batch, rng)
         eps = transfer(rng.standard_normal((len(x), self.config["latent"]), np.float32), self.backend)
         self.model.train_step(x, eps, self.optimizers["optimizer"], watch=watch)
+
+    def _binary(self, batch, rng):
+        """The batch by `data.binarise`; on a GPU it is compared there, with the same numbers, drawn on the host."""
+        how = self.config["binarise"]
+        if how == "none":
+            return batch
+        if self.backend == "numpy":
+            return binarise(batch, how, rng)
+        if how == "threshold":
+            return (batch >= 0.5).astype(batch.dtype)
+        return (transfer(rng.random(batch.shape, batch.dtype), self.backend) < batch).astype(batch.dtype)
 
     def _test_batches(self, data):
         """The test images as the model sees images, by the same draws at each call."""

@@ -4,16 +4,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
 from scratchgen import checks
-from scratchgen.backend import transfer
 from scratchgen.data import epoch_rng, minibatches
 from scratchgen.training.checkpoint import load_checkpoint, save_checkpoint
+from scratchgen.training.feed import feed
 from scratchgen.training.watch import Means, NotFinite, Watch
 
 FETCH_EVERY = 10  # steps between looks at the numbers, which on a GPU wait for them
@@ -135,24 +135,28 @@ class Training:
                 bar.set_description_str(f"epoch {self.epoch}/{self.settings.epochs}", refresh=False)
                 started, seen = time.perf_counter(), 0
                 clock = self.seconds
-                for batch in self._batches():
-                    self._one_step(batch)
-                    seen += len(batch)
-                    bar.update(len(batch))
-                    self.seconds = clock + time.perf_counter() - started
-                    last = self.step == self.steps_per_epoch
-                    if self.step % FETCH_EVERY == 0 or last:
-                        self._fetch()
-                        bar.set_postfix_str(self._postfix(), refresh=False)
+                with closing(feed(self._batches(), self.settings.backend)) as batches:
+                    batch = next(batches, None)
+                    while batch is not None:
+                        count = len(batch)
+                        self._one_step(batch)
+                        batch = next(batches, None)  # made and on its way while a GPU is at the step
+                        seen += count
+                        bar.update(count)
+                        last = self.step == self.steps_per_epoch
+                        if self.step % FETCH_EVERY == 0 or last:
+                            self._fetch()
+                            bar.set_postfix_str(self._postfix(), refresh=False)
+                        self.seconds = clock + time.perf_counter() - started  # at the last step all has been done
                         if self.step % every == 0 or last:
                             on_record(
                                 {"step": self.steps, "epoch": self.steps / self.steps_per_epoch, **self._recent()}
                             )
                             self.recent = Means()
-                    paused = time.perf_counter()
-                    if not last and on_pause():
-                        raise Stopped
-                    started += time.perf_counter() - paused
+                        paused = time.perf_counter()
+                        if not last and on_pause():
+                            raise Stopped
+                        started += time.perf_counter() - paused
                 record = {"epoch": self.epoch, "step": self.steps, **self.of_epoch.means()}
                 record["seconds"] = round(self.seconds, 3)
                 record["per_second"] = round(seen / max(1e-9, self.seconds - clock), 1)
@@ -172,7 +176,7 @@ class Training:
             for key, optimizer in self.recipe.optimizers.items():
                 optimizer.lr = self.rates[key] * left
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found by the watch
-            self.recipe.step(transfer(batch, self.settings.backend), self.rng, self.watch)
+            self.recipe.step(batch, self.rng, self.watch)
         self.step += 1
         self.watch.end_step(f"in epoch {self.epoch}, step {self.step}", len(batch))
 

@@ -2,8 +2,11 @@
 
 import math
 from collections import defaultdict
+from itertools import groupby
 
-from scratchgen.backend import array_library
+import numpy as np
+
+from scratchgen.backend import array_library, backend_of, kernels, to_host
 from scratchgen.layers.layer import Module
 from scratchgen.optim import Optimizer
 
@@ -49,8 +52,8 @@ class Watch:
 
     def _looker(self, label, tensors):
         def look(optimizer) -> None:
-            gradients = [p.grad.reshape(-1) for p in optimizer.parameters]
-            self._step.append((label, [array_library(g).dot(g, g) for g in gradients], tensors))
+            gradients = [p.grad for p in optimizer.parameters]
+            self._step.append((label, kernels(gradients[0]).square_sums(gradients), tensors))
 
         return look
 
@@ -66,17 +69,32 @@ class Watch:
         layer to the first.
         """
         pending, self._pending = self._pending, []
+        numbers = iter(_on_host([value for _, _, step in pending for _, value, _ in step]))
         for where, count, step in pending:
-            for name, value, tensors in step:
+            for name, _, tensors in step:
                 if tensors is not None:
-                    squares = [float(s) for s in value]
+                    squares = next(numbers)
                     bad = [t for t, s in zip(tensors, squares, strict=True) if not math.isfinite(s)]
                     if bad:
                         raise NotFinite(f"the {bad[-1]} is no longer finite {where}")
                     number = math.sqrt(sum(squares))
                 else:
-                    number = float(value)
+                    (number,) = next(numbers)
                     if not math.isfinite(number):
                         raise NotFinite(f"{name} is no longer finite {where}")
                 for mean in means:
                     mean.add(name, number, count)
+
+
+def _on_host(values: list) -> list[list[float]]:
+    """What each value, a number or an array of numbers, holds; all that lie on a GPU come over in one transfer."""
+    flat = [v.reshape(-1) if hasattr(v, "reshape") else np.array([v], float) for v in values]
+    far = [i for i, v in enumerate(flat) if backend_of(v) != "numpy"]
+    if far:
+        join = array_library(flat[far[0]]).concatenate
+        far.sort(key=lambda i: flat[i].dtype.str)  # arrays of one type are joined in one launch
+        groups = [join([flat[i] for i in group]) for _, group in groupby(far, key=lambda i: flat[i].dtype.str)]
+        ends = np.cumsum([flat[i].size for i in far])
+        for i, part in zip(far, np.split(to_host(join(groups)), ends[:-1]), strict=True):
+            flat[i] = part
+    return [v.tolist() for v in flat]
