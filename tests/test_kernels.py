@@ -248,7 +248,8 @@ CHOICES = {  # shape: the form of each map; (N, C, O, kernel, stride, padding, l
     "few channels": ((2, 3, 8, 4, 2, 1, (8, 8)), ("columns", "cells", "columns")),
     "many channels": ((16, 64, 128, 4, 2, 1, (32, 32)), ("winograd", "winograd", "winograd")),
     "many channels, few tiles": ((2, 64, 128, 4, 2, 1, (8, 8)), ("columns", "cells", "columns")),
-    "many channels, half tiles": ((90, 64, 128, 4, 2, 1, (14, 14)), ("columns", "cells", "columns")),
+    "many channels, some half tiles": ((90, 64, 128, 4, 2, 1, (14, 14)), ("winograd", "winograd", "winograd")),
+    "many channels, half tiles alone": ((600, 64, 128, 4, 2, 1, (2, 14)), ("columns", "cells", "columns")),
     "heavy weights, kernel 3": ((1, 256, 256, 3, 1, 1, (4, 4)), ("columns", "columns", "columns")),
     "heavy weights, few tiles": ((2, 256, 256, 4, 2, 1, (4, 4)), ("columns", "winograd", "columns")),
 }

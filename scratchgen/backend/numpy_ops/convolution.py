@@ -14,6 +14,7 @@ from scratchgen.backend.numpy_ops import cells, columns, dense, winograd
 MANY_CHANNELS = 64 * 128  # C·O from which the products outweigh the additions around them
 HEAVY_WEIGHTS = 256 * 256  # C·O from which moving the weights counts, too
 MANY_TILES = 1024  # of 2×2 outputs, in the batch
+FEW_PRODUCTS = 0.7  # 0.56 where both sizes are even, 0.62 for 7×7, 1 for a single output
 
 
 def correlate(x, W, geometry: Geometry):
@@ -53,7 +54,8 @@ def _is_dense(geometry: Geometry) -> bool:
 
 def _saves_products(geometry: Geometry, N: int, C: int, O: int) -> bool:
     """Whether fewer products are worth the additions around them: many channels, more tiles than there are weights to
-    transform, and no half tiles, whose other half is thrown away."""
+    transform, and few half tiles, which save less."""
     tiles = N * prod(geometry.small) // 4
-    whole = all(n % 2 == 0 for n in geometry.small)
-    return cells.fits(geometry) and whole and C * O >= MANY_CHANNELS and C >= 64 and tiles >= max(MANY_TILES, 2 * O)
+    products = prod((3 * n + 1) // 2 / (2 * n) for n in geometry.small)  # of those that the plain form takes
+    many = C * O >= MANY_CHANNELS and C >= 64 and tiles >= max(MANY_TILES, 2 * O)
+    return cells.fits(geometry) and many and products <= FEW_PRODUCTS

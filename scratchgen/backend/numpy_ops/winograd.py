@@ -13,6 +13,7 @@ one of matrices: V[a, b] holds the transformed inputs of all tiles, U[a, b] the 
 
     x → V (3, 3, tiles, 4C)     W → U (3, 3, 4C, O)     M = V @ U (3, 3, tiles, O) → y
 
+Where the number of outputs is odd the last tile has y0 alone, and does without m2: 11 products for 7, not 14.
 Only additions surround the products, so integers stay exact; floats round like any reordered sum. The chain is linear
 in x and linear in W, so the other two maps are its adjoint, each stage transposed and in reverse order:
 
@@ -31,6 +32,7 @@ from scratchgen.backend.numpy_ops.cells import Cells
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
 TILES = 256  # at a time: rows of a product; enough for BLAS to work at full speed, few enough to stay in cache
+BLOCKS_OF_W = 2  # times as many for the adjoint in W, since each block is one more pass over dU
 
 
 def correlate(x, W, geometry: Geometry):
@@ -40,7 +42,7 @@ def correlate(x, W, geometry: Geometry):
 
     def share(images: slice, channels: slice) -> None:
         U = _weights(W[..., channels])
-        for n, blocks in tiling.blocks(images):
+        for n, blocks in tiling.blocks(images, TILES):
             inputs, outputs = _Inputs(tiling, n, W.shape[2], U), _Outputs(tiling, n, U)
             for block in blocks:
                 inputs.read(x[block])
@@ -48,7 +50,7 @@ def correlate(x, W, geometry: Geometry):
                     inputs.row[a]()
                     for b in range(3):
                         inputs.column[a][b]()
-                        np.matmul(inputs.V, U[a, b], outputs.M[b])
+                        np.matmul(inputs.V[a][b], U[a, b], outputs.M[a][b])
                     outputs.sum[a]()
                 outputs.write(y[block], channels)
 
@@ -64,14 +66,14 @@ def correlate_adjoint_x(dy, W, geometry: Geometry):
     def share(images: slice, channels: slice) -> None:
         U = _weights(W[:, :, channels])
         Ut = U.swapaxes(2, 3)
-        for n, blocks in tiling.blocks(images):
+        for n, blocks in tiling.blocks(images, TILES):
             outputs, inputs = _OutputGradients(tiling, n, U), _InputGradients(tiling, n, U)
             for block in blocks:
                 outputs.read(dy[block], slice(None))
                 for a in range(3):
                     for b in range(3):
                         outputs.column[a][b]()
-                        np.matmul(outputs.dM, Ut[a, b], inputs.dV[b])
+                        np.matmul(outputs.dM[a][b], Ut[a, b], inputs.dV[a][b])
                     inputs.put_back_columns[a]()
                 inputs.put_back_rows()
                 inputs.write(dx[block], channels)
@@ -87,9 +89,10 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
     tiling = _Tiling(geometry, len(x))
 
     def share(images: slice, channels: slice):
-        dU = np.zeros((3, 3, 4 * C, channels.stop - channels.start), x.dtype)
+        dU = empty((3, 3, 4 * C, channels.stop - channels.start), x.dtype)
         product = workspace("winograd product", dU.shape[2:], x.dtype)
-        for n, blocks in tiling.blocks(images):
+        first = True
+        for n, blocks in tiling.blocks(images, BLOCKS_OF_W * TILES):
             inputs, outputs = _Inputs(tiling, n, C, dU), _OutputGradients(tiling, n, dU)
             for block in blocks:
                 inputs.read(x[block])
@@ -99,8 +102,10 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
                     for b in range(3):
                         inputs.column[a][b]()
                         outputs.column[a][b]()
-                        np.matmul(inputs.V.T, outputs.dM, product)
-                        np.add(dU[a, b], product, dU[a, b])
+                        np.matmul(inputs.V[a][b].T, outputs.dM[a][b], dU[a, b] if first else product)
+                        if not first:
+                            np.add(dU[a, b], product, dU[a, b])
+                first = False
         if not tiling.by_images:
             _weights_adjoint(dU, dW[..., channels])
         return dU
@@ -112,14 +117,16 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
 
 
 class _Tiling:
-    """How images are cut into tiles of 2×2 outputs, each made from 3×3 cells; neighbours share a line of cells."""
+    """How images are cut into tiles of 2×2 outputs, each made from 3×3 cells; neighbours share a line of cells.
+
+    The last tile of a row, or of a column, is one of a single output where their number is odd.
+    """
 
     def __init__(self, geometry: Geometry, N: int):
         self.geometry, self.N = geometry, N
-        self.tiles = tuple(-(-n // 2) for n in geometry.small)  # rounded up: what a last half tile adds is cut off
-        self.size = tuple(2 * t + 1 for t in self.tiles)  # in cells
-        self.whole = all(n == 2 * t for n, t in zip(geometry.small, self.tiles, strict=True))
-        self.each = self.tiles[0] * self.tiles[1]  # tiles of an image
+        self.small, self.size = geometry.small, tuple(n + 1 for n in geometry.small)  # the latter in cells
+        self.tiles = tuple(((n + 1) // 2, (n + 1) // 2, n // 2) for n in geometry.small)  # that have m0, m1, m2
+        self.each = self.tiles[0][0] * self.tiles[1][0]  # tiles of an image
         self.by_images = N * self.each >= TILES * threads.get_threads()
 
     def run(self, share, channels: int) -> list:
@@ -131,9 +138,9 @@ class _Tiling:
             shares = [(slice(0, self.N), part) for part in threads.parts(channels, least=16)]
         return threads.run([lambda s=s: share(*s) for s in shares])
 
-    def blocks(self, images: slice):
-        """Blocks of images with about TILES tiles: how many images each has, and where they are."""
-        n = min(max(1, TILES // self.each), images.stop - images.start)
+    def blocks(self, images: slice, tiles: int):
+        """Blocks of images with about so many tiles: how many images each has, and where they are."""
+        n = min(max(1, tiles // self.each), images.stop - images.start)
         full = [slice(i, i + n) for i in range(images.start, images.stop - n + 1, n)]
         yield n, full
         if full[-1].stop < images.stop:
@@ -143,20 +150,38 @@ class _Tiling:
 # --- the stages; views and calls are made once for many blocks: Python's own time is what threads must share ---
 
 
+def _by_product(role: str, n: int, tiling: _Tiling, channels: int, dtype, *, distinct: int = 1):
+    """For each product [a][b] a buffer (n, tiles, tiles, channels); one for b mod `distinct`."""
+    (th, *_), (tw, *_) = tiling.tiles
+    memory = workspace(f"winograd {role}", (distinct, n * th * tw * channels), dtype)
+    return [
+        [
+            memory[b % distinct][: n * rows * columns * channels].reshape(n, rows, columns, channels)
+            for b, columns in enumerate(tiling.tiles[1])
+        ]
+        for rows in tiling.tiles[0]
+    ]
+
+
+def _matrices(arrays, channels: int):
+    """Buffers as matrices, a row for each tile."""
+    return [[array.reshape(-1, channels) for array in row] for row in arrays]
+
+
 class _Inputs:
-    """x (n, H, W, C) → cells (n, rows, columns, 4C) → rows (n, tiles, columns, 4C) → V[a, b] (n·tiles, 4C)."""
+    """x (n, H, W, C) → cells (n, rows, columns, 4C) → rows (n, tiles, columns, 4C) → V[a][b] (n·tiles, 4C)."""
 
     def __init__(self, tiling: _Tiling, n: int, C: int, like):
-        (th, tw), dtype = tiling.tiles, like.dtype
-        cells = workspace("winograd cells", (n, *tiling.size, 4 * C), dtype)
+        K, dtype = 4 * C, like.dtype
+        cells = workspace("winograd cells", (n, *tiling.size, K), dtype)
         cells[...] = 0  # padding stays so
-        rows = workspace("winograd rows", (n, th, tiling.size[1], 4 * C), dtype)
-        V = workspace("winograd V", (n, th, tw, 4 * C), dtype)
+        memory = workspace("winograd rows", (n, tiling.tiles[0][0], tiling.size[1], K), dtype)
+        rows = [memory[:, :t] for t in tiling.tiles[0]]
+        V = _by_product("V", n, tiling, K, dtype)
         self.row = _take(cells, 1, rows)
         self.row[1] = _nothing  # the middle rows are taken from the cells as they are
-        self.column = [_take(r, 2, V) for r in (rows, cells[:, 1::2], rows)]
-        self.V = V.reshape(-1, 4 * C)
-
+        self.column = [_take(r, 2, v) for r, v in zip((rows[0], cells[:, 1::2], rows[2]), V, strict=True)]
+        self.V = _matrices(V, K)
         self.cells, self.places = cells, Cells(tiling.geometry, tiling.size, C)
 
     def read(self, x) -> None:
@@ -164,16 +189,17 @@ class _Inputs:
 
 
 class _InputGradients:
-    """dV[a, b] → dcells → dx, the adjoint of `_Inputs`."""
+    """dV[a][b] → dcells → dx, the adjoint of `_Inputs`."""
 
     def __init__(self, tiling: _Tiling, n: int, like):
-        K, dtype, (th, tw) = like.shape[2], like.dtype, tiling.tiles
-        dV = workspace("winograd dV", (3, n, th, tw, K), dtype)
-        drows = workspace("winograd drows", (3, n, th, tiling.size[1], K), dtype)
+        K, dtype = like.shape[2], like.dtype
+        dV = _by_product("dV", n, tiling, K, dtype, distinct=3)
+        memory = workspace("winograd drows", (3, n, tiling.tiles[0][0], tiling.size[1], K), dtype)
+        drows = [memory[a, :, :t] for a, t in enumerate(tiling.tiles[0])]
         dcells = workspace("winograd dcells", (n, *tiling.size, K), dtype)
-        self.put_back_columns = [_put_back(dV, drows[a], 2) for a in range(3)]
+        self.put_back_columns = [_put_back(dV[a], drows[a], 2) for a in range(3)]
         self.put_back_rows = _put_back(drows, dcells, 1)
-        self.dV = dV.reshape(3, -1, K)
+        self.dV = _matrices(dV, K)
         self.dcells, self.places = dcells, Cells(tiling.geometry, tiling.size, K // 4)
 
     def write(self, dx, channels: slice) -> None:
@@ -181,68 +207,72 @@ class _InputGradients:
 
 
 class _Outputs:
-    """M[a, b] (n·tiles, O) → sums (3, 2, n, tiles, tiles, O) over columns → y (n, OH, OW, O)."""
+    """M[a][b] (n·tiles, O) → sums[a] (n, tiles, OW, O) over columns → y (n, OH, OW, O)."""
 
     def __init__(self, tiling: _Tiling, n: int, like):
-        O, dtype, (th, tw) = like.shape[3], like.dtype, tiling.tiles
-        M = workspace("winograd M", (3, n, th, tw, O), dtype)
-        self.sums = workspace("winograd sums", (3, 2, n, th, tw, O), dtype)
-        self.sum = [partial(np.add, M[:2], M[1:], self.sums[a]) for a in range(3)]
-        self.M = M.reshape(3, -1, O)
-        self.part = None if tiling.whole else workspace("winograd y", (n, 2 * th, 2 * tw, O), dtype)
+        O, dtype = like.shape[3], like.dtype
+        M = _by_product("M", n, tiling, O, dtype, distinct=3)
+        memory = workspace("winograd sums", (3, n, tiling.tiles[0][0], tiling.small[1], O), dtype)
+        self.sums = [memory[a, :, :t] for a, t in enumerate(tiling.tiles[0])]
+        self.sum = [_add_up(M[a], self.sums[a], 2) for a in range(3)]
+        self.M = _matrices(M, O)
 
     def write(self, y, channels: slice) -> None:
-        n, th, tw = self.sums.shape[2:5]
-        whole = y if self.part is None else self.part
-        tiles = whole.reshape(n, th, 2, tw, 2, -1)[..., channels if self.part is None else slice(None)]
-        np.add(self.sums[:2], self.sums[1:], tiles.transpose(2, 4, 0, 1, 3, 5))
-        if self.part is not None:
-            y[..., channels] = self.part[:, : y.shape[1], : y.shape[2]]
+        _add_up(self.sums, y[..., channels], 1)()
 
 
 class _OutputGradients:
-    """dy → sums (n, tiles, tiles, 2, O) of the two rows of a tile → dM[a, b] (n·tiles, O): adjoint of `_Outputs`."""
+    """dy → sums (n, tiles, OW, O) of the two rows of a tile → dM[a][b] (n·tiles, O): adjoint of `_Outputs`."""
 
     def __init__(self, tiling: _Tiling, n: int, like):
-        O, dtype, (th, tw) = like.shape[3], like.dtype, tiling.tiles
-        self.sums = workspace("winograd dy sums", (n, th, tw, 2, O), dtype)
-        self.spread = workspace("winograd dM", (n, th, tw, O), dtype)
-        self.dM = self.spread.reshape(-1, O)
-        self.part = None if tiling.whole else workspace("winograd y", (n, 2 * th, 2 * tw, O), dtype)
-        if self.part is not None:
-            self.part[...] = 0
+        O, dtype = like.shape[3], like.dtype
+        self.sums = workspace("winograd dy sums", (n, tiling.tiles[0][0], tiling.small[1], O), dtype)
+        self.spread = _by_product("dM", n, tiling, O, dtype)
+        self.dM = _matrices(self.spread, O)
 
     def read(self, dy, channels: slice) -> None:
-        n, th, tw, _, _ = self.sums.shape
-        if self.part is not None:
-            self.part[:, : dy.shape[1], : dy.shape[2]] = dy[..., channels]
-            dy, channels = self.part, slice(None)
-        tiles = dy.reshape(n, th, 2, tw, 2, -1)[..., channels]
-        upper, lower = tiles[:, :, 0], tiles[:, :, 1]
-        np.add(upper, lower, self.sums)
-        self.column = [_spread(row[..., 0, :], row[..., 1, :], self.spread) for row in (upper, self.sums, lower)]
+        dy = dy[..., channels]
+        upper, lower = dy[:, 0::2], dy[:, 1::2]
+        _spread(dy, 1, [None, self.sums, None])[1]()
+        rows = (upper, self.sums, lower)
+        self.column = [_spread(row, 2, out) for row, out in zip(rows, self.spread, strict=True)]
 
 
 # --- one dimension ---
 
 
+def _along(axis: int, part) -> tuple:
+    """The index of a part along an axis."""
+    return (*(slice(None),) * axis, part)
+
+
 def _take(x, axis: int, out) -> list:
-    """For every tile (x0 − x1, x1, x2 − x1) along an axis of 2·tiles + 1: three calls, each of which fills `out`."""
-    before = (slice(None),) * axis
-    x0, x1, x2 = (x[(*before, s)] for s in (slice(0, -1, 2), slice(1, None, 2), slice(2, None, 2)))
-    return [partial(np.subtract, x0, x1, out), partial(np.copyto, out, x1), partial(np.subtract, x2, x1, out)]
+    """(x0 − x1, x1, x2 − x1) for the tiles along an axis: three calls, which fill out[0], out[1] and out[2]."""
+    tiles, full = (out[m].shape[axis] for m in (1, 2))
+    x0, x1, x2 = (x[_along(axis, slice(k, k + 2 * tiles - 1, 2))] for k in range(3))
+    return [
+        partial(np.subtract, x0, x1, out[0]),
+        partial(np.copyto, out[1], x1),
+        partial(np.subtract, x2, x1[_along(axis, slice(full))], out[2]),
+    ]
 
 
 def _put_back(d, dx, axis: int):
     """The adjoint of all three, as one call: x1 of a tile is its own, x2 is also x0 of the next."""
-    before = (slice(None),) * axis
-    x1, first, inner, last = (dx[(*before, s)] for s in (slice(1, None, 2), 0, slice(2, -1, 2), -1))
-    d0, d0_first = d[0][(*before, slice(1, None))], d[0][(*before, 0)]
-    d2, d2_last = d[2][(*before, slice(None, -1))], d[2][(*before, -1)]
+    tiles, full = (d[m].shape[axis] for m in (1, 2))
+    even, odd = dx[_along(axis, slice(0, None, 2))], dx[_along(axis, slice(1, None, 2))]
+    first, inner, last = (
+        even[_along(axis, 0)],
+        even[_along(axis, slice(1, tiles))],
+        even[_along(axis, slice(tiles, None))],
+    )
+    d0, d0_first = d[0][_along(axis, slice(1, None))], d[0][_along(axis, 0)]
+    d2, d2_last = d[2][_along(axis, slice(tiles - 1))], d[2][_along(axis, slice(tiles - 1, None))]
+    odd_full = odd[_along(axis, slice(full))]
 
     def call() -> None:
-        np.subtract(d[1], d[0], x1)
-        np.subtract(x1, d[2], x1)
+        np.subtract(d[1], d[0], odd)
+        np.subtract(odd_full, d[2], odd_full)
         np.add(d0, d2, inner)
         np.copyto(first, d0_first)
         np.copyto(last, d2_last)
@@ -250,9 +280,29 @@ def _put_back(d, dx, axis: int):
     return call
 
 
-def _spread(dy0, dy1, out) -> list:
-    """The adjoint of y0 = m0 + m1, y1 = m1 + m2: (dy0, dy0 + dy1, dy1), three calls, each of which fills `out`."""
-    return [partial(np.copyto, out, dy0), partial(np.add, dy0, dy1, out), partial(np.copyto, out, dy1)]
+def _add_up(m, y, axis: int):
+    """y0 = m0 + m1 and y1 = m1 + m2 of the tiles along an axis, as one call."""
+    y0, y1 = y[_along(axis, slice(0, None, 2))], y[_along(axis, slice(1, None, 2))]
+    m1 = m[1][_along(axis, slice(m[2].shape[axis]))]
+
+    def call() -> None:
+        np.add(m[0], m[1], y0)
+        np.add(m1, m[2], y1)
+
+    return call
+
+
+def _spread(dy, axis: int, out) -> list:
+    """The adjoint of that: (dy0, dy0 + dy1, dy1) for the tiles, three calls, which fill out[0], out[1] and out[2]."""
+    dy0, dy1 = dy[_along(axis, slice(0, None, 2))], dy[_along(axis, slice(1, None, 2))]
+    full = dy1.shape[axis]
+
+    def both() -> None:
+        np.add(dy0[_along(axis, slice(full))], dy1, out[1][_along(axis, slice(full))])
+        if full < dy0.shape[axis]:
+            np.copyto(out[1][_along(axis, slice(full, None))], dy0[_along(axis, slice(full, None))])
+
+    return [partial(np.copyto, out[0], dy0), both, partial(np.copyto, out[2], dy1)]
 
 
 def _nothing() -> None:
