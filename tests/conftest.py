@@ -1,6 +1,10 @@
-"""Threads in the tests: one for matrix products, which are small here, and more for the kernels where a test asks."""
+"""Threads in the tests: one for matrix products, which are small here, and more for the kernels where a test asks.
+
+And the array libraries that they run on: `backends`.
+"""
 
 import pytest
+from backends import backend, device, strict  # noqa: F401  fixtures
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from scratchgen.backend import threads

@@ -1,8 +1,8 @@
 """The one table of layers that every generic test runs over: a row is a layer and the shape of its input.
 
     @every_layer
-    def test_something(row):
-        layer, x, dy = row.draw()  # a fresh one, float64, everything random
+    def test_something(row, backend):
+        layer, x, dy = row.draw(backend)  # a fresh one there, float64, everything random; in NumPy: row.draw()
 
 A new layer is one more line in TABLE.
 """
@@ -14,6 +14,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from backends import NUMPY, Backend, host
 
 from scratchgen import (
     BatchNorm,
@@ -41,19 +42,20 @@ class Row:
     shape: tuple[int, ...]
     name: str = ""
 
-    def layer(self, dtype=np.float64, seed: int = 0) -> Layer:
+    def layer(self, backend: Backend = NUMPY, dtype=np.float64, seed: int = 0) -> Layer:
         """A fresh copy, with every parameter and statistic drawn at random: at its start a zero bias hides faults."""
-        return randomised(copy.deepcopy(self.made), dtype, seed)
+        return randomised(copy.deepcopy(self.made), dtype, seed).to(backend.name)
 
-    def data(self, dtype=np.float64, seed: int = 1):
+    def data(self, backend: Backend = NUMPY, dtype=np.float64, seed: int = 1) -> list:
         """x and dy, drawn at random."""
         rng = np.random.default_rng(seed)
         x = rng.standard_normal(self.shape).astype(dtype)
-        return x, rng.standard_normal(self.layer(dtype).predict(x).shape).astype(dtype)
+        dy = rng.standard_normal(self.layer(dtype=dtype).predict(x).shape).astype(dtype)
+        return backend.arrays(x, dy)
 
-    def draw(self, dtype=np.float64, seed: int = 1):
+    def draw(self, backend: Backend = NUMPY, dtype=np.float64, seed: int = 1) -> list:
         """A fresh layer, x and dy."""
-        return self.layer(dtype), *self.data(dtype, seed)
+        return [self.layer(backend, dtype), *self.data(backend, dtype, seed)]
 
     @property
     def normalises(self) -> bool:
@@ -153,6 +155,8 @@ class _Freezer(pickle.Pickler):
     def reducer_override(self, held):
         if isinstance(held, Parameter):
             return tuple, ([getattr(held, name) for name in OF_A_PARAMETER],)
+        if host(held) is not held:  # an array of a device
+            return tuple, ([host(held)],)
         return NotImplemented
 
 

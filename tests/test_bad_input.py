@@ -5,11 +5,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+from backends import NUMPY, like
 from layer_table import changed, every_layer, every_layer_that_learns, randomised, snapshot
 
 import scratchgen as sg
 from scratchgen import (
     SGD,
+    VAE,
     Adam,
     Autoencoder,
     BatchNorm,
@@ -28,17 +30,19 @@ from scratchgen import (
     Tanh,
     backend,
     conv_autoencoder,
+    dcgan_optimizers,
     dense_autoencoder,
     frozen,
     init,
     initialise,
+    point_gan,
 )
 
 
 def refuses(call, error, *words, owners=()):
     """The call raises this error with these words in its message, and leaves its owners as they were."""
     for p in (p for owner in owners if isinstance(owner, Module) for p in owner.parameters()):
-        p.grad[...] = np.random.default_rng(3).standard_normal(p.grad.shape)
+        p.grad[...] = like(p.grad, np.random.default_rng(3).standard_normal(p.grad.shape))
     before = snapshot(*owners)
     with pytest.raises((ValueError, TypeError)) as caught:
         call()
@@ -57,10 +61,10 @@ class Emit(Layer):
         return self.output, lambda dy: x
 
 
-def refuses_input(layer, x, error, *words):
+def refuses_input(layer, x, error, *words, backend=NUMPY):
     """In forward and predict, alone and at the end of a network whose BatchNorm has already seen the batch."""
-    network = Sequential(BatchNorm(2), Sequential(Emit(x), layer))
-    good = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
+    network = Sequential(BatchNorm(2).to(backend.name), Sequential(Emit(x), layer))
+    good = backend.array(np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32))
     for method in ("forward", "predict"):
         refuses(partial(getattr(layer, method), x), error, *words, owners=[layer])
         refuses(partial(getattr(network, method), good), error, *words, owners=[network])
@@ -68,6 +72,21 @@ def refuses_input(layer, x, error, *words):
 
 def ones(*shape, dtype=np.float32):
     return np.ones(shape, dtype)
+
+
+LOSSES = {
+    "mse": (sg.mse, ["y", "target"]),
+    "bce_with_logits": (sg.bce_with_logits, ["logits", "target"]),
+    "softmax_cross_entropy": (sg.softmax_cross_entropy, ["logits", "target"]),
+    "gaussian_nll": (sg.gaussian_nll, ["mu", "logvar", "target"]),
+    "gaussian_kl": (sg.gaussian_kl, ["mu", "logvar"]),
+}
+ARGUMENTS = [(name, i) for name, (_, names) in LOSSES.items() for i in range(len(names))]
+OPTIMIZERS = {
+    "SGD": lambda p: SGD(p, 0.1),
+    "SGD with momentum": lambda p: SGD(p, 0.1, momentum=0.9),
+    "Adam": Adam,
+}
 
 
 # --- shapes -------------------------------------------------------------------------------------------------------
@@ -155,17 +174,18 @@ def _first(layer):
 
 @every_layer
 @pytest.mark.parametrize(("make", "error", "words"), KINDS.values(), ids=KINDS)
-def test_wrong_kind_of_input(row, make, error, words):
-    layer, x, _ = row.draw(np.float32)
-    refuses_input(layer, make(x), error, _first(layer), *words)
+def test_wrong_kind_of_input(row, make, error, words, backend):
+    layer, bad = row.layer(backend, np.float32), backend.array(make(row.data(dtype=np.float32)[0]))
+    refuses_input(layer, bad, error, _first(layer), *words, backend=backend)
 
 
 @every_layer_that_learns
 @pytest.mark.parametrize(("mine", "other"), [("float32", "float64"), ("float64", "float32")])
-def test_wrong_float(row, mine, other):
-    layer, x, _ = row.draw(mine)
+def test_wrong_float(row, mine, other, backend):
+    layer, x, _ = row.draw(backend, mine)
     holder = next(m for m in layer.modules() if any(isinstance(p, Parameter) for p in vars(m).values()))
-    refuses_input(layer, x.astype(other), TypeError, type(holder).__name__, other, f"needs {mine}", "astype")
+    words = type(holder).__name__, other, f"needs {mine}", "astype"
+    refuses_input(layer, x.astype(other), TypeError, *words, backend=backend)
 
 
 GRADIENTS = {
@@ -192,10 +212,11 @@ def _last(layer):
 
 @every_layer
 @every_wrong_dy
-def test_wrong_dy(row, make, error, words):
-    layer, x, dy = row.draw(np.float32)
+def test_wrong_dy(row, make, error, words, backend):
+    layer, x, _ = row.draw(backend, np.float32)
     _, backward = layer.forward(x)
-    bad = make(dy)
+    _, dy = row.data(dtype=np.float32)
+    bad = backend.array(make(dy))
     words = [str(bad.shape), str(dy.shape)] if words == ["shape"] else words
     refuses(partial(backward, bad), error, _last(layer), "dy", *words, owners=[layer])
     if layer.parameters():
@@ -206,11 +227,70 @@ def test_wrong_dy(row, make, error, words):
 
 @every_layer
 @every_wrong_dy
-def test_wrong_dy_when_there_is_nothing_to_do(row, make, error, words):
-    layer, x, dy = row.draw(np.float32)
+def test_wrong_dy_when_there_is_nothing_to_do(row, make, error, words, backend):
+    layer, x, _ = row.draw(backend, np.float32)
     _, backward = layer.forward(x)
+    _, dy = row.data(dtype=np.float32)
     with frozen(layer):
-        refuses(partial(backward, make(dy), need_dx=False), error, _last(layer), "dy", *words, owners=[layer])
+        refuses(
+            partial(backward, backend.array(make(dy)), need_dx=False),
+            error,
+            _last(layer),
+            "dy",
+            *words,
+            owners=[layer],
+        )
+
+
+# --- libraries ----------------------------------------------------------------------------------------------------
+
+
+@every_layer
+def test_arrays_that_were_left_on_the_host(row, device):
+    """Or on the device, where the layer is on the host."""
+    for mine, other in ((device, NUMPY), (NUMPY, device)):
+        layer, x, _ = row.draw(mine, np.float32)
+        x_there, dy_there = row.data(other, np.float32)
+        words = f"is a {other.name} array, needs a {mine.name} array"
+        if layer.parameters():
+            refuses_input(layer, x_there, TypeError, "x", words, "move x, or the layer", backend=mine)
+        _, backward = layer.forward(x)
+        refuses(partial(backward, dy_there), TypeError, _last(layer), "dy", words, owners=[layer])
+
+
+@pytest.mark.parametrize(("name", "i"), [(name, i) for name, i in ARGUMENTS if i])
+def test_arguments_of_a_loss_of_two_libraries(name, i, device):
+    function, names = LOSSES[name]
+    arguments = [ones(4, 3) if j == i else device.array(ones(4, 3)) for j in range(len(names))]
+    refuses(partial(function, *arguments), TypeError, name, names[i], f"is a numpy array, needs {device.name}")
+
+
+@pytest.mark.parametrize("name", ["SGD with momentum", "Adam"])
+def test_parameters_moved_behind_an_optimizer(name, device):
+    layer = randomised(Dense(2, 2))
+    optimizer = OPTIMIZERS[name](layer.parameters())
+    optimizer.step()
+    layer.to(device.name)
+    words = ["W", "moved", "numpy array", "afterwards"]
+    refuses(optimizer.step, TypeError, name.split()[0], *words, owners=[layer, optimizer])
+
+
+def test_noise_that_was_left_on_the_host(device):
+    model = VAE(Sequential(BatchNorm(6), Dense(6, 4)), Sequential(Dense(2, 5), BatchNorm(5), Dense(5, 6)), 2)
+    optimizer = Adam(model.to(device.name).parameters())
+    x, eps = device.array(ones(3, 6)), ones(3, 2)
+    words = "VAE", "eps is a numpy array", f"needs a {device.name} one"
+    refuses(lambda: model.train_step(x, eps, optimizer), TypeError, *words, owners=[model, optimizer])
+    refuses(lambda: model.reconstruct(x, eps), TypeError, *words, owners=[model])
+
+
+@pytest.mark.parametrize("which", ["real", "z"])
+def test_samples_that_were_left_on_the_host(which, device):
+    model = point_gan(hidden=(4,)).to(device.name)
+    optimizers = dcgan_optimizers(model)
+    real, z = (ones(3, 2) if which == name else device.array(ones(3, 2)) for name in ("real", "z"))
+    call = partial(model.train_step, real, z, *optimizers)
+    refuses(call, TypeError, "is a numpy array", f"needs a {device.name} array", owners=[model, *optimizers])
 
 
 # --- constructors -------------------------------------------------------------------------------------------------
@@ -356,28 +436,19 @@ def test_what_a_parameter_is_made_of(value, grad, error, words):
 
 # --- losses -------------------------------------------------------------------------------------------------------
 
-LOSSES = {
-    "mse": (sg.mse, ["y", "target"]),
-    "bce_with_logits": (sg.bce_with_logits, ["logits", "target"]),
-    "softmax_cross_entropy": (sg.softmax_cross_entropy, ["logits", "target"]),
-    "gaussian_nll": (sg.gaussian_nll, ["mu", "logvar", "target"]),
-    "gaussian_kl": (sg.gaussian_kl, ["mu", "logvar"]),
-}
-ARGUMENTS = [(name, i) for name, (_, names) in LOSSES.items() for i in range(len(names))]
 
-
-def _loss(name, i, bad, shape=(4, 3)):
+def _loss(name, i, bad, shape=(4, 3), backend=NUMPY):
     """A call of the loss with one bad argument, and the name of that argument."""
     function, names = LOSSES[name]
     arguments = [ones(*shape) for _ in names]
     arguments[i] = bad
-    return lambda: function(*arguments), names[i]
+    return partial(function, *backend.arrays(*arguments)), names[i]
 
 
 @pytest.mark.parametrize(("name", "i"), ARGUMENTS)
 @pytest.mark.parametrize("got", [(4,), (4, 1), (1, 3), (3, 4), (4, 3, 1), (1, 4, 3), (5, 3)], ids=str)
-def test_arguments_of_a_loss_have_one_shape(name, i, got):
-    call, argument = _loss(name, i, ones(*got))
+def test_arguments_of_a_loss_have_one_shape(name, i, got, backend):
+    call, argument = _loss(name, i, ones(*got), backend=backend)
     refuses(call, ValueError, name, argument, str(got), "(4, 3)")
 
 
@@ -401,10 +472,11 @@ def test_arguments_of_a_loss_are_floats(name, i, dtype):
 
 @pytest.mark.parametrize(("name", "i"), [(name, i) for name, i in ARGUMENTS if i])
 @pytest.mark.parametrize(("mine", "other"), [("float32", "float64"), ("float64", "float32")])
-def test_arguments_of_a_loss_have_one_float(name, i, mine, other):
+def test_arguments_of_a_loss_have_one_float(name, i, mine, other, backend):
     function, names = LOSSES[name]
     arguments = [ones(4, 3, dtype=other if j == i else mine) for j in range(len(names))]
-    refuses(partial(function, *arguments), TypeError, name, names[i], f"has dtype {other}, needs {mine}")
+    call = partial(function, *backend.arrays(*arguments))
+    refuses(call, TypeError, name, names[i], f"has dtype {other}, needs {mine}")
 
 
 @pytest.mark.parametrize(("name", "i"), ARGUMENTS)
@@ -432,8 +504,9 @@ def test_a_loss_needs_a_sample(name, shape):
     ],
     ids=["too high", "negative", "too few", "a column", "floats"],
 )
-def test_labels_out_of_range(labels, error, words):
-    refuses(lambda: sg.softmax_cross_entropy(ones(4, 3), np.array(labels)), error, "softmax_cross_entropy", *words)
+def test_labels_out_of_range(labels, error, words, backend):
+    call = partial(sg.softmax_cross_entropy, *backend.arrays(ones(4, 3), np.array(labels)))
+    refuses(call, error, "softmax_cross_entropy", *words)
 
 
 @pytest.mark.parametrize("logits", [[[1.0, 2.0]], None], ids=["list", "None"])
@@ -459,11 +532,6 @@ def test_cross_entropy_is_over_one_axis():
 
 # --- optimizers ---------------------------------------------------------------------------------------------------
 
-OPTIMIZERS = {
-    "SGD": lambda p: SGD(p, 0.1),
-    "SGD with momentum": lambda p: SGD(p, 0.1, momentum=0.9),
-    "Adam": Adam,
-}
 with_memory = pytest.mark.parametrize("name", ["SGD with momentum", "Adam"])
 
 
@@ -526,8 +594,8 @@ def refuses_state(owner, state, spoil, error, words):
 
 @with_memory
 @every_bad_state
-def test_a_state_that_does_not_fit_an_optimizer(name, spoil, error, words):
-    layer = randomised(Dense(2, 2), np.float32)
+def test_a_state_that_does_not_fit_an_optimizer(name, spoil, error, words, backend):
+    layer = randomised(Dense(2, 2), np.float32).to(backend.name)
     optimizer, other = (OPTIMIZERS[name](copy.deepcopy(layer).parameters()) for _ in range(2))
     for p in other.parameters:
         p.grad[...] = 1
@@ -537,8 +605,8 @@ def test_a_state_that_does_not_fit_an_optimizer(name, spoil, error, words):
 
 @every_layer_that_learns
 @every_bad_state
-def test_a_state_that_does_not_fit_a_layer(row, spoil, error, words):
-    layer = row.layer()
+def test_a_state_that_does_not_fit_a_layer(row, spoil, error, words, backend):
+    layer = row.layer(backend)
     refuses_state(layer, {key: a + 1 for key, a in layer.state().items()}, spoil, error, words)
 
 
@@ -645,7 +713,8 @@ def _normed(pixels_out):
     ],
     ids=["shape", "float", "list", "one sample", "other pixels", "networks that do not meet"],
 )
-def test_batches_that_do_not_fit_an_autoencoder(model, x, error, words):
+def test_batches_that_do_not_fit_an_autoencoder(model, x, error, words, backend):
+    model, x = copy.deepcopy(model).to(backend.name), backend.array(x)
     optimizer = Adam(model.parameters())
     refuses(lambda: model.loss(x), error, *words, owners=[model, optimizer])
     refuses(lambda: model.train_step(x, optimizer), error, *words, owners=[model, optimizer])

@@ -4,9 +4,11 @@ import copy
 import inspect
 import sys
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 
 import numpy as np
 import pytest
+from backends import NUMPY, host, like
 from layer_table import TABLE, changed, every_layer, every_layer_that_learns, over, randomised, snapshot
 
 import scratchgen as sg
@@ -33,17 +35,17 @@ from scratchgen import (
     init,
     initialise,
 )
-from scratchgen.backend import numpy_ops
+from scratchgen.backend import array_library, backend_of, transfer
 
 FLOATS = (np.float32, np.float64)
 ARRAYS = (np.ndarray, np.generic)
 
 
-def gradients(layer) -> list[np.ndarray]:
+def gradients(layer) -> list:
     return [p.grad.copy() for p in layer.parameters()]
 
 
-def evaluate(layer, x, dy) -> list[np.ndarray]:
+def evaluate(layer, x, dy) -> list:
     """y, dx and every parameter gradient, from zero."""
     layer.zero_grad()
     y, backward = layer.forward(x)
@@ -53,21 +55,30 @@ def evaluate(layer, x, dy) -> list[np.ndarray]:
 def assert_close(got, expected, rtol=1e-12):
     """Two lists of arrays are equal up to the order in which sums are rounded."""
     assert len(got) == len(expected)
-    for a, b in zip(got, expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max(initial=1))
+    for a, b in zip(map(host, got), map(host, expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max(initial=1), equal_nan=False)
 
 
 def assert_equal(got, expected):
     """Two lists of arrays are equal to the last bit."""
-    for a, b in zip(got, expected, strict=True):
+    for a, b in zip(map(host, got), map(host, expected), strict=True):
         np.testing.assert_array_equal(a, b, strict=True)
 
 
-def fill_gradients(layer, seed=3) -> list[np.ndarray]:
+def shares_memory(a, b) -> bool:
+    """Whether writing into one would show in the other."""
+    return (np if isinstance(a, np.ndarray) else array_library(a)).shares_memory(a, b)
+
+
+def ones_like(y):
+    return like(y, np.ones(y.shape))
+
+
+def fill_gradients(layer, seed=3) -> list:
     """Put random numbers into every gradient and return copies of them."""
     rng = np.random.default_rng(seed)
     for p in layer.parameters():
-        p.grad[...] = rng.standard_normal(p.grad.shape)
+        p.grad[...] = like(p.grad, rng.standard_normal(p.grad.shape))
     return gradients(layer)
 
 
@@ -136,19 +147,19 @@ def test_sequential_lists_its_parts():
 
 
 @every_layer
-def test_forward_returns_a_value_and_its_pullback(row):
-    layer, x, dy = row.draw()
+def test_forward_returns_a_value_and_its_pullback(row, backend):
+    layer, x, dy = row.draw(backend)
     y, backward = layer.forward(x)
     dx = backward(dy)
-    assert isinstance(y, np.ndarray)
+    assert backend_of(y) == backend_of(dx) == backend.name
     assert callable(backward)
     assert (dx.shape, dx.dtype) == (x.shape, x.dtype)
     assert all(p.grad.shape == p.value.shape and p.grad.dtype == p.value.dtype for p in layer.parameters())
 
 
 @every_layer
-def test_backward_adds_to_the_gradients_every_time(row):
-    layer, x, dy = row.draw()
+def test_backward_adds_to_the_gradients_every_time(row, backend):
+    layer, x, dy = row.draw(backend)
     _, dx, *once = evaluate(layer, x, dy)
     before, arrays = fill_gradients(layer), [p.grad for p in layer.parameters()]
     _, backward = layer.forward(x)
@@ -160,9 +171,9 @@ def test_backward_adds_to_the_gradients_every_time(row):
 
 @every_layer
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["in order", "in reverse"])
-def test_two_forwards_then_two_backwards(row, order):
-    layer, x, dy = row.draw()
-    batches = [(x, dy), row.data(seed=2)]
+def test_two_forwards_then_two_backwards(row, order, backend):
+    layer, x, dy = row.draw(backend)
+    batches = [(x, dy), row.data(backend, seed=2)]
     alone = [evaluate(layer, x, dy) for x, dy in batches]
     layer.zero_grad()
     evaluations = [layer.forward(x) for x, _ in batches]
@@ -189,8 +200,8 @@ CHANGES = {
 
 @every_layer_that_learns
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_late_backward_is_that_of_what_was_evaluated(row, change):
-    layer, x, dy = row.draw()
+def test_a_late_backward_is_that_of_what_was_evaluated(row, change, backend):
+    layer, x, dy = row.draw(backend)
     expected = evaluate(layer, x, dy)
     y, backward = layer.forward(x)
     fill_gradients(layer)
@@ -200,9 +211,9 @@ def test_a_late_backward_is_that_of_what_was_evaluated(row, change):
 
 
 @every_layer
-def test_the_closure_is_the_cache(row):
+def test_the_closure_is_the_cache(row, backend):
     """Forward, backward and predict leave every attribute alone, but for gradients and running statistics."""
-    layer, x, dy = row.draw()
+    layer, x, dy = row.draw(backend)
     before = snapshot(layer)
     layer.predict(x)
     assert changed(before, snapshot(layer)) == set()
@@ -217,12 +228,12 @@ def test_the_closure_is_the_cache(row):
 
 
 @every_layer
-def test_nothing_writes_into_what_it_is_given(row):
-    layer, x, dy = row.draw()
+def test_nothing_writes_into_what_it_is_given(row, backend):
+    layer, x, dy = row.draw(backend)
     expected = evaluate(layer, x, dy)
     given = [x, dy, *layer.state().values()]
     kept = [a.copy() for a in given]
-    for a in given:
+    for a in given if backend.is_host else ():
         a.setflags(write=False)  # NumPy itself refuses from here on
     assert_close(evaluate(layer, x, dy), expected)
     layer.predict(x)
@@ -230,19 +241,19 @@ def test_nothing_writes_into_what_it_is_given(row):
 
 
 LAYOUTS = {
-    "Fortran": np.asfortranarray,
-    "every second": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
-    "backwards": lambda a: a[::-1].copy()[::-1],
-    "batch last": lambda a: np.ascontiguousarray(np.moveaxis(a, 0, -1)).transpose(a.ndim - 1, *range(a.ndim - 1)),
+    "Fortran": lambda xp, a: xp.asfortranarray(a),
+    "every second": lambda xp, a: xp.repeat(a, 2, axis=-1)[..., ::2],
+    "backwards": lambda xp, a: a[::-1].copy()[::-1],
+    "batch last": lambda xp, a: xp.ascontiguousarray(xp.moveaxis(a, 0, -1)).transpose(a.ndim - 1, *range(a.ndim - 1)),
 }
 
 
 @every_layer
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_memory_layout_does_not_matter(row, layout):
-    layer, x, dy = row.draw()
+def test_memory_layout_does_not_matter(row, layout, backend):
+    layer, x, dy = row.draw(backend)
     expected = [layer.predict(x), *evaluate(layer, x, dy)]
-    layer = row.layer()
+    layer, layout = row.layer(backend), partial(layout, backend.xp)
     assert_close([layer.predict(layout(x)), *evaluate(layer, layout(x), layout(dy))], expected)
     for p in layer.parameters():
         p.value = layout(p.value)
@@ -250,23 +261,23 @@ def test_memory_layout_does_not_matter(row, layout):
 
 
 @every_layer
-def test_results_are_nobodys_workspace(row):
+def test_results_are_nobodys_workspace(row, backend):
     """What one evaluation returned stays as it is through the next ones, of this layer and of its equals."""
-    layer, x, dy = row.draw()
+    layer, x, dy = row.draw(backend)
     layer.zero_grad()
     y, backward = layer.forward(x)
     results = [y, backward(dy), layer.predict(x), *(p.grad for p in layer.parameters())]
     kept = [a.copy() for a in results]
-    evaluate(copy.deepcopy(layer), *row.data(seed=2))
-    layer.predict(row.data(seed=2)[0])
+    evaluate(copy.deepcopy(layer), *row.data(backend, seed=2))
+    layer.predict(row.data(backend, seed=2)[0])
     assert_equal(results, kept)
 
 
 @every_layer
-def test_predict_is_forward_without_a_pullback(row):
-    layer, x, _ = row.draw()
+def test_predict_is_forward_without_a_pullback(row, backend):
+    layer, x, _ = row.draw(backend)
     y = layer.predict(x)
-    assert isinstance(y, np.ndarray)
+    assert backend_of(y) == backend.name
     if not row.normalises:
         assert_equal([y], [layer.forward(x)[0]])
     elif isinstance(layer, Sequential):
@@ -281,8 +292,8 @@ NAMES = {Dense: ["W", "b"], Conv2d: ["W", "b"], ConvTranspose2d: ["W", "b"], Bat
 
 
 @every_layer
-def test_parameters_come_in_a_fixed_order(row):
-    layer, x, dy = row.draw()
+def test_parameters_come_in_a_fixed_order(row, backend):
+    layer, x, dy = row.draw(backend)
     parameters = layer.parameters()
     evaluate(layer, x, dy)
     again = layer.parameters()
@@ -317,23 +328,24 @@ def test_shapes_of_weights():
 
 
 class TestParameter:
-    def test_starts_with_a_zero_gradient(self):
-        p = Parameter("W", np.ones((2, 3), np.float32))
-        assert (p.grad.shape, p.grad.dtype, p.grad.any()) == ((2, 3), np.float32, False)
+    def test_starts_with_a_zero_gradient(self, backend):
+        p = Parameter("W", backend.array(np.ones((2, 3), np.float32)))
+        assert_equal([p.grad], [np.zeros((2, 3), np.float32)])
+        assert backend_of(p.grad) == backend.name
 
-    def test_assignment_keeps_the_array_and_the_gradient(self):
-        p = Parameter("W", np.ones(3))
-        old, new, grad = p.value, np.zeros(3), p.grad
-        grad[...] = [1, 2, 3]
+    def test_assignment_keeps_the_array_and_the_gradient(self, backend):
+        p = Parameter("W", backend.array(np.ones(3)))
+        old, new, grad = p.value, backend.array(np.zeros(3)), p.grad
+        grad[...] = like(grad, [1, 2, 3])
         p.value = new
         assert p.value is new
         assert p.grad is grad
         assert_equal([old, grad], [np.ones(3), np.array([1.0, 2, 3])])
 
-    def test_assignment_of_another_float_carries_the_gradient(self):
-        p = Parameter("W", np.ones(3))
-        p.grad[...] = [1, 2, 3]
-        p.value = np.zeros(3, np.float32)
+    def test_assignment_of_another_float_carries_the_gradient(self, backend):
+        p = Parameter("W", backend.array(np.ones(3)))
+        p.grad[...] = like(p.grad, [1, 2, 3])
+        p.value = backend.array(np.zeros(3, np.float32))
         assert_equal([p.value, p.grad], [np.zeros(3, np.float32), np.array([1, 2, 3], np.float32)])
 
     @pytest.mark.parametrize(
@@ -356,13 +368,16 @@ class TestParameter:
         assert all(word in str(caught.value) for word in words)
         assert changed(before, snapshot(p)) == set()
 
-    def test_assign_converts_a_copy(self):
-        p, new = Parameter("W", np.ones(3, np.float32)), np.arange(3.0)
-        p.assign(new)
-        assert_equal([p.value, p.grad], [np.arange(3, dtype=np.float32), np.zeros(3, np.float32)])
-        q = Parameter("W", np.ones(3))
+    def test_assign_converts_a_copy(self, backend):
+        p, new = Parameter("W", backend.array(np.ones(3, np.float32))), np.arange(3.0)
+        for given in (new, backend.array(new)):
+            p.assign(given)
+            assert_equal([p.value, p.grad], [np.arange(3, dtype=np.float32), np.zeros(3, np.float32)])
+            assert backend_of(p.value) == backend.name
+        q, new = Parameter("W", backend.array(np.ones(3))), backend.array(new)
         q.assign(new)
-        assert not np.shares_memory(q.value, new)
+        new[...] = 7
+        assert_equal([q.value], [np.arange(3.0)])
 
 
 # --- frozen -------------------------------------------------------------------------------------------------------
@@ -370,8 +385,8 @@ class TestParameter:
 
 @every_layer
 @pytest.mark.parametrize("where", ["both", "forward", "backward", "backward, after an inner block"])
-def test_frozen_parameters_take_no_gradient(row, where):
-    layer, x, dy = row.draw()
+def test_frozen_parameters_take_no_gradient(row, where, backend):
+    layer, x, dy = row.draw(backend)
     y, dx, *_ = evaluate(layer, x, dy)
     before = fill_gradients(layer)
     with frozen(layer) if where in ("both", "forward") else nullcontext():
@@ -385,8 +400,8 @@ def test_frozen_parameters_take_no_gradient(row, where):
 
 
 @every_layer
-def test_thawed_parameters_take_gradients_again(row):
-    layer, x, dy = row.draw()
+def test_thawed_parameters_take_gradients_again(row, backend):
+    layer, x, dy = row.draw(backend)
     expected = evaluate(layer, x, dy)
     with suppress(KeyError), frozen(layer), frozen(layer, layer):
         assert all(p.frozen for p in layer.parameters())
@@ -395,9 +410,9 @@ def test_thawed_parameters_take_gradients_again(row):
     assert_close(evaluate(layer, x, dy), expected)
 
 
-def test_frozen_parts_leave_the_others_alone():
+def test_frozen_parts_leave_the_others_alone(backend):
     row = next(row for row in TABLE if row.name == "convolutions")
-    network, x, dy = row.draw()
+    network, x, dy = row.draw(backend)
     _, dx, *expected = evaluate(network, x, dy)
     first, inner = network.layers[0], network.layers[3]
     network.zero_grad()
@@ -416,10 +431,10 @@ KERNELS = ("correlate", "correlate_adjoint_x", "correlate_adjoint_W", "matmul", 
 
 
 @over([row for row in TABLE if row.made.parameters() and not row.normalises])  # BatchNorm's dx needs sums, too
-def test_frozen_parameters_cost_nothing(row, monkeypatch):
-    layer, x, dy = row.draw()
+def test_frozen_parameters_cost_nothing(row, backend, monkeypatch):
+    layer, x, dy = row.draw(backend)
     for kernel in ("correlate_adjoint_W", "row_sum", "row_sums"):
-        monkeypatch.setattr(numpy_ops, kernel, _refuse)
+        monkeypatch.setattr(backend.ops, kernel, _refuse)
     with frozen(layer):
         _, inside = layer.forward(x)
     _, outside = layer.forward(x)
@@ -432,30 +447,31 @@ def test_frozen_parameters_cost_nothing(row, monkeypatch):
 
 
 @every_layer
-def test_frozen_and_without_dx_nothing_is_done(row, monkeypatch):
-    layer, x, dy = row.draw()
+def test_frozen_and_without_dx_nothing_is_done(row, backend, monkeypatch):
+    layer, x, dy = row.draw(backend)
     _, backward = layer.forward(x)
     for kernel in KERNELS:
-        monkeypatch.setattr(numpy_ops, kernel, _refuse)
+        monkeypatch.setattr(backend.ops, kernel, _refuse)
     with frozen(layer):
         assert backward(dy, need_dx=False) is None
 
 
-def test_batchnorm_in_a_frozen_network_still_normalises_by_the_batch():
+def test_batchnorm_in_a_frozen_network_still_normalises_by_the_batch(backend):
     network = randomised(Sequential(Dense(3, 4), BatchNorm(4)))
     network.layers[1].gamma.value, network.layers[1].beta.value = np.ones(4), np.zeros(4)
+    network.to(backend.name)
     with frozen(network):
-        y, _ = network.forward(np.random.default_rng(0).standard_normal((50, 3)))
-    np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-12)
-    np.testing.assert_allclose(y.var(axis=0), 1, rtol=1e-3)
+        y, _ = network.forward(backend.array(np.random.default_rng(0).standard_normal((50, 3))))
+    np.testing.assert_allclose(host(y).mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(host(y).var(axis=0), 1, rtol=1e-3)
 
 
 # --- the entrance of a network ------------------------------------------------------------------------------------
 
 
 @every_layer
-def test_without_dx_the_gradients_are_the_same(row):
-    layer, x, dy = row.draw()
+def test_without_dx_the_gradients_are_the_same(row, backend):
+    layer, x, dy = row.draw(backend)
     _, _, *expected = evaluate(layer, x, dy)
     before = fill_gradients(layer)
     _, backward = layer.forward(x)
@@ -490,37 +506,37 @@ ENTRANCES = {  # the network on images (2, 4, 4, 2), and how many convolutions h
 
 
 @pytest.mark.parametrize(("build", "passes"), ENTRANCES.values(), ids=ENTRANCES)
-def test_dx_at_the_entrance_is_not_computed(build, passes, monkeypatch):
-    network, calls = randomised(build()), []
-    kernel = numpy_ops.correlate_adjoint_x
-    monkeypatch.setattr(numpy_ops, "correlate_adjoint_x", lambda *a: calls.append(a) or kernel(*a))
-    y, backward = network.forward(np.random.default_rng(0).standard_normal((2, 4, 4, 2)))
-    assert backward(np.ones_like(y), need_dx=False) is None
+def test_dx_at_the_entrance_is_not_computed(build, passes, backend, monkeypatch):
+    network, calls = randomised(build()).to(backend.name), []
+    kernel = backend.ops.correlate_adjoint_x
+    monkeypatch.setattr(backend.ops, "correlate_adjoint_x", lambda *a: calls.append(a) or kernel(*a))
+    y, backward = network.forward(backend.array(np.random.default_rng(0).standard_normal((2, 4, 4, 2))))
+    assert backward(ones_like(y), need_dx=False) is None
     assert len(calls) == passes
     assert all(g.any() for g in gradients(network))
 
 
-def test_frozen_layers_at_the_entrance_are_passed_over(monkeypatch):
-    network = randomised(Sequential(_conv(), Tanh(), _conv()))
-    x = np.random.default_rng(0).standard_normal((2, 4, 4, 2))
-    monkeypatch.setattr(numpy_ops, "correlate_adjoint_x", _refuse)
+def test_frozen_layers_at_the_entrance_are_passed_over(backend, monkeypatch):
+    network = randomised(Sequential(_conv(), Tanh(), _conv())).to(backend.name)
+    x = backend.array(np.random.default_rng(0).standard_normal((2, 4, 4, 2)))
+    monkeypatch.setattr(backend.ops, "correlate_adjoint_x", _refuse)
     for early, late in ((network.layers[0], None), (None, network.layers[0])):
         network.zero_grad()
         with frozen(early) if early else nullcontext():
             y, backward = network.forward(x)
         with frozen(late) if late else nullcontext():
-            backward(np.ones_like(y), need_dx=False)
-        assert [g.any() for g in gradients(network)] == [False, False, True, True]
-    monkeypatch.setattr(numpy_ops, "correlate_adjoint_W", _refuse)
+            backward(ones_like(y), need_dx=False)
+        assert [host(g).any() for g in gradients(network)] == [False, False, True, True]
+    monkeypatch.setattr(backend.ops, "correlate_adjoint_W", _refuse)
     with frozen(network):
-        backward(np.ones_like(y), need_dx=False)
+        backward(ones_like(y), need_dx=False)
 
 
-def test_a_transposed_convolution_at_the_entrance_saves_its_correlation(monkeypatch):
-    network = randomised(Sequential(ConvTranspose2d(2, 3, 2)))
-    y, backward = network.forward(np.ones((1, 3, 3, 2)))
-    monkeypatch.setattr(numpy_ops, "correlate", _refuse)
-    assert backward(np.ones_like(y), need_dx=False) is None
+def test_a_transposed_convolution_at_the_entrance_saves_its_correlation(backend, monkeypatch):
+    network = randomised(Sequential(ConvTranspose2d(2, 3, 2))).to(backend.name)
+    y, backward = network.forward(backend.array(np.ones((1, 3, 3, 2))))
+    monkeypatch.setattr(backend.ops, "correlate", _refuse)
+    assert backward(ones_like(y), need_dx=False) is None
 
 
 def test_dense_multiplies_only_what_is_asked_for():
@@ -557,19 +573,19 @@ class Scale(Layer):
         return x * w, backward
 
 
-def test_a_layer_with_a_plain_backward_works_in_a_network():
+def test_a_layer_with_a_plain_backward_works_in_a_network(backend):
     rng = np.random.default_rng(0)
     x, dy = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
     dense, first, last = randomised(Dense(3, 2)), Scale(), Scale()
-    network = Sequential(first, Sequential(dense, last))
-    _, dx, g_first, dW, db, g_last = evaluate(network, x, dy)
-    W = dense.W.value
+    W, b = dense.W.value, dense.b.value
+    network = Sequential(first, Sequential(dense, last)).to(backend.name)
+    _, dx, g_first, dW, db, g_last = evaluate(network, *backend.arrays(x, dy))
     assert [*network.named_parameters()] == ["0.w", "1.0.W", "1.0.b", "1.1.w"]
     assert_close([dx, g_first], [dy @ W.T / 4, [(dy @ W.T / 2 * x).sum()]])
     assert_close([dW, db], [x.T @ dy / 4, dy.sum(axis=0) / 2])
-    assert_close([g_last], [(dy * (x / 2 @ W + dense.b.value)).sum(keepdims=True)[0]])
+    assert_close([g_last], [(dy * (x / 2 @ W + b)).sum(keepdims=True)[0]])
     network.zero_grad()
-    assert network.forward(x)[1](dy, need_dx=False) is None
+    assert network.forward(backend.array(x))[1](backend.array(dy), need_dx=False) is None
     assert_close(gradients(network), [g_first, dW, db, g_last])
 
 
@@ -584,8 +600,9 @@ def test_parts_of_a_layer_of_ones_own_are_found():
     assert [*Sum().state()] == [*Sum().named_parameters()]
 
 
-def test_predict_of_a_layer_of_ones_own_is_its_forward():
-    assert_equal([Scale().predict(np.ones((2, 3)))], [np.full((2, 3), 0.5)])
+def test_predict_of_a_layer_of_ones_own_is_its_forward(backend):
+    layer = Scale().to(backend.name)
+    assert_equal([layer.predict(backend.array(np.ones((2, 3))))], [np.full((2, 3), 0.5)])
 
 
 # --- moving and converting ----------------------------------------------------------------------------------------
@@ -598,6 +615,32 @@ def test_to_numpy_changes_nothing(row):
     assert layer.to("numpy") is layer
     assert changed(before, snapshot(layer)) == set()
     assert all(a is b for a, b in zip(layer.state().values(), arrays, strict=True))
+
+
+@every_layer
+def test_there_and_back(row, device):
+    """Everything goes, gradients too, and comes back to the last bit; parameters stay the objects that they are."""
+    layer, parameters = row.layer(), None
+    fill_gradients(layer)
+    parameters, kept = layer.parameters(), [a.copy() for a in (*layer.state().values(), *gradients(layer))]
+    for there in (device.name, "numpy"):
+        assert layer.to(there) is layer
+        arrays = [*layer.state().values(), *gradients(layer)]
+        assert {backend_of(a) for a in arrays} <= {there}
+        assert_equal(arrays, kept)
+        assert all(a is b for a, b in zip(layer.parameters(), parameters, strict=True))
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_device_gives_the_numbers_of_the_cpu(row, dtype, device):
+    expected = [row.layer(dtype=dtype).predict(row.data(dtype=dtype)[0]), *evaluate(*row.draw(dtype=dtype))]
+    layer, x, dy = row.draw(device, dtype)
+    found = [layer.predict(x), *evaluate(layer, x, dy), *layer.state().values()]
+    here = row.layer(dtype=dtype)
+    here.forward(row.data(dtype=dtype)[0])
+    assert_close(found, [*expected, *here.state().values()], rtol=1e-12 if dtype == np.float64 else 2e-5)
+    assert {(backend_of(a), a.dtype) for a in found} == {(device.name, np.dtype(dtype))}
 
 
 @every_layer
@@ -617,8 +660,8 @@ def test_to_cupy_without_cupy_says_what_to_install(row):
 
 @every_layer
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_astype_converts_in_place(row, dtype):
-    layer = row.layer(np.float64)
+def test_astype_converts_in_place(row, dtype, backend):
+    layer = row.layer(backend)
     fill_gradients(layer)
     arrays, parameters = [*layer.state().values(), *gradients(layer)], layer.parameters()
     assert layer.astype(dtype) is layer
@@ -661,7 +704,7 @@ def _strangers(dtype, seen) -> set:
     "optimizer", [Adam, lambda p: SGD(p, 0.1), lambda p: SGD(p, 0.1, momentum=0.9)], ids=["Adam", "SGD", "momentum"]
 )
 def test_a_step_knows_one_float_only(row, dtype, optimizer):
-    layer, x, dy = row.draw(dtype)
+    layer, x, dy = row.draw(dtype=dtype)
     for p in layer.parameters():
         p.value, p.grad = p.value.view(Watched), p.grad.view(Watched)
     stepper = optimizer(layer.parameters()) if layer.parameters() else None
@@ -679,9 +722,24 @@ def test_a_step_knows_one_float_only(row, dtype, optimizer):
     assert {a.dtype for a in arrays} == {np.dtype(dtype)}
 
 
+@every_layer
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    "optimizer", [Adam, lambda p: SGD(p, 0.1), lambda p: SGD(p, 0.1, momentum=0.9)], ids=["Adam", "SGD", "momentum"]
+)
+def test_a_step_on_a_device_gives_one_float_only(row, dtype, optimizer, device):
+    layer, x, dy = row.draw(device, dtype)
+    stepper = optimizer(layer.parameters()) if layer.parameters() else None
+    arrays = [layer.predict(x), *evaluate(layer, x, dy)]
+    if stepper:
+        stepper.step()
+        arrays += [a for name, a in stepper.state().items() if name != "t"]
+    assert {a.dtype for a in (*arrays, *layer.state().values(), *gradients(layer))} == {np.dtype(dtype)}
+
+
 @pytest.mark.parametrize("make", [lambda p, lr: SGD(p, lr), lambda p, lr: SGD(p, lr, np.float64(0.9)), Adam])
-def test_a_learning_rate_from_numpy_does_not_widen_the_weights(make):
-    p = Parameter("W", np.ones(3, np.float32))
+def test_a_learning_rate_from_numpy_does_not_widen_the_weights(make, backend):
+    p = Parameter("W", backend.array(np.ones(3, np.float32)))
     optimizer = make([p], np.float64(0.1))
     optimizer.step()
     optimizer.lr = np.float64(0.05)
@@ -710,34 +768,42 @@ def test_losses_know_one_float_only(loss, dtype):
 
 
 @every_layer
-def test_state_goes_round(row):
-    layer, other = row.layer(), row.layer(seed=9)
+def test_state_goes_round(row, backend):
+    layer, other = row.layer(backend), row.layer(backend, seed=9)
     kept = {name: a.copy() for name, a in layer.state().items()}
     other.load_state(layer.state())
     assert list(other.state()) == list(kept)
     assert_equal(other.state().values(), kept.values())
-    assert not any(
-        np.shares_memory(a, b) for a, b in zip(layer.state().values(), other.state().values(), strict=True)
-    )
-    x, dy = row.data()
+    assert not any(map(shares_memory, layer.state().values(), other.state().values()))
+    x, dy = row.data(backend)
     assert_equal(evaluate(other, x, dy), evaluate(layer, x, dy))
 
 
 @every_layer
-def test_state_goes_into_the_dtype_of_the_layer(row):
-    layer, single = row.layer(), row.layer(np.float32, seed=9)
+def test_state_goes_into_the_dtype_of_the_layer(row, backend):
+    layer, single = row.layer(backend), row.layer(backend, np.float32, seed=9)
     single.load_state(layer.state())
     assert_equal(single.state().values(), [a.astype(np.float32) for a in layer.state().values()])
     assert all(p.grad.dtype == np.float32 for p in single.parameters())
 
 
-def test_state_counts_what_is_shared_once():
-    shared = Dense(3, 3)
+@every_layer
+def test_state_goes_from_one_library_into_another(row, device):
+    """What a checkpoint holds on either: each keeps its own library."""
+    for from_, into in ((device, NUMPY), (NUMPY, device)):
+        layer, other = row.layer(from_), row.layer(into, seed=9)
+        other.load_state(layer.state())
+        assert_equal(other.state().values(), layer.state().values())
+        assert {backend_of(a) for a in other.state().values()} <= {into.name}
+
+
+def test_state_counts_what_is_shared_once(backend):
+    shared = Dense(3, 3).to(backend.name)
     network = Sequential(shared, shared, Sequential(shared, ReLU()))
     assert list(network.state()) == ["0.W", "0.b"]
     one, other = Dense(3, 3), Dense(3, 3)
     other.W = one.W
-    tied = Sequential(one, other)
+    tied = Sequential(one, other).to(backend.name)
     assert list(tied.state()) == ["0.W", "0.b", "1.b"]
     new = {name: a + 1 for name, a in tied.state().items()}
     tied.load_state(new)
@@ -760,17 +826,17 @@ GEOMETRIES = [  # kernel, stride, padding, dilation, (H, W)
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding", "dilation", "size"), GEOMETRIES)
-def test_one_mans_backward_is_the_others_forward(kernel, stride, padding, dilation, size):
+def test_one_mans_backward_is_the_others_forward(kernel, stride, padding, dilation, size, backend):
     rng = np.random.default_rng(0)
     how = {"stride": stride, "padding": padding, "dilation": dilation, "bias": False}
-    conv = randomised(Conv2d(2, 3, kernel, **how))
-    x = rng.standard_normal((4, *size, 2))
+    conv = randomised(Conv2d(2, 3, kernel, **how)).to(backend.name)
+    x = backend.array(rng.standard_normal((4, *size, 2)))
     y, backward = conv.forward(x)
-    dy = rng.standard_normal(y.shape)
+    dy = backend.array(rng.standard_normal(y.shape))
 
-    short = ConvTranspose2d(3, 2, kernel, **how).astype(np.float64)
+    short = ConvTranspose2d(3, 2, kernel, **how).astype(np.float64).to(backend.name)
     lost = tuple(n - m for n, m in zip(size, short.predict(dy).shape[1:3], strict=True))
-    transposed = ConvTranspose2d(3, 2, kernel, **how, output_padding=lost).astype(np.float64)
+    transposed = ConvTranspose2d(3, 2, kernel, **how, output_padding=lost).astype(np.float64).to(backend.name)
     transposed.W.value = conv.W.value
 
     stamped, correlate = transposed.forward(dy)
@@ -781,7 +847,7 @@ def test_one_mans_backward_is_the_others_forward(kernel, stride, padding, dilati
 # --- randomness ---------------------------------------------------------------------------------------------------
 
 
-def _whole_run(seed=0):
+def _whole_run(seed=0, backend=NUMPY):
     """Build, initialise and train a bit of everything; returns what came out."""
     rng = np.random.default_rng(seed)
     layers = [Dense(3, 4, rng=rng), Conv2d(2, 3, 2, rng=rng), ConvTranspose2d(2, 3, 2, rng=rng)]
@@ -793,10 +859,11 @@ def _whole_run(seed=0):
         dense_autoencoder((4, 4, 1), latent=2, hidden=(5,), rng=rng),
         conv_autoencoder((4, 4, 1), width=2, rng=rng),
     ):
+        model.to(backend.name)
         for optimizer in (Adam(model.parameters()), SGD(model.parameters(), 0.01, momentum=0.5)):
-            model.train_step(rng.random((3, 4, 4, 1)).astype(np.float32), optimizer)
+            model.train_step(backend.array(rng.random((3, 4, 4, 1)).astype(np.float32)), optimizer)
         layers.append(model)
-    return [a for layer in layers for a in layer.state().values()]
+    return [host(a) for layer in layers for a in layer.state().values()]
 
 
 def test_global_random_state_is_left_alone():
@@ -809,9 +876,10 @@ def test_global_random_state_is_left_alone():
     assert before[2:] == after[2:]
 
 
-def test_the_same_seed_gives_the_same_run():
-    assert_equal(_whole_run(), _whole_run())
-    assert any((a != b).any() for a, b in zip(_whole_run(), _whole_run(seed=1), strict=True))
+def test_the_same_seed_gives_the_same_run(backend):
+    run = _whole_run(backend=backend)
+    assert_equal(run, _whole_run(backend=backend))
+    assert any((a != b).any() for a, b in zip(run, _whole_run(1, backend), strict=True))
 
 
 def test_without_a_seed_weights_differ():
@@ -833,113 +901,119 @@ class TestBatchNorm:
             [layer.gamma.value, layer.beta.value, layer.running_mean, layer.running_var], [ones, zeros, zeros, ones]
         )
 
-    def test_normalises_channels_not_pixels_with_the_biased_variance_and_eps_inside_the_root(self):
-        layer = randomised(BatchNorm(2, eps=0.5))
-        y, _ = layer.forward(self.x)
+    def test_normalises_channels_not_pixels_with_the_biased_variance_and_eps_inside_the_root(self, backend):
+        layer = randomised(BatchNorm(2, eps=0.5)).to(backend.name)
+        y, _ = layer.forward(backend.array(self.x))
         normal = (self.x - self.mean) / np.sqrt(self.var + 0.5)
-        assert_close([y], [layer.gamma.value * normal + layer.beta.value])
+        assert_close([y], [host(layer.gamma.value) * normal + host(layer.beta.value)])
 
-    def test_default_eps(self):
-        layer = BatchNorm(1).astype(np.float64)
+    def test_default_eps(self, backend):
+        layer = BatchNorm(1).astype(np.float64).to(backend.name)
         x = np.array([[0.001], [-0.001]])  # variance 1e-6, far below eps
-        assert_close([layer.forward(x)[0]], [x / np.sqrt(1e-6 + 1e-5)])
+        assert_close([layer.forward(backend.array(x))[0]], [x / np.sqrt(1e-6 + 1e-5)])
 
-    def test_vectors_are_images_of_one_pixel(self):
-        layer = randomised(BatchNorm(2))
-        assert_close([layer.forward(self.x)[0].reshape(-1, 2)], [layer.forward(self.x.reshape(-1, 2))[0]])
+    def test_vectors_are_images_of_one_pixel(self, backend):
+        layer, x = randomised(BatchNorm(2)).to(backend.name), backend.array(self.x)
+        assert_close([layer.forward(x)[0].reshape(-1, 2)], [layer.forward(x.reshape(-1, 2))[0]])
 
     @pytest.mark.parametrize("momentum", [0.1, 0.7, 0, 1])
-    def test_running_statistics(self, momentum):
-        layer = randomised(BatchNorm(2, momentum=momentum))
-        mean, var = layer.running_mean, layer.running_var
+    def test_running_statistics(self, momentum, backend):
+        layer = randomised(BatchNorm(2, momentum=momentum)).to(backend.name)
+        mean, var = host(layer.running_mean), host(layer.running_var)
         unbiased = self.x.reshape(-1, 2).var(axis=0, ddof=1)
         for _ in range(2):
-            layer.forward(self.x)
+            layer.forward(backend.array(self.x))
             mean = (1 - momentum) * mean + momentum * self.mean
             var = (1 - momentum) * var + momentum * unbiased
             assert_close([layer.running_mean, layer.running_var], [mean, var])
 
-    def test_predict_uses_them_and_leaves_them_alone(self):
-        layer = randomised(BatchNorm(2, eps=0.5))
+    def test_predict_uses_them_and_leaves_them_alone(self, backend):
+        layer = randomised(BatchNorm(2, eps=0.5)).to(backend.name)
         before = snapshot(layer)
-        normal = (self.x - layer.running_mean) / np.sqrt(layer.running_var + 0.5)
-        assert_close([layer.predict(self.x)], [layer.gamma.value * normal + layer.beta.value])
+        normal = (self.x - host(layer.running_mean)) / np.sqrt(host(layer.running_var) + 0.5)
+        expected = host(layer.gamma.value) * normal + host(layer.beta.value)
+        assert_close([layer.predict(backend.array(self.x))], [expected])
         assert changed(before, snapshot(layer)) == set()
 
-    def test_forward_does_not_use_them(self):
-        y, _ = randomised(BatchNorm(2)).forward(self.x)
-        layer = randomised(BatchNorm(2))
+    def test_forward_does_not_use_them(self, backend):
+        x = backend.array(self.x)
+        y, _ = randomised(BatchNorm(2)).to(backend.name).forward(x)
+        layer = randomised(BatchNorm(2)).to(backend.name)
         layer.running_mean, layer.running_var = layer.running_mean + 5, 3 * layer.running_var
-        assert_equal([layer.forward(self.x)[0]], [y])
+        assert_equal([layer.forward(x)[0]], [y])
 
-    def test_old_statistics_are_kept_by_whoever_holds_them(self):
-        layer = randomised(BatchNorm(2))
+    def test_old_statistics_are_kept_by_whoever_holds_them(self, backend):
+        layer = randomised(BatchNorm(2)).to(backend.name)
         held = layer.state()
         kept = {name: a.copy() for name, a in held.items()}
-        layer.forward(self.x)
+        layer.forward(backend.array(self.x))
         assert_equal(held.values(), kept.values())
 
 
 # --- optimizers ---------------------------------------------------------------------------------------------------
 
 
-def _steps(make, gradients, value=None):
+START = np.linspace(-1, 1, 8).reshape(2, 4)
+
+
+def _steps(backend, make, gradients, value=START) -> list[np.ndarray]:
     """The values of one parameter after each step with the given gradients."""
-    p = Parameter("p", np.linspace(-1, 1, gradients[0].size).reshape(gradients[0].shape) if value is None else value)
+    p = Parameter("p", transfer(value, backend.name))
     optimizer = make([p])
     values = []
     for g in gradients:
-        p.grad[...] = g
+        p.grad[...] = like(p.grad, g)
         optimizer.step()
-        values.append(p.value)
+        values.append(host(p.value))
     return values
 
 
 G = np.random.default_rng(0).normal(0, 3, (3, 2, 4))
-START = np.linspace(-1, 1, 8).reshape(2, 4)
 
 
-def test_adam_by_hand():
+def test_adam_by_hand(backend):
     value, m, v, expected = START, 0, 0, []
     for t, g in enumerate(G, start=1):
         m = 0.8 * m + 0.2 * g
         v = 0.95 * v + 0.05 * g**2
         value = value - 0.3 * (m / (1 - 0.8**t)) / (np.sqrt(v / (1 - 0.95**t)) + 0.01)
         expected.append(value)
-    assert_close(_steps(lambda p: Adam(p, lr=0.3, betas=(0.8, 0.95), eps=0.01), G), expected)
+    assert_close(_steps(backend, lambda p: Adam(p, lr=0.3, betas=(0.8, 0.95), eps=0.01), G), expected)
 
 
 def test_adam_defaults():
     p = [Parameter("p", START)]
     adam = Adam(p)
     assert (adam.lr, adam.betas, adam.eps) == (1e-3, (0.9, 0.999), 1e-8)
-    assert_equal(_steps(Adam, G), _steps(lambda p: Adam(p, 1e-3, (0.9, 0.999), 1e-8), G))
+    assert_equal(_steps(NUMPY, Adam, G), _steps(NUMPY, lambda p: Adam(p, 1e-3, (0.9, 0.999), 1e-8), G))
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1, 1e4])
-def test_adam_walks_at_lr_under_a_constant_gradient(scale):
+def test_adam_walks_at_lr_under_a_constant_gradient(scale, backend):
     g = scale * np.array([1.0, -2, 3])
-    values = [np.linspace(-1, 1, 3), *_steps(lambda p: Adam(p, lr=0.01), [g] * 300)]
+    start = np.linspace(-1, 1, 3)
+    values = [start, *_steps(backend, lambda p: Adam(p, lr=0.01), [g] * 300, start)]
     np.testing.assert_allclose(np.diff(values, axis=0), np.tile(-0.01 * np.sign(g), (300, 1)), rtol=2e-5)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("make", [Adam, lambda p: SGD(p, 0.1, momentum=0.9)], ids=["Adam", "SGD"])
-def test_optimizers_take_any_memory_layout(make, layout):
-    assert_close(_steps(make, G, value=layout(START)), _steps(make, G))
+def test_optimizers_take_any_memory_layout(make, layout, backend):
+    start = layout(backend.xp, backend.array(START))
+    assert_close(_steps(backend, make, G, start), _steps(NUMPY, make, G))
 
 
-def test_sgd_by_hand():
-    assert_close(_steps(lambda p: SGD(p, 0.1), G), START - 0.1 * np.cumsum(G, axis=0))
+def test_sgd_by_hand(backend):
+    assert_close(_steps(backend, lambda p: SGD(p, 0.1), G), START - 0.1 * np.cumsum(G, axis=0))
 
 
-def test_sgd_with_momentum_by_hand():
+def test_sgd_with_momentum_by_hand(backend):
     value, u, expected = START, 0, []
     for g in G:
         u = 0.9 * u + g
         value = value - 0.1 * u
         expected.append(value)
-    assert_close(_steps(lambda p: SGD(p, 0.1, momentum=0.9), G), expected)
+    assert_close(_steps(backend, lambda p: SGD(p, 0.1, momentum=0.9), G), expected)
 
 
 OPTIMIZERS = {"SGD": lambda p: SGD(p, 0.1), "momentum": lambda p: SGD(p, 0.1, momentum=0.9), "Adam": Adam}
@@ -947,8 +1021,8 @@ every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIM
 
 
 @every_optimizer
-def test_step_replaces_values_and_zeroes_gradients(make):
-    layer = randomised(Dense(3, 4))
+def test_step_replaces_values_and_zeroes_gradients(make, backend):
+    layer = randomised(Dense(3, 4)).to(backend.name)
     optimizer, values = make(layer.parameters()), [p.value for p in layer.parameters()]
     kept, grads = [v.copy() for v in values], [p.grad for p in layer.parameters()]
     fill_gradients(layer)
@@ -956,15 +1030,15 @@ def test_step_replaces_values_and_zeroes_gradients(make):
     assert optimizer.t == 1
     assert_equal(values, kept)
     for p, old, grad in zip(layer.parameters(), values, grads, strict=True):
-        assert not np.shares_memory(p.value, old)
+        assert not shares_memory(p.value, old)
         assert (p.value != old).all()
         assert p.grad is grad
         assert not grad.any()
 
 
 @every_optimizer
-def test_an_optimizer_goes_on_from_its_state(make):
-    one, other = (randomised(Dense(3, 4)) for _ in range(2))
+def test_an_optimizer_goes_on_from_its_state(make, backend):
+    one, other = (randomised(Dense(3, 4)).to(backend.name) for _ in range(2))
     first, second = make(one.parameters()), make(other.parameters())
     for seed in (1, 2):
         fill_gradients(one, seed)
@@ -992,36 +1066,38 @@ every_loss = pytest.mark.parametrize(("loss", "arguments"), LOSSES.values(), ids
 
 
 @every_loss
-def test_a_loss_averages_over_the_batch_and_sums_over_features(loss, arguments):
-    value, *grads = loss(*arguments)
-    twice, *twice_grads = loss(*np.tile(arguments, (1, 2, 1)))
+def test_a_loss_averages_over_the_batch_and_sums_over_features(loss, arguments, backend):
+    value, *grads = map(host, loss(*backend.arrays(*arguments)))
+    twice, *twice_grads = loss(*backend.arrays(*np.tile(arguments, (1, 2, 1))))
     assert_close([twice, *twice_grads], [value, *(np.tile(g, (2, 1)) / 2 for g in grads)])
     if loss is not sg.softmax_cross_entropy:  # whose features are one choice
-        wide, *wide_grads = loss(*np.tile(arguments, 2))
+        wide, *wide_grads = loss(*backend.arrays(*np.tile(arguments, 2)))
         assert_close([wide, *wide_grads], [2 * value, *(np.tile(g, 2) for g in grads)])
 
 
 @every_loss
-def test_a_loss_writes_into_nothing_and_returns_gradients_of_the_arguments_shape(loss, arguments):
-    for a in arguments:
+def test_a_loss_writes_into_nothing_and_returns_gradients_of_the_arguments_shape(loss, arguments, backend):
+    given = backend.arrays(*arguments)
+    for a in given if backend.is_host else ():
         a.setflags(write=False)
-    _, *grads = loss(*arguments)
-    assert all(g.shape == a.shape and not np.shares_memory(g, a) for g, a in zip(grads, arguments, strict=False))
+    _, *grads = loss(*given)
+    assert_equal(given, arguments)
+    assert all(g.shape == a.shape and not shares_memory(g, a) for g, a in zip(grads, given, strict=False))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_bce_is_finite_and_unclipped_far_out(dtype):
+def test_bce_is_finite_and_unclipped_far_out(dtype, backend):
     logits = np.array([[1e4, -1e4, 1e4, -1e4, 50, -50]], dtype)
     target = np.array([[0, 1, 1, 0, 0, 1]], dtype)
-    loss, dlogits = bce_with_logits(logits, target)
+    loss, dlogits = map(host, bce_with_logits(*backend.arrays(logits, target)))
     assert loss == pytest.approx(2e4 + 100)
     np.testing.assert_allclose(dlogits, [[1, -1, 0, 0, 1, -1]])
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_cross_entropy_is_finite_and_unclipped_far_out(dtype):
+def test_cross_entropy_is_finite_and_unclipped_far_out(dtype, backend):
     logits = np.array([[1e4, -1e4, 0], [-1e4, 1e4, 0]], dtype)
-    loss, dlogits = sg.softmax_cross_entropy(logits, np.array([1, 1]))
+    loss, dlogits = map(host, sg.softmax_cross_entropy(*backend.arrays(logits, np.array([1, 1]))))
     assert loss == pytest.approx(1e4)
     np.testing.assert_allclose(dlogits, [[0.5, -0.5, 0], [0, 0, 0]])
 
@@ -1086,15 +1162,15 @@ def test_layers_start_with_glorot():
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_initialise_draws_every_weight_and_spares_batchnorm(dtype):
+def test_initialise_draws_every_weight_and_spares_batchnorm(dtype, backend):
     network = Sequential(
         Dense(4, 8), BatchNorm(8), Sequential(Reshape(2, 2, 2), Conv2d(2, 3, 2), ConvTranspose2d(3, 1, 2, bias=False))
     )
-    randomised(network, dtype)
+    randomised(network, dtype).to(backend.name)
     before = {name: a.copy() for name, a in network.state().items()}
     initialise(network, init.he, np.random.default_rng(0))
     for name, a in network.state().items():
-        assert a.dtype == dtype
+        assert (backend_of(a), a.dtype) == (backend.name, dtype)
         if name.startswith("1."):
             assert_equal([a], [before[name]])
         elif name.endswith(".b"):
@@ -1122,8 +1198,8 @@ def _images(make, n=16):
 
 @every_model
 @every_model_loss
-def test_the_autoencoders_loss_returns_its_pullback(make, loss):
-    model, x = randomised(make(loss)), _images(make).astype(np.float64)
+def test_the_autoencoders_loss_returns_its_pullback(make, loss, backend):
+    model, x = randomised(make(loss)).to(backend.name), backend.array(_images(make).astype(np.float64))
     value, backward = model.loss(x)
     y = model.decoder.predict(model.encoder.predict(x))
     expected, dy = (bce_with_logits if loss == "bernoulli" else sg.mse)(y, x)
@@ -1138,8 +1214,8 @@ def test_the_autoencoders_loss_returns_its_pullback(make, loss):
 
 @every_model
 @every_model_loss
-def test_a_training_step_moves_every_parameter(make, loss):
-    model, x = make(loss), _images(make)
+def test_a_training_step_moves_every_parameter(make, loss, backend):
+    model, x = make(loss).to(backend.name), backend.array(_images(make))
     before = {name: p.value for name, p in model.named_parameters().items()}
     optimizer = Adam(model.parameters(), 0.01)
     expected, _ = model.loss(x)
@@ -1153,22 +1229,24 @@ def test_a_training_step_moves_every_parameter(make, loss):
 
 @every_model
 @every_model_loss
-def test_coding_is_deterministic(make, loss):
-    model, x = make(loss), _images(make)
+def test_coding_is_deterministic(make, loss, backend):
+    model, x = make(loss).to(backend.name), backend.array(_images(make))
     before = snapshot(model)
     z = model.encode(x)
     assert z.shape == (16, 3)
     assert_equal([model.encode(x), model.reconstruct(x)], [z, model.decode(z)])
     y = model.decoder.predict(z)
-    np.testing.assert_allclose(model.decode(z), 1 / (1 + np.exp(-y)) if loss == "bernoulli" else y, rtol=1e-5)
+    y = host(y)
+    expected = 1 / (1 + np.exp(-y)) if loss == "bernoulli" else y
+    np.testing.assert_allclose(host(model.decode(z)), expected, rtol=1e-5)
     assert changed(before, snapshot(model)) == set()
 
 
-def test_the_autoencoder_asks_for_no_gradient_of_the_images(monkeypatch):
-    model = conv_autoencoder((4, 4, 1), width=2)
-    _, backward = model.loss(np.ones((2, 4, 4, 1), np.float32))
-    calls, kernel = [], numpy_ops.correlate_adjoint_x
-    monkeypatch.setattr(numpy_ops, "correlate_adjoint_x", lambda *a: calls.append(a) or kernel(*a))
+def test_the_autoencoder_asks_for_no_gradient_of_the_images(backend, monkeypatch):
+    model = conv_autoencoder((4, 4, 1), width=2).to(backend.name)
+    _, backward = model.loss(backend.array(np.ones((2, 4, 4, 1), np.float32)))
+    calls, kernel = [], backend.ops.correlate_adjoint_x
+    monkeypatch.setattr(backend.ops, "correlate_adjoint_x", lambda *a: calls.append(a) or kernel(*a))
     backward()
     assert len(calls) == 1  # the second convolution of the encoder
 
@@ -1176,8 +1254,8 @@ def test_the_autoencoder_asks_for_no_gradient_of_the_images(monkeypatch):
 # --- found by readers -----------------------------------------------------------------------------------------------
 
 
-def test_optimizer_state_is_a_snapshot():
-    p = Parameter("W", np.ones(3))
+def test_optimizer_state_is_a_snapshot(backend):
+    p = Parameter("W", backend.array(np.ones(3)))
     optimizer = Adam([p])
     p.grad += 1
     optimizer.step()
@@ -1199,30 +1277,32 @@ def test_a_sequential_of_ones_own_keeps_its_own_parameters():
     assert list(Scaled(Dense(2, 2)).named_parameters()) == ["0.W", "0.b", "scale"]
 
 
-def test_small_probabilities_and_variances_are_not_lost():
+def test_small_probabilities_and_variances_are_not_lost(backend):
     for s, t in ((20.0, 1.0), (-20.0, 0.0)):
-        loss, ds = sg.bce_with_logits(np.full((1, 1), s, np.float32), np.full((1, 1), t, np.float32))
+        arguments = backend.arrays(np.full((1, 1), s, np.float32), np.full((1, 1), t, np.float32))
+        loss, ds = map(host, sg.bce_with_logits(*arguments))
         assert loss == pytest.approx(np.log1p(np.exp(-20)), rel=1e-6)
         assert abs(ds[0, 0]) == pytest.approx(1 / (1 + np.exp(20)), rel=1e-6)
-    mu = np.zeros((1, 1), np.float32)
-    results = sg.gaussian_nll(mu, np.full((1, 1), -100, np.float32), mu)
+    mu, logvar = backend.arrays(np.zeros((1, 1), np.float32), np.full((1, 1), -100, np.float32))
+    results = sg.gaussian_nll(mu, logvar, mu)
     assert [float(r.sum()) for r in results] == pytest.approx([0.5 * (np.log(2 * np.pi) - 100), 0, 0.5])
 
 
-def test_statistics_follow_the_float_of_the_step():
-    layer = BatchNorm(2)
+def test_statistics_follow_the_float_of_the_step(backend):
+    layer = BatchNorm(2).to(backend.name)
     for dtype in (np.float64, np.float32):
         for p in layer.parameters():
             p.value = p.value.astype(dtype)
-        x = np.random.default_rng(0).random((4, 2)).astype(dtype)
+        x = backend.array(np.random.default_rng(0).random((4, 2)).astype(dtype))
         assert layer.predict(x).dtype == dtype
         layer.forward(x)
         assert layer.running_mean.dtype == layer.running_var.dtype == dtype
 
 
-def test_the_frozen_entrance_of_a_model_costs_the_decoder_no_dz(monkeypatch):
+def test_the_frozen_entrance_of_a_model_costs_the_decoder_no_dz(backend, monkeypatch):
     model = sg.Autoencoder(Dense(3, 2), Sequential(sg.Reshape(1, 1, 2), sg.Conv2d(2, 3, 1), sg.Flatten()))
-    monkeypatch.setattr(numpy_ops, "correlate_adjoint_x", _refuse)
-    _, backward = model.loss(np.ones((2, 3), np.float32))
+    model.to(backend.name)
+    monkeypatch.setattr(backend.ops, "correlate_adjoint_x", _refuse)
+    _, backward = model.loss(backend.array(np.ones((2, 3), np.float32)))
     with frozen(model.encoder):
         backward()

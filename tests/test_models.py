@@ -10,7 +10,8 @@ from math import exp, log, log1p, pi, prod
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import standin
+from backends import NUMPY, drawn, host, like
 from hypothesis import strategies as st
 
 import scratchgen as sg
@@ -68,15 +69,23 @@ def randomised(model, rng, spread=0.3):
 
 
 def values(module) -> list[np.ndarray]:
-    return [p.value for p in module.parameters()]
+    return [host(p.value) for p in module.parameters()]
 
 
 def snapshot(module) -> dict[str, np.ndarray]:
-    return {name: array.copy() for name, array in module.state().items()}
+    return {name: host(array.copy()) for name, array in module.state().items()}
 
 
 def moved(module, before) -> set[str]:
-    return {name for name, array in module.state().items() if not np.array_equal(array, before[name])}
+    return {name for name, array in module.state().items() if not np.array_equal(host(array), before[name])}
+
+
+def assert_allclose(got, expected, **tolerance) -> None:
+    np.testing.assert_allclose(host(got), host(expected), **tolerance)
+
+
+def assert_array_equal(got, expected) -> None:
+    np.testing.assert_array_equal(host(got), host(expected))
 
 
 def assert_no_gradients(module) -> None:
@@ -86,49 +95,59 @@ def assert_no_gradients(module) -> None:
 # --- gradients ------------------------------------------------------------------------------------------------------
 
 
-def prove(loss, *inputs, player):
+def prove(backend, loss, *inputs, player):
     """Every gradient of the player's parameters is right to 1e-6, and they are all there."""
-    report = check(loss, *inputs, elementwise=60, directions=6)
+    probes = {"elementwise": 60, "directions": 6} if backend.is_host else {"elementwise": 40, "directions": 2}
+    report = check(backend.ferry(loss), *inputs, **probes)
     assert report.ok, report
     assert report.error <= 1e-6, report
     assert len(report.tensors) == len(player.parameters()), report
 
 
-def drawn(examples, **strategies):
-    setup = settings(max_examples=examples, derandomize=True, deadline=None)
-    return lambda test: setup(given(rng=st.integers(0, 2**32 - 1).map(np.random.default_rng), **strategies)(test))
-
-
+seeds = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 sizes = st.integers(1, 4)
 betas = st.sampled_from([0.0, 0.3, 1.0, 4.0])
 likelihoods = st.sampled_from(list(LIKELIHOODS.values()))
 gan_options = st.fixed_dictionaries({"loss": st.sampled_from(LOSSES), "smoothing": st.sampled_from([0.0, 0.1])})
 
 
-@drawn(8, shape=st.tuples(sizes, sizes, sizes), latent=sizes, loss=st.sampled_from(["bernoulli", "squared-error"]))
-def test_gradients_of_a_dense_autoencoder(rng, shape, latent, loss):
+@drawn(
+    8,
+    rng=seeds,
+    shape=st.tuples(sizes, sizes, sizes),
+    latent=sizes,
+    loss=st.sampled_from(["bernoulli", "squared-error"]),
+)
+def test_gradients_of_a_dense_autoencoder(backend, rng, shape, latent, loss):
     model = randomised(dense_autoencoder(shape, latent=latent, hidden=(5, 3), loss=loss, rng=rng), rng)
-    prove(model.loss, rng.random((3, *shape)), player=model)
+    prove(backend, model.loss, rng.random((3, *shape)), player=model)
 
 
-@drawn(6, size=st.tuples(st.integers(4, 9), st.integers(4, 9)), channels=sizes, latent=sizes)
-def test_gradients_of_a_conv_autoencoder(rng, size, channels, latent):
+@drawn(6, rng=seeds, size=st.tuples(st.integers(4, 9), st.integers(4, 9)), channels=sizes, latent=sizes)
+def test_gradients_of_a_conv_autoencoder(backend, rng, size, channels, latent):
     model = randomised(conv_autoencoder((*size, channels), latent=latent, width=2, rng=rng), rng)
-    prove(model.loss, rng.random((2, *size, channels)), player=model)
+    prove(backend, model.loss, rng.random((2, *size, channels)), player=model)
 
 
-@drawn(15, n=sizes, shape=st.tuples(sizes, sizes, sizes), latent=sizes, likelihood=likelihoods, beta=betas)
-def test_gradients_of_a_dense_vae(rng, n, shape, latent, likelihood, beta):
+@drawn(15, rng=seeds, n=sizes, shape=st.tuples(sizes, sizes, sizes), latent=sizes, likelihood=likelihoods, beta=betas)
+def test_gradients_of_a_dense_vae(backend, rng, n, shape, latent, likelihood, beta):
     options = {"latent": latent, "hidden": (5,), "likelihood": likelihood(), "beta": beta}
     model = randomised(dense_vae(shape, **options, rng=rng), rng)
-    prove(model.loss, rng.random((n, *shape)), rng.standard_normal((n, latent)), player=model)
+    prove(backend, model.loss, rng.random((n, *shape)), rng.standard_normal((n, latent)), player=model)
 
 
-@drawn(8, size=st.tuples(st.integers(4, 9), st.integers(4, 9)), latent=sizes, likelihood=likelihoods, beta=betas)
-def test_gradients_of_a_conv_vae(rng, size, latent, likelihood, beta):
+@drawn(
+    8,
+    rng=seeds,
+    size=st.tuples(st.integers(4, 9), st.integers(4, 9)),
+    latent=sizes,
+    likelihood=likelihoods,
+    beta=betas,
+)
+def test_gradients_of_a_conv_vae(backend, rng, size, latent, likelihood, beta):
     options = {"latent": latent, "width": 2, "likelihood": likelihood(), "beta": beta}
     model = randomised(conv_vae((*size, 2), **options, rng=rng), rng)
-    prove(model.loss, rng.random((2, *size, 2)), rng.standard_normal((2, latent)), player=model)
+    prove(backend, model.loss, rng.random((2, *size, 2)), rng.standard_normal((2, latent)), player=model)
 
 
 def normed_vae(rng, **options) -> VAE:
@@ -137,10 +156,10 @@ def normed_vae(rng, **options) -> VAE:
     return randomised(VAE(encoder, decoder, 2, **options), rng)
 
 
-@drawn(8, n=st.integers(4, 7), likelihood=likelihoods, beta=betas)
-def test_gradients_of_a_vae_with_batchnorm(rng, n, likelihood, beta):
+@drawn(8, rng=seeds, n=st.integers(4, 7), likelihood=likelihoods, beta=betas)
+def test_gradients_of_a_vae_with_batchnorm(backend, rng, n, likelihood, beta):
     model = normed_vae(rng, likelihood=likelihood(), beta=beta)
-    prove(model.loss, rng.random((n, 6)), rng.standard_normal((n, 2)), player=model)
+    prove(backend, model.loss, rng.random((n, 6)), rng.standard_normal((n, 2)), player=model)
 
 
 def normed_gan(rng, **options) -> GAN:
@@ -150,35 +169,48 @@ def normed_gan(rng, **options) -> GAN:
     return randomised(GAN(generator, judge, 3, **options), rng)
 
 
-@drawn(15, n=st.integers(4, 6), m=st.integers(4, 6), options=gan_options)
-def test_gradients_of_both_players(rng, n, m, options):
+@drawn(15, rng=seeds, n=st.integers(4, 6), m=st.integers(4, 6), options=gan_options)
+def test_gradients_of_both_players(backend, rng, n, m, options):
     model = normed_gan(rng, **options)
     real, z = rng.standard_normal((n, 4)), rng.standard_normal((m, 3))
-    prove(model.discriminator_loss, real, z, player=model.discriminator)
-    prove(model.generator_loss, z, player=model.generator)
+    prove(backend, model.discriminator_loss, real, z, player=model.discriminator)
+    prove(backend, model.generator_loss, z, player=model.generator)
 
 
-@pytest.mark.parametrize(("loss", "smoothing"), [("non-saturating", 0.0), ("non-saturating", 0.1), ("minimax", 0.0)])
-@pytest.mark.parametrize(("base", "doublings"), [(4, 2), (5, 1), (6, 1), (7, 1)])
-def test_gradients_of_dcgan(base, doublings, loss, smoothing, rng):
+every_dcgan = pytest.mark.parametrize(("base", "doublings"), [(4, 2), (5, 1), (6, 1), (7, 1)])
+
+
+def prove_dcgan(backend, base, doublings, rng, **options):
     side, channels = base * 2**doublings, base % 3 + 1
-    model = randomised(dcgan((side, side, channels), 3, 2, loss=loss, smoothing=smoothing, rng=rng), rng, 0.2)
+    model = randomised(dcgan((side, side, channels), 3, 2, **options, rng=rng), rng, 0.2)
     real, z = rng.uniform(-1, 1, (2, side, side, channels)), rng.standard_normal((3, 3))
-    prove(model.discriminator_loss, real, z, player=model.discriminator)
-    prove(model.generator_loss, z, player=model.generator)
+    prove(backend, model.discriminator_loss, real, z, player=model.discriminator)
+    prove(backend, model.generator_loss, z, player=model.generator)
+
+
+@every_dcgan
+@pytest.mark.parametrize(("loss", "smoothing"), [("non-saturating", 0.0), ("non-saturating", 0.1), ("minimax", 0.0)])
+def test_gradients_of_dcgan(base, doublings, loss, smoothing, rng):
+    prove_dcgan(NUMPY, base, doublings, rng, loss=loss, smoothing=smoothing)
+
+
+@every_dcgan
+def test_gradients_of_dcgan_on_a_device(base, doublings, device, rng):
+    prove_dcgan(device, base, doublings, rng, smoothing=0.1)
 
 
 def central_differences(loss, p, h=1e-5) -> np.ndarray:
     """∂loss/∂p, number by number."""
-    value, gradient = p.value, np.empty(p.value.shape)
+    before, value, gradient = p.value, host(p.value), np.empty(p.value.shape)
     for i in np.ndindex(value.shape):
         ends = []
         for step in (h, -h):
-            p.value = value.copy()
-            p.value[i] += step
-            ends.append(loss())
+            beside = value.copy()
+            beside[i] += step
+            p.value = like(before, beside)
+            ends.append(float(loss()))
         gradient[i] = (ends[0] - ends[1]) / (2 * h)
-    p.value = value
+    p.value = before
     return gradient
 
 
@@ -196,13 +228,13 @@ SMALL = {
 
 
 @pytest.mark.parametrize("kind", SMALL)
-def test_every_gradient_by_a_second_way(kind, rng):
+def test_every_gradient_by_a_second_way(kind, backend, rng):
     """Central differences written here, over every parameter; other players take no gradient at all."""
-    model = randomised(SMALL[kind](rng), rng)
+    model = randomised(SMALL[kind](rng), rng).to(backend.name)
     sample = {"DCGAN": (8, 8, 1), "points": (2,)}.get(kind, (4,))
     shape = {"VAE with BatchNorm": (6,)}.get(kind, (3, 2, 1) if "dense" in kind else (4, 5, 1))
     if isinstance(model, GAN):
-        real, z = rng.uniform(-1, 1, (4, *sample)), rng.standard_normal((5, model.latent))
+        real, z = backend.arrays(rng.uniform(-1, 1, (4, *sample)), rng.standard_normal((5, model.latent)))
         losses = [
             (lambda: model.discriminator_loss(real, z), model.discriminator, model.generator),
             (lambda: model.generator_loss(z), model.generator, model.discriminator),
@@ -211,23 +243,24 @@ def test_every_gradient_by_a_second_way(kind, rng):
         batch = [rng.random((4, *shape))]
         if isinstance(model, VAE):
             batch.append(rng.standard_normal((4, model.latent)))
+        batch = backend.arrays(*batch)
         losses = [(lambda: model.loss(*batch), model, None)]
     for evaluate, player, other in losses:
         model.zero_grad()
         evaluate()[1]()
-        scale = max(np.abs(p.grad).max() for p in player.parameters())
+        scale = max(np.abs(host(p.grad)).max() for p in player.parameters())
         for name, p in player.named_parameters().items():
             expected = central_differences(lambda: evaluate()[0], p)  # noqa: B023
-            error = np.abs(p.grad - expected).max() / max(np.abs(expected).max(), 1e-2 * scale)
+            error = np.abs(host(p.grad) - expected).max() / max(np.abs(expected).max(), 1e-2 * scale)
             assert error <= 1e-6, f"{name}: {error:.2g}"
         if other:
             assert_no_gradients(other)
 
 
-def test_a_backward_belongs_to_its_evaluation(rng):
+def test_a_backward_belongs_to_its_evaluation(backend, rng):
     """D is called twice before either backward, and parameters change in between: the gradients are as they were."""
-    model = normed_gan(rng)
-    real, z = rng.standard_normal((4, 4)), rng.standard_normal((5, 3))
+    model = normed_gan(rng).to(backend.name)
+    real, z = backend.arrays(rng.standard_normal((4, 4)), rng.standard_normal((5, 3)))
     for evaluate in (lambda: model.discriminator_loss(real, z), lambda: model.generator_loss(z)):
         model.zero_grad()
         evaluate()[1]()
@@ -235,18 +268,19 @@ def test_a_backward_belongs_to_its_evaluation(rng):
         model.zero_grad()
         _, backward = evaluate()
         model.discriminator_loss(2 * real, -z), model.generator_loss(-z)
-        before = values(model)
+        before = [p.value for p in model.parameters()]
         for p in model.parameters():
             p.value = p.value + 1
         backward()
         for p, e, value in zip(model.parameters(), expected, before, strict=True):
-            np.testing.assert_array_equal(p.grad, e)
+            assert_array_equal(p.grad, e)
             p.value = value
 
 
-def test_frozen_parts_of_a_vae(rng):
+def test_frozen_parts_of_a_vae(backend, rng):
     model = randomised(dense_vae((3, 2, 1), latent=2, hidden=(4,), likelihood="gaussian", rng=rng), rng)
-    batch = rng.random((4, 3, 2, 1)), rng.standard_normal((4, 2))
+    model.to(backend.name)
+    batch = backend.arrays(rng.random((4, 3, 2, 1)), rng.standard_normal((4, 2)))
     model.loss(*batch)[1]()
     expected = {name: p.grad.copy() for name, p in model.named_parameters().items()}
     for part in ("encoder", "decoder", "likelihood"):
@@ -255,7 +289,7 @@ def test_frozen_parts_of_a_vae(rng):
             _, backward = model.loss(*batch)
         backward()
         for name, p in model.named_parameters().items():
-            np.testing.assert_array_equal(p.grad, 0 if name.startswith(part) else expected[name])
+            assert_array_equal(p.grad, 0 if name.startswith(part) else expected[name])
 
 
 # --- training steps -------------------------------------------------------------------------------------------------
@@ -270,20 +304,21 @@ every_gan = pytest.mark.parametrize("kind", GANS)
 every_gan_loss = pytest.mark.parametrize("loss", LOSSES)
 
 
-def gan_and_batch(kind, rng, **options):
+def gan_and_batch(kind, rng, backend=NUMPY, **options):
     build, sample = GANS[kind]
-    return build(rng, **options), rng.uniform(-1, 1, (6, *sample)), rng.standard_normal((5, 3))
+    model = build(rng, **options).to(backend.name)
+    return [model, *backend.arrays(rng.uniform(-1, 1, (6, *sample)), rng.standard_normal((5, 3)))]
 
 
 def without_movement(before, module) -> set[str]:
     """Parameters no number of which moved. Biases ahead of a BatchNorm have no gradient but rounding."""
-    return {name for name in module.named_parameters() if np.array_equal(module.state()[name], before[name])}
+    return set(module.named_parameters()) - moved(module, before)
 
 
 @every_gan
 @every_gan_loss
-def test_a_step_moves_the_player_whose_step_it_is(kind, loss, rng):
-    model, real, z = gan_and_batch(kind, rng, loss=loss)
+def test_a_step_moves_the_player_whose_step_it_is(kind, loss, backend, rng):
+    model, real, z = gan_and_batch(kind, rng, backend, loss=loss)
     d_optimizer, g_optimizer = dcgan_optimizers(model, 0.01)
     parts = model.discriminator, model.generator
 
@@ -310,10 +345,10 @@ def test_a_step_moves_the_player_whose_step_it_is(kind, loss, rng):
 
 @every_gan
 @every_gan_loss
-def test_a_step_is_one_of_d_and_then_one_of_g_against_the_new_d(kind, loss, rng):
+def test_a_step_is_one_of_d_and_then_one_of_g_against_the_new_d(kind, loss, backend, rng):
     """One pass of G serves both players, and makes no difference."""
-    model, real, z = gan_and_batch(kind, rng, loss=loss, smoothing=0.1)
-    twin, _, _ = gan_and_batch(kind, np.random.default_rng(0), loss=loss, smoothing=0.1)
+    model, real, z = gan_and_batch(kind, rng, backend, loss=loss, smoothing=0.1)
+    twin, _, _ = gan_and_batch(kind, np.random.default_rng(0), backend, loss=loss, smoothing=0.1)
     losses = model.train_step(real, z, SGD(values_of(model, 0), 0.1), SGD(values_of(model, 1), 0.1))
     d_loss = twin.discriminator_step(real, z, SGD(values_of(twin, 0), 0.1))
     g_loss, backward = twin.generator_loss(z)
@@ -321,16 +356,16 @@ def test_a_step_is_one_of_d_and_then_one_of_g_against_the_new_d(kind, loss, rng)
     SGD(values_of(twin, 1), 0.1).step()
     assert losses == (d_loss, g_loss)
     for p, q in zip(model.parameters(), twin.parameters(), strict=True):
-        np.testing.assert_allclose(p.value, q.value, rtol=1e-12, atol=1e-15)
+        assert_allclose(p.value, q.value, rtol=1e-12, atol=1e-15)
 
 
 def values_of(model, player):
     return (model.discriminator, model.generator)[player].parameters()
 
 
-def test_one_pass_of_g_a_step_and_two_of_d_for_d(rng, monkeypatch):
+def test_one_pass_of_g_a_step_and_two_of_d_for_d(backend, rng, monkeypatch):
     """BatchNorm sees real, fake and fake in D, noise once in G: momentum 0.1 counts the passes."""
-    model, real, z = gan_and_batch("normed", rng)
+    model, real, z = gan_and_batch("normed", rng, backend)
     passes = []
     for name in ("generator", "discriminator"):
         network = getattr(model, name)
@@ -343,8 +378,8 @@ def test_one_pass_of_g_a_step_and_two_of_d_for_d(rng, monkeypatch):
 
 
 @every_gan
-def test_the_optimizer_of_the_wrong_player_is_refused(kind, rng):
-    model, real, z = gan_and_batch(kind, rng)
+def test_the_optimizer_of_the_wrong_player_is_refused(kind, backend, rng):
+    model, real, z = gan_and_batch(kind, rng, backend)
     d, g = dcgan_optimizers(model)
     both = Adam(model.parameters())
     before = snapshot(model)
@@ -361,8 +396,8 @@ def test_the_optimizer_of_the_wrong_player_is_refused(kind, rng):
 
 @every_gan
 @every_gan_loss
-def test_d_and_g_descend_their_losses(kind, loss, rng):
-    model, real, z = gan_and_batch(kind, rng, loss=loss)
+def test_d_and_g_descend_their_losses(kind, loss, backend, rng):
+    model, real, z = gan_and_batch(kind, rng, backend, loss=loss)
     d, g = (SGD(values_of(model, player), 1e-5) for player in (0, 1))
     before = model.discriminator_step(real, z, d)
     assert model.discriminator_loss(real, z)[0] < before
@@ -372,15 +407,16 @@ def test_d_and_g_descend_their_losses(kind, loss, rng):
     assert model.generator_loss(z)[0] < before
 
 
-def test_a_vae_learns(rng):
+def test_a_vae_learns(backend, rng):
     """Every parameter moves, no gradient is left, and the bound rises on a set of a few patterns."""
     for likelihood in LIKELIHOODS.values():
-        model = dense_vae((4, 4, 1), latent=2, hidden=(16,), likelihood=likelihood(), rng=rng)
+        model = dense_vae((4, 4, 1), latent=2, hidden=(16,), likelihood=likelihood(), rng=rng).to(backend.name)
         patterns = (rng.random((4, 4, 4, 1)) < 0.5).astype(np.float32)
         optimizer, first, before = Adam(model.parameters(), 0.01), None, snapshot(model)
         for step in range(200):
             x = patterns[rng.integers(0, 4, 32)]
-            loss = model.train_step(x, rng.standard_normal((32, 2), np.float32), optimizer)
+            batch = backend.arrays(x, rng.standard_normal((32, 2), np.float32))
+            loss = float(model.train_step(*batch, optimizer))
             first = first or loss
             if step == 0:
                 assert without_movement(before, model) == set()
@@ -388,14 +424,47 @@ def test_a_vae_learns(rng):
         assert loss < first - 2
 
 
-def test_a_gan_learns_where_points_lie(rng):
-    model = point_gan(2, latent=2, hidden=(32, 32), rng=rng)
+def test_a_gan_learns_where_points_lie(backend, rng):
+    model = point_gan(2, latent=2, hidden=(32, 32), rng=rng).to(backend.name)
     optimizers = dcgan_optimizers(model, 2e-3)
     centre = np.array([2, -1], np.float32)
     for _ in range(300):
         real = centre + 0.3 * rng.standard_normal((64, 2), np.float32)
-        model.train_step(real, model.noise(64, rng), *optimizers)
-    assert np.abs(model.generate(model.noise(1000, rng)).mean(axis=0) - centre).max() < 1  # from 2 at first
+        model.train_step(*backend.arrays(real, model.noise(64, rng)), *optimizers)
+    fake = host(model.generate(backend.array(model.noise(1000, rng))))
+    assert np.abs(fake.mean(axis=0) - centre).max() < 1  # from 2 at first
+
+
+def an_autoencoders_step(backend, rng):
+    model = conv_autoencoder((6, 5, 1), latent=3, width=2, rng=rng).to(backend.name)
+    x, optimizer = backend.array(rng.random((4, 6, 5, 1), np.float32)), Adam(model.parameters())
+    return lambda: model.train_step(x, optimizer)
+
+
+def a_vaes_step(backend, rng):
+    model = conv_vae((6, 5, 1), latent=3, width=2, likelihood="gaussian", rng=rng).to(backend.name)
+    batch = backend.arrays(rng.random((4, 6, 5, 1), np.float32), rng.standard_normal((4, 3), np.float32))
+    optimizer = SGD(model.parameters(), 0.1, momentum=0.9)
+    return lambda: model.train_step(*batch, optimizer)
+
+
+def a_gans_step(backend, rng):
+    model = dcgan((12, 12, 1), 3, 2, smallest=3, smoothing=0.1, rng=rng).to(backend.name)
+    batch = backend.arrays(rng.random((4, 12, 12, 1), np.float32), model.noise(4, rng))
+    optimizers = dcgan_optimizers(model)
+    return lambda: model.train_step(*batch, *optimizers, watch=lambda name, number: None)
+
+
+STEPS = {"autoencoder": an_autoencoders_step, "VAE": a_vaes_step, "DCGAN": a_gans_step}
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_step_does_not_wait_for_the_device(kind, strict, rng):
+    """Nothing of a step is brought to the host, no number and no shape: all of it can be queued."""
+    step = STEPS[kind](strict, rng)
+    step()  # kernels are compiled in the first
+    with standin.no_sync():
+        step()
 
 
 # --- the sampler and the priors -------------------------------------------------------------------------------------
@@ -408,7 +477,7 @@ class Constant(Layer):
         self.row = np.concatenate([mu, logvar])
 
     def forward(self, x):
-        return np.tile(self.row, (len(x), 1)).astype(x.dtype), lambda dy: None
+        return like(x, np.tile(self.row, (len(x), 1))), lambda dy: None
 
 
 class Spy(Layer):
@@ -419,17 +488,18 @@ class Spy(Layer):
         self.seen = []
 
     def forward(self, z):
-        self.seen.append(z)
+        self.seen.append(host(z))
         return self.dense.forward(z)
 
 
 @pytest.mark.parametrize("how", ["loss", "train_step", "terms", "reconstruct", "log_likelihood"])
-def test_z_has_the_mean_and_the_variance_that_the_kl_speaks_of(how, rng):
+def test_z_has_the_mean_and_the_variance_that_the_kl_speaks_of(how, backend, rng):
     """Var z = exp(logvar): within six standard errors, where std = exp(logvar) would be off by a factor of e."""
     mu, logvar = np.array([1.0, -2.0, 0.5]), np.array([-2.0, 1.0, 0.4])
     n, decoder = 20_000, Spy(3, 2)
-    model = VAE(Constant(mu, logvar), decoder, 3)
-    x, eps = rng.random((n, 2)), rng.standard_normal((n, 3))
+    model = VAE(Constant(mu, logvar), decoder, 3).to(backend.name)
+    noise = rng.standard_normal((n, 3))
+    x, eps = backend.arrays(rng.random((n, 2)), noise)
     if how == "log_likelihood":
         model.log_likelihood(x[:20], n // 20, rng)
     elif how == "train_step":
@@ -442,9 +512,11 @@ def test_z_has_the_mean_and_the_variance_that_the_kl_speaks_of(how, rng):
     assert (np.abs(z.mean(axis=0) - mu) < 6 * np.sqrt(var / n)).all()
     assert (np.abs(z.var(axis=0) / var - 1) < 6 * np.sqrt(2 / n)).all()
     assert np.abs(np.corrcoef(z.T) - np.eye(3)).max() < 6 / np.sqrt(n)
-    assert gaussian_kl(mu[None], logvar[None])[0] == pytest.approx(monte_carlo_kl(z, mu, var), abs=0.05)
+    assert host(gaussian_kl(*backend.arrays(mu[None], logvar[None]))[0]) == pytest.approx(
+        monte_carlo_kl(z, mu, var), abs=0.05
+    )
     if how != "log_likelihood":
-        np.testing.assert_allclose(z, mu + np.sqrt(var) * eps, rtol=1e-14)
+        assert_allclose(z, mu + np.sqrt(var) * noise, rtol=1e-14, atol=0 if backend.is_host else 1e-13)
 
 
 def monte_carlo_kl(z, mu, var):
@@ -452,15 +524,15 @@ def monte_carlo_kl(z, mu, var):
     return 0.5 * (z**2 - (z - mu) ** 2 / var - np.log(var)).sum(axis=1).mean()
 
 
-def test_samples_of_a_vae_start_at_the_prior(rng):
+def test_samples_of_a_vae_start_at_the_prior(backend, rng):
     decoder = Spy(3, 2)
-    model = VAE(Constant(np.ones(3), np.ones(3)), decoder, 3)
+    model = VAE(Constant(np.ones(3), np.ones(3)), decoder, 3).to(backend.name)
     pixels = model.sample(20_000, rng)
     (z,) = decoder.seen
     assert z.shape == (20_000, 3)
     assert (np.abs(z.mean(axis=0)) < 6 / np.sqrt(len(z))).all()
     assert (np.abs(z.var(axis=0) - 1) < 6 * np.sqrt(2 / len(z))).all()
-    np.testing.assert_allclose(pixels, 1 / (1 + np.exp(-decoder.dense.predict(z))), rtol=1e-12)
+    assert_allclose(pixels, 1 / (1 + np.exp(-host(decoder.dense.predict(backend.array(z))))), rtol=1e-12)
 
 
 @pytest.mark.parametrize(("prior", "variance", "fourth"), [("normal", 1, 3), ("uniform", 1 / 3, 1 / 5)])
@@ -482,7 +554,7 @@ def test_noise_of_a_gan(prior, variance, fourth, rng):
 def test_noise_is_a_function_of_the_generator_that_is_passed():
     model = point_gan()
     first, again = (model.noise(4, np.random.default_rng(3)) for _ in range(2))
-    np.testing.assert_array_equal(first, again)
+    assert_array_equal(first, again)
     assert (model.noise(4, np.random.default_rng(4)) != first).all()
     assert (model.noise(4, rng := np.random.default_rng(3)) != model.noise(4, rng)).all()
 
@@ -490,14 +562,14 @@ def test_noise_is_a_function_of_the_generator_that_is_passed():
 # --- a VAE whose likelihood is known --------------------------------------------------------------------------------
 
 
-def linear_vae(W, b, std, mean_map, offset, logvar) -> VAE:
+def linear_vae(backend, W, b, std, mean_map, offset, logvar) -> VAE:
     """x ~ N(b + z W, σ² I), and q(z|x) = N(x · mean_map + offset, e^logvar)."""
     latent, pixels = W.shape
     encoder, decoder = Dense(pixels, 2 * latent).astype(np.float64), Dense(latent, pixels).astype(np.float64)
     encoder.W.value = np.hstack([mean_map, np.zeros((pixels, latent))])
     encoder.b.value = np.concatenate([offset, logvar])
     decoder.W.value, decoder.b.value = W, b
-    return VAE(encoder, decoder, latent, likelihood=Gaussian(std, learn=False))
+    return VAE(encoder, decoder, latent, likelihood=Gaussian(std, learn=False)).to(backend.name)
 
 
 def posterior(W, b, std):
@@ -514,11 +586,12 @@ def exact_log_likelihood(x, W, b, std):
     return -0.5 * (len(b) * log(2 * pi) + np.linalg.slogdet(C)[1] + (r * np.linalg.solve(C, r.T).T).sum(axis=1))
 
 
-def expected_elbo(model, x):
+def expected_elbo(backend, model, x):
     """The mean of the ELBO over eps, exactly: it is quadratic in eps, and ±√L eᵢ have its second moments."""
     L = model.latent
     points = np.sqrt(L) * np.vstack([np.eye(L), -np.eye(L)])
-    return np.mean([model.terms(x, np.tile(eps, (len(x), 1))).elbo for eps in points])
+    batches = (backend.arrays(x, np.tile(eps, (len(x), 1))) for eps in points)
+    return np.mean([float(model.terms(*batch).elbo) for batch in batches])
 
 
 @pytest.fixture
@@ -528,51 +601,53 @@ def orthogonal(rng):
     return W, rng.standard_normal(5), 0.7
 
 
-def test_the_bound_is_tight_where_q_is_the_posterior(orthogonal, rng):
+def test_the_bound_is_tight_where_q_is_the_posterior(orthogonal, backend, rng):
     W, b, std = orthogonal
     mean_map, offset, S = posterior(W, b, std)
     assert np.abs(S - np.diag(np.diag(S))).max() < 1e-12
-    model = linear_vae(W, b, std, mean_map, offset, np.log(np.diag(S)))
+    model = linear_vae(backend, W, b, std, mean_map, offset, np.log(np.diag(S)))
     x = 2 * rng.standard_normal((6, 5))
     exact = exact_log_likelihood(x, W, b, std)
-    assert expected_elbo(model, x) == pytest.approx(exact.mean(), rel=1e-12)
+    assert expected_elbo(backend, model, x) == pytest.approx(exact.mean(), rel=1e-12)
     for K in (1, 3, 50):  # p(x, z)/q(z|x) is p(x) at every z
-        np.testing.assert_allclose(model.log_likelihood(x, K, rng), exact, rtol=1e-12)
+        assert_allclose(model.log_likelihood(backend.array(x), K, rng), exact, rtol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_bound_falls_short_by_the_kl_to_the_posterior(seed):
+def test_the_bound_falls_short_by_the_kl_to_the_posterior(seed, backend):
     """ELBO = log p(x) − KL(q(z|x) ‖ p(z|x)) for any q, and any W."""
     rng = np.random.default_rng(seed)
     W, b, std = rng.standard_normal((3, 5)), rng.standard_normal(5), 0.8
     mean_map, offset, logvar = 0.3 * rng.standard_normal((5, 3)), rng.standard_normal(3), rng.standard_normal(3)
-    model, x = linear_vae(W, b, std, mean_map, offset, logvar), rng.standard_normal((4, 5))
+    model, x = linear_vae(backend, W, b, std, mean_map, offset, logvar), rng.standard_normal((4, 5))
     exact_map, exact_offset, S = posterior(W, b, std)
     d = x @ mean_map + offset - (x @ exact_map + exact_offset)
     P = np.linalg.inv(S)
     kl = 0.5 * (np.diag(P) @ np.exp(logvar) - 3 + np.linalg.slogdet(S)[1] - logvar.sum() + ((d @ P) * d).sum(axis=1))
     assert (kl > 0).all()
-    assert expected_elbo(model, x) == pytest.approx((exact_log_likelihood(x, W, b, std) - kl).mean(), rel=1e-10)
+    assert expected_elbo(backend, model, x) == pytest.approx(
+        (exact_log_likelihood(x, W, b, std) - kl).mean(), rel=1e-10
+    )
     eps = np.sqrt(3) * np.eye(3)[0] * np.ones((4, 1))
-    loss, terms = model.loss(x, eps)[0], model.terms(x, eps)
-    assert loss == pytest.approx(-terms.elbo, rel=1e-12)
+    batch = backend.arrays(x, eps)
+    assert host(model.loss(*batch)[0]) == pytest.approx(float(-model.terms(*batch).elbo), rel=1e-12)
 
 
 @pytest.fixture
-def too_wide(orthogonal):
+def too_wide(orthogonal, backend):
     """The model with a q that is off in mean and 1.5 times too wide."""
     W, b, std = orthogonal
     mean_map, offset, S = posterior(W, b, std)
-    return linear_vae(W, b, std, mean_map, offset + 0.3, np.log(2.25 * np.diag(S)))
+    return linear_vae(backend, W, b, std, mean_map, offset + 0.3, np.log(2.25 * np.diag(S)))
 
 
-def test_the_importance_weighted_bound_rises_to_the_likelihood(orthogonal, too_wide, rng):
+def test_the_importance_weighted_bound_rises_to_the_likelihood(orthogonal, too_wide, backend, rng):
     """The mean over 20 images, each 100 times: 0.4 nats short at K = 1, within 0.01 at K = 1000."""
     x = np.repeat(orthogonal[1] + 1.5 * rng.standard_normal((20, 5)), 100, axis=0)
     exact = exact_log_likelihood(x, *orthogonal).mean()
     bounds = []
     for K in (1, 10, 100, 1000):
-        found = too_wide.log_likelihood(x if K < 1000 else x[::4], K, rng)
+        found = too_wide.log_likelihood(backend.array(x if K < 1000 else x[::4]), K, rng)
         bounds.append(found.mean())
     assert bounds[0] < exact - 0.3
     assert bounds[0] < bounds[1] - 0.1
@@ -581,31 +656,31 @@ def test_the_importance_weighted_bound_rises_to_the_likelihood(orthogonal, too_w
     assert abs(bounds[3] - exact) < 0.01
 
 
-def test_one_sample_is_the_elbo(too_wide, rng):
+def test_one_sample_is_the_elbo(too_wide, backend, rng):
     """In expectation, within five standard errors: 0.01 nats."""
     x = rng.standard_normal((5, 5))
-    found = too_wide.log_likelihood(np.repeat(x, 10_000, axis=0), 1, rng)
+    found = too_wide.log_likelihood(backend.array(np.repeat(x, 10_000, axis=0)), 1, rng)
     error = 5 * found.std() / np.sqrt(len(found))
     assert error < 0.1
-    assert abs(found.mean() - expected_elbo(too_wide, x)) < error
+    assert abs(found.mean() - expected_elbo(backend, too_wide, x)) < error
 
 
-def test_blocks_make_no_difference(too_wide, rng, monkeypatch):
-    x = rng.standard_normal((7, 5))
+def test_blocks_make_no_difference(too_wide, backend, rng, monkeypatch):
+    x = backend.array(rng.standard_normal((7, 5)))
     whole = too_wide.log_likelihood(x, 40, np.random.default_rng(1))
     decoded, predict = [], too_wide.decoder.predict
     monkeypatch.setattr(too_wide.decoder, "predict", lambda z: (decoded.append(len(z)), predict(z))[1], raising=False)
     for block in (1, 7, 39, 40, 80, 10**6):  # images decoded at a time
         monkeypatch.setattr(vae_module, "BLOCK", 5 * block)
         decoded.clear()
-        np.testing.assert_allclose(too_wide.log_likelihood(x, 40, np.random.default_rng(1)), whole, rtol=1e-12)
+        assert_allclose(too_wide.log_likelihood(x, 40, np.random.default_rng(1)), whole, rtol=1e-12)
         assert max(decoded) <= block
         assert sum(decoded) == 7 * 40
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("std", [0.01, 30.0])
-def test_weights_of_many_pixels_do_not_overflow(std, dtype, rng):
+def test_weights_of_many_pixels_do_not_overflow(std, dtype, backend, rng):
     """10⁴ pixels: log p(x) is +3·10⁴ for a small std and −4·10⁴ for a large one, far beyond what exp can take."""
     D = 10_000
     W = np.zeros((1, D))
@@ -614,7 +689,7 @@ def test_weights_of_many_pixels_do_not_overflow(std, dtype, rng):
     S = 1 / (1 + (W**2).sum() / std**2)
     mean_map = W.T * S / std**2
     logvar = np.array([log(S)])
-    model = linear_vae(W, b, std, mean_map, -b @ mean_map, logvar).astype(dtype)
+    model = linear_vae(backend, W, b, std, mean_map, -b @ mean_map, logvar).astype(dtype)
     z = rng.standard_normal((3, 1))
     x = b + z @ W + std * rng.standard_normal((3, D))
     r = x - b
@@ -623,18 +698,19 @@ def test_weights_of_many_pixels_do_not_overflow(std, dtype, rng):
         - log(S)
         + ((r**2).sum(axis=1) - (r @ W.T)[:, 0] ** 2 * S / std**2) / std**2  # Woodbury
     )
-    found = model.log_likelihood(x.astype(dtype), 20, rng)
+    found = model.log_likelihood(backend.array(x.astype(dtype)), 20, rng)
     assert found.dtype == np.float64
     assert (np.abs(exact) > 2e4).all()
-    np.testing.assert_allclose(found, exact, rtol=1e-10 if dtype is np.float64 else 2e-4)
+    assert_allclose(found, exact, rtol=1e-10 if dtype is np.float64 else 2e-4)
 
 
-def test_log_likelihood_of_unlikely_and_likely_images_together(rng):
+def test_log_likelihood_of_unlikely_and_likely_images_together(backend, rng):
     """Weights whose logarithms are thousands apart: the largest decides, wherever it stands."""
     model = dense_vae((10, 10, 1), latent=2, hidden=(5,), rng=rng).astype(np.float64)
     for p in model.decoder.parameters():
         p.value = 300 * rng.standard_normal(p.value.shape)
-    x = np.round(rng.random((4, 10, 10, 1)))
+    model.to(backend.name)
+    x = backend.array(np.round(rng.random((4, 10, 10, 1))))
     found = model.log_likelihood(x, 50, rng)
     assert np.isfinite(found).all()
     assert (found < -1000).all()
@@ -645,54 +721,56 @@ def test_log_likelihood_of_unlikely_and_likely_images_together(rng):
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_log_prob_is_the_negative_loss_of_each_sample(likelihood, dtype, rng):
-    likelihood = LIKELIHOODS[likelihood]().astype(dtype)
-    y, x = (5 * rng.standard_normal((4, 6))).astype(dtype), rng.random((4, 6)).astype(dtype)
+def test_log_prob_is_the_negative_loss_of_each_sample(likelihood, dtype, backend, rng):
+    likelihood = LIKELIHOODS[likelihood]().astype(dtype).to(backend.name)
+    y, x = backend.arrays((5 * rng.standard_normal((4, 6))).astype(dtype), rng.random((4, 6)).astype(dtype))
     found = likelihood.log_prob(y, x)
     assert (found.shape, found.dtype) == ((4,), dtype)
-    expected = [-likelihood.nll(y[i : i + 1], x[i : i + 1])[0] for i in range(4)]
-    np.testing.assert_allclose(found, expected, rtol=1e-12 if dtype is np.float64 else 1e-5)
-    np.testing.assert_allclose(likelihood.nll(y, x)[0], -found.mean(), rtol=1e-12 if dtype is np.float64 else 1e-5)
+    expected = [-float(likelihood.nll(y[i : i + 1], x[i : i + 1])[0]) for i in range(4)]
+    assert_allclose(found, expected, rtol=1e-12 if dtype is np.float64 else 1e-5)
+    assert_allclose(likelihood.nll(y, x)[0], -found.mean(), rtol=1e-12 if dtype is np.float64 else 1e-5)
     many = likelihood.log_prob(y[:, None].repeat(3, 1), x[:, None])  # an axis of samples
-    np.testing.assert_allclose(many, np.stack([found] * 3, axis=1), rtol=1e-6)
+    assert_allclose(many, np.stack([host(found)] * 3, axis=1), rtol=1e-6)
 
 
-def test_likelihoods_by_hand():
+def test_likelihoods_by_hand(backend):
     y, x = np.array([[0.0, 2.0, -1.0]]), np.array([[1.0, 0.0, 1.0]])
-    assert Bernoulli().log_prob(y, x)[0] == pytest.approx(-log(2) - log1p(exp(2)) - log1p(exp(1)))
-    np.testing.assert_allclose(Bernoulli().mean(y), 1 / (1 + np.exp(-y)))
+    there = backend.arrays(y, x)
+    assert host(Bernoulli().log_prob(*there)[0]) == pytest.approx(-log(2) - log1p(exp(2)) - log1p(exp(1)))
+    assert_allclose(Bernoulli().mean(there[0]), 1 / (1 + np.exp(-y)))
     expected = -0.5 * (3 * log(2 * pi * 0.25) + ((x - y) ** 2).sum() / 0.25)
     for likelihood in (Gaussian(0.5), Gaussian(0.5, learn=False)):
-        likelihood.astype(np.float64)
-        assert likelihood.log_prob(y, x)[0] == pytest.approx(expected, rel=1e-6)
-        np.testing.assert_array_equal(likelihood.mean(y), y)
+        likelihood.astype(np.float64).to(backend.name)
+        assert host(likelihood.log_prob(*there)[0]) == pytest.approx(expected, rel=1e-6)
+        assert_array_equal(likelihood.mean(there[0]), y)
     assert Gaussian().std == 0.3
     assert Gaussian().logvar.value == pytest.approx(2 * log(0.3))
     assert Gaussian(0.5, learn=False).parameters() == []
     assert Bernoulli().parameters() == []
 
 
-def test_bernoulli_is_a_distribution():
+def test_bernoulli_is_a_distribution(backend):
     """The probabilities of all images add up to 1."""
     images = np.array(list(product([0.0, 1.0], repeat=5)))
     y = np.tile([0.3, -2.0, 4.0, 0.0, 1.0], (32, 1))
-    assert np.exp(Bernoulli().log_prob(y, images)).sum() == pytest.approx(1)
+    assert np.exp(host(Bernoulli().log_prob(*backend.arrays(y, images)))).sum() == pytest.approx(1)
 
 
-def test_a_learned_variance_finds_the_mean_square_error(rng):
+def test_a_learned_variance_finds_the_mean_square_error(backend, rng):
     """At the optimum σ² is the mean of (x − y)²."""
-    likelihood = Gaussian()
+    likelihood = Gaussian().to(backend.name)
     y, x = rng.standard_normal((50, 4), np.float32), rng.standard_normal((50, 4), np.float32)
+    there = backend.arrays(y, x)
     optimizer = Adam(likelihood.parameters(), 0.05)
     for _ in range(500):
-        likelihood.nll(y, x)[1]()
+        likelihood.nll(*there)[1]()
         optimizer.step()
-    assert np.exp(likelihood.logvar.value[0]) == pytest.approx(((x - y) ** 2).mean(), rel=1e-3)
+    assert np.exp(host(likelihood.logvar.value)[0]) == pytest.approx(((x - y) ** 2).mean(), rel=1e-3)
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("beta", [0.0, 0.25, 1.0, 3.0])
-def test_beta_weighs_the_kl_and_nothing_else(likelihood, beta, rng):
+def test_beta_weighs_the_kl_and_nothing_else(likelihood, beta, backend, rng):
     make = LIKELIHOODS[likelihood]
     model = dense_vae((3, 2, 1), latent=2, hidden=(4,), likelihood=make(), beta=beta, rng=rng)
     randomised(model, rng)
@@ -701,175 +779,182 @@ def test_beta_weighs_the_kl_and_nothing_else(likelihood, beta, rng):
     kl = 0.5 * (mu**2 + np.exp(logvar) - 1 - logvar).sum() / 4
     y = model.decoder.predict(mu + np.exp(logvar / 2) * eps)
     reconstruction = -model.likelihood.log_prob(y.reshape(4, -1), x.reshape(4, -1)).mean()
-    assert model.terms(x, eps) == pytest.approx((reconstruction, kl))
-    assert model.terms(x, eps).elbo == pytest.approx(-(reconstruction + kl))
+    model.to(backend.name)
+    x, eps = backend.arrays(x, eps)
+    assert tuple(map(host, model.terms(x, eps))) == pytest.approx((reconstruction, kl))
+    assert host(model.terms(x, eps).elbo) == pytest.approx(-(reconstruction + kl))
     expected = pytest.approx(reconstruction + beta * kl, rel=1e-12)
-    assert model.loss(x, eps)[0] == expected
-    assert model.predict_loss(x, eps) == expected
-    told = []
-    assert model.train_step(x, eps, SGD(model.parameters(), 0.1), watch=lambda *a: told.append(a)) == expected
-    assert dict(told)["reconstruction"] == pytest.approx(reconstruction)
-    assert dict(told)["kl"] == pytest.approx(kl)
+    assert host(model.loss(x, eps)[0]) == expected
+    assert host(model.predict_loss(x, eps)) == expected
+    told = {}
+    loss = model.train_step(x, eps, SGD(model.parameters(), 0.1), watch=told.__setitem__)
+    assert host(loss) == host(told["loss"]) == expected
+    assert host(told["reconstruction"]) == pytest.approx(reconstruction)
+    assert host(told["kl"]) == pytest.approx(kl)
 
 
 @pytest.mark.parametrize("build", [dense_autoencoder, conv_autoencoder])
 @pytest.mark.parametrize("loss", ["bernoulli", "squared-error"])
-def test_predict_loss_of_an_autoencoder(build, loss, rng):
-    model, x = randomised(build((6, 5, 1), latent=3, loss=loss, rng=rng), rng, 0.05), rng.random((4, 6, 5, 1))
-    assert model.predict_loss(x) == pytest.approx(model.loss(x)[0], rel=1e-12)
+def test_predict_loss_of_an_autoencoder(build, loss, backend, rng):
+    model = randomised(build((6, 5, 1), latent=3, loss=loss, rng=rng), rng, 0.05).to(backend.name)
+    x = backend.array(rng.random((4, 6, 5, 1)))
+    assert host(model.predict_loss(x)) == pytest.approx(float(model.loss(x)[0]), rel=1e-12)
     z = model.encode(x)
-    np.testing.assert_array_equal(model.encode(x), z)
-    np.testing.assert_array_equal(model.reconstruct(x), model.decode(z))
-    y = model.decoder.predict(z)
-    np.testing.assert_allclose(model.decode(z), 1 / (1 + np.exp(-y)) if loss == "bernoulli" else y, rtol=1e-12)
+    assert_array_equal(model.encode(x), z)
+    assert_array_equal(model.reconstruct(x), model.decode(z))
+    y = host(model.decoder.predict(z))
+    assert_allclose(model.decode(z), 1 / (1 + np.exp(-y)) if loss == "bernoulli" else y, rtol=1e-12)
 
 
-def test_inference_keeps_nothing_and_batchnorm_uses_its_running_statistics(rng):
-    model = normed_vae(rng)
-    x, eps = rng.random((8, 6)), rng.standard_normal((8, 2))
+def test_inference_keeps_nothing_and_batchnorm_uses_its_running_statistics(backend, rng):
+    model = normed_vae(rng).to(backend.name)
+    x, eps = backend.arrays(rng.random((8, 6)), rng.standard_normal((8, 2)))
     model.loss(x, eps)
     before = snapshot(model)
-    terms = model.terms(x, eps)
-    per_image = [model.terms(x[i : i + 1], eps[i : i + 1]) for i in range(8)]
-    np.testing.assert_allclose(terms, np.mean(per_image, axis=0))  # of one image alone it is the same
+    terms = [*map(host, model.terms(x, eps))]
+    per_image = [[*map(host, model.terms(x[i : i + 1], eps[i : i + 1]))] for i in range(8)]
+    assert_allclose(terms, np.mean(per_image, axis=0))  # of one image alone it is the same
     model.encode(x), model.reconstruct(x), model.reconstruct(x, eps), model.sample(3, rng), model.log_likelihood(x, 3)
-    gan, real, z = gan_and_batch("normed", rng)
+    gan, real, z = gan_and_batch("normed", rng, backend)
     gan_before = snapshot(gan)
     gan.generate(z), gan.value(real, z)
-    np.testing.assert_allclose(gan.generate(z)[:1], gan.generate(z[:1]))
+    assert_allclose(gan.generate(z)[:1], gan.generate(z[:1]))
     coder = randomised(Autoencoder(Sequential(BatchNorm(6), Dense(6, 2)), Sequential(BatchNorm(2), Dense(2, 6))), rng)
+    coder.to(backend.name)
     coder_before = snapshot(coder)
-    each = [coder.predict_loss(x[i : i + 1]) for i in range(8)]
-    assert coder.predict_loss(x) == pytest.approx(np.mean(each), rel=1e-12)
-    np.testing.assert_allclose(coder.reconstruct(x)[:1], coder.reconstruct(x[:1]))
+    each = [float(coder.predict_loss(x[i : i + 1])) for i in range(8)]
+    assert host(coder.predict_loss(x)) == pytest.approx(np.mean(each), rel=1e-12)
+    assert_allclose(coder.reconstruct(x)[:1], coder.reconstruct(x[:1]))
     assert moved(model, before) | moved(gan, gan_before) | moved(coder, coder_before) == set()
 
 
-def test_reconstructions_are_at_the_mean_or_at_the_sample_given(rng):
+def test_reconstructions_are_at_the_mean_or_at_the_sample_given(backend, rng):
     for likelihood in LIKELIHOODS.values():
         model = dense_vae((3, 2, 1), latent=2, hidden=(4,), likelihood=likelihood(), rng=rng)
-        model = randomised(model, rng)
-        x, eps = rng.random((4, 3, 2, 1)), rng.standard_normal((4, 2))
+        model = randomised(model, rng).to(backend.name)
+        x, eps = backend.arrays(rng.random((4, 3, 2, 1)), rng.standard_normal((4, 2)))
         mu, logvar = model.encode(x)
-        np.testing.assert_array_equal(model.reconstruct(x), model.reconstruct(x))
-        np.testing.assert_array_equal(model.reconstruct(x), model.decode(mu))
-        np.testing.assert_array_equal(model.reconstruct(x, 0 * eps), model.decode(mu))
-        at_sample = model.decode(mu + np.exp(logvar / 2) * eps)
-        np.testing.assert_allclose(model.reconstruct(x, eps), at_sample, rtol=1e-12)
-        assert np.abs(at_sample - model.decode(mu)).max() > 1e-3
+        assert_array_equal(model.reconstruct(x), model.reconstruct(x))
+        assert_array_equal(model.reconstruct(x), model.decode(mu))
+        assert_array_equal(model.reconstruct(x, 0 * eps), model.decode(mu))
+        at_sample = model.decode(mu + backend.xp.exp(logvar / 2) * eps)
+        assert_allclose(model.reconstruct(x, eps), at_sample, rtol=1e-12)
+        assert abs(host(at_sample - model.decode(mu))).max() > 1e-3
 
 
 # --- the value of the game ------------------------------------------------------------------------------------------
 
 
-def judge_of_one_number(loss, dtype, weight=1.0, smoothing=0.0) -> GAN:
+def judge_of_one_number(backend, loss, dtype, weight=1.0, smoothing=0.0) -> GAN:
     """G(z) = weight · z and s(x) = x."""
     model = GAN(Dense(1, 1), Dense(1, 1), 1, loss=loss, smoothing=smoothing)
     model.generator.W.value = np.array([[weight]], np.float32)
     model.discriminator.W.value = np.array([[1.0]], np.float32)
-    return model.astype(dtype)
+    return model.astype(dtype).to(backend.name)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @every_gan_loss
-def test_losses_and_gradients_at_logits_of_ten_thousand(loss, dtype):
+def test_losses_and_gradients_at_logits_of_ten_thousand(loss, dtype, backend):
     """One sample on either side of each player's error; all numbers are exact."""
-    model = judge_of_one_number(loss, dtype, 1e4)
-    real, z = np.array([[1e4], [-1e4]], dtype), np.array([[1.0], [-1.0]], dtype)
+    model = judge_of_one_number(backend, loss, dtype, 1e4)
+    real, z = backend.arrays(np.array([[1e4], [-1e4]], dtype), np.array([[1.0], [-1.0]], dtype))
     d_loss, backward = model.discriminator_loss(real, z)
     backward()
     D, G = model.discriminator, model.generator
     assert d_loss == 1e4  # half the real, half the fake samples cost 10⁴
-    np.testing.assert_array_equal(D.W.grad, [[1e4]])  # σ(s) − 1 = −1 at x = −10⁴, σ(s) = 1 at x = 10⁴, both halved
-    np.testing.assert_array_equal(D.b.grad, [0])
+    assert_array_equal(D.W.grad, [[1e4]])  # σ(s) − 1 = −1 at x = −10⁴, σ(s) = 1 at x = 10⁴, both halved
+    assert_array_equal(D.b.grad, [0])
     g_loss, backward = model.generator_loss(z)
     backward()
     sign = 1 if loss == "non-saturating" else -1
     assert g_loss == sign * 5e3
-    np.testing.assert_array_equal(G.W.grad, [[sign * 0.5]])
-    np.testing.assert_array_equal(G.b.grad, [-0.5])
+    assert_array_equal(G.W.grad, [[sign * 0.5]])
+    assert_array_equal(G.b.grad, [-0.5])
     assert d_loss.dtype == g_loss.dtype == D.W.grad.dtype == dtype
     with np.errstate(all="raise", under="ignore"):  # e^(−10⁴) is 0
         losses = model.train_step(real, z, *dcgan_optimizers(model))
-    assert np.isfinite(losses).all()
+    assert all(np.isfinite(host(loss)) for loss in losses)
     assert all(np.isfinite(a).all() for a in values(model))
 
 
-def test_a_sure_discriminator_leaves_the_generator_a_gradient():
+def test_a_sure_discriminator_leaves_the_generator_a_gradient(backend):
     """Where D is right by 10⁴, the gradient of the non-saturating loss is −1 for each sample; of minimax it is 0."""
-    z = np.ones((4, 1), np.float32)
+    z = backend.array(np.ones((4, 1), np.float32))
     gradients = {}
     for loss in LOSSES:
-        model = judge_of_one_number(loss, np.float32, -1e4)
+        model = judge_of_one_number(backend, loss, np.float32, -1e4)
         model.generator_loss(z)[1]()
-        gradients[loss] = model.generator.b.grad[0]
+        gradients[loss] = host(model.generator.b.grad)[0]
     assert gradients == {"non-saturating": -1, "minimax": 0}
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
 @every_gan_loss
-def test_losses_of_the_game_by_hand(loss, smoothing):
+def test_losses_of_the_game_by_hand(loss, smoothing, backend):
     """One real sample with D(x) = p and one fake with D(G(z)) = q."""
-    model = judge_of_one_number(loss, np.float64, 1.0, smoothing)
+    model = judge_of_one_number(backend, loss, np.float64, 1.0, smoothing)
     s, f = 0.7, -1.3
     p, q = 1 / (1 + exp(-s)), 1 / (1 + exp(-f))
-    real, z = np.array([[s]]), np.array([[f]])
+    real, z = backend.arrays(np.array([[s]]), np.array([[f]]))
     told = {}
     smoothed = -(1 - smoothing) * log(p) - smoothing * log(1 - p) - log(1 - q)
-    assert model.discriminator_loss(real, z)[0] == pytest.approx(smoothed)
-    assert model.generator_loss(z)[0] == pytest.approx(-log(q) if loss == "non-saturating" else log(1 - q))
-    assert model.value(real, z) == pytest.approx(log(p) + log(1 - q))
+    assert host(model.discriminator_loss(real, z)[0]) == pytest.approx(smoothed)
+    assert host(model.generator_loss(z)[0]) == pytest.approx(-log(q) if loss == "non-saturating" else log(1 - q))
+    assert host(model.value(real, z)) == pytest.approx(log(p) + log(1 - q))
     model.discriminator_step(real, z, Adam(model.discriminator.parameters(), 1e-9), watch=told.__setitem__)
-    assert (told["D(x)"], told["D(G(z))"]) == (pytest.approx(p), pytest.approx(q))
+    assert (host(told["D(x)"]), host(told["D(G(z))"])) == (pytest.approx(p), pytest.approx(q))
 
 
 @every_gan_loss
-def test_the_loss_of_d_is_the_negative_value_and_minimax_is_ds_term_of_it(loss, rng):
+def test_the_loss_of_d_is_the_negative_value_and_minimax_is_ds_term_of_it(loss, backend, rng):
     """L_D = −V, and the players' gradients of V are opposite: minimax descends what D ascends."""
-    model, real, z = gan_and_batch("points", rng, loss=loss)  # no BatchNorm: inference is training
-    assert model.discriminator_loss(real, z)[0] == pytest.approx(-model.value(real, z), rel=1e-12)
+    model, real, z = gan_and_batch("points", rng, backend, loss=loss)  # no BatchNorm: inference is training
+    value = float(model.value(real, z))
+    assert host(model.discriminator_loss(real, z)[0]) == pytest.approx(-value, rel=1e-12)
     if loss == "minimax":
-        s_real = model.discriminator.predict(real)
+        s_real = host(model.discriminator.predict(real))
         term = -np.log1p(np.exp(-s_real)).mean()
-        assert model.generator_loss(z)[0] == pytest.approx(model.value(real, z) - term, rel=1e-12)
+        assert host(model.generator_loss(z)[0]) == pytest.approx(value - term, rel=1e-12)
 
 
-def test_at_the_equilibrium_the_value_is_minus_log_4(rng):
-    model, real, z = gan_and_batch("points", rng)
+def test_at_the_equilibrium_the_value_is_minus_log_4(backend, rng):
+    model, real, z = gan_and_batch("points", rng, backend)
     for p in model.discriminator.parameters():
-        p.value = np.zeros_like(p.value)  # D = ½ everywhere
-    assert model.value(real, z) == pytest.approx(-log(4))
-    assert model.discriminator_loss(real, z)[0] == pytest.approx(log(4))
-    assert model.generator_loss(z)[0] == pytest.approx(log(2))
+        p.value = 0 * p.value  # D = ½ everywhere
+    assert host(model.value(real, z)) == pytest.approx(-log(4))
+    assert host(model.discriminator_loss(real, z)[0]) == pytest.approx(log(4))
+    assert host(model.generator_loss(z)[0]) == pytest.approx(log(2))
 
 
-def test_batches_of_real_and_fake_may_differ_in_size(rng):
+def test_batches_of_real_and_fake_may_differ_in_size(backend, rng):
     """Each is averaged over its own samples: doubled batches change nothing."""
-    model, real, z = gan_and_batch("points", rng)
-    loss = model.discriminator_loss(real, z)[0]
-    assert model.discriminator_loss(np.tile(real, (2, 1)), z)[0] == pytest.approx(loss, rel=1e-12)
-    assert model.discriminator_loss(real, np.tile(z, (3, 1)))[0] == pytest.approx(loss, rel=1e-12)
+    model, real, z = gan_and_batch("points", rng, backend)
+    loss, tile = float(model.discriminator_loss(real, z)[0]), backend.xp.tile
+    assert host(model.discriminator_loss(tile(real, (2, 1)), z)[0]) == pytest.approx(loss, rel=1e-12)
+    assert host(model.discriminator_loss(real, tile(z, (3, 1)))[0]) == pytest.approx(loss, rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("logvar", [-1e4, -80.0, 80.0])
-def test_extreme_variances_of_q(logvar, dtype, rng):
+def test_extreme_variances_of_q(logvar, dtype, backend, rng):
     """Collapsed to a point or as wide as float32 can square: losses and gradients are finite, the KL is exact."""
     model = dense_vae((3, 2, 1), latent=2, hidden=(4,), likelihood="bernoulli", rng=rng).astype(dtype)
     head = model.encoder.layers[-1]
     head.b.value = np.array([0.5, -0.5, logvar, logvar], dtype)
     head.W.value = np.zeros_like(head.W.value)
-    x, eps = rng.random((3, 3, 2, 1)).astype(dtype), rng.standard_normal((3, 2)).astype(dtype)
+    model.to(backend.name)
+    x, eps = backend.arrays(rng.random((3, 3, 2, 1)).astype(dtype), rng.standard_normal((3, 2)).astype(dtype))
     loss, backward = model.loss(x, eps)
     backward()
-    assert np.isfinite(loss)
-    assert all(np.isfinite(p.grad).all() for p in model.parameters())
-    assert model.terms(x, eps).kl == pytest.approx(0.25 + exp(logvar) - 1 - logvar, rel=1e-6)
+    assert np.isfinite(host(loss))
+    assert all(np.isfinite(host(p.grad)).all() for p in model.parameters())
+    assert host(model.terms(x, eps).kl) == pytest.approx(0.25 + exp(logvar) - 1 - logvar, rel=1e-6)
     if logvar < 0:
-        np.testing.assert_allclose(head.b.grad[2:], -0.5, rtol=1e-5)  # the KL's alone: z no longer feels logvar
-        np.testing.assert_allclose(model.reconstruct(x, eps), model.reconstruct(x), rtol=1e-6)
+        assert_allclose(head.b.grad[2:], -0.5, rtol=1e-5)  # the KL's alone: z no longer feels logvar
+        assert_allclose(model.reconstruct(x, eps), model.reconstruct(x), rtol=1e-6)
     else:
-        np.testing.assert_allclose(head.b.grad[2:], 0.5 * exp(80), rtol=1e-5)
+        assert_allclose(head.b.grad[2:], 0.5 * exp(80), rtol=1e-5)
     assert np.isfinite(model.log_likelihood(x, 5, rng)).all()
 
 
@@ -971,9 +1056,9 @@ def test_first_weights_of_dcgan(rng):
 
 @pytest.mark.parametrize("smallest", [7, 4, 2])
 @pytest.mark.parametrize("image", [8, 9, 10, 11, 12, 14, 16, 20, 25, 27, 28, 30, 33, 48, 63, 100, 112])
-def test_other_sizes_of_dcgan(image, smallest, rng):
-    model = dcgan((image, image, 1), 2, 1, smallest=smallest, rng=rng)
-    fake = x = model.generate(model.noise(1, rng))
+def test_other_sizes_of_dcgan(image, smallest, backend, rng):
+    model = dcgan((image, image, 1), 2, 1, smallest=smallest, rng=rng).to(backend.name)
+    fake = x = model.generate(backend.array(model.noise(1, rng)))
     assert fake.shape == (1, image, image, 1)
     assert model.discriminator.predict(fake).shape == (1, 1)
     sides = []
@@ -1049,9 +1134,9 @@ def test_architecture_of_the_others(rng):
 @pytest.mark.parametrize("build", [dense_vae, conv_vae])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (9, 7, 2), (4, 4, 1)])
-def test_vaes_fit_images_of_any_size(build, likelihood, shape, rng):
-    model = build(shape, latent=3, likelihood=likelihood, rng=rng)
-    x = rng.random((2, *shape), np.float32)
+def test_vaes_fit_images_of_any_size(build, likelihood, shape, backend, rng):
+    model = build(shape, latent=3, likelihood=likelihood, rng=rng).to(backend.name)
+    x = backend.array(rng.random((2, *shape), np.float32))
     assert [a.shape for a in model.encode(x)] == [(2, 3), (2, 3)]
     assert model.reconstruct(x).shape == model.sample(2, rng).shape == x.shape
     assert isinstance(model.likelihood, Bernoulli if likelihood == "bernoulli" else Gaussian)
@@ -1102,14 +1187,14 @@ def test_first_weights_of_the_other_models(rng):
     vae = dense_vae(rng=rng)
     spreads = [W.std() for W in values(vae)[::2]]
     expected = [np.sqrt(2 / 784), np.sqrt(2 / (400 + 40)), np.sqrt(2 / 20), 1e-3]
-    np.testing.assert_allclose(spreads, expected, rtol=0.05)
+    assert_allclose(spreads, expected, rtol=0.05)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_a_seed_fixes_the_model(name):
     first, again, other = (BUILDERS[name](rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
     for a, b in zip(values(first), values(again), strict=True):
-        np.testing.assert_array_equal(a, b)
+        assert_array_equal(a, b)
     assert any((a != b).any() for a, b in zip(values(first), values(other), strict=True))
 
 
@@ -1119,10 +1204,11 @@ def test_a_seed_fixes_the_model(name):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("build", [dense_vae, conv_vae])
-def test_a_vae_knows_one_float(build, likelihood, dtype, rng, monkeypatch):
+def test_a_vae_knows_one_float(build, likelihood, dtype, backend, rng, monkeypatch):
     model = build((5, 4, 1), latent=2, likelihood=LIKELIHOODS[likelihood](), beta=0.5, rng=rng).astype(dtype)
+    model.to(backend.name)
     optimizer = Adam(model.parameters(), np.float64(0.01))
-    x, eps = rng.random((4, 5, 4, 1)).astype(dtype), rng.standard_normal((4, 2)).astype(dtype)
+    x, eps = backend.arrays(rng.random((4, 5, 4, 1)).astype(dtype), rng.standard_normal((4, 2)).astype(dtype))
     told, inside = [], record_dtypes(monkeypatch, model)
     loss = model.train_step(x, eps, optimizer, watch=lambda name, number: told.append(number))
     found = [loss, *told, *model.terms(x, eps), model.predict_loss(x, eps), model.loss(x, eps)[0]]
@@ -1135,8 +1221,8 @@ def test_a_vae_knows_one_float(build, likelihood, dtype, rng, monkeypatch):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @every_gan
 @every_gan_loss
-def test_a_gan_knows_one_float(kind, loss, dtype, rng, monkeypatch):
-    model, real, z = gan_and_batch(kind, rng, loss=loss, smoothing=0.1)
+def test_a_gan_knows_one_float(kind, loss, dtype, backend, rng, monkeypatch):
+    model, real, z = gan_and_batch(kind, rng, backend, loss=loss, smoothing=0.1)
     model.astype(dtype)
     real, z = real.astype(dtype), z.astype(dtype)
     d, g = dcgan_optimizers(model, np.float64(1e-3))
@@ -1168,41 +1254,43 @@ def record_dtypes(monkeypatch, model) -> set:
 
 
 @pytest.mark.parametrize("kind", ["VAE", "GAN"])
-def test_a_step_writes_into_nothing_it_is_given(kind, rng):
+def test_a_step_writes_into_nothing_it_is_given(kind, backend, rng):
     """Batches and noise are as they were, and the arrays that the parameters held before."""
     if kind == "GAN":
-        model, *batch = gan_and_batch("DCGAN", rng)
+        model, *batch = gan_and_batch("DCGAN", rng, backend)
         optimizers = dcgan_optimizers(model)
     else:
         model = conv_vae((5, 4, 1), latent=2, likelihood="gaussian", rng=rng).astype(np.float64)
-        batch, optimizers = [rng.random((4, 5, 4, 1)), rng.standard_normal((4, 2))], [Adam(model.parameters())]
+        batch = backend.arrays(rng.random((4, 5, 4, 1)), rng.standard_normal((4, 2)))
+        optimizers = [Adam(model.to(backend.name).parameters())]
     arrays = [*batch, *model.state().values()]
     before = [a.copy() for a in arrays]
-    for a in arrays:
+    for a in arrays if backend.is_host else ():
         a.flags.writeable = False
     model.train_step(*batch, *optimizers)
     for a, b in zip(arrays, before, strict=True):
-        np.testing.assert_array_equal(a, b)
+        assert_array_equal(a, b)
 
 
-def test_state_holds_the_whole_model(rng):
+def test_state_holds_the_whole_model(backend, rng):
     """Weights, running statistics and the learned variance go round, and the copy gives the same pixels."""
     for make, latent in (
         (lambda: dense_vae((3, 2, 1), latent=2, hidden=(4,), likelihood="gaussian"), 2),
         (lambda: dcgan((8, 8, 1), 3, 2), 3),
     ):
-        model, other = make(), make()
+        model, other = make().to(backend.name), make()
         for p in model.parameters():
-            p.value = p.value + rng.standard_normal(p.value.shape).astype(np.float32)
-        z = rng.standard_normal((4, latent), np.float32)
+            p.value = p.value + like(p.value, rng.standard_normal(p.value.shape))
+        z = backend.array(rng.standard_normal((4, latent), np.float32))
         if isinstance(model, GAN):
             model.generator_loss(z)
             assert "generator.2.running_mean" in model.state()
         else:
             assert "likelihood.logvar" in model.state()
-        other.load_state(model.state())
+        other.load_state(model.state())  # from here to there, and moved only then
+        other.to(backend.name)
         use = GAN.generate if isinstance(model, GAN) else VAE.decode
-        np.testing.assert_array_equal(use(model, z), use(other, z))
+        assert_array_equal(use(model, z), use(other, z))
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------
@@ -1246,8 +1334,9 @@ def ones(*shape, dtype=np.float32):
         (ones(3, 6, dtype=np.float64), ones(3, 2, dtype=np.float64), TypeError, ["float64", "float32"]),
     ],
 )
-def test_batches_that_do_not_fit_a_vae(x, eps, error, words):
-    model = small_vae()
+def test_batches_that_do_not_fit_a_vae(x, eps, error, words, backend):
+    model = small_vae().to(backend.name)
+    x, eps = backend.arrays(x, eps)
     optimizer = Adam(model.parameters())
     refuses(lambda: model.loss(x, eps), error, *words, owners=[model])
     refuses(lambda: model.train_step(x, eps, optimizer), error, *words, owners=[model])
@@ -1399,9 +1488,10 @@ def test_the_spread_of_a_gaussian(std, error):
         (ones(3, 4), ones(1, 3), ValueError, ["BatchNorm", "(1, 5)", "two"]),
     ],
 )
-def test_batches_that_do_not_fit_a_gan(real, z, error, words, rng):
+def test_batches_that_do_not_fit_a_gan(real, z, error, words, backend, rng):
     """Running statistics that G had changed already are put back."""
-    model = normed_gan(rng).astype(np.float32)
+    model = normed_gan(rng).astype(np.float32).to(backend.name)
+    real, z = backend.arrays(real, z)
     d, g = dcgan_optimizers(model)
     refuses(lambda: model.discriminator_loss(real, z), error, *words, owners=[model])
     refuses(lambda: model.train_step(real, z, d, g), error, *words, owners=[model])
@@ -1411,11 +1501,11 @@ def test_batches_that_do_not_fit_a_gan(real, z, error, words, rng):
     assert (d.t, g.t) == (0, 0)
 
 
-def test_players_that_do_not_meet_change_nothing(rng):
+def test_players_that_do_not_meet_change_nothing(backend, rng):
     """D refuses what G makes: G's running statistics are as before."""
     model = GAN(Sequential(Dense(3, 5), BatchNorm(5)), Sequential(BatchNorm(5), Dense(5, 4), Dense(3, 1)), 3)
-    d, g = dcgan_optimizers(model)
-    real, z = rng.random((4, 5), np.float32), model.noise(4, rng)
+    d, g = dcgan_optimizers(model.to(backend.name))
+    real, z = backend.arrays(rng.random((4, 5), np.float32), model.noise(4, rng))
     for call in (
         lambda: model.generator_loss(z),
         lambda: model.discriminator_loss(real, z),
@@ -1447,7 +1537,7 @@ def test_global_random_state_is_left_alone(rng):
     model = small_vae()
     model.sample(2), model.log_likelihood(ones(3, 6), 2)
     point_gan().noise(2, rng)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
 def test_pixels_are_counted_by_the_image(rng):
@@ -1528,9 +1618,9 @@ def test_hidden_is_a_tuple():
         refuses(build, TypeError, "hidden")
 
 
-def test_small_log_probabilities_are_not_lost():
+def test_small_log_probabilities_are_not_lost(backend):
     """log_prob takes x·y − softplus(y), which cancels in float32; the loss does not: −784 log(1 + e⁻¹⁷)."""
-    y, x = np.full((1, 784), 17, np.float32), ones(1, 784)
+    y, x = backend.arrays(np.full((1, 784), 17, np.float32), ones(1, 784))
     expected = -784 * np.log1p(np.exp(-17.0))
-    assert -Bernoulli().nll(y, x)[0] == pytest.approx(expected, rel=1e-5)
-    assert Bernoulli().log_prob(y, x)[0] == pytest.approx(expected, rel=1e-5)
+    assert host(-Bernoulli().nll(y, x)[0]) == pytest.approx(expected, rel=1e-5)
+    assert host(Bernoulli().log_prob(y, x)[0]) == pytest.approx(expected, rel=1e-5)

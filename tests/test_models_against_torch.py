@@ -13,6 +13,7 @@ from math import prod
 
 import numpy as np
 import pytest
+from backends import host
 
 from scratchgen import (
     SGD,
@@ -60,7 +61,7 @@ def assert_equal(ours, theirs, what: str) -> None:
 
     It is for biases ahead of a BatchNorm, of which only rounding moves some.
     """
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    ours, theirs = np.asarray(host(ours)), np.asarray(theirs)
     assert (ours.shape, ours.dtype) == (theirs.shape, np.dtype(np.float64)), what
     difference = np.abs(ours - theirs).max()
     assert difference <= 1e-9 * np.abs(theirs).max() + 1e-12, f"{what}: difference {difference:.2g}"
@@ -120,15 +121,15 @@ class VAEThere(nn.Module):
 LIKELIHOODS = {"bernoulli": "bernoulli", "learned": "gaussian", "fixed": Gaussian(0.5, learn=False)}
 
 
-def dense_vae_twins(likelihood: str, beta: float, rng) -> Twins:
+def dense_vae_twins(backend, likelihood: str, beta: float, rng) -> Twins:
     shape, latent, hidden = (5, 4, 2), 6, (9, 7)
     ours = dense_vae(shape, latent=latent, hidden=hidden, likelihood=LIKELIHOODS[likelihood], beta=beta, rng=rng)
     encoder = nn.Sequential(ChannelsLastReshape(-1), *torch_stack(prod(shape), *hidden, 2 * latent))
     decoder = nn.Sequential(*torch_stack(latent, *hidden[::-1], prod(shape)), ChannelsLastReshape(*shape))
-    return share(Twins(ours, VAEThere(encoder, decoder, latent, likelihood, beta)), rng)
+    return share(Twins(ours, VAEThere(encoder, decoder, latent, likelihood, beta), backend), rng)
 
 
-def conv_vae_twins(likelihood: str, beta: float, rng, shape=(9, 6, 2)) -> Twins:
+def conv_vae_twins(backend, likelihood: str, beta: float, rng, shape=(9, 6, 2)) -> Twins:
     latent, width = 3, 4
     ours = conv_vae(shape, latent=latent, width=width, likelihood=LIKELIHOODS[likelihood], beta=beta, rng=rng)
     H, W, C = shape
@@ -149,10 +150,10 @@ def conv_vae_twins(likelihood: str, beta: float, rng, shape=(9, 6, 2)) -> Twins:
         nn.ReLU(),
         nn.ConvTranspose2d(width, C, 4, 2, 1, output_padding=(H % 2, W % 2)),
     )
-    return share(Twins(ours, VAEThere(encoder, decoder, latent, likelihood, beta)), rng)
+    return share(Twins(ours, VAEThere(encoder, decoder, latent, likelihood, beta), backend), rng)
 
 
-def normed_vae_twins(likelihood: str, beta: float, rng) -> Twins:
+def normed_vae_twins(backend, likelihood: str, beta: float, rng) -> Twins:
     """Points, with BatchNorm on either side of the code."""
     ours = VAE(
         Sequential(Dense(5, 7, bias=False, rng=rng), BatchNorm(7), Tanh(), Dense(7, 4, rng=rng)),
@@ -165,7 +166,7 @@ def normed_vae_twins(likelihood: str, beta: float, rng) -> Twins:
     def half(n, m):
         return nn.Sequential(nn.Linear(n, 7, bias=False), BatchNormAnyRank(7), nn.Tanh(), nn.Linear(7, m))
 
-    return share(Twins(ours, VAEThere(half(5, 4), half(2, 5), 2, likelihood, beta)), rng)
+    return share(Twins(ours, VAEThere(half(5, 4), half(2, 5), 2, likelihood, beta), backend), rng)
 
 
 VAES = {
@@ -181,11 +182,11 @@ every_likelihood = pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @every_likelihood
 @pytest.mark.parametrize("beta", [1.0, 0.3])
 @every_optimizer
-def test_vae_step(build, likelihood, beta, optimizer):
+def test_vae_step(build, likelihood, beta, optimizer, backend):
     rng = np.random.default_rng(1)
     make, shape = VAES[build]
-    twins = make(likelihood, beta, rng)
-    model, model_there = twins
+    twins = make(backend, likelihood, beta, rng)
+    model, model_there, _ = twins
     make, make_there = OPTIMIZERS[optimizer]
     mine, theirs = make(model.parameters()), make_there(model_there.parameters())
     for step in (1, 2):
@@ -195,7 +196,7 @@ def test_vae_step(build, likelihood, beta, optimizer):
         loss_there.backward()
         theirs.step()
         told = {}
-        loss = model.train_step(x, eps, mine, watch=told.__setitem__)
+        loss = model.train_step(*backend.arrays(x, eps), mine, watch=told.__setitem__)
         assert_equal(loss, loss_there.detach(), f"loss of step {step}")
         assert_equal(told["reconstruction"] + beta * told["kl"], loss_there.detach(), "the terms")
         assert_equal_state(twins, f" after step {step}")
@@ -203,14 +204,15 @@ def test_vae_step(build, likelihood, beta, optimizer):
 
 @every_vae
 @every_likelihood
-def test_vae_in_use(build, likelihood):
+def test_vae_in_use(build, likelihood, backend):
     """Codes, reconstructions, samples and terms of a trained model: BatchNorm by its running statistics."""
     rng = np.random.default_rng(2)
     make, shape = VAES[build]
-    model, model_there = make(likelihood, 0.7, rng)
+    model, model_there, _ = make(backend, likelihood, 0.7, rng)
     x, eps = np.round(rng.random((4, *shape))), rng.standard_normal((4, model.latent))
+    batch = backend.arrays(x, eps)
     for _ in range(2):
-        model.loss(x, eps)
+        model.loss(*batch)
         model_there.loss(x, eps)
     model_there.eval()
 
@@ -218,29 +220,29 @@ def test_vae_in_use(build, likelihood):
         return here(model_there.pixels(model_there.decoder(z)).mean)
 
     q = model_there.posterior(x)
-    mu, logvar = model.encode(x)
+    mu, logvar = model.encode(batch[0])
     assert_equal(mu, q.loc.detach(), "mu")
-    assert_equal(np.exp(logvar), q.variance.detach(), "variance")
-    assert_equal(model.reconstruct(x), pixels_there(q.loc), "reconstruction at the mean")
+    assert_equal(np.exp(host(logvar)), q.variance.detach(), "variance")
+    assert_equal(model.reconstruct(batch[0]), pixels_there(q.loc), "reconstruction at the mean")
     z = q.loc + q.scale * torch.tensor(eps)
-    assert_equal(model.reconstruct(x, eps), pixels_there(z), "reconstruction at the sample")
+    assert_equal(model.reconstruct(*batch), pixels_there(z), "reconstruction at the sample")
     draws = np.random.default_rng(5).standard_normal((3, model.latent))
     assert_equal(model.sample(3, np.random.default_rng(5)), pixels_there(torch.tensor(draws)), "samples")
-    terms, terms_there = model.terms(x, eps), model_there.terms(x, eps)
+    terms, terms_there = model.terms(*batch), model_there.terms(x, eps)
     for name, ours, theirs in zip(terms._fields, terms, terms_there, strict=True):
         assert_equal(ours, theirs.detach(), name)
     assert_equal(terms.elbo, -sum(terms_there).detach(), "ELBO")
-    assert_equal(model.predict_loss(x, eps), model_there.loss(x, eps).detach(), "loss")
+    assert_equal(model.predict_loss(*batch), model_there.loss(x, eps).detach(), "loss")
 
 
 @every_vae
 @every_likelihood
 @pytest.mark.parametrize("decoded", [1, 3, 10**6], ids="{} at a time".format)
-def test_log_likelihood(build, likelihood, decoded, monkeypatch):
+def test_log_likelihood(build, likelihood, decoded, backend, monkeypatch):
     """log 1/K Σ p(x|z) p(z) / q(z|x) with every density from `torch.distributions`, however it is cut into blocks."""
     rng = np.random.default_rng(3)
     make, shape = VAES[build]
-    model, model_there = make(likelihood, 0.7, rng)
+    model, model_there, _ = make(backend, likelihood, 0.7, rng)
     N, K = 3, 7
     x = np.round(rng.random((N, *shape)))
     model_there.eval()
@@ -253,7 +255,7 @@ def test_log_likelihood(build, likelihood, decoded, monkeypatch):
     log_q = distributions.Normal(q.loc[:, None], q.scale[:, None]).log_prob(z).sum(2)
     expected = torch.logsumexp(log_p + log_prior - log_q, 1) - np.log(K)
     monkeypatch.setattr(vae_module, "BLOCK", decoded * prod(shape))
-    assert_equal(model.log_likelihood(x, K, np.random.default_rng(4)), expected.detach(), "log p(x)")
+    assert_equal(model.log_likelihood(backend.array(x), K, np.random.default_rng(4)), expected.detach(), "log p(x)")
 
 
 # --- GAN ----------------------------------------------------------------------------------------------------
@@ -298,13 +300,13 @@ GANS = {  # ours, PyTorch's, the shape of a sample
 }
 
 
-def gan_twins(name: str, rng, **options) -> tuple[Twins, tuple]:
+def gan_twins(backend, name: str, rng, **options) -> tuple[Twins, tuple]:
     make, make_there, shape = GANS[name]
     model = make(**options, rng=rng)
     for p in model.parameters():  # a DCGAN of a small width starts so near to 0 that all its gradients do
         if p.value.ndim == 4:
             p.value = 5 * p.value
-    return share(Twins(model, make_there()), rng), shape
+    return share(Twins(model, make_there(), backend), rng), shape
 
 
 def bce(s, target: float):
@@ -338,11 +340,11 @@ CONFIGURATIONS = [
 
 
 @pytest.mark.parametrize(("name", "loss", "smoothing", "optimizer"), CONFIGURATIONS)
-def test_gan_steps(name, loss, smoothing, optimizer):
+def test_gan_steps(name, loss, smoothing, optimizer, backend):
     """A step of D alone, then two of both: values, parameters and running statistics after each."""
     rng = np.random.default_rng(6)
-    twins, shape = gan_twins(name, rng, loss=loss, smoothing=smoothing)
-    model, (G, D) = twins
+    twins, shape = gan_twins(backend, name, rng, loss=loss, smoothing=smoothing)
+    model, (G, D), _ = twins
     make, make_there = OPTIMIZERS[optimizer]
     d_mine, g_mine = make(model.discriminator.parameters()), make(model.generator.parameters())
     d_theirs, g_theirs = make_there(D.parameters()), make_there(G.parameters())
@@ -353,7 +355,7 @@ def test_gan_steps(name, loss, smoothing, optimizer):
     real, z = batch(3)
     d_loss = d_loss_there(D, real, G(torch.tensor(z)), smoothing)
     update(d_theirs, d_loss)
-    assert_equal(model.discriminator_step(real, z, d_mine), d_loss.detach(), "D's loss alone")
+    assert_equal(model.discriminator_step(*backend.arrays(real, z), d_mine), d_loss.detach(), "D's loss alone")
     assert_equal_state(twins, " after D's step")
 
     for step in (1, 2):
@@ -365,7 +367,7 @@ def test_gan_steps(name, loss, smoothing, optimizer):
         g_loss = g_loss_there(D, fake, loss)
         update(g_theirs, g_loss)
         told = {}
-        losses = model.train_step(real, z, d_mine, g_mine, watch=told.__setitem__)
+        losses = model.train_step(*backend.arrays(real, z), d_mine, g_mine, watch=told.__setitem__)
         assert_equal(losses[0], d_loss.detach(), f"D's loss in step {step}")
         assert_equal(losses[1], g_loss.detach(), f"G's loss in step {step}")
         assert_equal_state(twins, f" after step {step}")
@@ -375,16 +377,16 @@ def test_gan_steps(name, loss, smoothing, optimizer):
 
     twins.theirs.eval()
     fake = G(torch.tensor(z))
-    assert_equal(model.generate(z), here(fake), "samples")
+    assert_equal(model.generate(backend.array(z)), here(fake), "samples")
     value = -(bce(D(there(real)), 1.0) + bce(D(fake), 0.0))
-    assert_equal(model.value(real, z), value.detach(), "V(D, G)")
+    assert_equal(model.value(*backend.arrays(real, z)), value.detach(), "V(D, G)")
 
 
-def test_dcgan_in_full_width():
+def test_dcgan_in_full_width(backend):
     """One step for 28 pixels as it is trained: 64 channels, 100 latent numbers, its first weights and settings."""
     rng = np.random.default_rng(7)
     model = dcgan(rng=rng)
-    twins = Twins(model, torch_dcgan(28, 1, 100, 64)).share_weights()
+    twins = Twins(model, torch_dcgan(28, 1, 100, 64), backend).share_weights()
     G, D = twins.theirs
     d_theirs, g_theirs = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999)) for n in (D, G))
     optimizers = dcgan_optimizers(model)
@@ -392,23 +394,24 @@ def test_dcgan_in_full_width():
     fake = G(torch.tensor(z))
     update(d_theirs, d_loss_there(D, real, fake, 0.0))
     update(g_theirs, g_loss_there(D, fake, "non-saturating"))
-    model.train_step(real, z, *optimizers)
+    model.train_step(*backend.arrays(real, z), *optimizers)
     assert_equal_state(twins, " after a step")
 
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
 @pytest.mark.parametrize("loss", ["non-saturating", "minimax"])
-def test_loss_of_a_player(player, loss):
+def test_loss_of_a_player(player, loss, backend):
     """By themselves: the value, and gradients of its own player alone."""
     rng = np.random.default_rng(8)
-    twins, shape = gan_twins("DCGAN 28", rng, loss=loss, smoothing=0.2)
-    model, (G, D) = twins
+    twins, shape = gan_twins(backend, "DCGAN 28", rng, loss=loss, smoothing=0.2)
+    model, (G, D), _ = twins
     real, z = rng.uniform(-1, 1, (3, *shape)), rng.standard_normal((4, model.latent))
     fake = G(torch.tensor(z))
     if player == "generator":
-        (value, backward), value_there = model.generator_loss(z), g_loss_there(D, fake, loss)
+        (value, backward), value_there = model.generator_loss(backend.array(z)), g_loss_there(D, fake, loss)
     else:
-        (value, backward), value_there = model.discriminator_loss(real, z), d_loss_there(D, real, fake, 0.2)
+        value, backward = model.discriminator_loss(*backend.arrays(real, z))
+        value_there = d_loss_there(D, real, fake, 0.2)
     backward()
     value_there.backward()
     assert_equal(value, value_there.detach(), "loss")

@@ -25,6 +25,7 @@ def test_every_block_is_tested_here():
         "import numpy as np",
         "import numpy as np",
         "import numpy as np",
+        "import numpy as np",
     ]
 
 
@@ -59,6 +60,14 @@ def test_a_run_again(tmp_path):
     names = {}
     exec(BLOCKS[3], names)
     assert names["images"].shape == (16, 28, 28, 1)
+
+
+def test_on_a_gpu(device):
+    names = {}
+    exec(BLOCKS[4], names)
+    assert device.name == "cupy"
+    assert type(names["loss"]) is device.xp.ndarray
+    assert type(names["pixels"]) is np.ndarray
 
 
 def test_commands_and_files_that_it_names_exist():
