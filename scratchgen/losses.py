@@ -20,8 +20,7 @@ def mse(y, target):
         r = y - t
         return r * r, r * (2 / N)
 
-    loss, dy = kernels(y).total(terms, y, target)
-    return loss / N, dy
+    return kernels(y).total(terms, y, target, over=N)
 
 
 def bce_with_logits(logits, target):
@@ -45,8 +44,7 @@ def bce_with_logits(logits, target):
         h = (s >= 0).astype(s.dtype)  # 1 where that side is 0: (1 − t) − q there, q − t elsewhere
         return (xp.maximum(s, 0) - t * s) + xp.log1p(e), ((h - t) - (2 * h - 1) * q) * (1 / N)
 
-    loss, dlogits = ops.total(terms, logits, target)
-    return loss / N, dlogits
+    return ops.total(terms, logits, target, over=N)
 
 
 def softmax_cross_entropy(logits, target):
@@ -95,8 +93,8 @@ def gaussian_nll(mu, logvar, target):
         q = z * z
         return q + (logvar + log(2 * pi)), z * inv_std * (1 / N), (1 - q) * (0.5 / N)
 
-    loss, dmu, dlogvar = ops.total(terms, mu, logvar, target)
-    return 0.5 * loss / N, dmu, dlogvar.sum() if shared else dlogvar
+    loss, dmu, dlogvar = ops.total(terms, mu, logvar, target, over=2 * N)
+    return loss, dmu, dlogvar.sum() if shared else dlogvar
 
 
 def gaussian_kl(mu, logvar):
@@ -114,8 +112,7 @@ def gaussian_kl(mu, logvar):
         excess = ops.xp.expm1(logvar)  # σ² − 1
         return mu * mu + (excess - logvar), mu * (1 / N), excess * (0.5 / N)
 
-    loss, dmu, dlogvar = ops.total(terms, mu, logvar)
-    return 0.5 * loss / N, dmu, dlogvar
+    return ops.total(terms, mu, logvar, over=2 * N)
 
 
 def _one_hot(labels, logits, xp):

@@ -27,6 +27,7 @@ import copy
 import functools
 import inspect
 import shutil
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,7 +122,8 @@ def _installed(which: str):
             yield Backend("cupy")
     else:
         try:
-            load_kernels("cupy")
+            with warnings.catch_warnings(action="ignore"):  # of CuPy's own
+                load_kernels("cupy")
         except BackendUnavailable as error:
             pytest.skip(str(error))
         yield Backend("cupy")

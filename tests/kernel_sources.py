@@ -1,6 +1,7 @@
 """What the tests of the CUDA kernels share: the kernels on the stand-in, their sources, and NVRTC without a GPU."""
 
 import ctypes
+import os
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,12 +13,19 @@ FLOATS = (np.float32, np.float64)
 
 @contextmanager
 def kernels_on_the_standin():
-    """The kernels of the backend "cupy", on the stand-in."""
+    """The kernels of the backend "cupy", on the stand-in; small blocks under sanitizers, where barriers take long."""
     standin = pytest.importorskip("standin")
-    with standin.installed():
+    with standin.installed(), pytest.MonkeyPatch.context() as patch:
         from scratchgen.backend import load_kernels
 
-        yield load_kernels("cupy")
+        ops = load_kernels("cupy")
+        if os.environ.get("SCRATCHGEN_SHIM_FLAGS"):
+            from scratchgen.backend.cupy_ops import convolution, launch, rows, tensors
+
+            for module in (convolution, launch, rows, tensors):
+                patch.setattr(module, "THREADS", 32)
+            patch.setattr(rows, "LANES", 16)
+        yield ops
 
 
 @contextmanager

@@ -175,7 +175,7 @@ def test_the_opponent_has_the_same_layers_and_does_the_same_arithmetic(name, mon
     draws = []
     for function in ("randn", "randn_like"):
         plain = getattr(torch, function)
-        monkeypatch.setattr(torch, function, lambda *args, plain=plain: draws.append(1) or plain(*args))
+        monkeypatch.setattr(torch, function, lambda *args, plain=plain, **on: draws.append(1) or plain(*args, **on))
     with FlopCounterMode(display=False) as counter:
         theirs.run()
     assert len(draws) == (name != "ae"), "noise is drawn each step"

@@ -24,6 +24,7 @@ from scratchgen.bench.children import WORKER, Child
 from scratchgen.bench.count import operations
 from scratchgen.bench.gpu import ceilings, kernels, launches, printed, results
 from scratchgen.bench.settings import SETTINGS
+from scratchgen.commands import bench as commands
 
 ROOT = WORKER.parents[2]
 SMALL = {
@@ -191,6 +192,18 @@ def test_a_step_on_the_device_is_that_on_the_host_and_never_waits(name, standin)
 def test_the_batch_on_a_gpu_is_larger_where_that_is_said():
     assert SETTINGS["dcgan64"].on_gpu() == SETTINGS["dcgan64"].vary(batch=128)
     assert all(s.on_gpu() == s for name, s in SETTINGS.items() if name != "dcgan64")
+
+
+@pytest.mark.parametrize(
+    ("argv", "batch"), [((), 64), (("--backend", "cupy"), 128), (("--backend", "cupy", "--batch-size", "3"), 3)]
+)
+def test_the_command_times_that_batch(argv, batch, monkeypatch):
+    asked = []
+    monkeypatch.setattr(commands, "load_kernels", lambda backend: None)
+    monkeypatch.setattr(commands, "compare", lambda settings, options, tell: asked.extend(settings) or {})
+    monkeypatch.setattr(commands.printed, "comparison", lambda report, layout: [])
+    assert run("bench", "dcgan64", *argv) == 0
+    assert [s.batch for s in asked] == [batch]
 
 
 # --- PyTorch's side ---
@@ -523,6 +536,24 @@ def test_the_precision_is_that_of_the_products(inside):
     load_kernels("cupy").set_precision("float32")
 
 
+def test_the_ceilings_are_of_turns_in_a_row():
+    class Child:
+        about = {"copy_bytes": 3 * 10**9}
+        asked = []
+
+        def ask(self, do, lane=None, **arguments):
+            self.asked.append((do, lane))
+            return {"make": {"images": 0, "parameters": 0, "seconds": 1.0}, "turn": [0.5], "clear": None}[do]
+
+    running = compare.Sides.__new__(compare.Sides)
+    running.options, running.sgemm = compare.Options(threads=1, backend="cupy"), Child()
+    found = running.ceilings()
+    assert found["copy_gbyte_per_second"]["median"] == 6.0
+    assert found["sgemm_gflop_per_second"]["median"] == 2 * 16**3 / 0.5 / 1e9
+    turns = [("turn", "sgemm"), ("turn", "copy")]
+    assert Child.asked[2:] == [*turns, *turns[::-1], *turns, ("clear", None)]
+
+
 def test_what_the_gpu_can_do(standin, monkeypatch):
     a = ceilings.make(4, seed=1)
     assert np.allclose(a.a.get() @ a.b.get(), (a.a @ a.b).get())
@@ -563,7 +594,11 @@ def test_scaling_on_the_gpu(inside, monkeypatch, capsys):
 # --- the profile ---
 
 
-def test_a_profile_on_the_gpu(inside, capsys):
+def test_a_profile_on_the_gpu(inside, capsys, monkeypatch):
+    from scratchgen.bench.gpu import steps as on_gpu
+
+    waits, wait = [], on_gpu.wait
+    monkeypatch.setattr(on_gpu, "wait", lambda: waits.append(1) or wait())
     argv = ("dcgan28", "--batch-size", "2", "--backend", "cupy", "--profile", "--seconds", "0.01", "--json", "a.json")
     assert run("bench", *argv, "--record", "results.json") == 0
     said = capsys.readouterr().out
@@ -577,6 +612,10 @@ def test_a_profile_on_the_gpu(inside, capsys):
     total = sum(e["calls"] * e["seconds"] for e in entry["kernels"]) * 1e3
     assert f"dcgan28: {table.number(total)} ms in these kernels, " in said
     assert said.count("dcgan28, batch 2: ") == 1
+    assert len(waits) > sum(part["calls"] for part in entry["parts"]) * entry["steps_timed"], (
+        "one part after the other"
+    )
+    assert entry["gflop"] * 1e9 == operations(steps.make(SETTINGS["dcgan28"].vary(batch=2)).run)
     assert report["sgemm_gflop_per_second"]["median"] > 0
 
 
@@ -720,7 +759,7 @@ def test_the_hash_is_of_every_source_by_name_and_text(tmp_path):
         path.write_bytes(text + b" ")
         seen.add(results.source_hash(folder))
         path.write_bytes(text)
-    renamed = sources[0].rename(sources[0].with_name("zz.py"))
+    renamed = sources[0].rename(sources[0].with_name(f"{sources[0].stem}_.py"))
     seen.add(results.source_hash(folder))
     renamed.rename(sources[0])
     (folder / "sources" / "more.cu").write_text("")

@@ -36,6 +36,11 @@ def col2im(cols, geometry: Geometry):
     return padded[:, *geometry.interior]
 
 
+def patches(x, geometry: Geometry):
+    """x, or what correlate and correlate_adjoint_W may be given in its place, made once to serve both."""
+    return x
+
+
 def correlate(x, W, geometry: Geometry):
     """y[n, r, c, o] = Σ_ijk x[n, r·s + i·d − p, c·s + j·d − p, k] · W[i, j, k, o]; (N, H, W, C) → (N, OH, OW, O)."""
     kh, kw, C, O = W.shape
@@ -87,13 +92,13 @@ def row_sums(f, *arrays):
     return tuple(row_sum(terms) for terms in f(*arrays))
 
 
-def total(f, *arrays):
-    """The sum of all numbers of the first array of the tuple f(*arrays), and the others as they are.
+def total(f, *arrays, over: float = 1):
+    """The sum of all numbers of the first array of the tuple f(*arrays), over a number, and the others as they are.
 
     f and arrays as in `rowwise`; an array may also be one number for all, 0-d.
     """
     terms, *others = f(*arrays)
-    return terms.sum(), *others
+    return terms.sum() / over, *others
 
 
 def square_sums(arrays):

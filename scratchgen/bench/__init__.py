@@ -6,5 +6,6 @@ worker.py, children.py               each side in a process of its own, and the 
 rounds.py, compare.py                turns taken in rounds, so that drift hits all alike; the figures
 count.py, memory.py, machine.py      arithmetic counted, memory read, the machine named
 profile.py, scaling.py               where a step's time goes; how it grows
+gpu/                                 the same on an NVIDIA GPU, and what was found there; verified.py reads that
 table.py, picture.py                 what is printed and drawn
 """

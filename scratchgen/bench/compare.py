@@ -8,18 +8,21 @@ import numpy as np
 
 from scratchgen.bench.children import Child
 from scratchgen.bench.machine import machine
-from scratchgen.bench.rounds import Lane, alternate, spread
+from scratchgen.bench.rounds import LEAST_ROUNDS, Lane, alternate, spread
 from scratchgen.bench.settings import Setting
 from scratchgen.version import __version__
 
 OURS, TORCH, SGEMM = "scratchgen", "torch", "sgemm"
 SGEMM_SIZE = 2048  # a product of 17 GFLOP: large enough to reach what the machine can do
+GPU_SGEMM_SIZE = 8192  # 1.1 TFLOP
+COPY = "copy"
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure. `rounds` None fills `seconds` for each step; `blas` as in `children.environment`."""
+    """How to measure. `rounds` None fills `seconds` for each step; `blas` as in `children.environment`; `precision`
+    is that of matrix products on a GPU."""
 
     threads: int
     rounds: int | None = None
@@ -27,6 +30,12 @@ class Options:
     torch: bool = True
     memory: bool = True
     blas: str | None = None
+    backend: str = "numpy"
+    precision: str = "float32"
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.backend == "cupy"
 
 
 class Sides:
@@ -42,7 +51,8 @@ class Sides:
             self.torch, self.missing = (None, child.missing) if child.missing else (child, None)
 
     def start(self, side: str) -> Child:
-        return Child(side, threads=self.options.threads, blas=self.options.blas)
+        precision = self.options.precision if self.options.on_gpu else None
+        return Child(side, threads=self.options.threads, blas=self.options.blas, precision=precision)
 
     def lanes(self, setting: Setting) -> list[Lane]:
         """Ours, and PyTorch's in each of its memory formats that makes a difference."""
@@ -53,6 +63,23 @@ class Sides:
             if setting.convolutional:
                 lanes.append(Lane("channels_last", self.torch, what, layout="channels_last"))
         return lanes
+
+    def product(self) -> Lane:
+        """The large matrix product."""
+        return Lane(SGEMM, self.sgemm, GPU_SGEMM_SIZE if self.options.on_gpu else SGEMM_SIZE)
+
+    def ceilings(self) -> dict:
+        """What the GPU can do: GB/s of a large copy in its memory, read and written, and GFLOP/s of the product."""
+        product, copy = self.product(), Lane(COPY, self.sgemm, COPY)
+        for lane in (product, copy):
+            lane.make(SEED)
+        alternate([product, copy], rounds=LEAST_ROUNDS, seconds=0)
+        self.sgemm.ask("clear")
+        moved = self.sgemm.about["copy_bytes"]
+        return {
+            "copy_gbyte_per_second": spread([moved / s / 1e9 for r in copy.rounds for s in r]),
+            "sgemm_gflop_per_second": sgemm_rate(product),
+        }
 
     def use(self, threads: int) -> None:
         """Change the number of threads of all sides."""
@@ -89,6 +116,9 @@ def compare(settings: list[Setting], options: Options, tell: Callable[[str], Non
     """The report on these steps; `tell` hears how far it is."""
     with sides(options) as running:
         report = running.head() | {"steps": []}
+        if options.on_gpu:
+            tell("what the GPU can do")
+            report |= running.ceilings()
         for setting in settings:
             report["steps"].append(_compared(running, setting, tell))
     return report
@@ -96,7 +126,7 @@ def compare(settings: list[Setting], options: Options, tell: Callable[[str], Non
 
 def _compared(running: Sides, setting: Setting, tell) -> dict:
     lanes = running.lanes(setting)
-    product = Lane(SGEMM, running.sgemm, SGEMM_SIZE)
+    product = running.product()
     tell(f"{setting.step}: building")
     running.clear()
     for lane in (*lanes, product):
@@ -124,7 +154,7 @@ def _compared(running: Sides, setting: Setting, tell) -> dict:
         running.clear()
         for side, lane in zip(entry["sides"], lanes, strict=True):
             tell(f"{setting.step}: memory of {lane.name}")
-            side["memory"] = _memory(running, lane)
+            side |= _apart(running, lane)
         entry["growth_ratio"] = _growth_ratio(entry)
     return entry
 
@@ -147,7 +177,7 @@ def figures(lane: Lane, operations: int) -> dict:
         "ms": milliseconds,
         "images_per_second": lane.images / median,
         "gflop_per_second": operations / median / 1e9,
-        "steps_timed": len(seconds),
+        "steps_timed": lane.steps * len(lane.rounds),
         "round_ms": [float(1e3 * m) for m in lane.medians],
     }
 
@@ -167,13 +197,31 @@ def versus(lanes: list[Lane]) -> dict:
     return {"opponent": best.name, "ratio": spread(ratios) | {"rounds": [float(r) for r in ratios]}}
 
 
-def _memory(running: Sides, lane: Lane) -> dict | None:
-    """MiB in a process of its own: before the step is built, the most since, and the growth; None where unknown."""
+def _apart(running: Sides, lane: Lane) -> dict:
+    """What is found out in a process of its own: memory, and on a GPU the launches."""
     with running.start(lane.child.side) as child:
-        held = child.ask("memory", what=lane.what, layout=lane.layout, seed=SEED)
+        found = {"memory": _memory(child, lane)}
+        if running.options.on_gpu:
+            found["launches"] = _launches(child, lane, counted=running.torch is not None)
+    return found
+
+
+def _memory(child: Child, lane: Lane) -> dict | None:
+    """MiB before the step is built, the most since, and the growth; None where unknown."""
+    held = child.ask("memory", what=lane.what, layout=lane.layout, seed=SEED)
     if held["before"] is None or held["peak"] is None:
         return None
     return held | {"growth": held["peak"] - held["before"]}
+
+
+def _launches(child: Child, lane: Lane, *, counted: bool) -> dict:
+    """What a step launches on the GPU, as `gpu.launches` counts it; what goes wrong there costs no other figure."""
+    if not counted:
+        return {"missing": "PyTorch's profiler counts, and PyTorch is not here"}
+    try:
+        return child.ask("launches", what=lane.what, layout=lane.layout, seed=SEED)
+    except ChildProcessError as error:
+        return {"missing": str(error)}
 
 
 def _growth_ratio(entry: dict) -> float | None:

@@ -5,7 +5,7 @@ counts in its direct form, each tap at each small pixel, however the kernel goes
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from math import prod
 
@@ -33,21 +33,21 @@ OPERATIONS = {
 
 
 @contextmanager
-def counting(add: Callable[[int], None]):
-    """Inside the block every kernel called by this thread tells `add` its operations, before it runs.
+def listening(names: Iterable[str], tell: Callable[[str, tuple], None], backend: str = "numpy"):
+    """Inside the block every call of these kernels by this thread is told, by name and arguments, before it runs.
 
-    A kernel that one of them uses in turn, and whatever its worker threads call, is a part of it and not counted.
+    A kernel that one of them uses in turn, and whatever its worker threads call, is a part of it and not told.
     """
-    ops = load_kernels("numpy")
-    plain = {name: getattr(ops, name) for name in OPERATIONS if hasattr(ops, name)}
+    ops = load_kernels(backend)
+    plain = {name: getattr(ops, name) for name in names if hasattr(ops, name)}
     caller, busy = threading.get_ident(), False
 
-    def counted(name):
+    def heard(name):
         def kernel(*args, **options):
             nonlocal busy
             if busy or threading.get_ident() != caller:
                 return plain[name](*args, **options)
-            add(OPERATIONS[name](*args))
+            tell(name, args)
             busy = True
             try:
                 return plain[name](*args, **options)
@@ -58,14 +58,19 @@ def counting(add: Callable[[int], None]):
 
     try:
         for name in plain:
-            setattr(ops, name, counted(name))
+            setattr(ops, name, heard(name))
         yield
     finally:
         for name, kernel in plain.items():
             setattr(ops, name, kernel)
 
 
-def operations(run: Callable[[], object]) -> int:
+def counting(add: Callable[[int], None], backend: str = "numpy"):
+    """Inside the block every kernel called by this thread tells `add` its operations, before it runs."""
+    return listening(OPERATIONS, lambda name, args: add(OPERATIONS[name](*args)), backend)
+
+
+def operations(run: Callable[[], object], backend: str = "numpy") -> int:
     """How many operations one call of `run` does."""
     total = 0
 
@@ -73,6 +78,6 @@ def operations(run: Callable[[], object]) -> int:
         nonlocal total
         total += n
 
-    with counting(add):
+    with counting(add, backend):
         run()
     return total

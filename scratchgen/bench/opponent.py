@@ -42,23 +42,26 @@ def prepare(threads: int) -> dict:
     }
 
 
-def make(setting: Setting, *, layout: str = "", seed: int = 0) -> Step:
-    """The step of this setting, weights, batch and noise from `seed`; layout "channels_last" for PyTorch's own."""
+def make(setting: Setting, *, layout: str = "", seed: int = 0, device: str = "cpu") -> Step:
+    """The step of this setting, weights, batch and noise from `seed`; layout "channels_last" for PyTorch's own.
+
+    On another `device` noise and targets are made there.
+    """
     torch.manual_seed(seed)
     if setting.convolutional:
-        return _dcgan(setting, LAYOUTS[layout])
-    return {"ae": _autoencoder, "vae": _vae, "gan": _gan}[setting.step](setting)
+        return _dcgan(setting, LAYOUTS[layout], device)
+    return {"ae": _autoencoder, "vae": _vae, "gan": _gan}[setting.step](setting, device)
 
 
-def _autoencoder(setting):
+def _autoencoder(setting, device):
     layers = []
     for sizes in ((784, 512, 128, 32), (32, 128, 512, 784)):  # the code itself and the logits stay without ReLU
         for n_in, n_out in pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), nn.ReLU()]
         del layers[-1]
-    model = nn.Sequential(*layers)
+    model = nn.Sequential(*layers).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    x = torch.rand(setting.batch, 784)
+    x = torch.rand(setting.batch, 784).to(device)
 
     def run():
         optimizer.zero_grad()
@@ -84,10 +87,10 @@ class _VAE(nn.Module):
         return self.decoder(z), mu, logvar
 
 
-def _vae(setting):
-    model = _VAE()
+def _vae(setting, device):
+    model = _VAE().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    x = torch.rand(setting.batch, 784)
+    x = torch.rand(setting.batch, 784).to(device)
 
     def run():
         optimizer.zero_grad()
@@ -100,18 +103,18 @@ def _vae(setting):
     return Step(model, len(x), run)
 
 
-def _gan(setting):
+def _gan(setting, device):
     generator = [nn.Linear(100, 128), nn.LeakyReLU(0.2)]
     for n_in, n_out in pairwise((128, 256, 512, 1024)):
         generator += [nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.LeakyReLU(0.2)]
     generator += [nn.Linear(1024, 784), nn.Tanh()]
     discriminator = [nn.Linear(784, 512), nn.LeakyReLU(0.2), nn.Linear(512, 256), nn.LeakyReLU(0.2)]
     discriminator += [nn.Linear(256, 1)]
-    x = 2 * torch.rand(setting.batch, 784) - 1
-    return _game(nn.Sequential(*generator), nn.Sequential(*discriminator), x, (len(x), 100))
+    x = (2 * torch.rand(setting.batch, 784) - 1).to(device)
+    return _game(*(nn.Sequential(*layers).to(device) for layers in (generator, discriminator)), x, (len(x), 100))
 
 
-def _dcgan(setting, layout):
+def _dcgan(setting, layout, device):
     sizes = [setting.size]  # of the feature maps, from the image inwards
     while sizes[-1] > SMALLEST:
         sizes.append((sizes[-1] + 1) // 2)
@@ -138,20 +141,20 @@ def _dcgan(setting, layout):
         for module in network:
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.normal_(module.weight, std=0.02)
-        network.to(memory_format=layout)
-    return _game(*networks, x.to(memory_format=layout), (len(x), 100, 1, 1))
+        network.to(device, memory_format=layout)
+    return _game(*networks, x.to(device, memory_format=layout), (len(x), 100, 1, 1))
 
 
 def _game(generator, discriminator, real, noise_shape):
     g_optimizer = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
     d_optimizer = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    ones, zeros = torch.ones(len(real)), torch.zeros(len(real))
+    ones, zeros = real.new_ones(len(real)), real.new_zeros(len(real))
     loss = nn.BCEWithLogitsLoss()
 
     def run():
         d_optimizer.zero_grad()
         loss(discriminator(real).view(-1), ones).backward()
-        fake = generator(torch.randn(noise_shape))
+        fake = generator(torch.randn(noise_shape, device=real.device))
         loss(discriminator(fake.detach()).view(-1), zeros).backward()
         d_optimizer.step()
         g_optimizer.zero_grad()

@@ -1,10 +1,22 @@
 """The three reports as lines of text, each from the very dictionary that is written as JSON."""
 
+from scratchgen.bench.gpu import printed as on_gpu
 from scratchgen.bench.table import Row, markdown_table, number, ratio, share, span, text_table
 
 
 def heading(report: dict, table=text_table) -> list[str]:
     """The machine, who ran on it and with what, each thread count as its process tells it."""
+    rows = on_gpu.heading(report) if _of_gpu(report) else _of_cpu(report)
+    if table is markdown_table:
+        return [f"- {name}: {what}" for name, what in rows]
+    return [f"{name:<10}  {what}" for name, what in rows]
+
+
+def _of_gpu(report: dict) -> bool:
+    return report["options"].get("backend") == "cupy"
+
+
+def _of_cpu(report: dict) -> list[Row]:
     machine, sides = report["machine"], report["sides"]
     rows = [
         ("machine", f"{machine['cpu']}, {_count(machine['cores'], 'core')}, {machine['system']}"),
@@ -20,9 +32,7 @@ def heading(report: dict, table=text_table) -> list[str]:
     odd = [side for side, about in sides.items() if about["threads"] not in (wanted, None)]
     if odd:
         rows.append(("unequal", f"{', '.join(odd)} did not take the {_count(wanted, 'thread')} asked for"))
-    if table is markdown_table:
-        return [f"- {name}: {what}" for name, what in rows]
-    return [f"{name:<10}  {what}" for name, what in rows]
+    return rows
 
 
 def missing_torch(report: dict) -> list[str]:
@@ -55,7 +65,7 @@ MEMORY = ("step", "side", "before", "peak", "growth", "ratio of growth")
 
 def comparison(report: dict, table=text_table) -> list[str]:
     """The whole report of `compare`."""
-    rows = []
+    rows, gpu = [], _of_gpu(report)
     for entry in report["steps"]:
         what = (entry["step"], str(entry["batch"]), number(entry["gflop"]))
         for side in entry["sides"]:
@@ -68,13 +78,17 @@ def comparison(report: dict, table=text_table) -> list[str]:
                     f"{side['images_per_second']:,.0f}",
                     number(side["gflop_per_second"]),
                     share(side["share_of_sgemm"]),
+                    *([on_gpu.launches(side)] if gpu else ()),
                     ratio(entry["ratio"]) if side is entry["sides"][0] else "*" * (side["side"] == entry["opponent"]),
                 )
             )
             what = ("", "", "")
-    lines = [*heading(report, table), "", *table(COMPARISON, rows, (0, 3)), ""]
+    columns = (*COMPARISON[:-1], "launches", COMPARISON[-1]) if gpu else COMPARISON
+    lines = [*heading(report, table), "", *table(columns, rows, (0, 3)), ""]
     lines += _legend(report)
-    if report["options"]["memory"]:
+    if gpu and report["options"]["memory"]:
+        lines += [on_gpu.LAUNCHES, *on_gpu.not_counted(report), "", *on_gpu.memory(report, table)]
+    elif report["options"]["memory"]:
         lines += ["", *memory(report, table)]
     return [*lines, *missing_torch(report)]
 
@@ -83,8 +97,9 @@ def _legend(report: dict) -> list[str]:
     rates = [entry["sgemm_gflop_per_second"] for entry in report["steps"]]
     low, high = min(r["median"] for r in rates), max(r["median"] for r in rates)
     rate = number(low) if number(low) == number(high) else f"{number(low)} to {number(high)}"
+    what = "the median turn's step" if _of_gpu(report) else "the median step"
     lines = [
-        f"ms: the median step, and from the 10th to the 90th percentile; sgemm: {rate} GFLOP/s in the same rounds",
+        f"ms: {what}, and from the 10th to the 90th percentile; sgemm: {rate} GFLOP/s in the same rounds",
     ]
     if any(entry["ratio"] for entry in report["steps"]):
         lines.append(
@@ -121,7 +136,7 @@ BY_PART = ("part", "visit", "direction", "calls", "ms", "share", "GFLOP", "GFLOP
 
 def profile(report: dict, table=text_table) -> list[str]:
     """The whole report of a profile: for each step by kind of layer, then part by part, the largest first."""
-    lines = heading(report, table)
+    lines, gpu = heading(report, table), _of_gpu(report)
     for entry in report["steps"]:
         lines += [
             "",
@@ -132,9 +147,12 @@ def profile(report: dict, table=text_table) -> list[str]:
             "",
             *table(BY_PART, _by_part(entry), (0, 1, 2)),
         ]
+        if gpu:
+            lines += ["", *on_gpu.kernels(report, entry, table)]
     return [
         *lines,
         "",
+        *(on_gpu.PROFILE if gpu else ()),
         "ms: medians, which need not add up to the median of the step; GFLOP/s: over a part's own time",
         "shared: what several gradients need; adding: gradients added up, and checks; other: the rest of the step",
     ]

@@ -1,7 +1,8 @@
 """Where a step's time goes: by layer and direction, losses, optimizers, and what is left.
 
 The layers, optimizers and losses of one step are wrapped in stopwatches, which nest: each counts its own time,
-without that of those inside it, so all of them and the rest of the step add up to the whole.
+without that of those inside it, so all of them and the rest of the step add up to the whole. On a GPU, where a call
+only queues its work, each stopwatch waits for it: one part after the other, which is slower than the step as it is.
 """
 
 import sys
@@ -20,6 +21,7 @@ from scratchgen.layers import Layer
 from scratchgen.layers.pullback import Pullback
 
 LEAST_STEPS = 5
+QUEUED = 20  # steps in a row on a GPU
 VISITS = {"discriminator": ("real", "fake", "in G's step")}  # of a GAN's step, in this order
 
 
@@ -37,9 +39,10 @@ STEP = Part("other", "other", "Python, checks")
 
 
 class Clock:
-    """Seconds, operations and calls of every part, its own alone."""
+    """Seconds, operations and calls of every part, its own alone; `wait` returns when all that is queued is done."""
 
-    def __init__(self):
+    def __init__(self, wait: Callable[[], None] = lambda: None):
+        self.wait = wait
         self.seconds: dict[Part, float] = defaultdict(float)
         self.operations: dict[Part, int] = defaultdict(int)
         self.calls: dict[Part, int] = defaultdict(int)
@@ -50,10 +53,13 @@ class Clock:
 
         def run(*args, **options):
             entry = [part, 0.0]
+            self.wait()  # for what the part around this one has queued: that is its own
             self._running.append(entry)
             start = time.perf_counter()
             try:
-                return function(*args, **options)
+                result = function(*args, **options)
+                self.wait()
+                return result
             finally:
                 took = time.perf_counter() - start
                 self._running.pop()
@@ -106,9 +112,9 @@ def leaves(module, name: str = "") -> Iterator[tuple[str, Layer]]:
 
 
 @contextmanager
-def watching(step: Step):
+def watching(step: Step, wait: Callable[[], None] = lambda: None):
     """Inside the block `step.run()` is timed in parts: gives a function that runs it once and returns its Clock."""
-    clock, visits = Clock(), defaultdict(int)
+    clock, visits = Clock(wait), defaultdict(int)
 
     def watched(name, layer):
         kind, plain = type(layer).__name__, layer.forward
@@ -141,7 +147,7 @@ def watching(step: Step):
             undo.enter_context(_instead(home, name, clock.timed(Part(loss.__name__, "loss", "L and dL"), loss)))
         drawn = clock.timed(Part("noise", "noise", "random"), step.noise)
         undo.enter_context(_instead(vars(step), "noise", drawn))
-        undo.enter_context(counting(clock.count))
+        undo.enter_context(counting(clock.count, step.backend))
         yield run
 
 
@@ -169,14 +175,15 @@ def _losses() -> list[tuple[dict, str, Callable]]:
     return [(home, name, f) for home in homes for name, f in home.items() if f in functions]
 
 
-def profile(step: Step, seconds: float) -> dict:
+def profile(step: Step, seconds: float, wait: Callable[[], None] | None = None) -> dict:
     """Medians over steps for so many seconds: of the step as it is, of the step in parts, and of every part.
 
-    The parts' medians need not add up to the median of the whole; "sum_ms" says what they add up to.
+    The parts' medians need not add up to the median of the whole; "sum_ms" says what they add up to. Where steps are
+    queued, `wait` returns when they are done; the step as it is is then one of many in a row.
     """
-    plain = _repeat(step.run, seconds / 2)
+    plain = _repeat(step.run, seconds / 2) if wait is None else _queued(step.run, wait, seconds / 2)
     totals, records = [], []
-    with watching(step) as run:
+    with watching(step, wait or (lambda: None)) as run:
         run()
 
         def once():
@@ -219,6 +226,17 @@ def _repeat(run, seconds: float) -> list[float]:
         run()
         taken.append(time.perf_counter() - start)
     return taken
+
+
+def _queued(run, wait, seconds: float) -> list[float]:
+    """As `_repeat`, of QUEUED steps at a time."""
+
+    def several():
+        for _ in range(QUEUED):
+            run()
+        wait()
+
+    return [taken / QUEUED for taken in _repeat(several, seconds)]
 
 
 def _visit(part: Part, parts: list[Part]) -> str:

@@ -33,6 +33,10 @@ class Setting:
             )
         return replace(self, **changes)
 
+    def on_gpu(self) -> "Setting":
+        """The step as it is timed on a GPU."""
+        return self.vary(batch=GPU_BATCHES.get(self.step, self.batch))
+
 
 SETTINGS = {
     s.step: s
@@ -44,4 +48,5 @@ SETTINGS = {
         Setting("dcgan64", "DCGAN 64×64×3, width 64, four halvings, Adam 2e-4, β₁ 0.5", 64, 64, 3, 64),
     )
 }
+GPU_BATCHES = {"dcgan64": 128}  # where a GPU gets another one than a CPU
 SMALLEST = 7  # a DCGAN's images are halved until their side is at most this

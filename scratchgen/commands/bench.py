@@ -7,25 +7,35 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from scratchgen.backend import BACKENDS, load_kernels
 from scratchgen.backend.threads import cores
 from scratchgen.bench import printed, table
 from scratchgen.bench.compare import OURS, SEED, Options, compare, described, sides
+from scratchgen.bench.gpu import results
 from scratchgen.bench.rounds import Lane
 from scratchgen.bench.scaling import AXES, scaling
 from scratchgen.bench.settings import SETTINGS, Setting
 from scratchgen.commands import UsageError
+from scratchgen.commands.train import PRECISIONS
 from scratchgen.files import atomic_write
 from scratchgen.recipes.options import positive, rate
 from scratchgen.training.run import save_picture
+
+
+def _batch(setting: Setting) -> str:
+    batch, on_gpu = setting.batch, setting.on_gpu().batch
+    return str(batch) if batch == on_gpu else f"{batch} ({on_gpu} on a GPU)"
+
 
 SECONDS = {"compare": 12.0, "profile": 4.0, "scaling": 3.0}  # for a step, and for a point of an axis
 DESCRIPTION = f"""\
 Time one training step of each reference model: from a fixed batch to updated weights, noise drawn anew each step.
 Ours and PyTorch's run in processes of their own and take turns, so that drift hits both alike, with equal threads;
 PyTorch in both memory formats where they differ. The machine's own rate is that of a large matrix product, sgemm.
+With --backend cupy both run on the GPU, in equal precision; a turn is then timed as a whole, as steps are queued.
 
 steps:
-{chr(10).join(f"  {s.step:<8} {s.about}, batch {s.batch}" for s in SETTINGS.values())}
+{chr(10).join(f"  {s.step:<8} {s.about}, batch {_batch(s)}" for s in SETTINGS.values())}
 
 Exit status: 0, or 2 when it could not be run.
 """
@@ -39,6 +49,13 @@ def add_parser(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("steps", nargs="*", metavar="STEP", help="which steps (default: all that fit)")
+    parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="cupy runs on an NVIDIA GPU")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="of matrix products and convolutions on the GPU, for every side (default: float32)",
+    )
     parser.add_argument("--threads", type=positive, metavar="N", help="of every side (default: all cores)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--rounds", type=positive, metavar="R", help="how many turns each side has at a step")
@@ -52,7 +69,9 @@ def add_parser(commands) -> None:
     parser.add_argument("--batch-size", type=positive, metavar="N", help="instead of each step's own")
     parser.add_argument("--no-torch", action="store_true", help="ours alone")
     parser.add_argument(
-        "--skip-memory", action="store_true", help="do not measure memory, which takes more processes"
+        "--skip-memory",
+        action="store_true",
+        help="do not measure memory, nor count launches on a GPU, which takes more processes",
     )
     parser.add_argument(
         "--blas",
@@ -64,6 +83,9 @@ def add_parser(commands) -> None:
     mode.add_argument("--profile", action="store_true", help="where a step's time goes, by layer and direction")
     mode.add_argument("--scaling", choices=tuple(AXES), help="how a step's time grows along an axis")
     parser.add_argument("--json", metavar="FILE", help="write every figure, with each round's")
+    parser.add_argument(
+        "--record", metavar="FILE", help="put what was found on a GPU into a file of results, demos/gpu_results.json"
+    )
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
     parser.add_argument("--picture", metavar="FILE.png", help="draw --scaling")
     parser.set_defaults(run=run)
@@ -72,6 +94,7 @@ def add_parser(commands) -> None:
 def run(args) -> int:
     settings, options = _settings(args), _options(args)
     _check_files(args)
+    load_kernels(args.backend)  # complains before any process starts
     layout = table.markdown_table if args.markdown else table.text_table
     with _progress() as tell:
         if args.profile:
@@ -87,6 +110,9 @@ def run(args) -> int:
     if args.json:
         with atomic_write(args.json) as file:
             file.write(json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")
+    if args.record:
+        kind = "profile" if args.profile else "bench"
+        results.record(Path(args.record), kind, {"report": results.summary(report)}, precision=args.precision)
     if args.picture:
         from scratchgen.bench.picture import scaling_picture
 
@@ -99,7 +125,7 @@ def _settings(args) -> list[Setting]:
         if name not in SETTINGS:
             raise UsageError(f"there is no step {name}; there are {', '.join(SETTINGS)}")
     names = dict.fromkeys(args.steps or SETTINGS)
-    settings = [SETTINGS[name] for name in names]
+    settings = [SETTINGS[name].on_gpu() if args.backend == "cupy" else SETTINGS[name] for name in names]
     if args.scaling == "batch" and args.batch_size is not None:
         raise UsageError("--batch-size and --scaling batch are two batch sizes, leave one out")
     if args.scaling in ("size", "width"):
@@ -121,6 +147,10 @@ def _settings(args) -> list[Setting]:
 def _options(args) -> Options:
     if args.profile and args.rounds is not None:
         raise UsageError("--profile has no rounds, --seconds says for how long it looks")
+    if args.precision == "tf32" and args.backend == "numpy":
+        raise UsageError("--precision tf32 is a mode of NVIDIA's GPUs: add --backend cupy")
+    if args.scaling == "threads" and args.backend == "cupy":
+        raise UsageError("--scaling threads is for the CPU, on a GPU threads do not divide the work")
     threads = args.threads or cores()
     if threads > cores():
         raise UsageError(f"--threads is {threads}, this process may use {cores()} cores")
@@ -132,6 +162,8 @@ def _options(args) -> Options:
         torch=not (args.no_torch or args.profile),
         memory=not (args.skip_memory or args.profile or args.scaling),
         blas=args.blas,
+        backend=args.backend,
+        precision=args.precision,
     )
 
 
@@ -141,14 +173,21 @@ def _check_files(args) -> None:
         raise UsageError("--picture goes with --scaling")
     if args.picture is not None and not args.picture.endswith(".png"):
         raise UsageError(f"--picture is {args.picture}, needs a name that ends in .png")
-    for option, path in (("--json", args.json), ("--picture", args.picture)):
+    if args.record is not None and (args.backend == "numpy" or args.scaling):
+        raise UsageError("--record is for steps timed or profiled with --backend cupy")
+    for option, path in (("--json", args.json), ("--picture", args.picture), ("--record", args.record)):
         if path is not None and (not Path(path).absolute().parent.is_dir() or Path(path).is_dir()):
             raise UsageError(f"{option} is {path}, needs the name of a file in a folder that is there")
+    if args.record is not None:
+        results.read(Path(args.record))
 
 
 def _profiled(settings, options: Options, tell) -> dict:
-    with sides(options, sgemm=False) as running:
+    with sides(options, sgemm=options.on_gpu) as running:
         report = running.head() | {"steps": []}
+        if options.on_gpu:
+            tell("what the GPU can do")
+            report |= running.ceilings()
         for setting in settings:
             tell(f"{setting.step}: profile")
             running.clear()

@@ -12,7 +12,7 @@ is linear in x and linear in W, so its derivatives are its two adjoints, and not
 For Conv2d that is what adjoint means: ⟨dy, correlate(x, W)⟩ = ⟨adjoint in x, x⟩ = ⟨adjoint in W, W⟩. For
 ConvTranspose2d, y = A* x with A = correlate(·, W), so that ⟨dy, A* x⟩ = ⟨A dy, x⟩: its dx is A dy, and as that is
 ⟨correlate(dy, W), x⟩, its dW is a convolution's with dy for the input and x for the gradient. Both are Dense on
-patches: see `backend.reference`.
+patches: see `backend.reference`. The two maps that read patches of one array share them, where they are made at all.
 
 Sizes are an int, or a pair (height, width).
 (Dumoulin & Visin 2016, A guide to convolution arithmetic for deep learning.)
@@ -63,14 +63,15 @@ class Conv2d(Layer):
     def forward(self, x):
         self.check_input(x, "N", "H", "W", self.in_channels)
         ops, W, g = kernels(x), self.W.value, self.geometry(*x.shape[1:3])
-        y = ops.correlate(x, W, g)  # (N, OH, OW, out)
+        patches = ops.patches(x, g)
+        y = ops.correlate(patches, W, g)  # (N, OH, OW, out)
         if self.b is not None:
             y += self.b.value
         return y, self.pullback(
             y,
             dx=lambda dy: ops.correlate_adjoint_x(dy, W, g),  # (N, H, W, in)
             grads={
-                self.W: lambda dy: ops.correlate_adjoint_W(x, dy, g),  # (kh, kw, in, out)
+                self.W: lambda dy: ops.correlate_adjoint_W(patches, dy, g),  # (kh, kw, in, out)
                 self.b: ops.row_sum,  # (out,)
             },
         )
@@ -134,10 +135,11 @@ class ConvTranspose2d(Layer):
             y += self.b.value
         return y, self.pullback(
             y,
-            dx=lambda dy: ops.correlate(dy, W, g),  # (N, H, W, in)
+            shared=lambda dy: (ops.patches(dy, g),),
+            dx=lambda dy, patches: ops.correlate(patches, W, g),  # (N, H, W, in)
             grads={
-                self.W: lambda dy: ops.correlate_adjoint_W(dy, x, g),  # (kh, kw, out, in)
-                self.b: ops.row_sum,  # (out,)
+                self.W: lambda dy, patches: ops.correlate_adjoint_W(patches, x, g),  # (kh, kw, out, in)
+                self.b: lambda dy, patches: ops.row_sum(dy),  # (out,)
             },
         )
 

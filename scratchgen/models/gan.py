@@ -192,7 +192,7 @@ class GAN(Model):
 
 def _mean_probability(s):
     """The mean of σ(s), as a 0-d array."""
-    return kernels(s).rowwise(sigmoid, s).mean()
+    return kernels(s).total(lambda s: (sigmoid(s),), s, over=s.size)[0]
 
 
 def _end(backward, dy) -> None:

@@ -52,6 +52,12 @@ class Device:
         streams.everything_finished()
 
 
+class UnownedMemory:
+    """Memory that another library allocated: there is none here. (cupy.cuda.UnownedMemory.)"""
+
+    __module__ = "cupy.cuda"
+
+
 class MemoryPool:
     """The pool that arrays come from: here it knows what is in use, and keeps nothing. (cupy.cuda.MemoryPool.)"""
 
@@ -167,6 +173,7 @@ CUDA = {
     "MemoryPool": MemoryPool,
     "PinnedMemoryPointer": PinnedMemoryPointer,
     "PinnedMemoryPool": PinnedMemoryPool,
+    "UnownedMemory": UnownedMemory,
     "Stream": Stream,
     "alloc_pinned_memory": alloc_pinned_memory,
     "get_current_stream": get_current_stream,

@@ -14,12 +14,14 @@ here waits for the GPU, and every result repeats bit for bit: no atomics, sums i
 
 import numpy as np
 
+from scratchgen.backend import BackendUnavailable
 from scratchgen.backend.cupy_ops.convolution import (
     col2im,
     correlate,
     correlate_adjoint_W,
     correlate_adjoint_x,
     im2col,
+    patches,
 )
 from scratchgen.backend.cupy_ops.device import xp
 from scratchgen.backend.cupy_ops.memory import unshared
@@ -37,6 +39,7 @@ __all__ = [
     "im2col",
     "matmul",
     "moments",
+    "patches",
     "row_sum",
     "row_sums",
     "rowwise",
@@ -49,6 +52,7 @@ __all__ = [
 ]
 
 PRECISIONS = ("float32", "tf32")
+TENSOR_CORES = 80  # compute capability from which they multiply TF32
 
 
 def from_numpy(array):
@@ -63,9 +67,17 @@ def to_numpy(array):
 
 def set_precision(precision: str) -> None:
     """How float32 matrices are multiplied, in the whole process: "float32", or "tf32", on tensor cores, which round
-    what they multiply to 10 bits after the point and add up in float32. float64 is not touched."""
+    what they multiply to 10 bits after the point and add up in float32. float64 is not touched.
+
+    BackendUnavailable where the GPU has no such cores.
+    """
     if precision not in PRECISIONS:
         raise ValueError(f"set_precision: precision is {precision!r}, needs one of {', '.join(PRECISIONS)}")
+    if precision == "tf32" and int(xp.cuda.Device().compute_capability) < TENSOR_CORES:
+        found = xp.cuda.Device().compute_capability
+        raise BackendUnavailable(
+            f"this GPU has no TF32: its compute capability is {found[:-1]}.{found[-1]}, needs 8.0 or more"
+        )
     from cupy._core import _routines_linalg as linalg  # CuPy's other way, CUPY_TF32, is read once only
 
     mode = linalg.COMPUTE_TYPE_TF32 if precision == "tf32" else linalg.COMPUTE_TYPE_FP32

@@ -1,5 +1,7 @@
 """The three maps of a convolution: patches as columns, and one matrix product by cuBLAS."""
 
+from functools import cache
+
 import numpy as np
 
 from scratchgen.backend.cupy_ops.device import xp
@@ -7,6 +9,7 @@ from scratchgen.backend.cupy_ops.launch import THREADS, kernel, power_of_two, qu
 from scratchgen.backend.geometry import Geometry
 
 COLUMNS_BYTES = 1 << 30  # of columns at a time; a batch that has more goes through in parts
+WORTH_A_KERNEL = 1 << 20  # numbers, from which a geometry has kernels of its own
 LINE = 16  # bytes that a thread reads at once where channels allow it
 
 
@@ -43,24 +46,36 @@ def _launch(name: str, result, given, geometry: Geometry, C: int, count: int, pi
         pack = 1
     lanes = power_of_two(pixels * C // pack, THREADS // 8)
     height = THREADS // lanes
-    run = kernel("patches", name, result.dtype, PACK=pack)
+    known = {}
+    if max(result.size, given.size) >= WORTH_A_KERNEL:
+        known = {"GEOMETRY": ", ".join(map(str, _sizes(geometry).reshape(-1))), "CHANNELS": C // pack}
+    run = kernel("patches", name, result.dtype, PACK=pack, **known)
     numbers = (result, given, _table(geometry), np.int32(C // pack), np.int32(count))
     run((quotient(count, height),), (lanes, height), numbers)
 
 
+def _sizes(g: Geometry):
+    return np.array([g.kernel, g.stride, g.padding, g.dilation, g.large, g.small], np.int32)
+
+
+@cache
 def _table(g: Geometry):
     """A geometry as the kernels take it, by value."""
-    sizes = np.array([g.kernel, g.stride, g.padding, g.dilation, g.large, g.small], np.int32)
+    sizes = _sizes(g)
     return sizes.reshape(-1).view(np.dtype((np.void, sizes.nbytes))).reshape(())
 
 
+def patches(x, geometry: Geometry):
+    """See `reference.patches`: all columns (N, OH, OW, kh, kw, C), where they fit in COLUMNS_BYTES."""
+    return im2col(x, geometry) if len(_parts(x, geometry)) == 1 else x
+
+
 def correlate(x, W, geometry: Geometry):
-    """See `reference.correlate`."""
+    """See `reference.correlate`; x may be its patches."""
     kh, kw, C, O = W.shape
     matrix = W.reshape(kh * kw * C, O)
-    parts = [im2col(x[part], geometry).reshape(-1, kh * kw * C) @ matrix for part in _parts(x, geometry)]
-    y = parts[0] if len(parts) == 1 else xp.concatenate(parts)
-    return y.reshape(len(x), *geometry.small, O)
+    ys = [cols.reshape(-1, kh * kw * C) @ matrix for _, cols in _columns(x, geometry)]
+    return _joined(ys).reshape(len(x), *geometry.small, O)
 
 
 def correlate_adjoint_x(dy, W, geometry: Geometry):
@@ -71,18 +86,30 @@ def correlate_adjoint_x(dy, W, geometry: Geometry):
         col2im((dy[part].reshape(-1, O) @ matrix).reshape(-1, *geometry.small, kh, kw, C), geometry)
         for part in _parts(dy, geometry, C)
     ]
-    return parts[0] if len(parts) == 1 else xp.concatenate(parts)
+    return _joined(parts)
 
 
 def correlate_adjoint_W(x, dy, geometry: Geometry):
-    """See `reference.correlate_adjoint_W`."""
+    """See `reference.correlate_adjoint_W`; x may be its patches."""
     C, O = x.shape[-1], dy.shape[-1]
     dW = None
-    for part in _parts(x, geometry):
-        cols = im2col(x[part], geometry).reshape(-1, geometry.kernel[0] * geometry.kernel[1] * C)
-        term = cols.T @ dy[part].reshape(-1, O)
+    for part, cols in _columns(x, geometry):
+        term = cols.reshape(-1, geometry.kernel[0] * geometry.kernel[1] * C).T @ dy[part].reshape(-1, O)
         dW = term if dW is None else xp.add(dW, term, out=dW)
     return dW.reshape(*geometry.kernel, C, O)
+
+
+def _columns(x, geometry: Geometry):
+    """Parts of the batch, and the columns of each; x itself where it is columns already."""
+    if x.ndim == 6:
+        yield slice(None), x
+    else:
+        for part in _parts(x, geometry):
+            yield part, im2col(x[part], geometry)
+
+
+def _joined(parts):
+    return parts[0] if len(parts) == 1 else xp.concatenate(parts)
 
 
 def _parts(x, geometry: Geometry, channels: int | None = None) -> list[slice]:

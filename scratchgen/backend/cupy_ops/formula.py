@@ -242,6 +242,8 @@ def _trace(f: Callable, count: int, dtype) -> Formula:
 
 def _key(f):
     """What a function computes with: its code, and what it holds from outside. None where that might change."""
+    if type(f).__name__ == "ufunc":
+        return ("ufunc", f)
     if not isinstance(f, FunctionType) or f.__kwdefaults__:
         return None
     held = [cell.cell_contents for cell in f.__closure__ or ()] + list(f.__defaults__ or ())
@@ -249,12 +251,8 @@ def _key(f):
     for value in held:
         if isinstance(value, int | float | str | ModuleType | np.dtype | None):
             keys.append((type(value), value))
-        elif isinstance(value, FunctionType):
+        else:
             keys.append(_key(value))
             if keys[-1] is None:
                 return None
-        elif type(value).__name__ == "ufunc":
-            keys.append(id(value))
-        else:
-            return None
     return tuple(keys)

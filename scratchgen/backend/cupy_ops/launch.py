@@ -8,10 +8,12 @@ import numpy as np
 from scratchgen.backend.cupy_ops.device import xp
 
 SOURCES = Path(__file__).parent / "sources"
-THREADS = 256  # of a block; sources/common.cuh says so too
+THREADS = 256  # of a block, a power of two
 OPTIONS = (
     "--std=c++17",
-    "--fmad=false",  # x * y + z rounded twice, as on a CPU: what is no exp, log or tanh is then equal bit for bit
+    # x * y + z rounded twice, as on a CPU: what is no exp, log or tanh is then equal bit for bit, but for float32
+    # below 1e-38, which CuPy has taken for 0 (it adds -ftz=true to the options).
+    "--fmad=false",
 )
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 BLOCKS = 2048  # at the most where threads walk: several for each processor of the largest GPU
@@ -23,9 +25,9 @@ def index_type(count: int):
     return np.uint64 if count >= WIDE else np.uint32
 
 
-def source(name: str, dtype, *, index=np.uint32, before: str = "", **constants: int) -> str:
+def source(name: str, dtype, *, index=np.uint32, before: str = "", **constants) -> str:
     """The whole CUDA text of `sources/name.cu` for a float type: constants, types, what all share, `before`."""
-    head = [f"#define {key} {value}" for key, value in constants.items()]
+    head = [f"#define {key} {value}" for key, value in {"THREADS": THREADS, **constants}.items()]
     head.append(f"typedef {REALS[np.dtype(dtype)]} real;")
     head.append(f"typedef {'unsigned long long' if index is np.uint64 else 'unsigned'} Index;")
     return "\n".join((*head, _text("common.cuh"), before, _text(f"{name}.cu")))
@@ -43,7 +45,7 @@ def compiled(text: str, function: str):
 
 
 @cache
-def kernel(name: str, function: str, dtype, index=np.uint32, **constants: int):
+def kernel(name: str, function: str, dtype, index=np.uint32, **constants):
     """A kernel of `sources/name.cu`."""
     return compiled(source(name, dtype, index=index, **constants), function)
 

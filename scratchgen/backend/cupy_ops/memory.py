@@ -7,8 +7,13 @@ from scratchgen.backend.numpy_ops import memory as host
 
 
 def unshared(array) -> bool:
-    """See `reference.unshared`; by Python's counts, as for NumPy's arrays."""
-    return host._counts_references and type(array) is xp.ndarray and _references(array) in _ALONE
+    """See `reference.unshared`; by Python's counts, as for NumPy's arrays.
+
+    Only of CuPy's own memory: who else looks at another's, a tensor's that came by DLPack, cannot be known.
+    """
+    if not host._counts_references or type(array) is not xp.ndarray:
+        return False
+    return not isinstance(array.data.mem, xp.cuda.UnownedMemory) and _references(array) in _ALONE
 
 
 def _references(array) -> tuple[int, int, int, int]:

@@ -17,6 +17,7 @@ from scratchgen.backend.cupy_ops.launch import (
 from scratchgen.backend.cupy_ops.tensors import sums_of_parts
 
 LANES = 32  # channels side by side in a block, at the most
+FEW_LANES = 8  # where few rows are left: more blocks, and fewer rows for each thread
 ROWS = 16  # rows for each thread, before more blocks share them
 
 
@@ -33,7 +34,7 @@ def rowwise(f, *arrays):
         return y
     index = index_type(n)
     run = _kernel("rowwise", formula, places, first.dtype, index)
-    grid = min(BLOCKS, quotient(n, THREADS))
+    grid = min(BLOCKS, quotient(n, 4 * THREADS))
     run((grid,), (THREADS,), (y, index(n), index(first.shape[-1]), *arrays, *_numbers(formula, first.dtype)))
     return y
 
@@ -48,7 +49,7 @@ def row_sums(f, *arrays):
     return tuple(_sums(traced(f, len(arrays), arrays[0].dtype), arrays, arrays[0].shape[-1]))
 
 
-def total(f, *arrays):
+def total(f, *arrays, over: float = 1):
     """See `reference.total`; in one pass, in an order of additions that never changes."""
     first = arrays[0]
     formula = traced(f, len(arrays), first.dtype)
@@ -60,9 +61,9 @@ def total(f, *arrays):
     sums = xp.empty((1, blocks), first.dtype)
     others = [xp.empty(first.shape, first.dtype) for _ in range(formula.terms - 1)]
     run = _kernel("total", formula, places, first.dtype, index, TERMS=formula.terms)
-    sizes = index(first.size), index(first.shape[-1])
+    sizes = index(first.size), index(first.shape[-1]), first.dtype.type(over)
     run((blocks,), (THREADS,), (sums, *sizes, *others, *arrays, *_numbers(formula, first.dtype)))
-    return (sums if blocks == 1 else sums_of_parts(sums)).reshape(()), *others
+    return (sums if blocks == 1 else sums_of_parts(sums, over)).reshape(()), *others
 
 
 def _itself(a):
@@ -107,7 +108,7 @@ def moments(x):
 
 def _layout(rows: int, channels: int, blocks: int | None = None):
     """Block and grid: channels along x, rows along y, in `blocks` or as many as there is work for."""
-    lanes = power_of_two(channels, LANES)
+    lanes = power_of_two(channels, LANES if blocks is None else FEW_LANES)
     height = THREADS // lanes
     columns = quotient(channels, lanes)
     if blocks is None:

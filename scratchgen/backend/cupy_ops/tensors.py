@@ -6,7 +6,7 @@ from scratchgen.backend.cupy_ops.device import xp
 from scratchgen.backend.cupy_ops.launch import THREADS, kernel, quotient
 
 TENSORS = 64  # in a launch: their table is passed by value, 4 KiB at the most
-BLOCKS = 256  # of one tensor, at the most
+BLOCKS = 1024  # of one tensor, at the most
 _TABLE = np.dtype((np.void, TENSORS * 6 * 8))  # five pointers and a size
 
 
@@ -40,11 +40,11 @@ def square_sums(arrays):
     return xp.concatenate([found for _, found in sums])[xp.asarray(order)]
 
 
-def sums_of_parts(parts):
-    """The sum of each row of a matrix, in an order of additions that never changes: (rows, n) → (rows,)."""
+def sums_of_parts(parts, over: float = 1):
+    """The sum of each row of a matrix, over a number, in an order of additions that never changes: (R, n) → (R,)."""
     found = xp.empty(len(parts), parts.dtype)
     run = kernel("parts", "sums_of_parts", parts.dtype)
-    run((len(parts),), (THREADS,), (found, np.uint32(parts.shape[1]), parts))
+    run((len(parts),), (THREADS,), (found, np.uint32(parts.shape[1]), parts.dtype.type(over), parts))
     return found
 
 
@@ -67,7 +67,6 @@ def _parts(which: list) -> list[list]:
 def _table(rows):
     """The table for a launch, and how many blocks its largest tensor keeps busy. The caller holds the arrays."""
     table = np.zeros((TENSORS, 6), np.uint64)
-    for i, row in enumerate(rows):
-        table[i] = [0 if a is None else a.data.ptr for a in row] + [row[1].size]
-    largest = int(table[:, 5].max())
+    table[: len(rows)] = [[*(0 if a is None else a.data.ptr for a in row), row[1].size] for row in rows]
+    largest = max(row[1].size for row in rows)
     return table.reshape(-1).view(_TABLE).reshape(()), max(1, min(BLOCKS, quotient(largest, 4 * THREADS)))

@@ -19,7 +19,7 @@ from scratchgen.backend.numpy_ops.convolution import correlate, correlate_adjoin
 from scratchgen.backend.numpy_ops.dense import matmul
 from scratchgen.backend.numpy_ops.memory import unshared
 from scratchgen.backend.numpy_ops.rows import moments, row_sum, row_sums, rowwise
-from scratchgen.backend.reference import col2im, im2col, square_sums, total
+from scratchgen.backend.reference import col2im, im2col, patches, square_sums, total
 
 __all__ = [
     "adam",
@@ -31,6 +31,7 @@ __all__ = [
     "im2col",
     "matmul",
     "moments",
+    "patches",
     "row_sum",
     "row_sums",
     "rowwise",

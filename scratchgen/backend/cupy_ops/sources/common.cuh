@@ -1,6 +1,5 @@
-// What all kernels share. `real` is float or double, `Index` unsigned or unsigned long long: see launch.py.
-
-#define THREADS 256
+// What all kernels share. `real` is float or double, `Index` unsigned or unsigned long long, and a block has THREADS
+// threads: see launch.py.
 
 // The larger and the smaller as NumPy has them: NaN if one is.
 __device__ inline real larger(const real a, const real b) { return a >= b || a != a ? a : b; }

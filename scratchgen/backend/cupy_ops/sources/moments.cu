@@ -37,8 +37,17 @@ extern "C" __global__ void moments_of_rows(
     Moments mine = {0, 0, 0};
     if (c < channels && first < rows) {
         const real pivot = x[first * channels + c];
+        const Index stride = gridDim.y * blockDim.y;
         real count = 0, sum = 0, squares = 0;
-        for (Index row = first; row < rows; row += gridDim.y * blockDim.y) {
+        Index row = first;
+        for (; row + 3 * stride < rows; row += 4 * stride) {  // four rows under way at a time
+            real d[4];
+            for (int k = 0; k < 4; ++k) d[k] = x[(row + k * stride) * channels + c] - pivot;
+            for (int k = 0; k < 4; ++k) sum += d[k];
+            for (int k = 0; k < 4; ++k) squares += d[k] * d[k];
+            count += 4;
+        }
+        for (; row < rows; row += stride) {
             const real d = x[row * channels + c] - pivot;
             count += 1;
             sum += d;

@@ -9,10 +9,22 @@ struct alignas(sizeof(real) * PACK) Pack {
     real of[PACK];
 };
 
+// Where the geometry is known when this is compiled, divisions by its sizes become multiplications.
+#ifdef GEOMETRY
+#define KNOWN(given, given_channels) \
+    constexpr Geometry g = {GEOMETRY}; \
+    constexpr int channels = CHANNELS;
+#else
+#define KNOWN(given, given_channels) \
+    const Geometry& g = given; \
+    const int channels = given_channels;
+#endif
+
 // cols (N, OH, OW, kh, kw, C): the pixel under each tap of the window at each small pixel, zero outside.
 // A run is what one row of the window reads: kw pixels of C packs. blockDim.x threads share a run.
 extern "C" __global__ void im2col(
-    Pack* __restrict__ cols, const Pack* __restrict__ x, const Geometry g, const int channels, const int runs) {
+    Pack* __restrict__ cols, const Pack* __restrict__ x, const Geometry sizes, const int packs, const int runs) {
+    KNOWN(sizes, packs)
     const int run = blockIdx.x * blockDim.y + threadIdx.y;
     if (run >= runs) return;
     const int i = run % g.kernel[0];
@@ -35,7 +47,8 @@ extern "C" __global__ void im2col(
 // x (N, H, W, C): the sum of all that im2col copied each pixel to. Tap (i, j) read it at small pixel (r, c) where
 // r * stride + i * dilation - padding is its row, if there is such an r; columns alike.
 extern "C" __global__ void col2im(
-    Pack* __restrict__ x, const Pack* __restrict__ cols, const Geometry g, const int channels, const int pixels) {
+    Pack* __restrict__ x, const Pack* __restrict__ cols, const Geometry sizes, const int packs, const int pixels) {
+    KNOWN(sizes, packs)
     const int pixel = blockIdx.x * blockDim.y + threadIdx.y;
     if (pixel >= pixels) return;
     const int column = pixel % g.large[1] + g.padding[1];

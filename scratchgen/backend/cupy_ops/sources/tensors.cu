@@ -18,12 +18,12 @@ extern "C" __global__ void adam(
     const auto& a = tensors.at[blockIdx.y];
     const unsigned long long stride = gridDim.x * blockDim.x;
     for (unsigned long long i = blockIdx.x * blockDim.x + threadIdx.x; i < a.size; i += stride) {
-        const real g = a.grad[i];
+        const real g = a.grad[i], value = a.value[i];
         const real m = beta1 * a.m[i] + rest1 * g;
         const real v = beta2 * a.v[i] + rest2 * g * g;
         a.m[i] = m;
         a.v[i] = v;
-        a.result[i] = a.value[i] - lr * (m / scale1) / (sqrt(v / scale2) + eps);
+        a.result[i] = value - lr * (m / scale1) / (sqrt(v / scale2) + eps);
     }
 }
 
@@ -32,10 +32,14 @@ extern "C" __global__ void squares(real* __restrict__ sums, const Tensors tensor
     __shared__ real shared[THREADS];
     const auto& a = tensors.at[blockIdx.y];
     const unsigned long long stride = gridDim.x * blockDim.x;
+    unsigned long long i = blockIdx.x * blockDim.x + threadIdx.x;
     real mine = 0;
-    for (unsigned long long i = blockIdx.x * blockDim.x + threadIdx.x; i < a.size; i += stride) {
-        mine += a.grad[i] * a.grad[i];
+    for (; i + 3 * stride < a.size; i += 4 * stride) {  // four numbers under way at a time
+        real g[4];
+        for (int k = 0; k < 4; ++k) g[k] = a.grad[i + k * stride];
+        for (int k = 0; k < 4; ++k) mine += g[k] * g[k];
     }
+    for (; i < a.size; i += stride) mine += a.grad[i] * a.grad[i];
     const real sum = block_sum(mine, shared);
     if (threadIdx.x == 0) sums[blockIdx.y * gridDim.x + blockIdx.x] = sum;
 }
