@@ -101,8 +101,8 @@ def _plant_in_a_kernel(monkeypatch, ops, name) -> None:
     """Make its result a thousandth too large, or the first of its results."""
     right = getattr(ops, name)
 
-    def a_thousandth_more(*arguments):
-        results = right(*arguments)
+    def a_thousandth_more(*arguments, **options):
+        results = right(*arguments, **options)
         if not isinstance(results, tuple | list):
             return 1.001 * results
         return type(results)([1.001 * results[0], *results[1:]])
