@@ -742,15 +742,16 @@ def test_what_cannot_be_is_said_before_any_process(argv, says, no_gpu, capsys, m
 
 
 def test_the_hash_is_of_every_source_by_name_and_text(tmp_path):
-    folder = tmp_path / "kernels"
+    folder = tmp_path / results.KERNELS.name
     shutil.copytree(results.KERNELS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(results.KERNELS.parent / "cupy_feed.py", tmp_path)
     plain = results.source_hash()
     assert results.source_hash(folder) == plain
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__" / "rows.pyc").write_bytes(b"compiled")
     assert results.source_hash(folder) == plain
     seen = {plain}
-    sources = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    sources = sorted(path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".pyc")
     assert {path.suffix for path in sources} == {".py", ".cu", ".cuh"}
     for path in sources:
         text = path.read_bytes()
