@@ -15,6 +15,7 @@ from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
 BLOCK_BYTES = 1 << 20  # of columns: half of a usual L2 cache
+MOVING = 64  # multiply-adds in the time that it takes to read or write a number
 BLOCK_ROWS = 256  # at least: below that a matrix product is bound by reading W, not by arithmetic
 
 
@@ -31,7 +32,7 @@ def correlate(x, W, geometry: Geometry):
             np.copyto(cols, windows)
             np.matmul(cols.reshape(-1, kh * kw * C), matrix, out=y[images, rows].reshape(-1, O))
 
-    threads.over(share, len(x), y.size * kh * kw * C)
+    threads.over(share, len(x), _work(y.size, kh * kw * C))
     return y
 
 
@@ -54,7 +55,7 @@ def correlate_adjoint_x(dy, W, geometry: Geometry):
             if rows.stop == geometry.small[0]:
                 dx[images] = padded[:, *geometry.interior]
 
-    threads.over(share, len(dy), dy.size * kh * kw * C)
+    threads.over(share, len(dy), _work(dy.size, kh * kw * C))
     return dx
 
 
@@ -74,10 +75,15 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
             dW += np.matmul(cols.reshape(-1, kh * kw * C).T, dy[images, rows].reshape(-1, O), out=product)
         return dW
 
-    first, *others = threads.over(share, len(x), dy.size * kh * kw * C)
+    first, *others = threads.over(share, len(x), _work(dy.size, kh * kw * C))
     for dW in others:
         first += dW
     return first.reshape(kh, kw, C, O)
+
+
+def _work(numbers: int, taps: int) -> int:
+    """In multiply-adds: so many numbers of so many products each, which are also moved."""
+    return numbers * (taps + MOVING)
 
 
 def _blocks(part: slice, C: int, geometry: Geometry, dtype) -> Iterator[tuple]:

@@ -8,7 +8,7 @@ from scratchgen.backend.numpy_ops.memory import empty
 BLOCK = 1 << 17  # numbers of each array at a time: a few such arrays fit in L2, and Python's own time is small beside
 SHARED_BLOCK = 1 << 18  # on several threads: only one of them runs Python at a time, so it must have less to say
 WIDE = 4096  # numbers side by side at least, so that NumPy's inner loop is long where a row of C is short
-COST = 32  # of the work on one number, in multiply-adds: it decides whether threads are worth waking
+COST = 128  # of the work on one number, in multiply-adds: it decides whether threads are worth waking
 
 
 def rowwise(f, *arrays):

@@ -32,6 +32,7 @@ from scratchgen.backend.numpy_ops.cells import Cells
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
 TILES = 256  # at a time: rows of a product; enough for BLAS to work at full speed, few enough to stay in cache
+MOVING = 64  # multiply-adds in the time that it takes to read or write a number
 BLOCKS_OF_W = 2  # times as many for the adjoint in W, since each block is one more pass over dU
 
 
@@ -39,9 +40,10 @@ def correlate(x, W, geometry: Geometry):
     """See `reference.correlate`."""
     y = empty((len(x), *geometry.small, W.shape[3]), x.dtype)
     tiling = _Tiling(geometry, len(x))
+    all_of_U = _weights(W) if tiling.by_images else None
 
     def share(images: slice, channels: slice) -> None:
-        U = _weights(W[..., channels])
+        U = _weights(W[..., channels]) if all_of_U is None else all_of_U
         for n, blocks in tiling.blocks(images, TILES):
             inputs, outputs = _Inputs(tiling, n, W.shape[2], U), _Outputs(tiling, n, U)
             for block in blocks:
@@ -62,9 +64,10 @@ def correlate_adjoint_x(dy, W, geometry: Geometry):
     """See `reference.correlate_adjoint_x`."""
     dx = empty((len(dy), *geometry.large, W.shape[2]), dy.dtype)
     tiling = _Tiling(geometry, len(dy))
+    all_of_U = _weights(W) if tiling.by_images else None
 
     def share(images: slice, channels: slice) -> None:
-        U = _weights(W[:, :, channels])
+        U = _weights(W[:, :, channels]) if all_of_U is None else all_of_U
         Ut = U.swapaxes(2, 3)
         for n, blocks in tiling.blocks(images, TILES):
             outputs, inputs = _OutputGradients(tiling, n, U), _InputGradients(tiling, n, U)
@@ -107,12 +110,12 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
                             np.add(dU[a, b], product, dU[a, b])
                 first = False
         if not tiling.by_images:
-            _weights_adjoint(dU, dW[..., channels])
+            _weights_adjoint([dU], dW[..., channels])
         return dU
 
     shares = tiling.run(share, O)
     if tiling.by_images:
-        _weights_adjoint(sum(shares[1:], shares[0]), dW)
+        _weights_adjoint(shares, dW)
     return dW
 
 
@@ -313,23 +316,37 @@ def _nothing() -> None:
 
 
 def _weights(W):
-    _, _, C, O = W.shape
-    w = W.reshape(2, 2, 2, 2, C, O)  # cell row p, row in the cell, cell column q, column in the cell
-    rows = empty((3, 2, 2, 2, C, O), W.dtype)
-    rows[0], rows[2] = w[0].swapaxes(0, 1), w[1].swapaxes(0, 1)  # (q, row in the cell, column in the cell, C, O)
-    np.add(rows[0], rows[2], out=rows[1])
+    """U[a, b] = (w0, w0 + w1, w1)[a] along rows of cells, and [b] along their columns."""
+    C, O = W.shape[2:]
+    w = W.reshape(2, 2, 2, 2, C, O).transpose(0, 2, 1, 3, 4, 5)  # cell row and column, row and column in the cell
     U = empty((3, 3, 2, 2, C, O), W.dtype)
-    U[:, 0], U[:, 2] = rows[:, 0], rows[:, 1]
-    np.add(rows[:, 0], rows[:, 1], out=U[:, 1])
+
+    def share(part: slice) -> None:
+        u, v = U[..., part], w[..., part]
+        for p in (0, 1):
+            u[2 * p, 0], u[2 * p, 2] = v[p, 0], v[p, 1]
+            np.add(u[2 * p, 0], u[2 * p, 2], out=u[2 * p, 1])
+        for b in range(3):
+            np.add(u[0, b], u[2, b], out=u[1, b])
+
+    threads.over(share, O, U.size * MOVING)
     return U.reshape(3, 3, 4 * C, O)
 
 
-def _weights_adjoint(dU, dW) -> None:
-    _, _, C, O = dW.shape
-    dU = dU.reshape(3, 3, 2, 2, C, O)
-    columns = empty((3, 2, 2, 2, C, O), dU.dtype)
-    np.add(dU[:, 0], dU[:, 1], out=columns[:, 0])
-    np.add(dU[:, 2], dU[:, 1], out=columns[:, 1])
-    dw = dW.reshape(2, 2, 2, 2, C, O)
-    np.add(columns[0], columns[1], out=dw[0].swapaxes(0, 1))
-    np.add(columns[2], columns[1], out=dw[1].swapaxes(0, 1))
+def _weights_adjoint(dUs: list, dW) -> None:
+    """The adjoint of that, of the sum of several dU; it writes into the first of them."""
+    C, O = dW.shape[2:]
+    dw = dW.reshape(2, 2, 2, 2, C, O).transpose(0, 2, 1, 3, 4, 5)
+
+    def share(part: slice) -> None:
+        du, *others = (dU.reshape(3, 3, 2, 2, C, O)[..., part] for dU in dUs)
+        for other in others:
+            du += other
+        for b in range(3):
+            du[0, b] += du[1, b]
+            du[2, b] += du[1, b]
+        for p in (0, 1):
+            np.add(du[2 * p, 0], du[2 * p, 1], out=dw[p, 0, ..., part])
+            np.add(du[2 * p, 2], du[2 * p, 1], out=dw[p, 1, ..., part])
+
+    threads.over(share, O, 9 * C * O * MOVING)
