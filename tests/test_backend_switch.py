@@ -490,17 +490,27 @@ def test_pixels_are_binary_by_the_same_draws(how, here, device):
     assert rngs[0].bit_generator.state == rngs[1].bit_generator.state
 
 
-def test_the_precision_is_set_once_as_the_run_has_it(here, device, monkeypatch):
+def test_training_has_the_precision_of_the_run_and_what_looks_at_it_float32(here, device, monkeypatch):
     asked = []
     ops = load_kernels("cupy")
     plain = ops.set_precision
     monkeypatch.setattr(ops, "set_precision", lambda precision: (asked.append(precision), plain(precision))[1])
     for precision in ("tf32", "float32"):
         train("ae", "--backend", "cupy", "--precision", precision, out=precision)
+        assert asked == [precision] * 2  # when the switches are checked, and when the model is there: not each step
         assert run("reconstruct", precision, "--output", "x.npy") == 0
-    assert asked == ["tf32", "tf32", "float32", "float32"]
+        assert asked[2:] == ["float32"]
+        asked.clear()
     train("ae", out="host")
-    assert len(asked) == 4
+    assert not asked
+
+
+def test_a_gpu_without_tf32_says_so_before_anything_is_made(here, standin, capsys, monkeypatch):
+    monkeypatch.setattr("standin.device.Device.compute_capability", "75")
+    said = fails(capsys, "train", *MODELS["ae"], "--backend", "cupy", "--precision", "tf32", "--out", "run")
+    assert "this GPU has no TF32: its compute capability is 7.5" in said
+    assert "--precision float32" in said
+    assert not (here / "run").exists()
 
 
 def test_a_fetch_is_one_copy_to_the_host(here, standin, monkeypatch):

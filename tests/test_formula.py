@@ -139,6 +139,42 @@ def test_what_may_change_is_traced_anew(formula):
     assert formula.traced(f, 1, F4).numbers == (0.7, 2.5)
 
 
+SLOPE = 0.2
+
+
+def _of_a_global(x):
+    return x * SLOPE
+
+
+def _by_way_of_another(x):
+    return _of_a_global(x) + 1
+
+
+@pytest.mark.parametrize("f", [_of_a_global, _by_way_of_another, lambda x: (lambda x: x * SLOPE)(x)])
+def test_a_global_that_changed_is_seen(formula, monkeypatch, f):
+    assert formula.traced(f, 1, F4).numbers == (0.2,)
+    monkeypatch.setitem(globals(), "SLOPE", 0.7)
+    assert formula.traced(f, 1, F4).numbers == (0.7,)
+
+
+def test_the_same_text_with_other_globals_is_another_formula(formula):
+    found = []
+    for K in (0.5, 1.5):
+        names = {"K": K}
+        exec(compile("def f(x):\n    return x * K\n", "one.py", "exec"), names)
+        found.append(formula.traced(names["f"], 1, F4).numbers)
+    assert found == [(0.5,), (1.5,)]
+
+
+def test_not_more_formulas_are_kept_than_there_is_room_for(formula, monkeypatch):
+    monkeypatch.setattr(formula, "_known", {})
+    monkeypatch.setattr(formula, "MANY", 10)
+    for n in range(35):
+        beta = 0.3 + n / 7
+        assert formula.traced(lambda x, beta=beta: x * beta, 1, F4).numbers == (beta,)
+    assert len(formula._known) <= 10
+
+
 def test_batchnorm_with_another_momentum_is_another_formula(ops):
     """Two layers, one code: each its own numbers."""
     rng = np.random.default_rng(3)
@@ -159,6 +195,9 @@ def test_batchnorm_with_another_momentum_is_another_formula(ops):
         (lambda x: np.add.reduce(x), "reduce"),
         (lambda x: np.cbrt(x), "cbrt is not known"),
         (lambda x: x**3, r"\*\* takes 2 and 0.5"),
+        (lambda x: x**x, r"\*\* takes 2 and 0.5"),
+        (lambda x: 2**x, r"\*\* takes 2 and 0.5"),
+        (lambda x: x > 0, "returns a comparison"),
         (lambda x: np.maximum(x, 0, where=True), "takes no where"),
         (lambda x: x * np.float64(2), "NumPy float64"),
         (lambda x: x * np.ones(3, np.float32), "arrays must be among the arguments"),
@@ -193,6 +232,8 @@ def test_shapes_and_types_that_do_not_go_together_are_refused(ops):
         ops.row_sums(lambda x: x, x)
     with pytest.raises(TypeError, match="tuple"):
         ops.total(lambda x: x, x)
+    with pytest.raises(ValueError, match="50 terms"):
+        ops.row_sums(lambda x: (x,) * 50, x)
 
 
 def test_parts_of_arrays(ops):

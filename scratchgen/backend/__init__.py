@@ -1,8 +1,8 @@
 """Where arrays live, and the few coarse kernels that layers call.
 
 The arrays decide: `kernels(x)` gives the kernels of the library that x lives in, `kernels(x).xp` is that library
-for everything else. There is no global switch. `reference.py` has each kernel as its formula, `numpy_ops.py` and
-`cupy_ops.py` the fast versions.
+for everything else. There is no global switch. `reference.py` has each kernel as its formula, `numpy_ops` and
+`cupy_ops` have the fast versions.
 """
 
 import importlib

@@ -226,7 +226,9 @@ def _check_place(backend: str, precision: str) -> None:
     """Complains where there is no such backend, or it has no such precision."""
     if precision == "tf32" and backend == "numpy":
         raise UsageError("--precision tf32 is a mode of NVIDIA's GPUs: add --backend cupy")
-    load_kernels(backend)
+    kernels = load_kernels(backend)
+    if backend == "cupy":
+        kernels.set_precision(precision)
 
 
 def _settle_place(args, config) -> None:

@@ -61,13 +61,14 @@ class BatchNorm(Layer):
         scale = gamma * s
         y = ops.rowwise(scale_and_shift, x, mu, scale, beta)  # (..., C)
 
-        def moved(running, batch, take):
-            return ops.rowwise(lambda running, batch: keep * running + take * batch, running, batch)
-
         keep, take = 1 - self.momentum, self.momentum
+
+        def running_average(running, batch, weight):
+            return ops.rowwise(lambda running, batch: keep * running + weight * batch, running, batch)
+
         running_mean, running_var = self._running(x.dtype)
-        self.running_mean = moved(running_mean, mu, take)
-        self.running_var = moved(running_var, var, take * (m / (m - 1)))
+        self.running_mean = running_average(running_mean, mu, take)
+        self.running_var = running_average(running_var, var, take * (m / (m - 1)))  # of the unbiased variance
         return y, self.pullback(
             y,
             shared=lambda dy: ops.row_sums(two_terms, dy, x, mu, s),  # Σ dy, Σ dy · x̂

@@ -99,9 +99,9 @@ class VAE(Model):
 
         def backward():
             dz = decoder_backward(likelihood_backward())  # (N, latent)
-            dmu = ops.rowwise(lambda dz, kl: dz + beta * kl, dz, dmu_kl)
+            dmu = ops.rowwise(lambda dz, dkl: dz + beta * dkl, dz, dmu_kl)
             dlogvar = ops.rowwise(
-                lambda dz, eps, std, kl: dz * eps * (0.5 * std) + beta * kl, dz, eps, std, dlogvar_kl
+                lambda dz, eps, std, dkl: dz * eps * (0.5 * std) + beta * dkl, dz, eps, std, dlogvar_kl
             )
             dh = ops.xp.concatenate([dmu, dlogvar], axis=1)
             pull(encoder_backward, dh, need_dx=False)

@@ -26,13 +26,13 @@ def build(config) -> Recipe:
 
 
 def load_run(path, *, backend: str = "numpy") -> Recipe:
-    """The recipe of a run folder, its model with the trained weights.
+    """The recipe of a run folder, its model with the trained weights; it computes in float32.
 
     FileNotFoundError when there is no run or no weights; ValueError when its files are damaged or do not fit.
     """
     run = RunFolder.open(path)
     try:
-        recipe = build({**run.config(), "backend": backend})
+        recipe = build({**run.config(), "backend": backend, "precision": "float32"})  # also where there is no TF32
     except TypeError as error:  # a number that is none
         raise ValueError(f"{run.path / 'config.json'} is damaged: {error}") from None
     load_weights(recipe.model, run.weights)

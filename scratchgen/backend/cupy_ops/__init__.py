@@ -76,7 +76,8 @@ def set_precision(precision: str) -> None:
     if precision == "tf32" and int(xp.cuda.Device().compute_capability) < TENSOR_CORES:
         found = xp.cuda.Device().compute_capability
         raise BackendUnavailable(
-            f"this GPU has no TF32: its compute capability is {found[:-1]}.{found[-1]}, needs 8.0 or more"
+            f"this GPU has no TF32: its compute capability is {found[:-1]}.{found[-1]}, needs 8.0 or more; "
+            "--precision float32 does without"
         )
     from cupy._core import _routines_linalg as linalg  # CuPy's other way, CUPY_TF32, is read once only
 

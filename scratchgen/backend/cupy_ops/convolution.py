@@ -66,7 +66,10 @@ def _table(g: Geometry):
 
 
 def patches(x, geometry: Geometry):
-    """See `reference.patches`: all columns (N, OH, OW, kh, kw, C), where they fit in COLUMNS_BYTES."""
+    """See `reference.patches`: all columns (N, OH, OW, kh, kw, C), where they fit in COLUMNS_BYTES.
+
+    A layer that holds them for its backward holds as many numbers as taps × outputs × channels, not the pixels of x.
+    """
     return im2col(x, geometry) if len(_parts(x, geometry)) == 1 else x
 
 

@@ -20,7 +20,8 @@ a plain number, which NumPy would turn into int64 or float64, is refused.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
+from functools import cache
+from types import CodeType, FunctionType, ModuleType
 
 import numpy as np
 
@@ -157,9 +158,9 @@ class Trace:
         raise TypeError(f"formula: {name} is not known here; there are {known}")
 
     def _power(self, base, exponent) -> Symbol:
-        if exponent == 2 and not isinstance(exponent, Symbol):
+        if not isinstance(exponent, Symbol) and exponent == 2:
             return self.apply("square", (base,), {})
-        if exponent == 0.5 and not isinstance(exponent, Symbol):
+        if not isinstance(exponent, Symbol) and exponent == 0.5:
             return self.apply("sqrt", (base,), {})
         raise TypeError("formula: ** takes 2 and 0.5 here")
 
@@ -215,10 +216,13 @@ def traced(f: Callable, count: int, dtype) -> Formula:
     key = (key, count, dtype)
     known = _known.get(key)
     if known is None:
+        if len(_known) >= MANY:
+            _known.clear()
         known = _known[key] = _trace(f, count, dtype)
     return known
 
 
+MANY = 4096  # formulas that are kept: a number that changes at each step makes a new one each time
 _known: dict[tuple, Formula] = {}
 
 
@@ -228,6 +232,8 @@ def _trace(f: Callable, count: int, dtype) -> Formula:
     trace = Trace(dtype)
     result = f(*(Symbol(trace, f"x{n}", dtype) for n in range(count)))
     several = isinstance(result, tuple)
+    if any(isinstance(term, Symbol) and term.dtype == BOOL for term in (result if several else (result,))):
+        raise TypeError("formula: it returns a comparison; use astype")
     terms = [trace._real(term) for term in (result if several else (result,))]
     parameters = [f"const real x{n}" for n in range(count)] + [f"const real k{n}" for n in range(len(trace.numbers))]
     if several:
@@ -247,12 +253,20 @@ def _key(f):
     if not isinstance(f, FunctionType) or f.__kwdefaults__:
         return None
     held = [cell.cell_contents for cell in f.__closure__ or ()] + list(f.__defaults__ or ())
+    held += [f.__globals__[name] for name in _names(f.__code__) if name in f.__globals__]
     keys = [f.__code__]
     for value in held:
         if isinstance(value, int | float | str | ModuleType | np.dtype | None):
             keys.append((type(value), value))
-        else:
+        elif value is not f:  # else it calls itself
             keys.append(_key(value))
             if keys[-1] is None:
                 return None
     return tuple(keys)
+
+
+@cache
+def _names(code: CodeType) -> tuple[str, ...]:
+    """The names that a function may look up among the globals, those in functions inside it too."""
+    inner = [name for part in code.co_consts if isinstance(part, CodeType) for name in _names(part)]
+    return (*code.co_names, *inner)

@@ -11,8 +11,8 @@ SOURCES = Path(__file__).parent / "sources"
 THREADS = 256  # of a block, a power of two
 OPTIONS = (
     "--std=c++17",
-    # x * y + z rounded twice, as on a CPU: what is no exp, log or tanh is then equal bit for bit, but for float32
-    # below 1e-38, which CuPy has taken for 0 (it adds -ftz=true to the options).
+    # x * y + z rounded twice, as on a CPU: every operation but exp, log, tanh and the like is then equal bit for bit,
+    # except on float32 below 1e-38, which CuPy has taken for 0 (it adds -ftz=true to the options).
     "--fmad=false",
 )
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}

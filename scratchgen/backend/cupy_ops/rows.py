@@ -1,4 +1,7 @@
-"""Work on rows (..., C): formulas as one pass each, sums over rows, moments. At most two launches for any size."""
+"""Work on rows (..., C): formulas as one pass each, sums over rows, moments. At most two launches each.
+
+Arrays that do not lie in one piece are copied first.
+"""
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from scratchgen.backend.cupy_ops.launch import (
 )
 from scratchgen.backend.cupy_ops.tensors import sums_of_parts
 
+SHARED_BYTES = 48 << 10  # that all threads of a block may share
 LANES = 32  # channels side by side in a block, at the most
 FEW_LANES = 8  # where few rows are left: more blocks, and fewer rows for each thread
 ROWS = 16  # rows for each thread, before more blocks share them
@@ -77,6 +81,8 @@ def _sums(formula: Formula, arrays, channels: int):
         raise TypeError("row_sums: the formula returns one array, needs a tuple of them")
     arrays, places = _placed(arrays)
     rows, terms = first.size // channels, formula.terms
+    if terms * THREADS * first.itemsize > SHARED_BYTES:
+        raise ValueError(f"row_sums: the formula has {terms} terms, more than a block of the GPU has room for")
     index = index_type(first.size)
     run = _kernel("row_sums", formula, places, first.dtype, index, TERMS=terms)
     block, grid = _layout(rows, channels)

@@ -1,7 +1,8 @@
 // The sum of all numbers of a formula's first term, and its other terms as they are, in one pass. Each block leaves
 // its sum in sums (gridDim.x,), over `over` where it is the only one; RESULTS are the arrays of the other terms, STORE(i) writes them at index i.
 
-extern "C" __global__ void total(real* __restrict__ sums, const Index n, const Index channels, const real over RESULTS ARRAYS) {
+extern "C" __global__ void total(
+    real* __restrict__ sums, const Index n, const Index channels, const real over RESULTS ARRAYS) {
     __shared__ real shared[THREADS];
     const Index stride = gridDim.x * blockDim.x;
     Index i = blockIdx.x * blockDim.x + threadIdx.x;
