@@ -5,11 +5,14 @@ wait for a GPU; and what is said where there is none.
 """
 
 import contextlib
+import importlib.util
 import inspect
 import json
 import re
 import sys
 import time
+import types
+from pathlib import Path
 
 import backends as backends_of_tests
 import numpy as np
@@ -33,26 +36,12 @@ CLOSE = 1e-4  # relative, after a few steps
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A working folder with tiny data in it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SCRATCHGEN_DATA", raising=False)
-    tiny.few_points(monkeypatch)
-    tiny.no_pictures(monkeypatch)
-    tiny.digits(tmp_path / "digits")
-    tiny.photos(tmp_path / "photos")
-    return tmp_path
+    return tiny.folder_with_data(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    """Asking for CuPy fails, with a sentence."""
-    imported = backends._imported
-
-    def without(backend):
-        if backend == "cupy":
-            raise sg.BackendUnavailable(MISSING)
-        return imported(backend)
-
-    monkeypatch.setattr(backends, "_imported", without)
+    tiny.without_cupy(monkeypatch, MISSING)
 
 
 @pytest.fixture
@@ -560,3 +549,98 @@ def test_info_describes_the_gpu(device, capsys):
     assert re.fullmatch(r"GPU         \S.*, \d{1,3}\.\d GiB, compute capability \d+\.\d", lines[0])
     assert re.fullmatch(r" {12}CuPy \S+, CUDA runtime \d+\.\d, driver for CUDA up to \d+\.\d", lines[1])
     assert lines[2].startswith("            precision float32")
+
+
+INSTALLED, INSTALL = "CuPy 14.2.0 is installed", "pip install 'cupy-cuda12x"
+
+
+def _cupy(count, driver=13000, probe=None):
+    """A module that answers like CuPy on such a machine; an exception as an answer is raised."""
+
+    def answer(value):
+        def call(*_, **__):
+            if isinstance(value, Exception):
+                raise value
+            return value
+
+        return call
+
+    runtime = types.SimpleNamespace(getDeviceCount=answer(count), driverGetVersion=answer(driver))
+    return types.SimpleNamespace(
+        __version__="14.2.0", cuda=types.SimpleNamespace(runtime=runtime), arange=answer(probe), asnumpy=None
+    )
+
+
+def _status(number: int):
+    error = RuntimeError("cudaErrorOfSomeKind: what CUDA says\nand more")
+    error.status = number
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cupy", "says"),
+    [
+        (_cupy(_status(35), driver=0), f"{INSTALLED} but there is no NVIDIA driver: install the driver"),
+        (_cupy(_status(35), driver=RuntimeError()), f"{INSTALLED} but there is no NVIDIA driver: install the driver"),
+        (_cupy(_status(35), driver=12040), f"too old for it, it supports CUDA 12.4: {INSTALL}"),
+        (_cupy(_status(100)), f"{INSTALLED} but there is no GPU that CUDA can see: check nvidia-smi"),
+        (_cupy(0), f"{INSTALLED} but there is no GPU that CUDA can see: check nvidia-smi"),
+        (
+            _cupy(1, probe=RuntimeError("Failed to find NVRTC")),
+            f"libraries are not all there (Failed to find NVRTC): {INSTALL}",
+        ),
+        (_cupy(1, probe=ImportError("libcublas.so.12: cannot open shared object file")), f"object file): {INSTALL}"),
+        (_cupy(1, probe=MemoryError()), "but the GPU does not work (MemoryError): see what nvidia-smi says"),
+        (
+            _cupy(1, probe=_status(802)),
+            "does not work (cudaErrorOfSomeKind: what CUDA says): see what nvidia-smi says",
+        ),
+        (None, f"CuPy is not installed: {INSTALL}"),
+    ],
+    ids=range(10),
+)
+def test_the_sentence_says_what_is_missing(cupy, says, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    assert says in _refusal()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            ModuleNotFoundError("No module named 'cuda'", name="cuda"),
+            f"a part of it is not (No module named 'cuda'): {INSTALL}",
+        ),
+        (PermissionError("[Errno 13] denied: '/.cupy'"), "'/.cupy'): set CUPY_CACHE_DIR to a folder"),
+        (ValueError("numpy.dtype size changed\nmore"), f"does not import (numpy.dtype size changed): {INSTALL}"),
+    ],
+    ids=["a part", "no home", "another NumPy"],
+)
+def test_the_sentence_says_why_cupy_does_not_import(error, says, monkeypatch):
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name == "cupy":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    assert says in _refusal()
+
+
+def _refusal() -> str:
+    """What asking for CuPy says, in one line."""
+    file = Path(backends.__file__).parent / "cupy_ops" / "device.py"
+    spec = importlib.util.spec_from_file_location("device_of_a_test", file)
+    with pytest.raises(sg.BackendUnavailable) as refused:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_a_gradient_in_another_librarys_memory_is_copied(standin, monkeypatch):
+    """As one that came by DLPack: who else looks at it cannot be known."""
+    ops = load_kernels("cupy")
+    assert ops.unshared(ops.from_numpy(np.ones(3, np.float32)))
+    array = ops.from_numpy(np.ones(3, np.float32))
+    monkeypatch.setattr(ops.xp.cuda, "UnownedMemory", type(array.data.mem))
+    assert not ops.unshared(array)

@@ -13,10 +13,10 @@ from pathlib import Path
 import backends as array_libraries
 import numpy as np
 import pytest
+import tiny
 from tiny import run
 
 import scratchgen as sg
-from scratchgen import backend as backends
 from scratchgen.backend import load_kernels
 from scratchgen.backend.threads import get_threads, set_threads
 from scratchgen.bench import compare, profile, rounds, scaling, steps, table, worker
@@ -158,14 +158,7 @@ def with_torch(inside, monkeypatch):
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    imported = backends._imported
-
-    def without(backend):
-        if backend == "cupy":
-            raise sg.BackendUnavailable("CuPy is not here: install it")
-        return imported(backend)
-
-    monkeypatch.setattr(backends, "_imported", without)
+    tiny.without_cupy(monkeypatch, "CuPy is not here: install it")
 
 
 def written(file) -> dict:

@@ -6,6 +6,7 @@ import json
 import numpy as np
 from PIL import Image
 
+from scratchgen import backend
 from scratchgen.cli import main
 from scratchgen.data import toys, write_idx
 from scratchgen.data.labelled import FILES
@@ -45,6 +46,29 @@ def photos(folder, count: int = 34, size: int = 16):
     for i in range(count):
         Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8)).save(folder / f"{i:03d}.png")
     return folder
+
+
+def folder_with_data(folder, monkeypatch):
+    """Work in this folder, with tiny data in it, and without pictures."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("SCRATCHGEN_DATA", raising=False)
+    few_points(monkeypatch)
+    no_pictures(monkeypatch)
+    digits(folder / "digits")
+    photos(folder / "photos")
+    return folder
+
+
+def without_cupy(monkeypatch, sentence: str) -> None:
+    """Asking for CuPy fails, with a sentence."""
+    imported = backend._imported
+
+    def without(name):
+        if name == "cupy":
+            raise backend.BackendUnavailable(sentence)
+        return imported(name)
+
+    monkeypatch.setattr(backend, "_imported", without)
 
 
 def few_points(monkeypatch) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from scratchgen import blas
-from scratchgen.backend import BackendUnavailable, load_kernels, threads
+from scratchgen.backend import BackendUnavailable, threads
+from scratchgen.bench.gpu.device import about
 from scratchgen.version import __version__
 
 
@@ -42,30 +43,15 @@ def run(args) -> int:
     return 0
 
 
-def gpu_name() -> str:
-    """The name of the GPU that is used. BackendUnavailable where there is none."""
-    runtime = load_kernels("cupy").xp.cuda.runtime
-    return runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
-
-
 def _gpu() -> list[str]:
     """Lines on the GPU, or one that says why there is none."""
     try:
-        xp = load_kernels("cupy").xp
+        gpu = about()
     except BackendUnavailable as error:
         return [f"none: {error}"]
-    runtime = xp.cuda.runtime
-    device = runtime.getDeviceProperties(runtime.getDevice())
-    memory, capability = device["totalGlobalMem"] / 2**30, (device["major"], device["minor"])
-    tensor_cores = "; train --precision tf32 has tensor cores multiply" if capability >= (8, 0) else ""
+    tensor_cores = "; train --precision tf32 has tensor cores multiply" if float(gpu["capability"]) >= 8 else ""
     return [
-        f"{gpu_name()}, {memory:.1f} GiB, compute capability {capability[0]}.{capability[1]}",
-        f"CuPy {xp.__version__}, CUDA runtime {_version(runtime.runtimeGetVersion())}, "
-        f"driver for CUDA up to {_version(runtime.driverGetVersion())}",
+        f"{gpu['device']}, {gpu['gib']:.1f} GiB, compute capability {gpu['capability']}",
+        f"CuPy {gpu['cupy']}, CUDA runtime {gpu['runtime']}, driver for CUDA up to {gpu['driver']}",
         f"precision float32{tensor_cores}",
     ]
-
-
-def _version(number: int) -> str:
-    """CUDA's 12090 is version 12.9."""
-    return f"{number // 1000}.{number % 1000 // 10}"

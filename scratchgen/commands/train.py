@@ -5,8 +5,8 @@ import os
 
 from scratchgen.backend import BACKENDS, BackendUnavailable, load_kernels
 from scratchgen.backend.threads import cores, limited
+from scratchgen.bench.gpu.device import about
 from scratchgen.commands import UsageError
-from scratchgen.commands.info import gpu_name
 from scratchgen.commands.runs import digest
 from scratchgen.commands.session import Session
 from scratchgen.data import POINTS, SOURCES, load
@@ -145,7 +145,7 @@ def run(args) -> int:
         print(f"note     there are {config['batch_size']:,} training samples, so that is the batch size")
     print(f"model    {recipe.describe()}")
     if config["backend"] == "cupy":
-        print(f"GPU      {gpu_name()}, {config['precision']}")
+        print(f"GPU      {about()['device']}, {config['precision']}")
     print(f"run      {folder.path}")
     print(f"report   {folder.path / 'report.html'}", flush=True)
     if was != _place(config) and not over:

@@ -14,13 +14,7 @@ from scratchgen.training.feed import feed
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A working folder with tiny data in it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SCRATCHGEN_DATA", raising=False)
-    tiny.few_points(monkeypatch)
-    tiny.no_pictures(monkeypatch)
-    tiny.digits(tmp_path / "digits")
-    tiny.photos(tmp_path / "photos")
-    return tmp_path
+    return tiny.folder_with_data(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["ae-conv", "vae", "points", "dcgan"])

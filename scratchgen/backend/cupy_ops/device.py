@@ -6,6 +6,7 @@ _INSTALL = (
     "pip install 'cupy-cuda12x[ctk]' or 'cupy-cuda13x[ctk]', for the CUDA version that your NVIDIA driver supports"
 )
 _INSUFFICIENT_DRIVER, _NO_DEVICE = 35, 100  # cudaError_t
+_NO_GPU = "but there is no GPU that CUDA can see: check nvidia-smi and CUDA_VISIBLE_DEVICES"
 _LIBRARIES = ("nvrtc", "cublas", "header", "cuda_path", "shared object", "dynamic", "dll")
 
 
@@ -44,7 +45,7 @@ def _why_not(error: Exception) -> str:
     if driver == 0:
         return f"{installed} but there is no NVIDIA driver: install the driver of your GPU, from nvidia.com/drivers"
     if status == _NO_DEVICE:
-        return f"{installed} but there is no GPU that CUDA can see: check nvidia-smi and CUDA_VISIBLE_DEVICES"
+        return f"{installed} {_NO_GPU}"
     if status == _INSUFFICIENT_DRIVER:
         supported = f"CUDA {driver // 1000}.{driver % 1000 // 10}"
         return f"{installed} but the NVIDIA driver is too old for it, it supports {supported}: {_INSTALL}"
@@ -55,10 +56,7 @@ def _why_not(error: Exception) -> str:
 
 try:
     if xp.cuda.runtime.getDeviceCount() == 0:
-        raise BackendUnavailable(
-            f"CuPy {xp.__version__} is installed but there is no GPU that CUDA can see: "
-            "check nvidia-smi and CUDA_VISIBLE_DEVICES"
-        )
+        raise BackendUnavailable(f"CuPy {xp.__version__} is installed {_NO_GPU}")
     xp.asnumpy(xp.arange(4, dtype="float32").reshape(2, 2) @ xp.ones((2, 2), "float32") + 1)  # compiles, cuBLAS
 except BackendUnavailable:
     raise

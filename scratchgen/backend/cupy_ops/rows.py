@@ -123,7 +123,7 @@ def _layout(rows: int, channels: int, blocks: int | None = None):
 
 
 def _placed(arrays):
-    """The arrays in C order, and where in each a number finds its own: "i", "c" or "1", see Formula.arrays."""
+    """The arrays in C order, and where in each a number finds its own: "i", "c" or "1", see Formula.places."""
     first = arrays[0]
     places = []
     for a in arrays:
