@@ -39,10 +39,17 @@ def binarise(images: NDArray, how: str, rng: np.random.Generator | None = None) 
         return images
     if images.size and not (images.min() >= 0 and images.max() <= 1):  # not: NaN is no probability either
         raise ValueError(f"binarise: pixels go from {images.min()} to {images.max()}, needs 0 to 1")
-    if how == "threshold":
-        return (images >= 0.5).astype(images.dtype)
-    # Uniform in [0, 1), so that 0 never gives 1 and 1 always does.
-    return (rng.random(images.shape, images.dtype) < images).astype(images.dtype)
+    return compared(images, how, rng.random(images.shape, images.dtype) if how == "dynamic" else None)
+
+
+def compared(images, how: str, uniform=None):
+    """What "threshold" and "dynamic" mean, for arrays of any library and shape, without the checks of `binarise`,
+    which would wait for a GPU.
+
+    `uniform` is drawn from [0, 1), in the images' shape and dtype, so that 0 never gives 1 and 1 always does.
+    """
+    binary = images >= 0.5 if how == "threshold" else uniform < images
+    return binary.astype(images.dtype)
 
 
 def to_signed(images: NDArray) -> NDArray:

@@ -63,7 +63,7 @@ class Conv2d(Layer):
     def forward(self, x):
         self.check_input(x, "N", "H", "W", self.in_channels)
         ops, W, g = kernels(x), self.W.value, self.geometry(*x.shape[1:3])
-        patches = ops.patches(x, g)
+        patches = ops.patches(x, g)  # x, or its columns (N, OH, OW, kh, kw, in)
         y = ops.correlate(patches, W, g)  # (N, OH, OW, out)
         if self.b is not None:
             y += self.b.value

@@ -4,6 +4,7 @@ import numpy as np
 
 from scratchgen.backend import to_host, transfer
 from scratchgen.data import binarise, to_float
+from scratchgen.data.binarise import compared
 from scratchgen.measures import active_units
 from scratchgen.models import conv_vae, dense_vae
 from scratchgen.models.likelihood import LIKELIHOODS
@@ -75,9 +76,8 @@ class VAERecipe(Recipe):
             return batch
         if self.backend == "numpy":
             return binarise(batch, how, rng)
-        if how == "threshold":
-            return (batch >= 0.5).astype(batch.dtype)
-        return (transfer(rng.random(batch.shape, batch.dtype), self.backend) < batch).astype(batch.dtype)
+        uniform = transfer(rng.random(batch.shape, batch.dtype), self.backend) if how == "dynamic" else None
+        return compared(batch, how, uniform)
 
     def _test_batches(self, data):
         """The test images as the model sees images, by the same draws at each call."""
