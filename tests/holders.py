@@ -64,6 +64,7 @@ HOLDERS = {  # what somebody may keep of an array; each reads the numbers throug
     "a broadcast": lambda a: np.broadcast_to(a, (2, len(a))),
     "strides": lambda a: np.lib.stride_tricks.sliding_window_view(a, 5),
     "its base": lambda a: a.base,
+    "the base of its base": lambda a: a.base.base if type(a.base) is np.ndarray else None,
     "a split": lambda a: np.split(a, 4)[2],
     "rows": lambda a: list(a.reshape(20, -1)),
     "a memoryview": memoryview,

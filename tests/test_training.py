@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -472,3 +474,15 @@ def test_32_numbers_halve_the_error_of_pca_on_all_digits():
     pca = reconstruction_error(PCA(data.train_images, 32).reconstruct, data.test_images)
     assert pca == pytest.approx(0.01683, abs=1e-4)
     assert error <= 0.5 * pca, (error, pca)
+
+
+def test_a_progress_bar_takes_no_semaphore_of_the_systems():
+    """It would outlive a killed run, and Python 3.14 would say so on the terminal."""
+    code = (
+        "import sys, scratchgen.progress as p\n"
+        "with p.tqdm(total=2, disable=False) as bar:\n"
+        "    bar.update()\n"
+        "print('multiprocessing.synchronize' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr

@@ -51,7 +51,8 @@ def _download(name: str, sha256: str, folder: Path, mirrors: Sequence[str], advi
     """Have one file in `folder`, from the first mirror that gives it."""
     import pooch
     from requests import RequestException
-    from tqdm import tqdm
+
+    from scratchgen.progress import tqdm
 
     def downloader(url: str, temporary: str, _: object) -> None:
         if not progress:

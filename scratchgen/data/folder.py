@@ -116,7 +116,7 @@ def _list(folder: Path) -> tuple[list[Path], Counter[str], list[str]]:
 def _bar(files: list[Path], progress: bool):
     if not progress or not files:
         return files
-    from tqdm import tqdm
+    from scratchgen.progress import tqdm
 
     return tqdm(files, desc="images", unit="", leave=False, disable=None)
 

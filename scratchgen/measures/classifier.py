@@ -5,7 +5,6 @@ import sys
 from math import prod
 
 import numpy as np
-from tqdm import tqdm
 
 from scratchgen import checks, init
 from scratchgen.backend import to_host
@@ -19,6 +18,7 @@ from scratchgen.measures.arrays import blocks, finite
 from scratchgen.measures.frechet import FeatureStatistics
 from scratchgen.models.model import Model
 from scratchgen.optim import Adam
+from scratchgen.progress import tqdm
 from scratchgen.weights import load_weights, save_weights
 
 VERSION = 1  # of the network and its training: a new number for every change of what either computes

@@ -8,10 +8,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from scratchgen import checks
 from scratchgen.data import epoch_rng, minibatches
+from scratchgen.progress import tqdm
 from scratchgen.training.checkpoint import load_checkpoint, save_checkpoint
 from scratchgen.training.feed import feed
 from scratchgen.training.watch import Means, NotFinite, Watch

@@ -1,13 +1,14 @@
 """Arrays that start on a cache line, memory that is used again, and buffers that are kept from call to call.
 
 The system hands out large pieces of fresh memory page by page, each on its first touch, which takes longer than most
-of the work that is done on it; and a training step asks for the same sizes again and again. So large pieces are kept,
-and one that no array looks at any more is taken for the next array of its size.
+of the work that is done on it; and a training step asks for the same sizes again and again. So large pieces are kept:
+when the last array that looks at one is gone, it waits for the next array of its size.
 """
 
 import os
 import sys
 import threading
+from collections import deque
 from math import prod
 
 import numpy as np
@@ -20,7 +21,7 @@ IDLE = 1 << 28  # bytes that may be kept beyond as much as is in use
 def empty(shape, dtype):
     """An uninitialised array that starts on a cache line: element-wise work on such arrays is up to twice as fast."""
     size = prod(shape) * np.dtype(dtype).itemsize
-    raw = np.empty(size + LINE, np.uint8) if size < LARGE or not _counts_references else _kept_memory(size + LINE)
+    raw = np.empty(size + LINE, np.uint8) if size < LARGE else _kept_memory(size + LINE)
     start = -raw.ctypes.data % LINE
     return raw[start : start + size].view(dtype).reshape(shape)
 
@@ -42,81 +43,58 @@ _buffers = threading.local()  # one set a thread, so that kernels may run side b
 # --- memory that is used again ---
 
 
+class _Piece:
+    """What an array of kept memory, and so every view of it, stands on: its end is the end of the last of them."""
+
+    __slots__ = ("idle", "memory")
+
+    def __init__(self, memory, idle: deque):
+        self.memory, self.idle = memory, idle
+
+    @property
+    def __array_interface__(self) -> dict:
+        return self.memory.__array_interface__
+
+    def __del__(self):
+        self.idle.append(self.memory)  # takes no lock: it may run anywhere, in the middle of `_new` too
+
+
 def _kept_memory(size: int):
+    idle = _idle.get(size)
+    if idle is None:
+        idle = _idle.setdefault(size, deque())
+    try:
+        memory = idle.pop()  # the one that was used last: it may still be in the cache
+    except IndexError:
+        memory = _new(size)
+    return np.asarray(_Piece(memory, idle))
+
+
+def _new(size: int):
+    global _made
     with _lock:
-        pieces = _pieces.setdefault(size, [])
-        for i in reversed(range(len(pieces))):
-            if _is_idle(pieces, i):
-                pieces.append(pieces.pop(i))  # the one last handed out comes first: it is still in the cache
-                return pieces[-1]
         _let_go()
-        piece = np.empty(size, np.uint8)
-        _pieces.setdefault(size, []).append(piece)
-        return piece
-
-
-def _is_idle(pieces: list, i: int) -> bool:
-    """True when only the list holds piece i: an array made of it, or a view of that, would hold it too."""
-    return sys.getrefcount(pieces[i]) <= _HELD_BY_A_LIST
+        memory = np.empty(size, np.uint8)
+        _made += size
+        return memory
 
 
 def _let_go() -> None:
     """Give idle memory back when it has become much: the sizes that are asked for have changed."""
-    idle = {size: [i for i in range(len(pieces)) if _is_idle(pieces, i)] for size, pieces in _pieces.items()}
-    unused = sum(size * len(which) for size, which in idle.items())
-    total = sum(size * len(pieces) for size, pieces in _pieces.items())
-    if unused > IDLE + (total - unused):
-        for size, which in idle.items():
-            for i in reversed(which):
-                del _pieces[size][i]
+    global _made
+    unused = sum(size * len(idle) for size, idle in list(_idle.items()))
+    if unused > IDLE + (_made - unused):
+        for size, idle in list(_idle.items()):
+            while idle:
+                try:
+                    idle.pop()
+                except IndexError:  # another thread was faster
+                    break
+                _made -= size
 
 
-def unshared(array) -> bool:
-    """See `reference.unshared`; from the counts by which Python itself knows when memory is free.
-
-    Only of NumPy's own memory: who else looks at another's, a tensor's or a file's, cannot be known.
-    """
-    if not _counts_references or type(array) is not np.ndarray or not array.flags.writeable:
-        return False
-    if array.base is None:
-        return array.flags.owndata and _references(array) == _ALONE
-    base = array.base
-    if type(base) is not np.ndarray or not base.flags.owndata:
-        return False
-    kept = any(piece is base for piece in _pieces.get(base.nbytes, ()))
-    del base
-    return _references(array) == (_ALONE_KEPT if kept else _ALONE_VIEW)
-
-
-def _references(array) -> tuple[int, int]:
-    """How many hold the array, and how many the one that it is a view of."""
-    return sys.getrefcount(array), sys.getrefcount(array.base) if array.base is not None else 0
-
-
-def _counts(array) -> tuple[int, int]:
-    """What `unshared` sees: it stands where that does, between `_references` and a caller with one name for it."""
-    return _references(array)
-
-
-def _counts_of_own(array) -> tuple[int, int]:
-    return _counts(array)
-
-
-def _counts_tell() -> bool:
-    """Whether the counts say what they must: tried out here, since they are a property of the interpreter."""
-    one, two, view = np.empty(1), np.empty(1), np.empty(2)[1:]
-    held, base = [two], view.base
-    tell = unshared(one) and not unshared(two) and not unshared(view) and held[0] is two and base is view.base
-    return tell and _ALONE[0] <= 4 and _HELD_BY_A_LIST <= 2  # more: a tracer looks on, and will not always
-
-
-# CPython up to 3.13 with its lock: others count otherwise, or not at once
-_counts_references = (
-    sys.implementation.name == "cpython"
-    and sys.version_info < (3, 14)
-    and getattr(sys, "_is_gil_enabled", lambda: True)()
-)
-_pieces: dict[int, list] = {}
+_idle: dict[int, deque] = {}  # by size
+_made = 0  # bytes, idle or in use
 _lock = threading.Lock()
 
 
@@ -128,8 +106,63 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+# --- who else holds an array ---
+
+
+def unshared(array) -> bool:
+    """See `reference.unshared`; from the counts by which Python itself knows when memory is free.
+
+    Only of NumPy's own memory: who else looks at another's, a tensor's or a file's, cannot be known.
+    """
+    if not _counts_references or type(array) is not np.ndarray or not array.flags.writeable:
+        return False
+    if not array.flags.owndata:
+        if type(array.base) is not np.ndarray:
+            return False
+        if not array.base.flags.owndata and type(array.base.base) is not _Piece:
+            return False
+    return _references(array) in _ALONE
+
+
+def _references(array) -> tuple[int, ...]:
+    """How many hold the array, the one that it is a view of, and the piece that this one stands on."""
+    counts, base = [sys.getrefcount(array)], array.base
+    while base is not None:
+        counts.append(sys.getrefcount(base))
+        base = getattr(base, "base", None)
+    return tuple(counts)
+
+
+def _alone() -> set:
+    """What `unshared` sees where nobody else looks: at an array, at a view, at a view of kept memory."""
+    seen = set()
+
+    def see(array) -> None:  # stands where `unshared` does, between `_references` and a caller with one name for it
+        seen.add(_references(array))
+
+    own, view, kept = np.empty(1), np.empty(2)[1:], np.asarray(_Piece(np.empty(2), deque()))[1:]
+    see(own)
+    see(view)
+    see(kept)
+    return seen
+
+
+def _counts_tell() -> bool:
+    """Whether the counts say what they must: tried out here, since they are a property of the interpreter."""
+    one, two, view = np.empty(1), np.empty(1), np.empty(2)[1:]
+    held, base = [two], view.base
+    tell = unshared(one) and not unshared(two) and not unshared(view) and held[0] is two and base is view.base
+    return tell and all(counts[0] <= 4 for counts in _ALONE)  # more: a tracer looks on, and will not always
+
+
+# CPython up to 3.13 with its lock: from 3.14 on, not every name that an array has is counted
+_counts_references = (
+    sys.implementation.name == "cpython"
+    and sys.version_info < (3, 14)
+    and getattr(sys, "_is_gil_enabled", lambda: True)()
+)
 if _counts_references:
-    _HELD_BY_A_LIST = (lambda pieces: sys.getrefcount(pieces[0]))([np.empty(1)])
-    _ALONE, _ALONE_VIEW = _counts_of_own(np.empty(1)), _counts_of_own(np.empty(2)[1:])
-    _ALONE_KEPT = _ALONE_VIEW[0], _ALONE_VIEW[1] + 1
+    _ALONE = _alone()
     _counts_references = _counts_tell()
