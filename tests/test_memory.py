@@ -455,7 +455,7 @@ def test_a_run_with_memory_kept_is_the_run_without(model, n, large, monkeypatch,
     monkeypatch.setattr(memory, "LARGE", large)
     monkeypatch.setattr(memory, "IDLE", 100_000)
     found = _weights(RUNS[model], 3)
-    assert len(idle()) > 3
+    assert len(idle()) > 1
     for module in kernel_modules():
         if hasattr(module, "empty"):
             monkeypatch.setattr(module, "empty", _poisoned_empty)

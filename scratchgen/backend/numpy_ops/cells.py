@@ -24,7 +24,17 @@ class Cells:
     def __init__(self, geometry: Geometry, size: tuple[int, int], C: int):
         self.C, self.size = C, size
         self.places = list(_places(geometry, size, C))
+        ends = zip(geometry.padding, geometry.large, size, strict=True)
+        self.outside = [[*range(p), *range(p + n, 2 * m)] for p, n, m in ends]  # rows and columns of the padding
         self.cover = all(2 * m - p >= n for m, p, n in zip(size, geometry.padding, geometry.large, strict=True))
+
+    def clear(self, cells) -> None:
+        """Set to 0 what no pixel fills."""
+        cells = cells.reshape(len(cells), *self.size, 2, 2, self.C)
+        for q in self.outside[0]:
+            cells[:, q // 2, :, q % 2] = 0
+        for q in self.outside[1]:
+            cells[:, :, q // 2, :, q % 2] = 0
 
     def read(self, x, cells) -> None:
         """Fill the cells with x; what no pixel fills stays as it is."""

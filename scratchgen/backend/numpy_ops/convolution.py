@@ -13,7 +13,8 @@ from scratchgen.backend.numpy_ops import cells, columns, dense, winograd
 
 MANY_CHANNELS = 64 * 128  # C·O from which the products outweigh the additions around them
 HEAVY_WEIGHTS = 256 * 256  # C·O from which moving the weights counts, too
-MANY_TILES = 1024  # of 2×2 outputs, in the batch
+MANY_TILES = 512  # of 2×2 outputs, in the batch
+FEW_TILES = 256  # where the weights are heavy
 FEW_PRODUCTS = 0.7  # 0.56 where both sizes are even, 0.62 for 7×7, 1 for a single output
 
 
@@ -53,9 +54,9 @@ def _is_dense(geometry: Geometry) -> bool:
 
 
 def _saves_products(geometry: Geometry, N: int, C: int, O: int) -> bool:
-    """Whether fewer products are worth the additions around them: many channels, more tiles than there are weights to
-    transform, and few half tiles, which save less."""
+    """Whether fewer products are worth the additions around them: many channels, enough tiles to make up for
+    transforming the weights, and few half tiles, which save less."""
     tiles = N * prod(geometry.small) // 4
     products = prod((3 * n + 1) // 2 / (2 * n) for n in geometry.small)  # of those that the plain form takes
-    many = C * O >= MANY_CHANNELS and C >= 64 and tiles >= max(MANY_TILES, 2 * O)
+    many = C * O >= MANY_CHANNELS and C >= 64 and tiles >= (FEW_TILES if C * O >= HEAVY_WEIGHTS else MANY_TILES)
     return cells.fits(geometry) and many and products <= FEW_PRODUCTS

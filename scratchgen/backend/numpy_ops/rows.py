@@ -3,7 +3,8 @@
 import numpy as np
 
 from scratchgen.backend import threads
-from scratchgen.backend.numpy_ops.memory import empty
+from scratchgen.backend.numpy_ops import formula
+from scratchgen.backend.numpy_ops.memory import empty, workspace
 
 BLOCK = 1 << 17  # numbers of each array at a time: a few such arrays fit in L2, and Python's own time is small beside
 SHARED_BLOCK = 1 << 18  # on several threads: only one of them runs Python at a time, so it must have less to say
@@ -18,10 +19,10 @@ def rowwise(f, *arrays):
         return f(*arrays)
     y = empty(first.shape, first.dtype)
     into, *rows = _wide(y, *arrays)
+    of_rows = formula.of(f, rows)
 
     def share(part: slice) -> None:
-        for block in _blocks(part, into):
-            into[block] = f(*(a if len(a) == 1 else a[block] for a in rows))
+        of_rows.write(_blocks(part, into), into)
 
     threads.over(share, len(into), first.size * COST)
     return y
@@ -44,11 +45,11 @@ def row_sums(f, *arrays):
         with threads.one_blas_thread:
             return tuple(ones @ term.reshape(-1, C) for term in f(*arrays))
     rows = _wide(*arrays)
+    of_rows = formula.of(f, rows)
 
     def share(part: slice) -> list:
         totals = []
-        for block in _blocks(part, rows[0]):
-            terms = f(*(a if len(a) == 1 else a[block] for a in rows))
+        for terms in of_rows.terms(_blocks(part, rows[0])):
             ones = np.ones(len(terms[0]), dtype)
             totals.append([ones @ term for term in terms])
         return totals
@@ -91,7 +92,7 @@ def moments(x):
 def _moments_of_block(x, ones):
     """Mean, and sum of squares around it; the mean is mended by that of what is left, lest its rounding count."""
     mean = (ones @ x) / len(x)
-    x = x - mean
+    x = np.subtract(x, mean, out=workspace("moments", x.shape, x.dtype))
     rest = (ones @ x) / len(x)
     x *= x
     return mean + rest, ones @ x - len(x) * rest * rest

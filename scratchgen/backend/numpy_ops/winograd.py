@@ -20,6 +20,9 @@ in x and linear in W, so the other two maps are its adjoint, each stage transpos
     dy → dM → dV = dM @ Uᵀ → dx         dy → dM,  x → V,  dU = Vᵀ @ dM → dW
 
 The adjoint of a copy is a sum, that of m2 = x2 − x1 sends dm2 to x2 and −dm2 to x1.
+
+Many tiles are shared out by images, and all threads use one U. Few tiles leave each thread a part of the channels; a
+product then follows at once on its own U[a, b], which is all of U that is ever there: it never leaves the cache.
 """
 
 from functools import partial
@@ -38,50 +41,55 @@ BLOCKS_OF_W = 2  # times as many for the adjoint in W, since each block is one m
 
 def correlate(x, W, geometry: Geometry):
     """See `reference.correlate`."""
-    y = empty((len(x), *geometry.small, W.shape[3]), x.dtype)
+    C, O = W.shape[2:]
+    y = empty((len(x), *geometry.small, O), x.dtype)
     tiling = _Tiling(geometry, len(x))
-    all_of_U = _weights(W) if tiling.by_images else None
+    w = _of_cells(W)
+    all_of_U = _weights(w) if tiling.by_images else None
 
     def share(images: slice, channels: slice) -> None:
-        U = _weights(W[..., channels]) if all_of_U is None else all_of_U
+        U = all_of_U or _in_turn(w[..., channels])
         for n, blocks in tiling.blocks(images, TILES):
-            inputs, outputs = _Inputs(tiling, n, W.shape[2], U), _Outputs(tiling, n, U)
+            inputs = _Inputs(tiling, n, C, x.dtype)
+            outputs = _Outputs(tiling, n, channels.stop - channels.start, x.dtype)
             for block in blocks:
                 inputs.read(x[block])
                 for a in range(3):
                     inputs.row[a]()
                     for b in range(3):
                         inputs.column[a][b]()
-                        np.matmul(inputs.V[a][b], U[a, b], outputs.M[a][b])
+                        np.matmul(inputs.V[a][b], U(a, b), outputs.M[a][b])
                     outputs.sum[a]()
                 outputs.write(y[block], channels)
 
-    tiling.run(share, W.shape[3])
+    tiling.run(share, O)
     return y
 
 
 def correlate_adjoint_x(dy, W, geometry: Geometry):
     """See `reference.correlate_adjoint_x`."""
-    dx = empty((len(dy), *geometry.large, W.shape[2]), dy.dtype)
+    C, O = W.shape[2:]
+    dx = empty((len(dy), *geometry.large, C), dy.dtype)
     tiling = _Tiling(geometry, len(dy))
-    all_of_U = _weights(W) if tiling.by_images else None
+    w = _of_cells(W)
+    all_of_U = _weights(w) if tiling.by_images else None
 
     def share(images: slice, channels: slice) -> None:
-        U = _weights(W[:, :, channels]) if all_of_U is None else all_of_U
-        Ut = U.swapaxes(2, 3)
+        U = all_of_U or _in_turn(w[..., channels, :])
         for n, blocks in tiling.blocks(images, TILES):
-            outputs, inputs = _OutputGradients(tiling, n, U), _InputGradients(tiling, n, U)
+            outputs = _OutputGradients(tiling, n, O, dy.dtype)
+            inputs = _InputGradients(tiling, n, channels.stop - channels.start, dy.dtype)
             for block in blocks:
                 outputs.read(dy[block], slice(None))
                 for a in range(3):
                     for b in range(3):
                         outputs.column[a][b]()
-                        np.matmul(outputs.dM[a][b], Ut[a, b], inputs.dV[a][b])
+                        np.matmul(outputs.dM[a][b], U(a, b).T, inputs.dV[a][b])
                     inputs.put_back_columns[a]()
                 inputs.put_back_rows()
                 inputs.write(dx[block], channels)
 
-    tiling.run(share, W.shape[2])
+    tiling.run(share, C)
     return dx
 
 
@@ -89,14 +97,14 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
     """See `reference.correlate_adjoint_W`."""
     C, O = x.shape[3], dy.shape[3]
     dW = empty((4, 4, C, O), x.dtype)
+    dw = _of_cells(dW)
     tiling = _Tiling(geometry, len(x))
 
     def share(images: slice, channels: slice):
-        dU = empty((3, 3, 4 * C, channels.stop - channels.start), x.dtype)
-        product = workspace("winograd product", dU.shape[2:], x.dtype)
-        first = True
+        dU = (_Sum if tiling.by_images else _SumIntoW)(dw[..., channels])
         for n, blocks in tiling.blocks(images, BLOCKS_OF_W * TILES):
-            inputs, outputs = _Inputs(tiling, n, C, dU), _OutputGradients(tiling, n, dU)
+            inputs = _Inputs(tiling, n, C, x.dtype)
+            outputs = _OutputGradients(tiling, n, channels.stop - channels.start, x.dtype)
             for block in blocks:
                 inputs.read(x[block])
                 outputs.read(dy[block], channels)
@@ -105,17 +113,13 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
                     for b in range(3):
                         inputs.column[a][b]()
                         outputs.column[a][b]()
-                        np.matmul(inputs.V[a][b].T, outputs.dM[a][b], dU[a, b] if first else product)
-                        if not first:
-                            np.add(dU[a, b], product, dU[a, b])
-                first = False
-        if not tiling.by_images:
-            _weights_adjoint([dU], dW[..., channels])
+                        np.matmul(inputs.V[a][b].T, outputs.dM[a][b], dU.place(a, b))
+                    dU.add(a)
         return dU
 
     shares = tiling.run(share, O)
     if tiling.by_images:
-        _weights_adjoint(shares, dW)
+        _weights_adjoint([dU.sum for dU in shares], dw)
     return dW
 
 
@@ -143,6 +147,8 @@ class _Tiling:
 
     def blocks(self, images: slice, tiles: int):
         """Blocks of images with about so many tiles: how many images each has, and where they are."""
+        if not self.by_images:
+            tiles = max(tiles, 2 * TILES)  # the fewer blocks, the fewer times each U[a, b] is made
         n = min(max(1, tiles // self.each), images.stop - images.start)
         full = [slice(i, i + n) for i in range(images.start, images.stop - n + 1, n)]
         yield n, full
@@ -174,10 +180,9 @@ def _matrices(arrays, channels: int):
 class _Inputs:
     """x (n, H, W, C) → cells (n, rows, columns, 4C) → rows (n, tiles, columns, 4C) → V[a][b] (n·tiles, 4C)."""
 
-    def __init__(self, tiling: _Tiling, n: int, C: int, like):
-        K, dtype = 4 * C, like.dtype
+    def __init__(self, tiling: _Tiling, n: int, C: int, dtype):
+        K = 4 * C
         cells = workspace("winograd cells", (n, *tiling.size, K), dtype)
-        cells[...] = 0  # padding stays so
         memory = workspace("winograd rows", (n, tiling.tiles[0][0], tiling.size[1], K), dtype)
         rows = [memory[:, :t] for t in tiling.tiles[0]]
         V = _by_product("V", n, tiling, K, dtype)
@@ -186,6 +191,7 @@ class _Inputs:
         self.column = [_take(r, 2, v) for r, v in zip((rows[0], cells[:, 1::2], rows[2]), V, strict=True)]
         self.V = _matrices(V, K)
         self.cells, self.places = cells, Cells(tiling.geometry, tiling.size, C)
+        self.places.clear(cells)  # padding stays 0
 
     def read(self, x) -> None:
         self.places.read(x, self.cells)
@@ -194,8 +200,8 @@ class _Inputs:
 class _InputGradients:
     """dV[a][b] → dcells → dx, the adjoint of `_Inputs`."""
 
-    def __init__(self, tiling: _Tiling, n: int, like):
-        K, dtype = like.shape[2], like.dtype
+    def __init__(self, tiling: _Tiling, n: int, C: int, dtype):
+        K = 4 * C
         dV = _by_product("dV", n, tiling, K, dtype, distinct=3)
         memory = workspace("winograd drows", (3, n, tiling.tiles[0][0], tiling.size[1], K), dtype)
         drows = [memory[a, :, :t] for a, t in enumerate(tiling.tiles[0])]
@@ -203,7 +209,7 @@ class _InputGradients:
         self.put_back_columns = [_put_back(dV[a], drows[a], 2) for a in range(3)]
         self.put_back_rows = _put_back(drows, dcells, 1)
         self.dV = _matrices(dV, K)
-        self.dcells, self.places = dcells, Cells(tiling.geometry, tiling.size, K // 4)
+        self.dcells, self.places = dcells, Cells(tiling.geometry, tiling.size, C)
 
     def write(self, dx, channels: slice) -> None:
         self.places.write(self.dcells, dx[..., channels])
@@ -212,8 +218,7 @@ class _InputGradients:
 class _Outputs:
     """M[a][b] (n·tiles, O) → sums[a] (n, tiles, OW, O) over columns → y (n, OH, OW, O)."""
 
-    def __init__(self, tiling: _Tiling, n: int, like):
-        O, dtype = like.shape[3], like.dtype
+    def __init__(self, tiling: _Tiling, n: int, O: int, dtype):
         M = _by_product("M", n, tiling, O, dtype, distinct=3)
         memory = workspace("winograd sums", (3, n, tiling.tiles[0][0], tiling.small[1], O), dtype)
         self.sums = [memory[a, :, :t] for a, t in enumerate(tiling.tiles[0])]
@@ -227,8 +232,7 @@ class _Outputs:
 class _OutputGradients:
     """dy → sums (n, tiles, OW, O) of the two rows of a tile → dM[a][b] (n·tiles, O): adjoint of `_Outputs`."""
 
-    def __init__(self, tiling: _Tiling, n: int, like):
-        O, dtype = like.shape[3], like.dtype
+    def __init__(self, tiling: _Tiling, n: int, O: int, dtype):
         self.sums = workspace("winograd dy sums", (n, tiling.tiles[0][0], tiling.small[1], O), dtype)
         self.spread = _by_product("dM", n, tiling, O, dtype)
         self.dM = _matrices(self.spread, O)
@@ -312,14 +316,39 @@ def _nothing() -> None:
     pass
 
 
-# --- weights: W (4, 4, C, O) ↔ U (3, 3, 4C, O) ---
+# --- weights: W (4, 4, C, O) ↔ w[p, q] (2, 2, C, O) of the 2×2 cells of a window ↔ U[a, b] (4C, O) ---
 
 
-def _weights(W):
-    """U[a, b] = (w0, w0 + w1, w1)[a] along rows of cells, and [b] along their columns."""
-    C, O = W.shape[2:]
-    w = W.reshape(2, 2, 2, 2, C, O).transpose(0, 2, 1, 3, 4, 5)  # cell row and column, row and column in the cell
-    U = empty((3, 3, 2, 2, C, O), W.dtype)
+def _of_cells(W):
+    """w (2, 2, 2, 2, C, O): row and column of a cell in the window, row and column in that cell. A view."""
+    return W.reshape(2, 2, 2, 2, *W.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
+
+
+_TERMS = ((0,), (0, 1), (1,))  # the w of which U[0], U[1], U[2] are made in one dimension
+
+
+def _in_turn(w):
+    """(a, b) → U[a, b] = (w0, w0 + w1, w1)[a] along rows of cells, and [b] along their columns; in one buffer."""
+    *_, C, O = w.shape
+    u = workspace("winograd U", w.shape[2:], w.dtype)
+    U = u.reshape(4 * C, O)
+
+    def make(a: int, b: int):
+        first, *others = (w[p, q] for p in _TERMS[a] for q in _TERMS[b])
+        if not others:
+            np.copyto(u, first)
+        for other in others:
+            np.add(first, other, u)
+            first = u
+        return U
+
+    return make
+
+
+def _weights(w):
+    """The same from a U (3, 3, 4C, O) that is all there, made on every thread."""
+    *_, C, O = w.shape
+    U = empty((3, 3, 2, 2, C, O), w.dtype)
 
     def share(part: slice) -> None:
         u, v = U[..., part], w[..., part]
@@ -330,13 +359,60 @@ def _weights(W):
             np.add(u[0, b], u[2, b], out=u[1, b])
 
     threads.over(share, O, U.size * MOVING)
-    return U.reshape(3, 3, 4 * C, O)
+    matrices = U.reshape(3, 3, 4 * C, O)
+    return lambda a, b: matrices[a, b]
 
 
-def _weights_adjoint(dUs: list, dW) -> None:
-    """The adjoint of that, of the sum of several dU; it writes into the first of them."""
-    C, O = dW.shape[2:]
-    dw = dW.reshape(2, 2, 2, 2, C, O).transpose(0, 2, 1, 3, 4, 5)
+class _Sum:
+    """dU (3, 3, 4C, O) of all blocks of a thread."""
+
+    def __init__(self, dw):
+        *_, C, O = dw.shape
+        self.sum = empty((3, 3, 4 * C, O), dw.dtype)
+        self.row = workspace("winograd products", (3, 4 * C, O), dw.dtype)
+        self.first = True
+
+    def place(self, a: int, b: int):
+        """Where a product goes."""
+        return self.sum[a, b] if self.first else self.row[b]
+
+    def add(self, a: int) -> None:
+        """What to do when those of a row are there."""
+        if not self.first:
+            np.add(self.sum[a], self.row, self.sum[a])
+        self.first = self.first and a < 2
+
+
+class _SumIntoW:
+    """dw of all blocks of a thread, from one row of dU at a time."""
+
+    def __init__(self, dw):
+        *_, C, O = dw.shape
+        self.dw, self.first = dw, True
+        self.row = workspace("winograd products", (3, 2, 2, C, O), dw.dtype)
+        self.matrices = self.row.reshape(3, 4 * C, O)
+
+    def place(self, a: int, b: int):
+        """Where a product goes."""
+        return self.matrices[b]
+
+    def add(self, a: int) -> None:
+        """What to do when those of a row are there: each belongs to every w of which its U is made."""
+        left, middle, right = self.row
+        left += middle
+        right += middle
+        for p in _TERMS[a]:
+            if self.first and a == p:  # the first row that reaches this w
+                self.dw[p, 0], self.dw[p, 1] = left, right
+            else:
+                self.dw[p, 0] += left
+                self.dw[p, 1] += right
+        self.first = self.first and a < 2
+
+
+def _weights_adjoint(dUs: list, dw) -> None:
+    """The adjoint of `_weights`, of the sum of several dU; it writes into the first of them."""
+    *_, C, O = dw.shape
 
     def share(part: slice) -> None:
         du, *others = (dU.reshape(3, 3, 2, 2, C, O)[..., part] for dU in dUs)
