@@ -7,7 +7,7 @@ from scratchgen.backend.numpy_ops.memory import empty, workspace
 
 BLOCK = 1 << 16  # numbers: six arrays of them fit in L2
 SHARED_BLOCK = 1 << 17  # on several threads: only one of them runs Python at a time, so it must have less to say
-COST = 20  # of one number in multiply-adds
+COST = 50  # of one number in multiply-adds
 
 
 def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int):
@@ -21,21 +21,26 @@ def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: floa
         blocks += [[a[start : start + block] for a in flat] for start in range(0, flat[0].size, block)]
     root = (1 - beta2**t) ** 0.5
     lr_t, eps_t = lr * root / (1 - beta1**t), eps * root  # lr m̂ / (√v̂ + ε) = lr_t m / (√v + eps_t)
+    # as arrays, for which NumPy needs Python's lock a third less long than for numbers
+    numbers = {
+        value.dtype: [np.array(n, value.dtype) for n in (beta1, 1 - beta1, beta2, 1 - beta2, lr_t, eps_t)]
+        for value in values
+    }
 
     def share(part: slice) -> None:
         for p, g, m, v, new in blocks[part]:
-            s = workspace("adam", p.shape, p.dtype)
-            m *= beta1
-            np.multiply(g, 1 - beta1, out=s)
+            s, (keep_m, take_m, keep_v, take_v, step, least) = workspace("adam", p.shape, p.dtype), numbers[p.dtype]
+            m *= keep_m
+            np.multiply(g, take_m, out=s)
             m += s  # m ← β₁m + (1 − β₁)g
-            v *= beta2
+            v *= keep_v
             np.multiply(g, g, out=s)
-            s *= 1 - beta2
+            s *= take_v
             v += s  # v ← β₂v + (1 − β₂)g²
             np.sqrt(v, out=s)
-            s += eps_t
+            s += least
             np.divide(m, s, out=s)
-            s *= lr_t
+            s *= step
             np.subtract(p, s, out=new)
 
     threads.over(share, len(blocks), work)
