@@ -114,14 +114,18 @@ def test_the_adjoints_are_adjoint(ops, geometry):
 # --- every form of a convolution, on every geometry that it fits ----------------------------------------------------
 
 BYTES = st.sampled_from([1, 700, 5000, 1 << 30])
+WINOGRAD = {  # by images, or by channels; in one block, or in several
+    "winograd__TILES": st.sampled_from([1, 2, 3, 7, 20, 256]),
+    "winograd__LEAST": st.sampled_from([1, 5, 30, 1 << 30]),
+}
 wide = st.one_of(few, st.sampled_from([33, 40, 81]))  # enough of them to be shared out among threads
 
 FORMS = {  # the form, the maps that it has, geometries, channels, the sizes of its blocks
     "columns": (columns, MAPS, any_geometry(), few, {"columns__BLOCK_BYTES": BYTES, "columns__BLOCK_ROWS": few}),
     "columns, 4 by 2": (columns, MAPS, fours(), few, {"columns__BLOCK_BYTES": BYTES, "columns__BLOCK_ROWS": few}),
     "cells": (cells, MAPS[1:2], fours(), few, {"cells__BLOCK_BYTES": BYTES}),
-    "winograd": (winograd, MAPS, fours(), few, {"winograd__TILES": st.sampled_from([1, 2, 3, 7, 20, 256])}),
-    "winograd, wide": (winograd, MAPS, fours(6), wide, {"winograd__TILES": st.sampled_from([1, 5, 256])}),
+    "winograd": (winograd, MAPS, fours(), few, WINOGRAD),
+    "winograd, wide": (winograd, MAPS, fours(6), wide, WINOGRAD),
     "chosen": (numpy_ops, MAPS, st.one_of(any_geometry(), fours()), few, {}),
 }
 
@@ -252,6 +256,7 @@ CHOICES = {  # shape: the form of each map; (N, C, O, kernel, stride, padding, l
     "many channels, half tiles alone": ((600, 64, 128, 4, 2, 1, (2, 14)), ("columns", "cells", "columns")),
     "heavy weights, kernel 3": ((1, 256, 256, 3, 1, 1, (4, 4)), ("columns", "columns", "columns")),
     "heavy weights, few tiles": ((2, 256, 256, 4, 2, 1, (4, 4)), ("columns", "winograd", "columns")),
+    "heavy weights, some tiles": ((16, 256, 256, 4, 2, 1, (16, 16)), ("winograd", "winograd", "winograd")),
 }
 
 
@@ -323,6 +328,7 @@ SMALL = {
     "adam__BLOCK": 8,
     "adam__SHARED_BLOCK": 8,
     "winograd__TILES": 2,
+    "winograd__LEAST": 2,
 }
 
 
@@ -343,7 +349,7 @@ def test_what_a_buffer_held_before_does_not_show(use_threads, memory_as_it_is):
     """Buffers are one for each role: larger and smaller images, other paddings and other channels in turn."""
     use_threads(2)
     sizes = [(9, 9), (4, 5), (12, 7), (5, 4), (2, 9), (9, 9)]
-    with constants(winograd__TILES=3, columns__BLOCK_BYTES=900, cells__BLOCK_BYTES=900):
+    with constants(winograd__TILES=3, winograd__LEAST=3, columns__BLOCK_BYTES=900, cells__BLOCK_BYTES=900):
         for i, (large, padding, C) in enumerate(product(sizes, [(1, 1), (3, 1), (2, 3)], [1, 3])):
             small = tuple((n + 2 * p - 4) // 2 + 1 for n, p in zip(large, padding, strict=True))
             calls = Problem(i, 5, C, 2, Geometry((4, 4), (2, 2), padding, (1, 1), large, small), ("C",) * 3).calls()
@@ -698,6 +704,18 @@ def test_adam_takes_arrays_however_they_lie_in_memory(layout, use_threads):
             results.append([*_adam(ops, values, grads, *moments), *moments[0], *moments[1]])
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
+
+
+def test_adam_of_parameters_in_two_dtypes(use_threads):
+    """Each is what it is without the other."""
+    use_threads(2)
+    both = [_moving(np.random.default_rng(2), dtype) for dtype in (np.float32, np.float64)]
+    together = [a + b for a, b in zip(*both, strict=True)]
+    copies = [[a.copy() for a in arrays] for arrays in together]
+    alone = [new for arrays in both for new in _adam(numpy_ops, *arrays)]
+    for a, b in zip(_adam(numpy_ops, *copies), alone, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
 
 
 def test_adam_gives_new_values(use_threads):

@@ -34,9 +34,9 @@ from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops.cells import Cells
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
-TILES = 256  # at a time: rows of a product; enough for BLAS to work at full speed, few enough to stay in cache
+TILES = 512  # at a time: rows of a product, many for BLAS and for Python's lock, few enough to stay near the cache
+LEAST = 256  # of a thread: it takes a part of the channels where it would have fewer
 MOVING = 64  # multiply-adds in the time that it takes to read or write a number
-BLOCKS_OF_W = 2  # times as many for the adjoint in W, since each block is one more pass over dU
 
 
 def correlate(x, W, geometry: Geometry):
@@ -49,7 +49,7 @@ def correlate(x, W, geometry: Geometry):
 
     def share(images: slice, channels: slice) -> None:
         U = all_of_U or _in_turn(w[..., channels])
-        for n, blocks in tiling.blocks(images, TILES):
+        for n, blocks in tiling.blocks(images):
             inputs = _Inputs(tiling, n, C, x.dtype)
             outputs = _Outputs(tiling, n, channels.stop - channels.start, x.dtype)
             for block in blocks:
@@ -76,7 +76,7 @@ def correlate_adjoint_x(dy, W, geometry: Geometry):
 
     def share(images: slice, channels: slice) -> None:
         U = all_of_U or _in_turn(w[..., channels, :])
-        for n, blocks in tiling.blocks(images, TILES):
+        for n, blocks in tiling.blocks(images):
             outputs = _OutputGradients(tiling, n, O, dy.dtype)
             inputs = _InputGradients(tiling, n, channels.stop - channels.start, dy.dtype)
             for block in blocks:
@@ -102,7 +102,7 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
 
     def share(images: slice, channels: slice):
         dU = (_Sum if tiling.by_images else _SumIntoW)(dw[..., channels])
-        for n, blocks in tiling.blocks(images, BLOCKS_OF_W * TILES):
+        for n, blocks in tiling.blocks(images):
             inputs = _Inputs(tiling, n, C, x.dtype)
             outputs = _OutputGradients(tiling, n, channels.stop - channels.start, x.dtype)
             for block in blocks:
@@ -134,7 +134,7 @@ class _Tiling:
         self.small, self.size = geometry.small, tuple(n + 1 for n in geometry.small)  # the latter in cells
         self.tiles = tuple(((n + 1) // 2, (n + 1) // 2, n // 2) for n in geometry.small)  # that have m0, m1, m2
         self.each = self.tiles[0][0] * self.tiles[1][0]  # tiles of an image
-        self.by_images = N * self.each >= TILES * threads.get_threads()
+        self.by_images = N * self.each >= LEAST * threads.get_threads()
 
     def run(self, share, channels: int) -> list:
         """share(images, channels) on each thread: a part of the images or, where these are too few to feed BLAS, of
@@ -145,11 +145,9 @@ class _Tiling:
             shares = [(slice(0, self.N), part) for part in threads.parts(channels, least=16)]
         return threads.run([lambda s=s: share(*s) for s in shares])
 
-    def blocks(self, images: slice, tiles: int):
-        """Blocks of images with about so many tiles: how many images each has, and where they are."""
-        if not self.by_images:
-            tiles = max(tiles, 2 * TILES)  # the fewer blocks, the fewer times each U[a, b] is made
-        n = min(max(1, tiles // self.each), images.stop - images.start)
+    def blocks(self, images: slice):
+        """Blocks of images with about TILES tiles: how many images each has, and where they are."""
+        n = min(max(1, TILES // self.each), images.stop - images.start)
         full = [slice(i, i + n) for i in range(images.start, images.stop - n + 1, n)]
         yield n, full
         if full[-1].stop < images.stop:
