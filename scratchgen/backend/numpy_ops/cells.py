@@ -4,6 +4,8 @@ Every cell holds 4C channels, (row in the cell, column in the cell, C), so that 
 long, and a map onto cells scatters 4 times where one onto pixels scatters 16 times.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from scratchgen.backend import threads
@@ -23,14 +25,14 @@ class Cells:
 
     def __init__(self, geometry: Geometry, size: tuple[int, int], C: int):
         self.C, self.size = C, size
-        self.places = list(_places(geometry, size, C))
+        self.places = list(_places(geometry, size))
         ends = zip(geometry.padding, geometry.large, size, strict=True)
         self.outside = [[*range(p), *range(p + n, 2 * m)] for p, n, m in ends]  # rows and columns of the padding
         self.cover = all(2 * m - p >= n for m, p, n in zip(size, geometry.padding, geometry.large, strict=True))
 
     def clear(self, cells) -> None:
         """Set to 0 what no pixel fills."""
-        cells = cells.reshape(len(cells), *self.size, 2, 2, self.C)
+        cells = self._pixels_of(cells)
         for q in self.outside[0]:
             cells[:, q // 2, :, q % 2] = 0
         for q in self.outside[1]:
@@ -38,27 +40,45 @@ class Cells:
 
     def read(self, x, cells) -> None:
         """Fill the cells with x; what no pixel fills stays as it is."""
-        cells = cells.reshape(len(x), *self.size, 2, 2 * self.C)
-        for inside, pixels in self.places:
-            to = cells[inside]
-            to[...] = x[pixels].reshape(to.shape)
+        cells = self._pixels_of(cells)
+        for place in self.places:
+            cells[place.inside] = place.of(x)
 
     def write(self, cells, x) -> None:
         """Fill x from the cells; a pixel that lies in none of them gets 0: no window reads it."""
         if not self.cover:
             x[...] = 0
-        cells = cells.reshape(len(x), *self.size, 2, 2 * self.C)
-        for inside, pixels in self.places:
-            to = x[pixels]
-            to[...] = cells[inside].reshape(to.shape)
+        cells = self._pixels_of(cells)
+        for place in self.places:
+            place.of(x)[...] = cells[place.inside]
+
+    def _pixels_of(self, cells):
+        """(n, rows, columns, row in the cell, column in the cell, C), a view."""
+        return cells.reshape(len(cells), *self.size, 2, 2, self.C)
 
 
-def _places(geometry: Geometry, size: tuple[int, int], C: int):
-    """Pairs of indices, into cells (n, rows, columns, row in the cell, 2C) and into x, for the same pixels.
+@dataclass(frozen=True)
+class Place:
+    """Pixels that lie alike in their cells: one row of each cell, and one or both of its columns.
 
-    Pixel r of x is row (r + padding) % 2 of cell (r + padding) // 2. Two pixels side by side in a cell are one run of
-    memory; only at the left and right edge may one stand alone.
+    In memory the two of a cell are side by side, in x as in the cells: one run of 2C numbers.
     """
+
+    inside: tuple  # the index into the pixels of cells: (n, rows, columns, `columns`, C)
+    rows: slice  # of x
+    columns: slice
+
+    def of(self, x):
+        """These pixels in x (n, H, W, C): a view (n, rows, cells, columns in a cell, C)."""
+        part = x[:, self.rows, self.columns]
+        n, rows, pixels, C = part.shape
+        both = self.inside[4].stop - self.inside[4].start
+        return part.reshape(n, rows, pixels // both, both, C)
+
+
+def _places(geometry: Geometry, size: tuple[int, int]):
+    """All of them. Pixel r of x is row (r + padding) % 2 of cell (r + padding) // 2; only at the left and right edge
+    may a cell have one pixel of x in a row."""
     (H, W), (ph, pw) = geometry.large, geometry.padding
     edge = pw % 2
     pairs = min((W - edge) // 2, size[1] - (pw + edge) // 2)
@@ -71,12 +91,13 @@ def _places(geometry: Geometry, size: tuple[int, int], C: int):
         rows, at = slice(r, r + 2 * h - 1, 2), (slice(None), slice(i, i + h))
         j = pw // 2
         if edge:
-            yield (*at, j, a, slice(C, None)), (slice(None), rows, 0)
+            yield Place((*at, slice(j, j + 1), a, slice(1, 2)), rows, slice(0, 1))
             j += 1
         if pairs > 0:
-            yield (*at, slice(j, j + pairs), a), (slice(None), rows, slice(edge, edge + 2 * pairs))
+            yield Place((*at, slice(j, j + pairs), a, slice(0, 2)), rows, slice(edge, edge + 2 * pairs))
         if edge + 2 * pairs < W and j + pairs < size[1]:
-            yield (*at, j + pairs, a, slice(0, C)), (slice(None), rows, edge + 2 * pairs)
+            last = edge + 2 * pairs
+            yield Place((*at, slice(j + pairs, j + pairs + 1), a, slice(0, 1)), rows, slice(last, last + 1))
 
 
 def correlate_adjoint_x(dy, W, geometry: Geometry):
