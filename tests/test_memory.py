@@ -33,6 +33,7 @@ def everything_is_kept(monkeypatch):
     """Small arrays too, and nothing of other tests."""
     monkeypatch.setattr(memory, "LARGE", 1)
     monkeypatch.setattr(memory, "_idle", {})
+    monkeypatch.setattr(memory, "_waiting", {})
     monkeypatch.setattr(memory, "_made", 0)
 
 
@@ -42,7 +43,7 @@ def address(array) -> int:
 
 def idle() -> list[int]:
     """The sizes of the pieces that no array looks at."""
-    return [piece.size for pieces in memory._idle.values() for piece in pieces]
+    return [end.memory.size for ends in memory._idle.values() for end in ends]
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------
@@ -239,6 +240,28 @@ def test_threads_that_find_the_same_memory_idle_at_once():
     assert memory._made <= 3 * (4 * N + 64)
 
 
+def test_memory_stays_as_long_as_an_array_looks_at_it_even_if_nobody_waits_for_its_end():
+    a = empty((N,), np.float32)
+    made = weakref.ref(a.base.base.memory)
+    memory._waiting.clear()
+    gc.collect()
+    assert made() is not None
+    del a
+    assert made() is None
+    assert idle() == []
+
+
+def test_no_python_runs_when_memory_becomes_idle():
+    """Wherever an array happens to die: a Ctrl-C in such a line would be printed and forgotten."""
+    box = [empty((N,), np.float32), empty((N,), np.float32)[3:]]
+    lines = []
+    sys.setprofile(lambda frame, event, arg: lines.append((event, frame.f_code.co_qualname)))
+    box.clear()
+    sys.setprofile(None)
+    assert [event for event, _ in lines if event == "call"] == [], lines
+    assert len(idle()) == 2
+
+
 def test_memory_that_dies_while_other_is_made(monkeypatch):
     """The collector may end an array anywhere: in the middle of the lock's own lines, too."""
     ring = [empty((N,), np.float32)]
@@ -281,7 +304,7 @@ def test_idle_memory_may_be_as_much_as_is_in_use(monkeypatch):
     assert address(empty((N + 1,), np.float32)) in where, "9 idle, 10 in use"
     unused = [empty((N + 1,), np.float32) for _ in range(12)]
     assert memory._made == sum(a.nbytes + 64 for a in held + unused)
-    gone = [weakref.ref(a.base.base.memory) for a in held + unused]
+    gone = [weakref.ref(end.memory) for end in memory._waiting.values()]
     del unused
     assert sum(piece() is not None for piece in gone) == 22
     last = empty((5,), np.float32)

@@ -8,6 +8,7 @@ when the last array that looks at one is gone, it waits for the next array of it
 import os
 import sys
 import threading
+import weakref
 from collections import deque
 from math import prod
 
@@ -44,19 +45,22 @@ _buffers = threading.local()  # one set a thread, so that kernels may run side b
 
 
 class _Piece:
-    """What an array of kept memory, and so every view of it, stands on: its end is the end of the last of them."""
+    """What an array of kept memory, and so every view of it, stands on: it goes when the last of them does."""
 
-    __slots__ = ("idle", "memory")
+    __slots__ = ("__array_interface__", "__weakref__", "memory")
 
-    def __init__(self, memory, idle: deque):
-        self.memory, self.idle = memory, idle
+    def __init__(self, memory):
+        self.memory = memory  # whoever looks at it keeps it, whatever becomes of `_waiting`
+        self.__array_interface__ = memory.__array_interface__
 
-    @property
-    def __array_interface__(self) -> dict:
-        return self.memory.__array_interface__
 
-    def __del__(self):
-        self.idle.append(self.memory)  # takes no lock: it may run anywhere, in the middle of `_new` too
+class _End(weakref.ref):
+    """Waits for the end of a piece, and is then itself appended to the idle ones.
+
+    No line of Python runs at that moment, which may be any: a Ctrl-C in such a line would be lost.
+    """
+
+    __slots__ = ("memory",)
 
 
 def _kept_memory(size: int):
@@ -64,10 +68,15 @@ def _kept_memory(size: int):
     if idle is None:
         idle = _idle.setdefault(size, deque())
     try:
-        memory = idle.pop()  # the one that was used last: it may still be in the cache
+        end = idle.pop()  # the piece that was used last: it may still be in the cache
+        memory = _waiting.pop(id(end)).memory
     except IndexError:
         memory = _new(size)
-    return np.asarray(_Piece(memory, idle))
+    piece = _Piece(memory)
+    end = _End(piece, idle.append)
+    end.memory = memory
+    _waiting[id(end)] = end
+    return np.asarray(piece)
 
 
 def _new(size: int):
@@ -87,13 +96,14 @@ def _let_go() -> None:
         for size, idle in list(_idle.items()):
             while idle:
                 try:
-                    idle.pop()
+                    _waiting.pop(id(idle.pop()))
                 except IndexError:  # another thread was faster
                     break
                 _made -= size
 
 
 _idle: dict[int, deque] = {}  # by size
+_waiting: dict[int, _End] = {}  # all that are in use or idle, by id: an end that is forgotten says nothing
 _made = 0  # bytes, idle or in use
 _lock = threading.Lock()
 
@@ -142,7 +152,7 @@ def _alone() -> set:
     def see(array) -> None:  # stands where `unshared` does, between `_references` and a caller with one name for it
         seen.add(_references(array))
 
-    own, view, kept = np.empty(1), np.empty(2)[1:], np.asarray(_Piece(np.empty(2), deque()))[1:]
+    own, view, kept = np.empty(1), np.empty(2)[1:], np.asarray(_Piece(np.empty(2, np.uint8)))[1:]
     see(own)
     see(view)
     see(kept)
