@@ -503,6 +503,7 @@ def test_ctrl_c_stops_everything_at_once(without_torch, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell ignores it behind an &
     )
     while not os.path.exists("asked"):  # for PyTorch, which is the last process to start
         assert bench.poll() is None
