@@ -116,6 +116,7 @@ def test_the_adjoints_are_adjoint(ops, geometry):
 BYTES = st.sampled_from([1, 700, 5000, 1 << 30])
 WINOGRAD = {  # by images, or by channels; in one block, or in several
     "winograd__TILES": st.sampled_from([1, 2, 3, 7, 20, 256]),
+    "winograd__SHARED_TILES": st.sampled_from([1, 2, 3, 7, 20, 256]),
     "winograd__LEAST": st.sampled_from([1, 5, 30, 1 << 30]),
 }
 wide = st.one_of(few, st.sampled_from([33, 40, 81]))  # enough of them to be shared out among threads
@@ -328,6 +329,7 @@ SMALL = {
     "adam__BLOCK": 8,
     "adam__SHARED_BLOCK": 8,
     "winograd__TILES": 2,
+    "winograd__SHARED_TILES": 2,
     "winograd__LEAST": 2,
 }
 
@@ -349,7 +351,7 @@ def test_what_a_buffer_held_before_does_not_show(use_threads, memory_as_it_is):
     """Buffers are one for each role: larger and smaller images, other paddings and other channels in turn."""
     use_threads(2)
     sizes = [(9, 9), (4, 5), (12, 7), (5, 4), (2, 9), (9, 9)]
-    with constants(winograd__TILES=3, winograd__LEAST=3, columns__BLOCK_BYTES=900, cells__BLOCK_BYTES=900):
+    with constants(winograd__SHARED_TILES=3, winograd__LEAST=3, columns__BLOCK_BYTES=900, cells__BLOCK_BYTES=900):
         for i, (large, padding, C) in enumerate(product(sizes, [(1, 1), (3, 1), (2, 3)], [1, 3])):
             small = tuple((n + 2 * p - 4) // 2 + 1 for n, p in zip(large, padding, strict=True))
             calls = Problem(i, 5, C, 2, Geometry((4, 4), (2, 2), padding, (1, 1), large, small), ("C",) * 3).calls()

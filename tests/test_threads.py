@@ -731,6 +731,7 @@ SMALL = {
     "columns__BLOCK_BYTES": 3000,
     "cells__BLOCK_BYTES": 3000,
     "winograd__TILES": 4,
+    "winograd__SHARED_TILES": 4,
     "winograd__LEAST": 4,
 }
 

@@ -34,7 +34,8 @@ from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops.cells import Cells
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
-TILES = 512  # at a time: rows of a product, many for BLAS and for Python's lock, few enough to stay near the cache
+TILES = 256  # at a time: rows of a product, enough for BLAS to work at full speed, few enough to stay in cache
+SHARED_TILES = 512  # on several threads: only one of them runs Python at a time, so it must have less to say
 LEAST = 256  # of a thread: it takes a part of the channels where it would have fewer
 MOVING = 64  # multiply-adds in the time that it takes to read or write a number
 
@@ -134,6 +135,7 @@ class _Tiling:
         self.small, self.size = geometry.small, tuple(n + 1 for n in geometry.small)  # the latter in cells
         self.tiles = tuple(((n + 1) // 2, (n + 1) // 2, n // 2) for n in geometry.small)  # that have m0, m1, m2
         self.each = self.tiles[0][0] * self.tiles[1][0]  # tiles of an image
+        self.at_once = SHARED_TILES if threads.get_threads() > 1 else TILES
         self.by_images = N * self.each >= LEAST * threads.get_threads()
 
     def run(self, share, channels: int) -> list:
@@ -146,8 +148,8 @@ class _Tiling:
         return threads.run([lambda s=s: share(*s) for s in shares])
 
     def blocks(self, images: slice):
-        """Blocks of images with about TILES tiles: how many images each has, and where they are."""
-        n = min(max(1, TILES // self.each), images.stop - images.start)
+        """Blocks of images with about so many tiles at once: how many images each has, and where they are."""
+        n = min(max(1, self.at_once // self.each), images.stop - images.start)
         full = [slice(i, i + n) for i in range(images.start, images.stop - n + 1, n)]
         yield n, full
         if full[-1].stop < images.stop:
