@@ -1,13 +1,16 @@
-"""Progress bars of one process: with a lock for threads only.
+"""The library's progress bars: tqdm's, with a lock for threads only.
 
 tqdm's own also locks against other processes, by a semaphore of the system's. A program that is killed leaves that
-behind, and from Python 3.14 on a warning appears on the terminal for it.
+behind, and from Python 3.14 on a warning appears on the terminal for it. Bars of the user's own stay as they are.
 """
 
 from threading import RLock
 
-from tqdm import tqdm
+from tqdm import tqdm as _tqdm
+
+
+class tqdm(_tqdm):
+    """See tqdm.tqdm."""
+
 
 tqdm.set_lock(RLock())
-
-__all__ = ["tqdm"]

@@ -739,3 +739,20 @@ def test_adam_after_a_gradient_that_overflows():
             (w,) = numpy_ops.adam([w], [np.full(3, g, np.float32)], [m], [v], 0.1, 0.5, 0.999, 1e-8, t)
     assert np.isinf(v).all()
     assert np.isfinite(w).all()
+
+
+def test_moments_of_integers_are_those_of_floats():
+    x = np.arange(35).reshape(7, 5)
+    for of_all, of_one in zip(numpy_ops.moments(x), reference.moments(x), strict=True):
+        np.testing.assert_allclose(of_all, of_one)
+    np.testing.assert_allclose(numpy_ops.moments(x > 9)[0], (x > 9).mean(axis=0))
+
+
+@pytest.mark.parametrize("C", [3, 64, 256])
+def test_a_convolution_of_no_images(C):
+    """Of any form: there is nothing, and the gradient of W is 0."""
+    g, W = Geometry((4, 4), (2, 2), (1, 1), (1, 1), (4, 4), (2, 2)), np.ones((4, 4, C, C), np.float32)
+    x, dy = np.zeros((0, 4, 4, C), np.float32), np.zeros((0, 2, 2, C), np.float32)
+    assert numpy_ops.correlate(x, W, g).shape == dy.shape
+    assert numpy_ops.correlate_adjoint_x(dy, W, g).shape == x.shape
+    assert not numpy_ops.correlate_adjoint_W(x, dy, g).any()

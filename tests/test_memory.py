@@ -504,3 +504,22 @@ def test_a_run_takes_the_memory_of_the_step_before(use_threads, monkeypatch):
         sizes.append(memory._made)
     assert sizes[-1] == sizes[4]
     assert numpy_ops.unshared is memory.unshared
+
+
+def test_python_that_runs_while_memory_is_made_may_ask_for_some(monkeypatch):
+    """A finaliser that the collector calls, or a signal's handler, on the thread that holds the lock."""
+    let_go, asked = memory._let_go, []
+
+    def ask_once():
+        if not asked:
+            asked.append(None)
+            asked.append(empty((N + 2,), np.float32))
+        let_go()
+
+    monkeypatch.setattr(memory, "_let_go", ask_once)
+    done = []
+    thread = threading.Thread(target=lambda: done.append(empty((N + 1,), np.float32)), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert len(done) == 1, "it waits for itself"
+    assert not np.shares_memory(done[0], asked[1])

@@ -486,3 +486,13 @@ def test_a_progress_bar_takes_no_semaphore_of_the_systems():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
+def test_the_users_own_progress_bars_stay_as_they_are():
+    code = (
+        "from tqdm import tqdm\n"
+        "import scratchgen.training, scratchgen.progress as p\n"
+        "print(hasattr(tqdm, '_lock'), p.tqdm.get_lock() is tqdm.get_lock())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "False False\n"), done.stderr

@@ -72,6 +72,8 @@ def matmul(a, b):
 def rowwise(f, *arrays):
     """f(*arrays), for an f that works on each row by itself, so that it may be applied to some rows at a time.
 
+    A fast version may first call f with stand-ins for the arrays, to see what it does: f should do nothing else.
+
     The first array is (..., C), and so is the result; the others have its shape, or one number per channel: (C,).
     """
     return f(*arrays)

@@ -13,6 +13,7 @@ long as one thread of the user's computes at a time.
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -26,9 +27,8 @@ _SETTINGS = ("SCRATCHGEN_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "M
 
 
 AWAKE = 5e-4  # seconds that the caller stays awake for its workers to end
-WORTH_WAKING = (
-    1.5e7  # multiply-adds: a tenth of a millisecond, about what it takes to wake a worker and to wait for it
-)
+# multiply-adds: a tenth of a millisecond, about what it takes to wake a worker and to wait for it
+WORTH_WAKING = 1.5e7
 
 
 def cores() -> int:
@@ -91,7 +91,7 @@ def worth_sharing(work: float) -> bool:
 
 def over(share: Callable[[slice], object], n: int, work: float) -> list:
     """[share(part) for each part of range(n)], side by side where that pays; `work` is all of it in multiply-adds."""
-    least = max(1, int(n * WORTH_WAKING / work)) if work else n
+    least = max(1, int(n * WORTH_WAKING / work) if work else n)
     return run([lambda part=part: share(part) for part in parts(n, least)])
 
 
@@ -122,14 +122,20 @@ class _Job:
     def __init__(self, shares):
         self.shares = shares
         self.outcomes = [None] * len(shares)
-        self.next = iter(range(len(shares)))  # next() on it is atomic under Python's lock
+        self.left = deque(range(len(shares)))
         self.helping = 0  # workers that may still have a share
         self.changed = threading.Condition()
+
+    def _next(self) -> int | None:
+        try:
+            return self.left.popleft()  # in one piece, with Python's lock or without
+        except IndexError:
+            return None
 
     def work(self) -> None:
         _here.busy = True
         try:
-            for i in self.next:
+            while (i := self._next()) is not None:
                 try:
                     self.outcomes[i] = True, self.shares[i]()
                 except BaseException as error:  # handed to the caller
@@ -150,8 +156,7 @@ class _Job:
 
     def wait(self) -> None:
         """Until no worker has a share; a short wait is spent awake, since to be woken takes longer than most."""
-        for _ in self.next:  # what an interrupted caller has not begun
-            pass
+        self.left.clear()  # what an interrupted caller has not begun
         until = perf_counter() + AWAKE
         while self.helping and perf_counter() < until:
             _let_go()

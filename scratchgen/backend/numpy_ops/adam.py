@@ -29,7 +29,8 @@ def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: floa
 
     def share(part: slice) -> None:
         for p, g, m, v, new in blocks[part]:
-            s, (keep_m, take_m, keep_v, take_v, step, least) = workspace("adam", p.shape, p.dtype), numbers[p.dtype]
+            keep_m, take_m, keep_v, take_v, step, least = numbers[p.dtype]
+            s = workspace("adam", p.shape, p.dtype)
             m *= keep_m
             np.multiply(g, take_m, out=s)
             m += s  # m ← β₁m + (1 − β₁)g

@@ -32,7 +32,7 @@ def correlate_adjoint_x(dy, W, geometry: Geometry):
     C, O = W.shape[2:]
     if _is_dense(geometry):
         return dense.matmul(dy.reshape(len(dy), O), W.reshape(-1, O).T).reshape(len(dy), *geometry.large, C)
-    heavy = cells.fits(geometry) and C * O >= HEAVY_WEIGHTS
+    heavy = cells.fits(geometry) and C * O >= HEAVY_WEIGHTS and len(dy) > 0
     if heavy or _saves_products(geometry, len(dy), C, O):
         return winograd.correlate_adjoint_x(dy, W, geometry)
     form = cells if cells.fits(geometry) and C > 1 else columns

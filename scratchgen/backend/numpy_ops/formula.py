@@ -20,14 +20,14 @@ from scratchgen.backend.numpy_ops.memory import workspace
 def of(f: Callable, matrices: list):
     """f of matrices, a block of rows at a time; a matrix of one row is the same for every block.
 
-    What f does is found out once; where it does more than call NumPy's element-wise functions, or where there is but
-    one row, it is called for each block.
+    What f does is found out once, with symbols in the place of the arrays; where it does more than call NumPy's
+    element-wise functions, or where there is but one row, it is called for each block instead.
     """
     if all(len(a) == 1 for a in matrices):
         return Called(f, matrices)
     try:
         return Traced(f, matrices)
-    except (TypeError, AttributeError):
+    except Exception:  # one of f's own is raised again when it is called
         return Called(f, matrices)
 
 
@@ -45,17 +45,17 @@ class Called:
     def write(self, blocks: Iterable[slice], into) -> None:
         """The same, for an f that returns one array, which goes into another."""
         for block in blocks:
-            into[block] = self.f(*(a if len(a) == 1 else a[block] for a in self.matrices))
+            (into[block],) = self.terms([block])
 
 
 class Traced:
     """f as a list of calls. Its terms lie in memory that the next block's are written into."""
 
     def __init__(self, f: Callable, matrices: list):
-        calls: list = []
+        calls = Calls()
         arguments = [Symbol(calls, a.dtype) if len(a) > 1 else a for a in matrices]
         results = f(*arguments)
-        results = results if type(results) is tuple else (results,)
+        results = tuple(results) if isinstance(results, tuple | list) else (results,)
         symbols = [a for a in arguments if type(a) is Symbol]
         self.matrices = [a for a in matrices if len(a) > 1]
         self.constants = [v for _, operands, _ in calls for v in operands if type(v) is not Symbol]
@@ -66,50 +66,77 @@ class Traced:
         self.results = [place[id(result)] for result in results]
 
     def terms(self, blocks: Iterable[slice]):
-        memory = []
-        for block in blocks:
-            values = [a[block] for a in self.matrices] + self.constants
-            memory = memory or self._memory(values[0].shape)
-            values += [piece[: len(values[0])] for piece in memory]
+        for _, values in self._values(blocks):
             self._run(values)
             yield tuple(values[place] for place in self.results)
 
     def write(self, blocks: Iterable[slice], into) -> None:
         (place,) = self.results
         made = place >= self.known and self.memory[place - self.known] == into.dtype
-        memory = []
-        for block in blocks:
-            values = [a[block] for a in self.matrices] + self.constants
-            memory = memory or self._memory(values[0].shape)
-            values += [piece[: len(values[0])] for piece in memory]
+        for block, values in self._values(blocks):
             if made:
                 values[place] = into[block]
             self._run(values)
             if not made:
                 np.copyto(into[block], values[place], casting="unsafe")
 
-    def _memory(self, shape) -> list:
-        return [workspace(f"formula {n}", shape, dtype) for n, dtype in enumerate(self.memory)]
+    def _values(self, blocks: Iterable[slice]):
+        """What is in each place at the start of each block."""
+        memory = []
+        for block in blocks:
+            values = [a[block] for a in self.matrices] + self.constants
+            shape = values[0].shape
+            memory = memory or [workspace(f"formula {n}", shape, dtype) for n, dtype in enumerate(self.memory)]
+            yield block, values + [piece[: shape[0]] for piece in memory]
 
     def _run(self, values: list) -> None:
         for function, reads, makes in self.calls:
             function(*[values[place] for place in reads], out=values[makes])
 
 
+class Calls(list):
+    """What a formula does, in order: functions, their operands, and the symbols for what they make."""
+
+    def __init__(self):
+        super().__init__()
+        self.errors = np.geterr()  # a formula that sets its own must be called: the calls run without them
+
+
 class Symbol(NDArrayOperatorsMixin):
-    """An array in a formula that is being traced; what is done with it goes to `calls`."""
+    """An array in a formula that is being traced; what is done with it goes to `calls`.
+
+    It has no numbers. Whatever asks for them, or is no element-wise function, gets a TypeError, and the formula is
+    called with arrays.
+    """
 
     __module__ = "numpy"  # it stands for an array of NumPy's, and is asked where it lives like one
     __slots__ = ("calls", "dtype")
 
-    def __init__(self, calls: list, dtype):
+    def __init__(self, calls: Calls, dtype):
         self.calls, self.dtype = calls, dtype
 
     def __array_ufunc__(self, ufunc, method, *operands, **options):
-        if method != "__call__" or options or ufunc.nout != 1:
+        plain = method == "__call__" and not options and ufunc.nout == 1 and ufunc.signature is None
+        if not plain or any(getattr(v, "ndim", 0) > 2 for v in operands) or self._has_own_errors():
             return NotImplemented  # which raises TypeError
         dtype = _result(ufunc, *[getattr(operand, "dtype", type(operand)) for operand in operands])
+        if dtype.hasobject:
+            return NotImplemented
         return self._called(ufunc, operands, dtype)
+
+    def _has_own_errors(self) -> bool:
+        return np.geterr() != self.calls.errors
+
+    def __array__(self, *_, **__):
+        raise TypeError("an array in a formula that is being traced has no numbers yet")  # np.where begins with them
+
+    def __pow__(self, exponent):
+        """As arrays do, for which these three are not np.power."""
+        if type(exponent) in (int, float) and np.issubdtype(self.dtype, np.inexact):
+            for special, function in ((2, np.square), (0.5, np.sqrt), (-1, np.reciprocal)):
+                if exponent == special and (type(exponent) is type(special) or self.dtype.kind == "f"):
+                    return function(self)
+        return np.power(self, exponent)
 
     def astype(self, dtype):
         return self._called(_cast, (self,), np.dtype(dtype))

@@ -30,7 +30,7 @@ def empty(shape, dtype):
 def workspace(role: str, shape, dtype):
     """An uninitialised buffer of this thread's own, the same memory for the same role each time, never handed out."""
     size = prod(shape)
-    key = f"{role}-{np.dtype(dtype).char}"
+    key = f"{role}-{np.dtype(dtype).str}"
     buffer = getattr(_buffers, key, None)
     if buffer is None or buffer.size < size:
         buffer = empty((size,), dtype)
@@ -105,13 +105,13 @@ def _let_go() -> None:
 _idle: dict[int, deque] = {}  # by size
 _waiting: dict[int, _End] = {}  # all that are in use or idle, by id: an end that is forgotten says nothing
 _made = 0  # bytes, idle or in use
-_lock = threading.Lock()
+_lock = threading.RLock()  # what the collector runs while a piece is made may ask for another
 
 
 def _after_fork() -> None:
     """The thread that held the lock is not in the child."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -92,7 +92,7 @@ def moments(x):
 def _moments_of_block(x, ones):
     """Mean, and sum of squares around it; the mean is mended by that of what is left, lest its rounding count."""
     mean = (ones @ x) / len(x)
-    x = np.subtract(x, mean, out=workspace("moments", x.shape, x.dtype))
+    x = np.subtract(x, mean, out=workspace("moments", x.shape, mean.dtype))
     rest = (ones @ x) / len(x)
     x *= x
     return mean + rest, ones @ x - len(x) * rest * rest

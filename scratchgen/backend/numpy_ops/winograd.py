@@ -21,8 +21,9 @@ in x and linear in W, so the other two maps are its adjoint, each stage transpos
 
 The adjoint of a copy is a sum, that of m2 = x2 − x1 sends dm2 to x2 and −dm2 to x1.
 
-Many tiles are shared out by images, and all threads use one U. Few tiles leave each thread a part of the channels; a
-product then follows at once on its own U[a, b], which is all of U that is ever there: it never leaves the cache.
+Many tiles are shared out by images, and all threads use one U. Few tiles leave each thread a part of the channels:
+each U[a, b] is then made just before its product, in one buffer, and never leaves the cache. (From three threads on
+there may be more than one block of so few tiles, and U is made for each.)
 """
 
 from functools import partial
