@@ -184,9 +184,22 @@ def test_memory_that_a_torch_tensor_looks_at_is_not_given_away():
     assert (tensor == 7).all()
 
 
+def side_by_side(work, names) -> None:
+    """work(name) on a thread each, which take turns as often as Python lets them."""
+    threads, before = [threading.Thread(target=work, args=(name,)) for name in names], sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_threads_that_ask_at_once_never_share():
     """Each writes its name into what it gets, and finds it there afterwards."""
-    wrong, before = [], sys.getswitchinterval()
+    wrong = []
 
     def ask(name):
         held = []
@@ -200,22 +213,14 @@ def test_threads_that_ask_at_once_never_share():
                 if not (view == wanted).all():
                     wrong.append(name)
 
-    threads = [threading.Thread(target=ask, args=(10.0 * i,)) for i in range(4)]
-    sys.setswitchinterval(1e-6)
-    try:
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-    finally:
-        sys.setswitchinterval(before)
+    side_by_side(ask, [10.0 * i for i in range(4)])
     assert not wrong
     assert memory._made <= 4 * 5 * (4 * 50 + 64)
 
 
 def test_threads_that_find_the_same_memory_idle_at_once():
     """A piece goes to one of them, at whatever moment the others look."""
-    wrong, at_once, before = [], threading.Barrier(3, timeout=20), sys.getswitchinterval()
+    wrong, at_once = [], threading.Barrier(3, timeout=20)
 
     def get(name):
         for _ in range(200):
@@ -227,15 +232,7 @@ def test_threads_that_find_the_same_memory_idle_at_once():
                 wrong.append(name)
             del a
 
-    threads = [threading.Thread(target=get, args=(i,)) for i in range(3)]
-    sys.setswitchinterval(1e-6)
-    try:
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-    finally:
-        sys.setswitchinterval(before)
+    side_by_side(get, range(3))
     assert not wrong
     assert memory._made <= 3 * (4 * N + 64)
 
