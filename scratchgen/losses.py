@@ -8,19 +8,22 @@ where it is a log-likelihood. Shapes must agree exactly, nothing is broadcast: V
 
 from math import log, pi
 
+import numpy as np
+
 from scratchgen import checks
-from scratchgen.backend import array_library, kernels
+from scratchgen.backend import array_library, formula, sum_with_map
 
 
 def mse(y, target):
     """Squared error, L = 1/N Σ_n Σ_i (y_ni − t_ni)²; dy = 2/N (y − t). Any shape (N, ...)."""
     N = _check("mse", y=y, target=target)
+    return sum_with_map(squared_error, y, target, N, over=N)
 
-    def terms(y, t):
-        r = y - t
-        return r * r, r * (2 / N)
 
-    return kernels(y).total(terms, y, target, over=N)
+@formula
+def squared_error(y, t, N):
+    r = y - t
+    return r * r, r * (2 / N)
 
 
 def bce_with_logits(logits, target):
@@ -35,16 +38,15 @@ def bce_with_logits(logits, target):
     [0, 1], 0 and 1 for a true likelihood. Any shape (N, ...).
     """
     N = _check("bce_with_logits", logits=logits, target=target)
-    ops = kernels(logits)
-    xp = ops.xp
+    return sum_with_map(cross_entropy, logits, target, N, over=N)
 
-    def terms(s, t):
-        e = xp.exp(-xp.abs(s))
-        q = e / (1 + e)  # σ(−|s|), the probability of the less likely side
-        h = (s >= 0).astype(s.dtype)  # 1 where that side is 0: (1 − t) − q there, q − t elsewhere
-        return (xp.maximum(s, 0) - t * s) + xp.log1p(e), ((h - t) - (2 * h - 1) * q) * (1 / N)
 
-    return ops.total(terms, logits, target, over=N)
+@formula
+def cross_entropy(s, t, N):
+    e = np.exp(-abs(s))
+    q = e / (1 + e)  # σ(−|s|), the probability of the less likely side
+    loss = (np.maximum(s, 0) - t * s) + np.log1p(e)
+    return loss, np.where(s >= 0, (1 - t) - q, q - t) * (1 / N)
 
 
 def softmax_cross_entropy(logits, target):
@@ -82,19 +84,18 @@ def gaussian_nll(mu, logvar, target):
     """
     shared = isinstance(logvar, float) or getattr(logvar, "ndim", None) == 0
     N = _check("gaussian_nll", mu=mu, target=target, **({} if shared else {"logvar": logvar}))
-    ops = kernels(mu)
-    xp = ops.xp
     if shared:
-        logvar = xp.asarray(logvar, mu.dtype)
-
-    def terms(mu, logvar, t):
-        inv_std = xp.exp(-0.5 * logvar)
-        z = (mu - t) * inv_std  # e^{−logvar} itself would overflow for half as small a logvar
-        q = z * z
-        return q + (logvar + log(2 * pi)), z * inv_std * (1 / N), (1 - q) * (0.5 / N)
-
-    loss, dmu, dlogvar = ops.total(terms, mu, logvar, target, over=2 * N)  # L has a ½
+        logvar = array_library(mu).asarray(logvar, mu.dtype)
+    loss, dmu, dlogvar = sum_with_map(normal, mu, logvar, target, N, log(2 * pi), over=2 * N)  # L has a ½
     return loss, dmu, dlogvar.sum() if shared else dlogvar
+
+
+@formula
+def normal(mu, logvar, t, N, log_2pi):
+    inv_std = np.exp(-0.5 * logvar)
+    z = (mu - t) * inv_std  # e^{−logvar} itself would overflow for half as small a logvar
+    q = z * z
+    return q + (logvar + log_2pi), z * inv_std * (1 / N), (1 - q) * (0.5 / N)
 
 
 def gaussian_kl(mu, logvar):
@@ -106,13 +107,13 @@ def gaussian_kl(mu, logvar):
     (Kingma & Welling 2014, appendix B.)
     """
     N = _check("gaussian_kl", mu=mu, logvar=logvar)
-    ops = kernels(mu)
+    return sum_with_map(kl_of_normal, mu, logvar, N, over=2 * N)  # L has a ½
 
-    def terms(mu, logvar):
-        excess = ops.xp.expm1(logvar)  # σ² − 1
-        return mu * mu + (excess - logvar), mu * (1 / N), excess * (0.5 / N)
 
-    return ops.total(terms, mu, logvar, over=2 * N)  # L has a ½
+@formula
+def kl_of_normal(mu, logvar, N):
+    excess = np.expm1(logvar)  # σ² − 1
+    return mu * mu + (excess - logvar), mu * (1 / N), excess * (0.5 / N)
 
 
 def _one_hot(labels, logits, xp):

@@ -58,7 +58,7 @@ def test_it_takes_the_place_of_cupy_and_gives_it_back():
     after = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in ("cupy", "cupyx")}
     assert after == before
     assert not any(name.startswith("scratchgen.backend.cupy_") for name in vars(backend))
-    assert backend._imported.cache_info().currsize == 0
+    assert backend.arrays._imported.cache_info().currsize == 0
     with standin.installed():
         assert backend.load_kernels("cupy") is ops  # and is not imported again
 

@@ -61,14 +61,14 @@ def folder_with_data(folder, monkeypatch):
 
 def without_cupy(monkeypatch, sentence: str) -> None:
     """Asking for CuPy fails, with a sentence."""
-    imported = backend._imported
+    imported = backend.arrays._imported
 
     def without(name):
         if name == "cupy":
             raise backend.BackendUnavailable(sentence)
         return imported(name)
 
-    monkeypatch.setattr(backend, "_imported", without)
+    monkeypatch.setattr(backend.arrays, "_imported", without)
 
 
 def few_points(monkeypatch) -> None:

@@ -2,7 +2,7 @@
 
 A convolution is a Dense layer on patches. `im2col` copies the patches out; `col2im` is its adjoint, the same slices
 with the arrow turned round. A pixel that was copied into several patches moves them all, so it gets the sum of their
-gradients: the adjoint of a copy is a sum (that is `row_sum`, too, for a bias copied to every row). With
+gradients: the adjoint of a copy is a sum (that is `channel_sum`, too, for a bias copied to every row). With
 cols = im2col(x) as the matrix (N·OH·OW, kh·kw·C) and W as the matrix (kh·kw·C, O), the map and its two adjoints are
 
     correlate            y  = im2col(x) @ W
@@ -10,7 +10,8 @@ cols = im2col(x) as the matrix (N·OH·OW, kh·kw·C) and W as the matrix (kh·k
     correlate_adjoint_W  dW = im2col(x)ᵀ @ dy                               = ⟨dW, W⟩
 """
 
-from scratchgen.backend import array_library
+from scratchgen.backend.arrays import array_library
+from scratchgen.backend.formula import formula
 from scratchgen.backend.geometry import Geometry
 
 
@@ -69,38 +70,32 @@ def matmul(a, b):
     return a @ b
 
 
-def rowwise(f, *arrays):
-    """f(*arrays), for an f that works on each row by itself, so that it may be applied to some rows at a time.
-
-    A fast version may first call f with stand-ins for the arrays, to see what it does: f should do nothing else.
-
-    The first array is (..., C), and so is the result; the others have its shape, or one number per channel: (C,).
-    """
-    return f(*arrays)
+def elementwise(f, *arguments):
+    """f(*arguments) for a formula f: an array of the first argument's shape; see `backend.formula`."""
+    return f.function(*arguments)
 
 
-def unshared(array) -> bool:
-    """Whether it is certain that nobody but the caller holds the array or its memory; False where that is unknown."""
-    return False
-
-
-def row_sum(a):
-    """Sum over every axis but the last, (..., C) → (C,): the adjoint of broadcasting a bias over rows."""
+def channel_sum(a):
+    """Sum over every axis but the last, (..., C) → (C,): the adjoint of adding a bias to every row."""
     return a.reshape(-1, a.shape[-1]).sum(axis=0)
 
 
-def row_sums(f, *arrays):
-    """The row_sum of every array in the tuple f(*arrays), for an f and arrays as in `rowwise`."""
-    return tuple(row_sum(terms) for terms in f(*arrays))
+def channel_sums(f, *arguments):
+    """The channel_sum of every term of the formula f, which returns a tuple."""
+    return tuple(channel_sum(term) for term in f.function(*arguments))
 
 
-def total(f, *arrays, over: float = 1):
-    """The sum of all numbers of the first array of the tuple f(*arrays), over a number, and the others as they are.
+def sum_with_map(f, *arguments, over: float = 1):
+    """The sum of all elements of the first term of the formula f, over a number, and its other terms as they are."""
+    f.plan(arguments)  # complains of arguments that f cannot have
+    term, *others = f.function(*arguments)
+    return term.sum() / over, *others
 
-    f and arrays as in `rowwise`; an array may also be one number for all, 0-d.
-    """
-    terms, *others = f(*arrays)
-    return terms.sum() / over, *others
+
+@formula
+def itself(a):
+    """The formula that changes nothing, as a tuple."""
+    return (a,)
 
 
 def square_sums(arrays):
@@ -109,11 +104,11 @@ def square_sums(arrays):
     return xp.stack([xp.dot(a, a) for a in (a.reshape(-1) for a in arrays)])
 
 
-def moments(x):
+def mean_and_variance(x):
     """Mean and biased variance over every axis but the last, (..., C) → (C,), (C,)."""
     m = x.size // x.shape[-1]
-    mu = row_sum(x) / m
-    return mu, row_sum((x - mu) ** 2) / m
+    mu = channel_sum(x) / m
+    return mu, channel_sum((x - mu) ** 2) / m
 
 
 def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int):

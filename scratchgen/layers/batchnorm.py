@@ -3,9 +3,39 @@
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import kernels
+from scratchgen.backend import channel_sums, formula, mean_and_variance
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
+
+
+@formula
+def inverse_std(var, eps):
+    return 1 / np.sqrt(var + eps)
+
+
+@formula
+def x_hat(x, mu, s):
+    return (x - mu) * s
+
+
+@formula
+def scale_and_shift(x, mu, s, gamma, beta):
+    return gamma * x_hat(x, mu, s) + beta
+
+
+@formula
+def dbeta_dgamma(dy, x, mu, s):  # before they are summed over the rows
+    return dy, dy * x_hat(x, mu, s)
+
+
+@formula
+def input_gradient(dy, x, mu, s, gamma, dbeta, dgamma, m):
+    return gamma * s * (dy - dbeta / m - x_hat(x, mu, s) * (dgamma / m))
+
+
+@formula
+def running_average(running, batch, momentum, correction):
+    return (1 - momentum) * running + momentum * correction * batch
 
 
 class BatchNorm(Layer):
@@ -15,13 +45,15 @@ class BatchNorm(Layer):
 
     mu and var (biased: divided by m) are taken over the m rows, all axes but the last, so that vectors (N, C) and
     images (N, H, W, C) are one case. x reaches x̂ in three ways, by itself, through mu and through var (in which mu
-    cancels: ∂var/∂mu = −2 mean(x − mu) = 0); with Σ and mean over the rows and dx̂ = gamma · dy
+    cancels: ∂var/∂mu = −2 mean(x − mu) = 0); with Σ over the rows and dx̂ = gamma · dy
 
-        dmu  = −s Σ dx̂,      dvar = −½ s³ Σ dx̂ (x − mu) = −½ s² Σ dx̂ · x̂
-        dx   = s dx̂ + dmu / m + dvar · 2 (x − mu) / m
-             = s (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))
+        dbeta = Σ dy,        dgamma = Σ dy · x̂
+        dmu   = −s Σ dx̂ = −s gamma dbeta
+        dvar  = −½ s³ Σ dx̂ (x − mu) = −½ s² gamma dgamma
+        dx    = s dx̂ + dmu / m + dvar · 2 (x − mu) / m
+              = gamma s (dy − dbeta / m − x̂ · dgamma / m)
 
-    and dgamma = Σ dy · x̂, dbeta = Σ dy are the same two sums. (Ioffe & Szegedy 2015, Algorithm 1 and §3.)
+    (Ioffe & Szegedy 2015, Algorithm 1 and §3.)
 
     `predict` uses the running statistics, running = (1 − momentum) · running + momentum · batch, with the batch
     variance unbiased (divided by m − 1). `gamma (C,)` starts at 1, `beta (C,)` at 0.
@@ -44,35 +76,18 @@ class BatchNorm(Layer):
         m = x.size // self.channels  # rows
         if m == 1:
             raise ValueError(f"{self}: x has shape {x.shape}, one value per channel; needs two or more to normalise")
-        ops, gamma, beta = kernels(x), self.gamma.value, self.beta.value
-        mu, var = ops.moments(x)  # (C,), (C,)
-        sqrt, eps = ops.xp.sqrt, self.eps
-        s = ops.rowwise(lambda var: 1 / sqrt(var + eps), var)  # (C,)
-
-        def scale_and_shift(x, mu, scale, beta):  # gamma · x̂ + beta, with scale = gamma · s
-            return (x - mu) * scale + beta
-
-        def two_terms(dy, x, mu, s):  # of the sums that are dbeta and dgamma
-            return dy, dy * ((x - mu) * s)
-
-        def three_ways(dy, x, mu, mean_dy, s_mean, scale):  # dx, with s_mean = s · mean(dy · x̂)
-            return (dy - mean_dy - (x - mu) * s_mean) * scale
-
-        scale = gamma * s
-        y = ops.rowwise(scale_and_shift, x, mu, scale, beta)  # (..., C)
-
-        keep, take = 1 - self.momentum, self.momentum
-
-        def running_average(running, batch, weight):
-            return ops.rowwise(lambda running, batch: keep * running + weight * batch, running, batch)
+        gamma, beta = self.gamma.value, self.beta.value
+        mu, var = mean_and_variance(x)  # (C,), (C,)
+        s = inverse_std(var, self.eps)  # (C,)
+        y = scale_and_shift(x, mu, s, gamma, beta)  # (..., C)
 
         running_mean, running_var = self._running(x.dtype)
-        self.running_mean = running_average(running_mean, mu, take)
-        self.running_var = running_average(running_var, var, take * (m / (m - 1)))  # of the unbiased variance
+        self.running_mean = running_average(running_mean, mu, self.momentum, 1)
+        self.running_var = running_average(running_var, var, self.momentum, m / (m - 1))  # of the unbiased variance
         return y, self.pullback(
             y,
-            shared=lambda dy: ops.row_sums(two_terms, dy, x, mu, s),  # Σ dy, Σ dy · x̂
-            dx=lambda dy, dbeta, dgamma: ops.rowwise(three_ways, dy, x, mu, dbeta / m, s * dgamma / m, scale),
+            shared=lambda dy: channel_sums(dbeta_dgamma, dy, x, mu, s),  # (C,), (C,)
+            dx=lambda dy, dbeta, dgamma: input_gradient(dy, x, mu, s, gamma, dbeta, dgamma, m),
             grads={
                 self.gamma: lambda dy, dbeta, dgamma: dgamma,
                 self.beta: lambda dy, dbeta, dgamma: dbeta,
@@ -82,8 +97,7 @@ class BatchNorm(Layer):
     def predict(self, x):
         self.check_input(x, "N", ..., self.channels)
         mean, var = self._running(x.dtype)
-        s = 1 / kernels(x).xp.sqrt(var + self.eps)
-        return self.gamma.value * ((x - mean) * s) + self.beta.value
+        return scale_and_shift(x, mean, inverse_std(var, self.eps), self.gamma.value, self.beta.value)
 
     def _running(self, dtype):
         """The running statistics in the dtype of the step."""

@@ -1,18 +1,17 @@
 """Convolution and transposed convolution: the two faces of one bilinear map.
 
-    correlate(x, W)_{n r c o} = Σ_{i j k} x_{n, r·s + i·d − p, c·s + j·d − p, k} · W_{i j k o}
+    (A x)_{n r c o} = Σ_{i j k} x_{n, r·s + i·d − p, c·s + j·d − p, k} · W_{i j k o}
 
-is linear in x and linear in W, so its derivatives are its two adjoints, and nothing else is needed:
+is linear in x and linear in W, so its derivatives are its two adjoints, and nothing else is needed. With A* the adjoint
+in x, ⟨dy, A x⟩ = ⟨A* dy, x⟩, and A′(x, dy) the one in W, ⟨dy, A x⟩ = ⟨A′(x, dy), W⟩:
 
-                Conv2d                            ConvTranspose2d
-    forward     correlate(x, W)                   adjoint in x of (x, W)
-    dx          adjoint in x of (dy, W)           correlate(dy, W)
-    dW          adjoint in W of (x, dy)           adjoint in W of (dy, x)
+                Conv2d              ConvTranspose2d
+    forward     y  = A x            y  = A* x
+    dx          A* dy               A dy
+    dW          A′(x, dy)           A′(dy, x)
 
-For Conv2d that is what adjoint means: ⟨dy, correlate(x, W)⟩ = ⟨adjoint in x, x⟩ = ⟨adjoint in W, W⟩. For
-ConvTranspose2d, y = A* x with A = correlate(·, W), so that ⟨dy, A* x⟩ = ⟨A dy, x⟩: its dx is A dy, and as that is
-⟨correlate(dy, W), x⟩, its dW is a convolution's with dy for the input and x for the gradient. Both are Dense on
-patches: see `backend.reference`. The two maps that read patches of one array share them, where they are made at all.
+For Conv2d that is what adjoint means. For ConvTranspose2d ⟨dy, A* x⟩ = ⟨A dy, x⟩: so its dx is A dy, and its dW is a
+convolution's with dy for the input and x for the gradient. Both are Dense on patches: see `backend.reference`.
 
 Sizes are an int, or a pair (height, width).
 (Dumoulin & Visin 2016, A guide to convolution arithmetic for deep learning.)
@@ -21,7 +20,7 @@ Sizes are an int, or a pair (height, width).
 import numpy as np
 
 from scratchgen import checks, init
-from scratchgen.backend import kernels
+from scratchgen.backend import Correlation, channel_sum
 from scratchgen.backend.geometry import Geometry, correlated_size, transposed_size
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
@@ -30,7 +29,7 @@ from scratchgen.layers.parameter import Parameter
 class Conv2d(Layer):
     """Convolution: each output pixel is a Dense layer on the patch of input under the kernel.
 
-        y = correlate(x, W) + b                   (N, H, W, in) → (N, OH, OW, out)
+        y = A x + b                               (N, H, W, in) → (N, OH, OW, out)
 
     OH = ⌊(H + 2·padding − dilation·(kernel − 1) − 1) / stride⌋ + 1, OW alike. `W (kh, kw, in, out)` starts
     Glorot-uniform from `rng`, `b (out,)` at 0. ValueError when the kernel is larger than the padded input.
@@ -62,17 +61,16 @@ class Conv2d(Layer):
 
     def forward(self, x):
         self.check_input(x, "N", "H", "W", self.in_channels)
-        ops, W, g = kernels(x), self.W.value, self.geometry(*x.shape[1:3])
-        patches = ops.patches(x, g)  # x, or its columns (N, OH, OW, kh, kw, in)
-        y = ops.correlate(patches, W, g)  # (N, OH, OW, out)
+        A = Correlation(self.W.value, self.geometry(*x.shape[1:3]))
+        y = A(x)  # (N, OH, OW, out)
         if self.b is not None:
             y += self.b.value
         return y, self.pullback(
             y,
-            dx=lambda dy: ops.correlate_adjoint_x(dy, W, g),  # (N, H, W, in)
+            dx=lambda dy: A.adjoint(dy),  # (N, H, W, in)
             grads={
-                self.W: lambda dy: ops.correlate_adjoint_W(patches, dy, g),  # (kh, kw, in, out)
-                self.b: ops.row_sum,  # (out,)
+                self.W: lambda dy: A.adjoint_in_W(x, dy),  # (kh, kw, in, out)
+                self.b: channel_sum,  # (out,)
             },
         )
 
@@ -81,9 +79,9 @@ class Conv2d(Layer):
 
 
 class ConvTranspose2d(Layer):
-    """Transposed (fractional-stride) convolution: each input pixel stamps its kernel, scaled, onto the output.
+    """Transposed (fractional-stride) convolution: each input pixel adds its kernel, scaled, to the output.
 
-        y = (adjoint in x of correlate)(x, W) + b     (N, H, W, in) → (N, OH, OW, out)
+        y = A* x + b                              (N, H, W, in) → (N, OH, OW, out)
 
     OH = (H − 1)·stride − 2·padding + dilation·(kernel − 1) + 1 + output_padding, OW alike. It is the adjoint of the
     Conv2d from out to in channels that has this W, hence `W (kh, kw, out, in)`; Glorot-uniform from `rng`, `b (out,)`
@@ -112,7 +110,7 @@ class ConvTranspose2d(Layer):
                 )
         self.in_channels = checks.integer("ConvTranspose2d", "in_channels", in_channels)
         self.out_channels = checks.integer("ConvTranspose2d", "out_channels", out_channels)
-        # An input stamps every tap; an output is stamped by one tap in `steps`, since stamps are that far apart.
+        # An input is scattered by every tap; an output is reached by one tap in `steps`, since they are that far apart.
         self.fans = self.in_channels * self.window.taps / self.window.steps, self.out_channels * self.window.taps
         shape = (*self.window.kernel, self.out_channels, self.in_channels)
         rng = checks.generator("ConvTranspose2d", rng)
@@ -129,17 +127,16 @@ class ConvTranspose2d(Layer):
 
     def forward(self, x):
         self.check_input(x, "N", "H", "W", self.in_channels)
-        ops, W, g = kernels(x), self.W.value, self.geometry(*x.shape[1:3])
-        y = ops.correlate_adjoint_x(x, W, g)  # (N, OH, OW, out)
+        A = Correlation(self.W.value, self.geometry(*x.shape[1:3]))
+        y = A.adjoint(x)  # (N, OH, OW, out)
         if self.b is not None:
             y += self.b.value
         return y, self.pullback(
             y,
-            shared=lambda dy: (ops.patches(dy, g),),
-            dx=lambda dy, patches: ops.correlate(patches, W, g),  # (N, H, W, in)
+            dx=lambda dy: A(dy),  # (N, H, W, in)
             grads={
-                self.W: lambda dy, patches: ops.correlate_adjoint_W(patches, x, g),  # (kh, kw, out, in)
-                self.b: lambda dy, patches: ops.row_sum(dy),  # (out,)
+                self.W: lambda dy: A.adjoint_in_W(dy, x),  # (kh, kw, out, in)
+                self.b: channel_sum,  # (out,)
             },
         )
 

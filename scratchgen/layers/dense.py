@@ -3,7 +3,7 @@
 import numpy as np
 
 from scratchgen import checks, init
-from scratchgen.backend import kernels
+from scratchgen.backend import channel_sum, matmul
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
 
@@ -32,16 +32,16 @@ class Dense(Layer):
 
     def forward(self, x):
         self.check_input(x, "N", self.in_features)
-        ops, W = kernels(x), self.W.value
-        y = ops.matmul(x, W)  # (N, out)
+        W = self.W.value
+        y = matmul(x, W)  # (N, out)
         if self.b is not None:
             y += self.b.value
         return y, self.pullback(
             y,
-            dx=lambda dy: ops.matmul(dy, W.T),  # (N, in)
+            dx=lambda dy: matmul(dy, W.T),  # (N, in)
             grads={
-                self.W: lambda dy: ops.matmul(x.T, dy),  # (in, out)
-                self.b: ops.row_sum,  # (out,)
+                self.W: lambda dy: matmul(x.T, dy),  # (in, out)
+                self.b: channel_sum,  # (out,)
             },
         )
 

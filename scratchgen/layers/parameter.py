@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 
 from scratchgen import checks
-from scratchgen.backend import array_library, backend_of, kernels, transfer
+from scratchgen.backend import array_library, backend_of, transfer
 
 
 class Parameter:
@@ -53,8 +53,8 @@ class Parameter:
             self._grad = new
 
     def add_grad(self, gradient) -> None:
-        """grad += gradient. Where grad is zero and nobody else holds the gradient's memory it becomes grad itself,
-        which spares a pass over both: so give it away, and do not write into it afterwards."""
+        """grad += gradient. Where grad is zero the gradient's array becomes grad itself, which spares a pass over both:
+        so hand over an array that nobody else holds, and do not write into it afterwards."""
         if gradient.shape != self._value.shape:
             raise ValueError(
                 f"Parameter: {self.name}: gradient has shape {gradient.shape}, needs {self._value.shape}"
@@ -62,7 +62,7 @@ class Parameter:
         if self._frozen:
             return
         if self._grad is None and gradient.dtype == self._value.dtype:
-            self._grad = gradient if kernels(gradient).unshared(gradient) else array_library(gradient).array(gradient)
+            self._grad = gradient
         else:
             self.grad += gradient
 
@@ -77,13 +77,8 @@ class Parameter:
         return self._frozen > 0
 
     def zero_grad(self) -> None:
-        """Set the gradient to zero: in place where somebody else holds its array, else by letting go of it."""
-        if self._grad is None:
-            return
-        if kernels(self._grad).unshared(self._grad):
-            self._grad = None
-        else:
-            self._grad[...] = 0
+        """Set the gradient to zero, by letting go of its array: whoever holds that keeps what it was."""
+        self._grad = None
 
     def __repr__(self):
         return f"Parameter({self.name!r}, {tuple(self._value.shape)}, {self._value.dtype})"

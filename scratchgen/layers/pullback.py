@@ -3,10 +3,14 @@
 A small step δx moves y = f(x) by J δx, where J is the matrix of all ∂y/∂x, and the loss by ⟨dy, J δx⟩ = ⟨Jᵀ dy, δx⟩.
 That is ⟨dx, δx⟩ for every δx, so dx = Jᵀ dy. J is never formed: each layer says what Jᵀ does to dy. Where f itself is
 linear J is f, and Jᵀ is its adjoint f*, the map with ⟨dy, f(x)⟩ = ⟨f*(dy), x⟩.
+
+For a composition y = g(f(x)) it is Jᵀ = J_fᵀ J_gᵀ: the pullbacks of the parts, the last one first. That is `chain`.
 """
 
+from collections.abc import Sequence
+
 from scratchgen import checks
-from scratchgen.backend import backend_of
+from scratchgen.backend import array_library, backend_of
 from scratchgen.layers.parameter import Parameter, frozen
 
 
@@ -19,7 +23,8 @@ class Pullback:
 
     The closures hold the arrays of the evaluation, so a pullback may be called late, twice, or after the parameters
     have changed: it is the gradient of the function that was evaluated. `need_dx=False` is for the entrance of a
-    network, where nobody asks for dx: it is not computed, and None is returned.
+    network, where nobody asks for dx: it is not computed, and None is returned. What it returns or adds to a p.grad is
+    an array of its own, never dy or a view of it. Parameters that are frozen take no gradient.
     """
 
     def __init__(self, layer, y, *, dx, grads=None, shared=None):
@@ -32,9 +37,9 @@ class Pullback:
         self._grads = [(p, adjoint) for p, adjoint in (grads or {}).items() if p is not None and not p.frozen]
 
     @property
-    def idle(self) -> bool:
-        """True when no parameter takes a gradient from this pullback: there is nothing to do but dx."""
-        return all(p.frozen for p, _ in self._grads)
+    def learns(self) -> bool:
+        """Whether some parameter takes a gradient from it; if not, there is nothing to do but dx."""
+        return any(not p.frozen for p, _ in self._grads)
 
     def __call__(self, dy, *, need_dx: bool = True):
         check_gradient(self._layer, dy, self._shape, self._dtype, self._home)
@@ -42,62 +47,76 @@ class Pullback:
         if not live and not need_dx:
             return None
         known = (dy, *self._shared(dy)) if self._shared else (dy,)
-        gradients = [adjoint(*known) for _, adjoint in live]
-        for (p, _), shape in zip(live, [gradient.shape for gradient in gradients], strict=True):
-            if shape != p.value.shape:
-                raise ValueError(f"{self._layer}: d{p.name} has shape {shape}, needs {p.value.shape}")
-        dx = self._dx(*known) if need_dx else None
+        gradients = [_own(adjoint(*known), dy) for _, adjoint in live]
+        for (p, _), gradient in zip(live, gradients, strict=True):
+            if gradient.shape != p.value.shape:
+                raise ValueError(f"{self._layer}: d{p.name} has shape {gradient.shape}, needs {p.value.shape}")
+        dx = _own(self._dx(*known), dy) if need_dx else None
         for p, _ in live:
-            p.add_grad(gradients.pop(0))  # given away: nobody else holds it
+            p.add_grad(gradients.pop(0))  # handed over: p.grad may become this very array
         return dx
 
 
-class Chain(Pullback):
-    """The pullback of a composition: the pullbacks of its parts, in reverse."""
+class _PlainPullback(Pullback):
+    """A plain function of dy, which a layer may return as well: what its parameters are is known, what it does is not."""
 
-    def __init__(self, pullbacks):
-        self._pullbacks = pullbacks
+    def __init__(self, layer, backward):
+        self._backward = backward
+        parameters = layer.parameters()
+        self._frozen = [p for p in parameters if p.frozen]  # when it was evaluated, and so whenever it runs
+        self._learning = [p for p in parameters if not p.frozen]
 
     @property
-    def idle(self) -> bool:
-        return all(map(is_idle, self._pullbacks))
+    def learns(self) -> bool:
+        return True  # it may add to what is no Parameter of the layer's
 
     def __call__(self, dy, *, need_dx: bool = True):
-        last = 0  # the lowest part that has to run; the topmost one does so always, if only to check dy
-        if not need_dx:
-            while last < len(self._pullbacks) - 1 and is_idle(self._pullbacks[last]):
-                last += 1
-        for i in reversed(range(last, len(self._pullbacks))):
-            dy = pull(self._pullbacks[i], dy, need_dx=need_dx or i > last)
-        return dy if need_dx else None
+        with frozen(*self._frozen):
+            return self._backward(dy)
 
 
-def still_frozen(layer, backward):
-    """The backward of an evaluation of `layer`, which adds nothing later either if the layer is frozen now.
+class _Composition(Pullback):
+    """The pullbacks of the parts, the last one first, down to the lowest whose result anybody needs."""
 
-    A Pullback sees to that itself; for a plain function the parameters are frozen again while it runs.
+    def __init__(self, parts: Sequence[Pullback]):
+        self._parts = parts
+
+    @property
+    def learns(self) -> bool:
+        return any(part.learns for part in self._parts)
+
+    def __call__(self, dy, *, need_dx: bool = True):
+        for i in reversed(range(len(self._parts))):
+            below = need_dx or any(part.learns for part in self._parts[:i])
+            dy = self._parts[i](dy, need_dx=below)
+            if not below:
+                return None
+        return dy
+
+
+def chain(x, *layers):
+    """y, backward for one layer after the other: y = f_k(… f_1(x)). backward takes `need_dx` whatever the layers are.
+
+    When a later layer raises, no running statistics of the earlier ones have moved.
     """
-    parameters = [] if isinstance(backward, Pullback) else [p for p in layer.parameters() if p.frozen]
-    if not parameters:
-        return backward
-
-    def without_gradients(dy):
-        with frozen(*parameters):
-            return backward(dy)
-
-    return without_gradients
-
-
-def is_idle(backward) -> bool:
-    """Whether a backward adds no parameter gradient; a plain function is taken to add some."""
-    return isinstance(backward, Pullback) and backward.idle
+    buffers = [(m, name, getattr(m, name)) for layer in layers for m in layer.modules() for name in m.buffers]
+    parts = []
+    try:
+        for layer in layers:
+            x, backward = layer.forward(x)
+            parts.append(backward if isinstance(backward, Pullback) else _PlainPullback(layer, backward))
+    except BaseException:
+        for module, name, array in buffers:
+            setattr(module, name, array)
+        raise
+    return x, parts[0] if len(parts) == 1 else _Composition(parts)
 
 
-def pull(backward, dy, *, need_dx: bool = True):
-    """backward(dy), for a Pullback or any function of dy; without dx where that is not needed and can be spared."""
-    if need_dx or not isinstance(backward, Pullback):
-        return backward(dy)
-    return backward(dy, need_dx=False)
+def _own(gradient, dy):
+    """The gradient, as a copy where it is dy or a view of it."""
+    if gradient is dy or array_library(dy).may_share_memory(gradient, dy):
+        return gradient.copy()
+    return gradient
 
 
 def check_gradient(owner, dy, shape, dtype, home) -> None:

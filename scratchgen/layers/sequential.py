@@ -1,7 +1,7 @@
 """Composition."""
 
 from scratchgen.layers.layer import Layer
-from scratchgen.layers.pullback import Chain, still_frozen
+from scratchgen.layers.pullback import chain
 
 
 class Sequential(Layer):
@@ -23,12 +23,7 @@ class Sequential(Layer):
     def forward(self, x):
         if not self.layers:
             return x, self._identity(x)
-        pullbacks = []
-        with self.unchanged_on_error():
-            for layer in self.layers:
-                x, backward = layer.forward(x)
-                pullbacks.append(still_frozen(layer, backward))
-        return x, Chain(pullbacks)
+        return chain(x, *self.layers)
 
     def predict(self, x):
         if not self.layers:

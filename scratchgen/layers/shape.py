@@ -1,4 +1,4 @@
-"""Layers that only rearrange: their pullback puts the numbers back."""
+"""Layers that only rearrange: their pullback puts the elements back."""
 
 from math import prod
 
@@ -27,7 +27,7 @@ class Reshape(Layer):
         self.check_input(x, "N", ...)
         if prod(x.shape[1:]) != prod(self.shape):
             raise ValueError(
-                f"{self}: x has shape {x.shape}, {prod(x.shape[1:])} numbers per sample, needs {prod(self.shape)}"
+                f"{self}: x has shape {x.shape}, {prod(x.shape[1:])} elements per sample, needs {prod(self.shape)}"
             )
         y = x.reshape(len(x), *self.shape)
         return y, self.pullback(y, dx=lambda dy: dy.reshape(x.shape))

@@ -12,7 +12,7 @@ from scratchgen.backend.geometry import correlated_size
 from scratchgen.data import epoch_rng, to_float
 from scratchgen.data.download import data_folder
 from scratchgen.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Sequential
-from scratchgen.layers.pullback import Chain
+from scratchgen.layers.pullback import chain
 from scratchgen.losses import softmax_cross_entropy
 from scratchgen.measures.arrays import blocks, finite
 from scratchgen.measures.frechet import FeatureStatistics
@@ -62,11 +62,9 @@ class Classifier(Model):
     def loss(self, x, index):
         """loss, backward: the cross-entropy in nats per image of x (N, H, W, C) and the true columns index (N,)."""
         with self.unchanged_on_error():
-            features, body_backward = self.body.forward(x)
-            logits, head_backward = self.head.forward(features)
+            logits, backward = chain(x, self.body, self.head)
             loss, dlogits = softmax_cross_entropy(logits, index)
-        chain = Chain([body_backward, head_backward])
-        return loss, lambda: chain(dlogits, need_dx=False)
+        return loss, lambda: backward(dlogits, need_dx=False)
 
     def features(self, images) -> np.ndarray:
         """What the last layer sees, (N, 128) float32, ≥ 0."""

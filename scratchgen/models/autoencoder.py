@@ -1,9 +1,9 @@
-"""The autoencoder: a network that must reproduce its input through a narrow waist."""
+"""The autoencoder: a network that must reproduce its input through a bottleneck."""
 
 from scratchgen import checks
 from scratchgen.functions import sigmoid
 from scratchgen.layers import Layer
-from scratchgen.layers.pullback import Chain
+from scratchgen.layers.pullback import chain
 from scratchgen.losses import bce_with_logits, mse
 from scratchgen.models.model import Model
 from scratchgen.models.networks import conv_networks, dense_networks
@@ -28,19 +28,14 @@ class Autoencoder(Model):
     def loss(self, x):
         """loss, backward for a batch x; per sample, summed over its pixels. backward() returns nothing."""
         with self.unchanged_on_error():
-            z, encoder_backward = self.encoder.forward(x)
-            y, decoder_backward = self.decoder.forward(z)
+            y, backward = chain(x, self.encoder, self.decoder)
             loss, dy = LOSSES[self.loss_name](y, x)
+        return loss, lambda: backward(dy, need_dx=False)
 
-        chain = Chain([encoder_backward, decoder_backward])
-        return loss, lambda: chain(dy, need_dx=False)
-
-    def train_step(self, x, optimizer, *, watch=None):
-        """One update on a batch; returns its loss before the update, of which `watch(name, number)` is told."""
+    def train_step(self, x, optimizer):
+        """One update on a batch; returns its loss before the update."""
         self.check_optimizer("optimizer", optimizer)
         loss, backward = self.loss(x)
-        if watch is not None:
-            watch("loss", loss)
         backward()
         optimizer.step()
         return loss

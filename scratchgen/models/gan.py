@@ -1,14 +1,15 @@
 """The generative adversarial network: a game of two networks, and the two losses that play it."""
 
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import array_library, kernels
+from scratchgen.backend import array_library, formula, sum_with_map
 from scratchgen.functions import sigmoid
 from scratchgen.layers import BatchNorm, Dense, Flatten, Layer, LeakyReLU, Reshape, Sequential, Tanh, frozen
-from scratchgen.layers.pullback import pull
+from scratchgen.layers.pullback import chain
 from scratchgen.losses import bce_with_logits
 from scratchgen.models.model import Model
 from scratchgen.models.networks import stack
@@ -64,20 +65,10 @@ class GAN(Model):
     def discriminator_loss(self, real, z):
         """loss, backward for a batch of real samples and one of noise: L_D. backward() moves nothing of G."""
         with self.unchanged_on_error():
-            fake, _ = self.generator.forward(z)
-            return self._discriminator_loss(real, fake)
-
-    def generator_loss(self, z):
-        """loss, backward for a batch of noise: L_G, through a discriminator that takes no gradient."""
-        with self.unchanged_on_error():
-            fake, generator_backward = self.generator.forward(z)
-            loss, discriminator_backward = self._generator_loss(fake)
-        return loss, lambda: _end(generator_backward, discriminator_backward())
-
-    def _discriminator_loss(self, real, fake):
-        self._check_real(real, fake)
-        _, loss_real, real_backward = self._judge(real, 1 - self.smoothing)
-        _, loss_fake, fake_backward = self._judge(fake, 0)
+            fake, _ = chain(z, self.generator)
+            self._check_real(real, fake)
+            _, loss_real, real_backward = self._discriminator_pass(real, 1 - self.smoothing)
+            _, loss_fake, fake_backward = self._discriminator_pass(fake, 0)
 
         def backward():
             real_backward()
@@ -85,29 +76,29 @@ class GAN(Model):
 
         return loss_real + loss_fake, backward
 
-    def _discriminator_gradients(self, real, fake, watch):
-        """L_D, and the pullback of its second half. The batch of real samples is pulled back before the fake one is
-        judged, so that the activations of one batch at a time are kept; if the second fails, that is undone."""
-        self._check_real(real, fake)
-        s_real, loss_real, backward = self._judge(real, 1 - self.smoothing)
-        backward()
-        try:
-            s_fake, loss_fake, backward = self._judge(fake, 0)
-            loss = loss_real + loss_fake
-            if watch is not None:
-                watch("D(x)", _mean_probability(s_real))
-                watch("D(G(z))", _mean_probability(s_fake))
-                watch("d_loss", loss)
-        except BaseException:
-            self.discriminator.zero_grad()
-            raise
-        return loss, backward
+    def generator_loss(self, z):
+        """loss, backward for a batch of noise: L_G, through a discriminator that takes no gradient."""
+        with self.unchanged_on_error():
+            fake, generator_backward = chain(z, self.generator)
+            loss, loss_backward = self._generator_loss(fake)
+        return loss, lambda: generator_backward(loss_backward(), need_dx=False)
 
-    def _judge(self, x, label: float):
-        """D's logits of a batch, the loss with this label for all of it, and the pullback to D's parameters."""
-        s, backward = self.discriminator.forward(x)
-        loss, ds = bce_with_logits(s, self._target(s, label))
-        return s, loss, lambda: _end(backward, ds)
+    def _discriminator_pass(self, x, label: float):
+        """Logits s of a batch; the loss with this label for all of it, one term of L_D; its pullback to D's weights."""
+        s, backward = chain(x, self.discriminator)
+        loss, ds = bce_with_logits(s, _all(label, s))
+        return s, loss, lambda: backward(ds, need_dx=False)
+
+    def _generator_loss(self, fake):
+        """L_G of G's samples, and its pullback to these: D is frozen, and passes the gradient on."""
+        with frozen(self.discriminator):
+            s, backward = chain(fake, self.discriminator)
+        if self.loss_name == "minimax":
+            loss, ds = bce_with_logits(s, _all(0, s))
+            loss, ds = -loss, -ds
+        else:
+            loss, ds = bce_with_logits(s, _all(1, s))
+        return loss, lambda: backward(ds)
 
     def _check_real(self, real, fake) -> None:
         checks.float_array("GAN", "real", real)
@@ -116,58 +107,52 @@ class GAN(Model):
                 f"GAN: real has shape {real.shape}, the generator makes {fake.shape}; needs samples of one shape"
             )
 
-    def _generator_loss(self, fake):
-        """L_G, and its pullback to the fake samples: D's weights are frozen, dx goes through."""
-        with frozen(self.discriminator):
-            s, backward = self.discriminator.forward(fake)
-        if self.loss_name == "minimax":
-            loss, ds = bce_with_logits(s, self._target(s, 0))
-            loss, ds = -loss, -ds
-        else:
-            loss, ds = bce_with_logits(s, self._target(s, 1))
-        return loss, lambda: backward(ds)
-
-    @staticmethod
-    def _target(s, label: float):
-        return array_library(s).full_like(s, label)
-
     # --- the game ---
 
-    def train_step(self, real, z, d_optimizer, g_optimizer, *, watch=None):
-        """One update of D, then one of G against the new D; returns both losses, each before its player's update.
+    def train_step(self, real, z, d_optimizer, g_optimizer):
+        """One update of D, then one of G against the new D; returns both losses, each before its player's update."""
+        played = self.play(real, z, d_optimizer, g_optimizer)
+        return played.d_loss, played.g_loss
 
-        One pass of G serves both: D takes its samples as they are, and G's gradient goes back through that pass.
-        `watch(name, number)` is told them, and the means of D(x) and D(G(z)), as soon as they are there; if it raises
-        then, D may have moved and G not.
+    def discriminator_step(self, real, z, d_optimizer):
+        """One update of D alone, and its loss before: k − 1 of these before each `train_step` make k updates of D for
+        one of G."""
+        return self.play(real, z, d_optimizer).d_loss
+
+    def play(self, real, z, d_optimizer, g_optimizer=None) -> "Played":
+        """An update of D and, where G has an optimizer, one of G against the new D, with the same samples of G.
+        (Goodfellow et al. 2014, Algorithm 1.)
+
+        The terms of L_D are pulled back one by one, so that the activations of one batch at a time are kept; G's
+        gradient goes back through the pass that made its samples. When D's pass fails, D's gradients are zero.
         """
         self.check_optimizer("d_optimizer", d_optimizer, self.discriminator)
-        self.check_optimizer("g_optimizer", g_optimizer, self.generator)
+        if g_optimizer is not None:
+            self.check_optimizer("g_optimizer", g_optimizer, self.generator)
         with self.unchanged_on_error():
-            fake, generator_backward = self.generator.forward(z)
-            d_loss, backward = self._discriminator_gradients(real, fake, watch)
-        backward()
+            fake, generator_backward = chain(z, self.generator)
+            self._check_real(real, fake)
+            try:
+                s_real, loss_real, backward = self._discriminator_pass(real, 1 - self.smoothing)
+                backward()
+                s_fake, loss_fake, backward = self._discriminator_pass(fake, 0)
+                backward()
+            except BaseException:
+                self.discriminator.zero_grad()
+                raise
         del backward  # and with it D's activations and old weights
         d_optimizer.step()
-        g_loss, discriminator_backward = self._generator_loss(fake)
-        if watch is not None:
-            watch("g_loss", g_loss)
-        dfake = discriminator_backward()
-        del discriminator_backward
-        _end(generator_backward, dfake)
+        d_loss = loss_real + loss_fake
+        if g_optimizer is None:
+            return Played(d_loss, None, s_real, s_fake)
+
+        g_loss, backward = self._generator_loss(fake)
+        dfake = backward()
+        del backward
+        generator_backward(dfake, need_dx=False)
         del generator_backward, fake, dfake
         g_optimizer.step()
-        return d_loss, g_loss
-
-    def discriminator_step(self, real, z, d_optimizer, *, watch=None):
-        """One update of D alone, and its loss before: k − 1 of these before each `train_step` make k updates of D for
-        one of G. (Goodfellow et al. 2014, Algorithm 1.)"""
-        self.check_optimizer("d_optimizer", d_optimizer, self.discriminator)
-        with self.unchanged_on_error():
-            fake = self.generator.forward(z)[0]
-            loss, backward = self._discriminator_gradients(real, fake, watch)
-        backward()
-        d_optimizer.step()
-        return loss
+        return Played(d_loss, g_loss, s_real, s_fake)
 
     # --- use ---
 
@@ -186,18 +171,32 @@ class GAN(Model):
     def value(self, real, z) -> float:
         """V(D, G) for inference, from a batch of real samples and one of noise; −log 4 at the equilibrium."""
         s_real, s_fake = self.discriminator.predict(real), self.discriminator.predict(self.generate(z))
-        real_term = bce_with_logits(s_real, self._target(s_real, 1))[0]
-        return -(real_term + bce_with_logits(s_fake, self._target(s_fake, 0))[0])
+        real_term = bce_with_logits(s_real, _all(1, s_real))[0]
+        return -(real_term + bce_with_logits(s_fake, _all(0, s_fake))[0])
 
 
-def _mean_probability(s):
-    """The mean of σ(s), as a 0-d array."""
-    return kernels(s).total(lambda s: (sigmoid(s),), s, over=s.size)[0]
+class Played(NamedTuple):
+    """What came of an update: both losses before it (G's is None where D alone moved), and the logits that D gave."""
+
+    d_loss: object
+    g_loss: object | None
+    s_real: object
+    s_fake: object
 
 
-def _end(backward, dy) -> None:
-    """Pull back to the entrance of a network, where nobody asks for dx."""
-    pull(backward, dy, need_dx=False)
+@formula
+def probability(s):
+    return (sigmoid(s),)
+
+
+def mean_probability(s):
+    """The mean of D = σ(s) over logits s, a 0-d array."""
+    return sum_with_map(probability, s, over=s.size)[0]
+
+
+def _all(label: float, s):
+    """The label for each logit."""
+    return array_library(s).full_like(s, label)
 
 
 def dense_gan(

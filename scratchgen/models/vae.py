@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import array_library, backend_of, kernels, to_host, transfer
+from scratchgen.backend import array_library, backend_of, formula, to_host, transfer
 from scratchgen.layers import Layer
-from scratchgen.layers.pullback import pull
+from scratchgen.layers.pullback import chain
 from scratchgen.losses import gaussian_kl
 from scratchgen.models.likelihood import LIKELIHOODS
 from scratchgen.models.model import Model
@@ -68,43 +68,34 @@ class VAE(Model):
 
     def loss(self, x, eps):
         """loss, backward for a batch x and noise eps (N, latent): −ELBO per sample, its KL weighted by β."""
-        terms, backward = self._evaluate(x, eps)
+        terms, backward = self.terms_and_pullback(x, eps)
         return terms.reconstruction + self.beta * terms.kl, backward
 
-    def train_step(self, x, eps, optimizer, *, watch=None):
-        """One update on a batch; returns its loss before the update. `watch(name, number)` gets it and its terms."""
+    def train_step(self, x, eps, optimizer):
+        """One update on a batch; returns its loss before the update."""
         self.check_optimizer("optimizer", optimizer)
-        terms, backward = self._evaluate(x, eps)
-        loss = terms.reconstruction + self.beta * terms.kl
-        if watch is not None:
-            watch("reconstruction", terms.reconstruction)
-            watch("kl", terms.kl)
-            watch("loss", loss)
+        loss, backward = self.loss(x, eps)
         backward()
         optimizer.step()
         return loss
 
-    def _evaluate(self, x, eps):
+    def terms_and_pullback(self, x, eps):
+        """The two terms of the loss, and the pullback of their sum with the KL weighted by β."""
         self._check_noise(x, eps)
         with self.unchanged_on_error():
-            h, encoder_backward = self.encoder.forward(x)
+            h, encoder_backward = chain(x, self.encoder)  # (N, 2·latent)
             mu, logvar = self._halves(h)
-            ops, beta = kernels(h), self.beta
-            exp = ops.xp.exp
-            std = ops.rowwise(lambda logvar: exp(0.5 * logvar), logvar)
-            z = ops.rowwise(lambda mu, std, eps: mu + std * eps, mu, std, eps)
-            y, decoder_backward = self.decoder.forward(z)
+            z, sample_backward = sample(mu, logvar, eps)  # (N, latent)
+            y, decoder_backward = chain(z, self.decoder)
             reconstruction, likelihood_backward = self.likelihood.nll(y, x)
             kl, dmu_kl, dlogvar_kl = gaussian_kl(mu, logvar)
 
         def backward():
-            dz = decoder_backward(likelihood_backward())  # (N, latent)
-            dmu = ops.rowwise(lambda dz, dkl: dz + beta * dkl, dz, dmu_kl)
-            dlogvar = ops.rowwise(
-                lambda dz, eps, std, dkl: dz * eps * (0.5 * std) + beta * dkl, dz, eps, std, dlogvar_kl
-            )
-            dh = ops.xp.concatenate([dmu, dlogvar], axis=1)
-            pull(encoder_backward, dh, need_dx=False)
+            dz = decoder_backward(likelihood_backward())
+            dmu, dlogvar = sample_backward(dz)
+            dmu = plus(dmu, dmu_kl, self.beta)
+            dlogvar = plus(dlogvar, dlogvar_kl, self.beta)
+            encoder_backward(array_library(h).concatenate([dmu, dlogvar], axis=1), need_dx=False)
 
         return Terms(reconstruction, kl), backward
 
@@ -124,19 +115,22 @@ class VAE(Model):
         if eps is None:
             return self.decode(mu)
         self._check_noise(x, eps)
-        return self.decode(mu + array_library(mu).exp(0.5 * logvar) * eps)
+        return self.decode(sample(mu, logvar, eps)[0])
 
     def sample(self, count: int, rng=None):
         """The expected pixels of `count` draws of z from the prior; rng is a numpy.random.Generator."""
-        return self.decode(
-            self._noise((checks.integer("VAE.sample", "count", count), self.latent), rng, "VAE.sample")
-        )
+        return self.decode(self._at_home(self.noise(count, checks.generator("VAE.sample", rng))))
+
+    def noise(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """`count` draws of eps, or of z from the prior: (count, latent) float32, standard normal, on the host."""
+        count = checks.integer("VAE.noise", "count", count)
+        return checks.generator("VAE.noise", rng).standard_normal((count, self.latent), np.float32)
 
     def terms(self, x, eps) -> Terms:
         """Both terms of −ELBO for inference: nothing kept, BatchNorm by its running statistics. β plays no part."""
         self._check_noise(x, eps)
         mu, logvar = self.encode(x)
-        y = self.decoder.predict(mu + array_library(mu).exp(0.5 * logvar) * eps)
+        y = self.decoder.predict(sample(mu, logvar, eps)[0])
         reconstruction, _ = self.likelihood.nll(y, x)
         return Terms(reconstruction, gaussian_kl(mu, logvar)[0])
 
@@ -168,19 +162,17 @@ class VAE(Model):
     def _log_mean_weight(self, x, K: int, rows: int, rng):
         mu, logvar = self.encode(x)
         n, shape = len(x), x.shape
-        mu, logvar, x = mu[:, None], logvar[:, None], x.reshape(n, 1, -1)  # (n, 1, ...): the axis of samples
-        std = array_library(mu).exp(0.5 * logvar)
         total = np.full(n, -np.inf)  # log Σ w so far
         for start in range(0, K, rows):
             k = min(rows, K - start)
-            eps = self._noise((n, k, self.latent), rng, "VAE.log_likelihood")
-            z = mu + std * eps
-            y = self.decoder.predict(z.reshape(n * k, self.latent))
+            eps = self._at_home(self.noise(n * k, rng))  # k draws for each image
+            mus, logvars = (array_library(a).repeat(a, k, axis=0) for a in (mu, logvar))
+            z, _ = sample(mus, logvars, eps)
+            y = self.decoder.predict(z)
             if y.shape[1:] != shape[1:]:
                 raise ValueError(f"VAE.log_likelihood: x has shape {shape}, the decoder makes {y.shape}")
-            log_w = self.likelihood.log_prob(y.reshape(n, k, -1), x) + 0.5 * (eps * eps + logvar - z * z).sum(
-                axis=2
-            )  # (n, k)
+            log_w = self.likelihood.log_prob(y.reshape(n, k, -1), x.reshape(n, 1, -1))  # (n, k)
+            log_w = log_w + 0.5 * (eps * eps + logvars - z * z).sum(axis=1).reshape(n, k)
             log_w = to_host(log_w).astype(np.float64)
             top = np.maximum(total, log_w.max(axis=1))
             total = top + np.log(np.exp(total - top) + np.exp(log_w - top[:, None]).sum(axis=1))
@@ -190,7 +182,7 @@ class VAE(Model):
         if h.ndim != 2 or h.shape[1] != 2 * self.latent:
             raise ValueError(
                 f"VAE: the encoder gave shape {h.shape}, needs (N, {2 * self.latent}): "
-                f"mu and logvar of {self.latent} latent numbers side by side"
+                f"mu and logvar of {self.latent} latent dimensions side by side"
             )
         return h[:, : self.latent], h[:, self.latent :]
 
@@ -205,10 +197,42 @@ class VAE(Model):
                 "as x is"
             )
 
-    def _noise(self, shape, rng, owner):
-        """Standard normal numbers, drawn on the host, of the parameters' dtype and library."""
+    def _at_home(self, eps):
+        """Noise in the parameters' dtype and library."""
         like = self.parameters()[0].value
-        return transfer(checks.generator(owner, rng).standard_normal(shape, like.dtype), backend_of(like))
+        return transfer(eps, backend_of(like)).astype(like.dtype, copy=False)
+
+
+# --- the reparameterised sample ---
+
+
+@formula
+def standard_deviation(logvar):
+    return np.exp(0.5 * logvar)
+
+
+@formula
+def shifted(mu, std, eps):
+    return mu + std * eps
+
+
+@formula
+def shifted_pullback(dz, std, eps):
+    return dz * eps * (0.5 * std)
+
+
+@formula
+def plus(a, b, weight):
+    return a + weight * b
+
+
+def sample(mu, logvar, eps):
+    """z = mu + σ · eps with σ = e^{½ logvar}: normal with mean mu and variance e^logvar where eps ~ N(0, I).
+
+    All (N, latent). Returns z, backward; backward(dz) gives dmu = dz and dlogvar = dz · eps · ½σ, as ∂σ/∂logvar = ½σ.
+    """
+    std = standard_deviation(logvar)
+    return shifted(mu, std, eps), lambda dz: (dz, shifted_pullback(dz, std, eps))
 
 
 def dense_vae(

@@ -1,7 +1,7 @@
 """Recipes: what the training of each model consists of, for the command line and for scripts.
 
 recipe = build(config)       # from the config of a run
-recipe.model, recipe.step(batch, rng, watch), recipe.sheet(data), recipe.measure(data)
+recipe.model, recipe.step(batch, rng), recipe.sheet(data), recipe.measure(data)
 """
 
 from scratchgen.recipes.autoencoder import AutoencoderRecipe

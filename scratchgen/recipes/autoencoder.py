@@ -49,8 +49,8 @@ class AutoencoderRecipe(Recipe):
     def describe(self):
         return f"{self.config['arch']} {super().describe()}, a code of {self.config['latent']} numbers"
 
-    def step(self, batch, rng, watch):
-        self.model.train_step(batch, self.optimizers["optimizer"], watch=watch)
+    def step(self, batch, rng):
+        return {"loss": self.model.train_step(batch, self.optimizers["optimizer"])}
 
     @property
     def panels(self):

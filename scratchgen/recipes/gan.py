@@ -12,7 +12,7 @@ from scratchgen.measures import (
     train_classifier,
 )
 from scratchgen.models import dcgan, dense_gan, point_gan
-from scratchgen.models.gan import LOSSES, PRIORS
+from scratchgen.models.gan import LOSSES, PRIORS, mean_probability
 from scratchgen.optim import Adam
 from scratchgen.plots import Panel, histogram, image_grid, image_rows, scatter, zoom
 from scratchgen.recipes.options import fraction, positive, rate, sizes
@@ -81,14 +81,18 @@ class Game(Recipe):
         """What the generator made, in the data's range."""
         raise NotImplementedError
 
-    def step(self, batch, rng, watch):
+    def step(self, batch, rng):
         real = self.to_model(batch)
         z = transfer(self.noise(len(real), rng), self.backend)
         d, g = self.optimizers["d"], self.optimizers["g"]
-        if (d.t + 1) % self.config["k"]:
-            self.model.discriminator_step(real, z, d, watch=watch)
-        else:
-            self.model.train_step(real, z, d, g, watch=watch)
+        both = (d.t + 1) % self.config["k"] == 0
+        played = self.model.play(real, z, d, g if both else None)
+        found = {
+            "D(x)": mean_probability(played.s_real),
+            "D(G(z))": mean_probability(played.s_fake),
+            "d_loss": played.d_loss,
+        }
+        return found | {"g_loss": played.g_loss} if both else found
 
     def noise(self, count, rng):
         return self.model.noise(count, rng)

@@ -93,8 +93,9 @@ class Recipe:
         """What is trained on."""
         return data.train_images
 
-    def step(self, batch, rng: np.random.Generator, watch) -> None:
-        """One training step on a batch of the model's backend; noise is drawn on the host from rng."""
+    def step(self, batch, rng: np.random.Generator) -> dict[str, object]:
+        """One training step on a batch of the model's backend, and its losses by name, in the order in which they were
+        computed, as 0-d arrays; noise is drawn on the host from rng."""
         raise NotImplementedError
 
     # --- what users see ---

@@ -64,10 +64,13 @@ class VAERecipe(Recipe):
         beta = f", β = {c['beta']:g}" if c["beta"] != 1 else ""
         return f"{c['arch']} {super().describe()}, {c['latent']} latent numbers, {c['likelihood']} pixels{beta}"
 
-    def step(self, batch, rng, watch):
+    def step(self, batch, rng):
         x = self._binary(batch, rng)
-        eps = transfer(rng.standard_normal((len(x), self.config["latent"]), np.float32), self.backend)
-        self.model.train_step(x, eps, self.optimizers["optimizer"], watch=watch)
+        eps = transfer(self.noise(len(x), rng), self.backend)
+        terms, backward = self.model.terms_and_pullback(x, eps)
+        backward()
+        self.optimizers["optimizer"].step()
+        return {**terms._asdict(), "loss": terms.reconstruction + self.config["beta"] * terms.kl}
 
     def _binary(self, batch, rng):
         """The batch by `data.binarise`; on a GPU it is compared there, with the same numbers, drawn on the host."""
@@ -90,7 +93,7 @@ class VAERecipe(Recipe):
         """Means over the test images of (reconstruction, KL), and the posterior means (N, latent)."""
         noise, sums, mus = self.picture_rng(), np.zeros(2), []
         for x in self._test_batches(data):
-            eps = transfer(noise.standard_normal((len(x), self.config["latent"]), np.float32), self.backend)
+            eps = transfer(self.noise(len(x), noise), self.backend)
             terms = self.model.terms(x, eps)
             sums += len(x) * np.array([float(terms.reconstruction), float(terms.kl)])
             mus.append(to_host(self.model.encode(x)[0]))
@@ -121,7 +124,7 @@ class VAERecipe(Recipe):
         return self.on_host(self.model.reconstruct, images)
 
     def noise(self, count, rng):
-        return rng.standard_normal((count, self.config["latent"]), np.float32)
+        return self.model.noise(count, rng)
 
     generate = decode
 

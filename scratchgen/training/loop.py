@@ -41,8 +41,8 @@ class Stopped(Exception):
 class Training:
     """Trains the model of a recipe on an array of images or points, in epochs that can be left and entered anywhere.
 
-    A recipe has `model`, `optimizers` (by name), and `step(batch, rng, watch)`, which takes one step and tells the
-    watch its losses. The order of the data is a function of seed and epoch; the noise of the steps is drawn from a
+    A recipe has `model`, `optimizers` (by name), and `step(batch, rng)`, which takes one step and returns its losses by
+    name. The order of the data is a function of seed and epoch; the noise of the steps is drawn from a
     generator whose state is in the checkpoint.
     """
 
@@ -176,9 +176,9 @@ class Training:
             for key, optimizer in self.recipe.optimizers.items():
                 optimizer.lr = self.rates[key] * left
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found by the watch
-            self.recipe.step(batch, self.rng, self.watch)
+            losses = self.recipe.step(batch, self.rng)
         self.step += 1
-        self.watch.end_step(f"in epoch {self.epoch}, step {self.step}", len(batch))
+        self.watch.end_step(f"in epoch {self.epoch}, step {self.step}", len(batch), losses)
 
     def _fetch(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from itertools import groupby
 
 import numpy as np
@@ -33,7 +34,7 @@ class Means:
 
 
 class Watch:
-    """`watch(name, number)` inside a step; the norms of all gradients before each update; `fetch()` now and then.
+    """The losses of a step, and the norms of all gradients before each update; `fetch()` now and then.
 
     Numbers stay where they were computed, on a GPU too, until `fetch` brings them over.
     """
@@ -41,26 +42,29 @@ class Watch:
     def __init__(self, model: Module, optimizers: dict[str, Optimizer]):
         names = {id(p): name for name, p in model.named_parameters().items()}
         for key, optimizer in optimizers.items():
-            label = "gradient" if len(optimizers) == 1 else f"{key}_gradient"
+            player = "" if len(optimizers) == 1 else f"{key}_"
             tensors = [f"gradient of {names[id(p)]}" for p in optimizer.parameters]
-            optimizer.before_step = self._looker(label, tensors)
-        self._step: list[tuple] = []
+            optimizer.before_step = self._looker(player, tensors)
+        self._norms: dict[str, tuple] = {}  # of the step under way, by player: "d_", "g_", or "" where there is one
         self._pending: list[tuple[str, int, list]] = []
 
-    def __call__(self, name: str, value) -> None:
-        self._step.append((name, value, None))
-
-    def _looker(self, label, tensors):
+    def _looker(self, player: str, tensors):
         def look(optimizer) -> None:
             gradients = [p.grad for p in optimizer.parameters]
-            self._step.append((label, kernels(gradients[0]).square_sums(gradients), tensors))
+            self._norms[player] = f"{player}gradient", kernels(gradients[0]).square_sums(gradients), tensors
 
         return look
 
-    def end_step(self, where: str, count: int) -> None:
-        """Close a step on `count` samples; `where` says when it was, for a message."""
-        self._pending.append((where, count, self._step))
-        self._step = []
+    def end_step(self, where: str, count: int, losses: Mapping[str, object]) -> None:
+        """Close a step on `count` samples; `where` says when it was, for a message. A player's gradients come after
+        its loss, "d_loss" or "loss"."""
+        found = []
+        for name, value in losses.items():
+            found.append((name, value, None))
+            if name.endswith("loss") and name.removesuffix("loss") in self._norms:
+                found.append(self._norms.pop(name.removesuffix("loss")))
+        self._pending.append((where, count, found + list(self._norms.values())))
+        self._norms = {}
 
     def fetch(self, *means: Means) -> None:
         """Bring the numbers of all steps since the last fetch over, and add them to the means.

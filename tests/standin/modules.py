@@ -114,4 +114,4 @@ def _exchange(modules: dict[str, ModuleType]):
         parent, _, last = name.rpartition(".")
         if parent == backend.__name__:
             setattr(backend, last, module)
-    backend._imported.cache_clear()
+    backend.arrays._imported.cache_clear()

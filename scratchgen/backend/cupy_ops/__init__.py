@@ -1,11 +1,10 @@
 """The kernels on an NVIDIA GPU: CUDA of our own for what moves memory, cuBLAS for products.
 
     device.py        CuPy and a GPU that answers, or why not
-    formula.py       a layer's formula, traced into CUDA
-    rows.py          formulas row by row, sums over rows, moments
+    formula.py       a formula as CUDA text
+    rows.py          formulas element by element, sums over rows, mean and variance
     convolution.py   the three maps, by patches as columns
     tensors.py       the update of all parameters
-    memory.py        who holds an array
     launch.py        from sources/*.cu to a kernel
 
 Importing this package is asking for a GPU: it raises BackendUnavailable with the reason where there is none. Nothing
@@ -24,30 +23,28 @@ from scratchgen.backend.cupy_ops.convolution import (
     patches,
 )
 from scratchgen.backend.cupy_ops.device import xp
-from scratchgen.backend.cupy_ops.memory import unshared
-from scratchgen.backend.cupy_ops.rows import moments, row_sum, row_sums, rowwise, total
+from scratchgen.backend.cupy_ops.rows import channel_sum, channel_sums, elementwise, mean_and_variance, sum_with_map
 from scratchgen.backend.cupy_ops.tensors import adam, square_sums
 from scratchgen.backend.reference import matmul
 
 __all__ = [
     "adam",
+    "channel_sum",
+    "channel_sums",
     "col2im",
     "correlate",
     "correlate_adjoint_W",
     "correlate_adjoint_x",
+    "elementwise",
     "from_numpy",
     "im2col",
     "matmul",
-    "moments",
+    "mean_and_variance",
     "patches",
-    "row_sum",
-    "row_sums",
-    "rowwise",
     "set_precision",
     "square_sums",
+    "sum_with_map",
     "to_numpy",
-    "total",
-    "unshared",
     "xp",
 ]
 

@@ -6,7 +6,8 @@
     cells.py         images as cells of 2×2 pixels, for kernel 4 and stride 2
     winograd.py      the same with fewer products
     dense.py         matrix products
-    rows.py          formulas row by row, sums over rows
+    formula.py       a formula as calls that write into memory that is there
+    rows.py          formulas in blocks of rows, sums over rows
     adam.py          the update of all parameters
 
 All of them stand on `backend.threads`.
@@ -17,28 +18,26 @@ import numpy as xp
 from scratchgen.backend.numpy_ops.adam import adam
 from scratchgen.backend.numpy_ops.convolution import correlate, correlate_adjoint_W, correlate_adjoint_x
 from scratchgen.backend.numpy_ops.dense import matmul
-from scratchgen.backend.numpy_ops.memory import unshared
-from scratchgen.backend.numpy_ops.rows import moments, row_sum, row_sums, rowwise
-from scratchgen.backend.reference import col2im, im2col, patches, square_sums, total
+from scratchgen.backend.numpy_ops.rows import channel_sum, channel_sums, elementwise, mean_and_variance
+from scratchgen.backend.reference import col2im, im2col, patches, square_sums, sum_with_map
 
 __all__ = [
     "adam",
+    "channel_sum",
+    "channel_sums",
     "col2im",
     "correlate",
     "correlate_adjoint_W",
     "correlate_adjoint_x",
+    "elementwise",
     "from_numpy",
     "im2col",
     "matmul",
-    "moments",
+    "mean_and_variance",
     "patches",
-    "row_sum",
-    "row_sums",
-    "rowwise",
     "square_sums",
+    "sum_with_map",
     "to_numpy",
-    "total",
-    "unshared",
     "xp",
 ]
 

@@ -6,7 +6,6 @@ when the last array that looks at one is gone, it waits for the next array of it
 """
 
 import os
-import sys
 import threading
 import weakref
 from collections import deque
@@ -116,63 +115,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-# --- who else holds an array ---
-
-
-def unshared(array) -> bool:
-    """See `reference.unshared`; from the counts by which Python itself knows when memory is free.
-
-    Only of NumPy's own memory: who else looks at another's, a tensor's or a file's, cannot be known.
-    """
-    if not _counts_references or type(array) is not np.ndarray or not array.flags.writeable:
-        return False
-    if not array.flags.owndata:
-        if type(array.base) is not np.ndarray:
-            return False
-        if not array.base.flags.owndata and type(array.base.base) is not _Piece:
-            return False
-    return _references(array) in _ALONE
-
-
-def _references(array) -> tuple[int, ...]:
-    """How many hold the array, the one that it is a view of, and the piece that this one stands on."""
-    counts, base = [sys.getrefcount(array)], array.base
-    while base is not None:
-        counts.append(sys.getrefcount(base))
-        base = getattr(base, "base", None)
-    return tuple(counts)
-
-
-def _alone() -> set:
-    """What `unshared` sees where nobody else looks: at an array, at a view, at a view of kept memory."""
-    seen = set()
-
-    def see(array) -> None:  # stands where `unshared` does, between `_references` and a caller with one name for it
-        seen.add(_references(array))
-
-    own, view, kept = np.empty(1), np.empty(2)[1:], np.asarray(_Piece(np.empty(2, np.uint8)))[1:]
-    see(own)
-    see(view)
-    see(kept)
-    return seen
-
-
-def _counts_tell() -> bool:
-    """Whether the counts say what they must: tried out here, since they are a property of the interpreter."""
-    one, two, view = np.empty(1), np.empty(1), np.empty(2)[1:]
-    held, base = [two], view.base
-    tell = unshared(one) and not unshared(two) and not unshared(view) and held[0] is two and base is view.base
-    return tell and all(counts[0] <= 4 for counts in _ALONE)  # more: a tracer looks on, and will not always
-
-
-# CPython up to 3.13 with its lock: from 3.14 on, not every name that an array has is counted
-_counts_references = (
-    sys.implementation.name == "cpython"
-    and sys.version_info < (3, 14)
-    and getattr(sys, "_is_gil_enabled", lambda: True)()
-)
-if _counts_references:
-    _ALONE = _alone()
-    _counts_references = _counts_tell()

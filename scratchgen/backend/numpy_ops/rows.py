@@ -5,61 +5,59 @@ import numpy as np
 from scratchgen.backend import threads
 from scratchgen.backend.numpy_ops import formula
 from scratchgen.backend.numpy_ops.memory import empty, workspace
+from scratchgen.backend.reference import itself
 
-BLOCK = 1 << 17  # numbers of each array at a time: a few such arrays fit in L2, and Python's own time is small beside
+BLOCK = 1 << 17  # elements of each array at a time: a few such arrays fit in L2, and Python's own time is small beside
 SHARED_BLOCK = 1 << 18  # on several threads: only one of them runs Python at a time, so it must have less to say
-WIDE = 4096  # numbers side by side at least, so that NumPy's inner loop is long where a row of C is short
-COST = 128  # of the work on one number, in multiply-adds: it decides whether threads are worth waking
+WIDE = 4096  # elements side by side at least, so that NumPy's inner loop is long where a row of C is short
+COST = 128  # of the work on one element, in multiply-adds: it decides whether threads are worth waking
 
 
-def rowwise(f, *arrays):
-    """See `reference.rowwise`; block by block, so that what f makes in between never leaves the cache."""
-    first = arrays[0]
+def elementwise(f, *arguments):
+    """See `reference.elementwise`; block by block, so that what f makes in between never leaves the cache."""
+    first, plan = arguments[0], f.plan(arguments)
+    if plan.program.several:
+        raise TypeError(f"{f}: it returns a tuple, needs one value")
     if first.size <= BLOCK:
-        return f(*arrays)
+        return f.function(*arguments)
     y = empty(first.shape, first.dtype)
-    into, *rows = _wide(y, *arrays)
-    of_rows = formula.of(f, rows)
-
-    def share(part: slice) -> None:
-        of_rows.write(_blocks(part, into), into)
-
-    threads.over(share, len(into), first.size * COST)
+    into, *matrices = _wide(y, *arguments)
+    calls = formula.calls(plan)
+    threads.over(
+        lambda part: calls.write(matrices, _blocks(part, into), into), len(into), first.size * COST
+    )
     return y
 
 
-def row_sum(a):
-    """See `reference.row_sum`."""
-    return row_sums(_itself, a)[0]
+def channel_sum(a):
+    """See `reference.channel_sum`."""
+    return channel_sums(itself, a)[0]
 
 
-def _itself(a):
-    return (a,)
-
-
-def row_sums(f, *arrays):
-    """See `reference.row_sums`; for each block products with ones, and the sum of those, which rounds less."""
-    C, dtype = arrays[0].shape[-1], arrays[0].dtype
-    if arrays[0].size <= BLOCK:
-        ones = np.ones(arrays[0].size // C, dtype)
+def channel_sums(f, *arguments):
+    """See `reference.channel_sums`; for each block products with ones, and the sum of those, which rounds less."""
+    first, plan = arguments[0], f.plan(arguments)
+    C, dtype = first.shape[-1], first.dtype
+    if first.size <= BLOCK:
+        ones = np.ones(first.size // C, dtype)
         with threads.one_blas_thread:
-            return tuple(ones @ term.reshape(-1, C) for term in f(*arrays))
-    rows = _wide(*arrays)
-    of_rows = formula.of(f, rows)
+            return tuple(ones @ term.reshape(-1, C) for term in f.function(*arguments))
+    matrices = _wide(*arguments)
+    calls = formula.calls(plan)
 
     def share(part: slice) -> list:
         totals = []
-        for terms in of_rows.terms(_blocks(part, rows[0])):
+        for terms in calls.terms(matrices, _blocks(part, matrices[0])):
             ones = np.ones(len(terms[0]), dtype)
             totals.append([ones @ term for term in terms])
         return totals
 
-    parts = [block for part in threads.over(share, len(rows[0]), arrays[0].size * COST) for block in part]
+    parts = [block for part in threads.over(share, len(matrices[0]), first.size * COST) for block in part]
     return tuple(np.concatenate(sums).reshape(-1, C).sum(axis=0) for sums in zip(*parts, strict=True))
 
 
-def moments(x):
-    """See `reference.moments`; in one pass: from each block's own mean m_b and its squares around that,
+def mean_and_variance(x):
+    """See `reference.mean_and_variance`; in one pass: from each block's own mean m_b and its squares around that,
 
     Σ (x − mu)² = Σ_b [Σ (x − m_b)² + n (m_b − mu)²].   (Chan et al. 1983.)
     """
@@ -67,7 +65,7 @@ def moments(x):
     if x.size <= BLOCK:
         ones, x = np.ones(x.size // C, dtype), x.reshape(-1, C)
         with threads.one_blas_thread:
-            mean, squares = _moments_of_block(x, ones)
+            mean, squares = _mean_and_squares(x, ones)
             return mean, squares / len(x)
     (rows,) = _wide(x)
 
@@ -76,7 +74,7 @@ def moments(x):
         for block in _blocks(part, rows):
             x = rows[block]
             ones = np.ones(len(x), dtype)
-            mean, squares = _moments_of_block(x, ones)
+            mean, squares = _mean_and_squares(x, ones)
             found.append((len(x), mean.reshape(-1, C), squares.reshape(-1, C)))
         return found
 
@@ -89,28 +87,34 @@ def moments(x):
         return mu, (squares.sum(axis=0) + counts @ (means - mu) ** 2) / m
 
 
-def _moments_of_block(x, ones):
+def _mean_and_squares(x, ones):
     """Mean, and sum of squares around it; the mean is mended by that of what is left, lest its rounding count."""
     mean = (ones @ x) / len(x)
-    x = np.subtract(x, mean, out=workspace("moments", x.shape, mean.dtype))
+    x = np.subtract(x, mean, out=workspace("deviations", x.shape, mean.dtype))
     rest = (ones @ x) / len(x)
     x *= x
     return mean + rest, ones @ x - len(x) * rest * rest
 
 
-def _wide(*arrays):
-    """Arrays (..., C) as matrices whose rows are k rows side by side, vectors (C,) as one such row.
+def _wide(*arguments):
+    """Arrays (..., C) as matrices whose rows are k rows side by side, vectors (C,) as one such row, numbers as they are.
 
-    The work on every number stays the same, but NumPy's inner loop over it is longer.
+    The work on every element stays the same, but NumPy's inner loop over it is longer.
     """
-    shape, C = arrays[0].shape, arrays[0].shape[-1]
-    count = arrays[0].size // C
+    shape, C = arguments[0].shape, arguments[0].shape[-1]
+    count = arguments[0].size // C
     k = 1
     while k * C < WIDE and count % (2 * k) == 0 and count > 2 * k:
         k *= 2
-    if k == 1:
-        return [a.reshape(count, C) if a.shape == shape else a[None] for a in arrays]
-    return [a.reshape(count // k, k * C) if a.shape == shape else np.tile(a, k)[None] for a in arrays]
+
+    def matrix(a):
+        if getattr(a, "ndim", 0) == 0:
+            return a
+        if a.shape == shape:
+            return a.reshape(count // k, k * C)
+        return (np.tile(a, k) if k > 1 else a)[None]
+
+    return [matrix(a) for a in arguments]
 
 
 def _blocks(part: slice, rows):

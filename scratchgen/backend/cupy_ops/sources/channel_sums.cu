@@ -4,7 +4,7 @@
 // blocks of one column of the grid share its rows. Each block leaves one row of sums, TERMS * channels long: where
 // there are several the kernel runs once more over them. The order of additions depends on the shape alone.
 
-extern "C" __global__ void row_sums(real* __restrict__ sums, const Index rows, const Index channels ARRAYS) {
+extern "C" __global__ void channel_sums(real* __restrict__ sums, const Index rows, const Index channels ARRAYS) {
     __shared__ real shared[TERMS][THREADS];
     const Index c = blockIdx.x * blockDim.x + threadIdx.x;
     const unsigned me = threadIdx.y * blockDim.x + threadIdx.x;

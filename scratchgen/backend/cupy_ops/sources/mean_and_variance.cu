@@ -29,7 +29,7 @@ __device__ inline Moments merged_in_block(const Moments mine, Moments* shared) {
 }
 
 // parts (gridDim.y, channels, 3): count, mean and sum of squares of each block's rows.
-extern "C" __global__ void moments_of_rows(
+extern "C" __global__ void of_rows(
     real* __restrict__ parts, const Index rows, const Index channels, const real* __restrict__ x) {
     __shared__ real memory[3 * THREADS];
     const Index c = blockIdx.x * blockDim.x + threadIdx.x;
@@ -65,7 +65,7 @@ extern "C" __global__ void moments_of_rows(
 }
 
 // moments (2, channels): mean and biased variance, of so many parts.
-extern "C" __global__ void moments_of_parts(
+extern "C" __global__ void of_parts(
     real* __restrict__ moments, const Index count, const Index channels, const real* __restrict__ parts) {
     __shared__ real memory[3 * THREADS];
     const Index c = blockIdx.x * blockDim.x + threadIdx.x;

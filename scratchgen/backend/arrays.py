@@ -1,0 +1,57 @@
+"""Where arrays live. The arrays decide: `kernels(x)` gives the kernels of the library that x lives in, `kernels(x).xp` is
+that library for everything else. There is no global switch.
+"""
+
+import importlib
+from functools import cache
+
+import numpy as np
+
+BACKENDS = ("numpy", "cupy")
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class BackendUnavailable(RuntimeError):
+    """The asked-for array library cannot be used here; the message says what is missing and what to install."""
+
+
+def backend_of(array) -> str:
+    """ "numpy" or "cupy": the library that the array lives in. TypeError for anything that is not an array."""
+    if isinstance(array, np.ndarray | np.generic):
+        return "numpy"
+    library = type(array).__module__.partition(".")[0]
+    if library in BACKENDS:
+        return library
+    raise TypeError(f"got a {type(array).__name__}, needs a numpy or cupy array")
+
+
+def kernels(array):
+    """The kernels for the library that the array lives in: a module with `xp` and the functions of `reference`."""
+    return load_kernels(backend_of(array))
+
+
+def load_kernels(backend: str):
+    """The kernels of a library by its name; BackendUnavailable says why there are none."""
+    if backend not in BACKENDS:
+        raise ValueError(f"there is no backend {backend!r}; choose one of {', '.join(BACKENDS)}")
+    return _imported(backend)
+
+
+@cache
+def _imported(backend: str):
+    return importlib.import_module(f"scratchgen.backend.{backend}_ops")
+
+
+def array_library(array):
+    """The library (`xp`) that the array lives in: numpy or cupy itself."""
+    return kernels(array).xp
+
+
+def transfer(array, backend: str):
+    """The array in the given library: itself where it lives there already, a copy else."""
+    return array if backend_of(array) == backend else load_kernels(backend).from_numpy(to_host(array))
+
+
+def to_host(array) -> np.ndarray:
+    """The array in NumPy: itself where it is there already, a copy else."""
+    return kernels(array).to_numpy(array)
