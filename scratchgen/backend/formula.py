@@ -96,22 +96,29 @@ class Formula:
         if dtype not in FLOATS:
             got = type(first).__name__ if dtype is None else f"an array of {dtype}"
             raise TypeError(f"{self}: {self.program.arguments[0]} is {got}, needs an array of float32 or float64")
-        kinds = ""
-        for name, a in zip(self.program.arguments, arguments, strict=True):
+        names = self.program.arguments
+        if len(arguments) != len(names):
+            raise TypeError(f"{self}: got {len(arguments)} arguments, needs {len(names)}: {', '.join(names)}")
+        kinds = ELEMENT
+        for name, a in zip(names[1:], arguments[1:], strict=True):
             if type(a) is float or type(a) is int:
                 kinds += NUMBER
                 continue
-            if getattr(a, "dtype", None) != dtype:
-                got = f"an array of {a.dtype}" if hasattr(a, "dtype") else f"a {type(a).__name__}"
+            try:
+                own, size = a.dtype, a.shape
+            except AttributeError:
+                own, size = f"{type(a).__name__}", None
+            if own != dtype:
+                got = f"a {own}" if size is None else f"an array of {own}"
                 raise TypeError(f"{self}: {name} is {got}, needs an array of {dtype} or a plain number")
-            if a.shape == shape:
+            if size == shape:
                 kinds += ELEMENT
-            elif a.shape == shape[-1:]:
+            elif size == shape[-1:]:
                 kinds += CHANNEL
-            elif a.shape == ():
+            elif size == ():
                 kinds += SINGLE
             else:
-                raise ValueError(f"{self}: {name} has shape {a.shape}, needs {shape}, {shape[-1:]} or ()")
+                raise ValueError(f"{self}: {name} has shape {size}, needs {shape}, {shape[-1:]} or ()")
         return kinds
 
     def __repr__(self):
@@ -131,7 +138,9 @@ class Plan:
         self.name, self.program, self.arguments = formula.__name__, formula.program, kinds
         program = formula.program
         self.kinds = dict(enumerate(kinds))
-        self.booleans = set()
+        self.booleans: set[int] = set()
+        self._given = [place for place, kind in enumerate(kinds) if kind == NUMBER]
+        self._made: list[tuple] = []
         for n, operation in enumerate(program.operations):
             self._add(program.place(n), operation)
         for place in program.results:
@@ -145,6 +154,8 @@ class Plan:
             self.booleans.add(place)
         if kind == NUMBER and operation.name not in ARITHMETIC:
             raise TypeError(f"formula {self.name}: {operation.name} of plain numbers alone; work it out before the call")
+        if kind == NUMBER:
+            self._made.append((place, _PYTHONS[operation.name], operation.operands))
         values = operation.operands[1:] if operation.name == "where" else operation.operands
         if kind != NUMBER and all(self.kind(p) == NUMBER or p in self.booleans for p in values):
             raise TypeError(
@@ -158,11 +169,10 @@ class Plan:
     def numbers(self, arguments) -> dict[int, float]:
         """The value of every place that is a plain number, constants too."""
         found = {-1 - k: value for k, value in enumerate(self.program.constants)}
-        found |= {place: a for place, a in enumerate(arguments) if self.arguments[place] == NUMBER}
-        for n, operation in enumerate(self.program.operations):
-            place = self.program.place(n)
-            if self.kinds[place] == NUMBER:
-                found[place] = _PYTHONS[operation.name](*(found[p] for p in operation.operands))
+        for place in self._given:
+            found[place] = arguments[place]
+        for place, function, operands in self._made:
+            found[place] = function(*(found[p] for p in operands))
         return found
 
 

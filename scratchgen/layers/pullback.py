@@ -95,20 +95,11 @@ class _Composition(Pullback):
 
 
 def chain(x, *layers):
-    """y, backward for one layer after the other: y = f_k(… f_1(x)). backward takes `need_dx` whatever the layers are.
-
-    When a later layer raises, no running statistics of the earlier ones have moved.
-    """
-    buffers = [(m, name, getattr(m, name)) for layer in layers for m in layer.modules() for name in m.buffers]
+    """y, backward for one layer after the other: y = f_k(… f_1(x)). backward takes `need_dx` whatever the layers are."""
     parts = []
-    try:
-        for layer in layers:
-            x, backward = layer.forward(x)
-            parts.append(backward if isinstance(backward, Pullback) else _PlainPullback(layer, backward))
-    except BaseException:
-        for module, name, array in buffers:
-            setattr(module, name, array)
-        raise
+    for layer in layers:
+        x, backward = layer.forward(x)
+        parts.append(backward if isinstance(backward, Pullback) else _PlainPullback(layer, backward))
     return x, parts[0] if len(parts) == 1 else _Composition(parts)
 
 

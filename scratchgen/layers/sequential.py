@@ -23,7 +23,8 @@ class Sequential(Layer):
     def forward(self, x):
         if not self.layers:
             return x, self._identity(x)
-        return chain(x, *self.layers)
+        with self.unchanged_on_error():
+            return chain(x, *self.layers)
 
     def predict(self, x):
         if not self.layers:

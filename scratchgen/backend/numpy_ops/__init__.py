@@ -18,8 +18,14 @@ import numpy as xp
 from scratchgen.backend.numpy_ops.adam import adam
 from scratchgen.backend.numpy_ops.convolution import correlate, correlate_adjoint_W, correlate_adjoint_x
 from scratchgen.backend.numpy_ops.dense import matmul
-from scratchgen.backend.numpy_ops.rows import channel_sum, channel_sums, elementwise, mean_and_variance
-from scratchgen.backend.reference import col2im, im2col, patches, square_sums, sum_with_map
+from scratchgen.backend.numpy_ops.rows import (
+    channel_sum,
+    channel_sums,
+    elementwise,
+    mean_and_variance,
+    sum_with_map,
+)
+from scratchgen.backend.reference import col2im, im2col, patches, square_sums
 
 __all__ = [
     "adam",

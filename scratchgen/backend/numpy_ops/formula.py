@@ -1,10 +1,13 @@
-"""A formula as NumPy's calls, each of which writes into memory that is there already.
+"""A formula as NumPy's calls, each of which writes into memory that is there already: its program, one line an operation.
 
-    tanh_pullback        multiply(y, y, out=r)   subtract(1, r, out=r)   multiply(dy, r, out=r)
+    tanh_pullback        def formula(a0, a1, r0):
+                             multiply(a1, a1, out=r0)
+                             subtract(k_1, r0, out=r0)
+                             multiply(a0, r0, out=r0)
 
-Called as it is, a formula asks for new memory at every operation. Here its program is run on block after block: what
-nobody reads any more is written over, and the last call writes the result itself. What is the same for all rows is made
-once. These are the calls that the formula itself would make, so the result is the same bit for bit.
+Called as it is, a formula asks for new memory at every operation. Here what nobody reads any more is written over, and
+the last call writes the result itself, a block that stays in cache at a time. These are the calls that the formula
+itself would make, so the result is the same bit for bit.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from scratchgen.backend.formula import COMPARISONS, ELEMENT, NUMBER, REAL, Plan
+from scratchgen.backend.formula import COMPARISONS, ELEMENT, NUMBER, REAL, Operation, Plan
 from scratchgen.backend.numpy_ops.memory import workspace
 
 INTEGERS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}  # as wide as the floats
@@ -21,98 +24,121 @@ INTEGERS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}  # a
 def select(condition, a, b, out) -> None:
     """np.where by bits, out = b ^ ((a ^ b) & mask): several times as fast as NumPy's where truth values alternate."""
     integer = INTEGERS[out.dtype]
-    mask = workspace("mask", out.shape, integer)
+    mask, difference = workspace("mask", out.shape, integer), workspace("difference", out.shape, integer)
     np.copyto(mask, condition)
     np.negative(mask, out=mask)  # all bits where the condition holds
-    a, b, bits = a.view(integer), b.view(integer), out.view(integer)
-    difference = workspace("difference", out.shape, integer)
+    a, b = a.view(integer), b.view(integer)
     np.bitwise_xor(a, b, out=difference)
     np.bitwise_and(difference, mask, out=difference)
-    np.bitwise_xor(b, difference, out=bits)
+    np.bitwise_xor(b, difference, out=out.view(integer))
 
 
-FUNCTIONS: dict[str, Callable] = {name: getattr(np, name) for name in (*REAL, *COMPARISONS)} | {"where": select}
+def scale_unless(condition, a, factor, out) -> None:
+    """np.where(condition, a, factor * a): a times 1 or the factor."""
+    np.copyto(out, condition)
+    if 0 <= factor <= 1:
+        np.maximum(out, factor, out=out)
+    else:
+        out[out == 0] = factor
+    np.multiply(a, out, out=out)
+
+
+FUNCTIONS: dict[str, Callable] = {name: getattr(np, name) for name in (*REAL, *COMPARISONS)}
+FUNCTIONS |= {"where": select, "scale_unless": scale_unless, "copyto": np.copyto}
 
 
 class Calls:
-    """A plan laid out in memory: a piece is free from the call on that reads it last."""
+    """A plan laid out in memory. `written` are the numbers of the terms that go into arrays of the caller's; the others
+    stay in memory that the next block's are written into. What is the same for all rows is made once."""
 
-    def __init__(self, plan: Plan):
+    def __init__(self, plan: Plan, written: tuple[int, ...] = ()):
         self.plan, program = plan, plan.program
-        self.once: list[tuple[Callable, tuple[int, ...], int]] = []  # per channel or for all
-        self.each: list[tuple[Callable, tuple[int, ...], int]] = []  # per element
+        self.rows = [p for p, kind in enumerate(plan.arguments) if kind == ELEMENT]
         self.pieces: list[bool] = []  # of memory: whether of truth values
-        self.piece_of: dict[int, int] = {}  # by place
-        last = {p: n for n, operation in enumerate(program.operations) for p in operation.operands}
-        last |= dict.fromkeys(program.results, len(program.operations))
+        operations = [(program.place(n), operation) for n, operation in enumerate(program.operations)]
+        self.once = [(p, op) for p, op in operations if plan.kind(p) not in (NUMBER, ELEMENT)]
+        each = _shortened([(p, op) for p, op in operations if plan.kind(p) == ELEMENT], plan)
+        self.same = sorted({p for _, op in each for p in op.operands if plan.kind(p) != ELEMENT})
+        names = {p: f"a{p}" for p in self.rows} | {p: f"k{p}".replace("-", "_") for p in self.same}
+        results = {program.results[term]: f"r{term}" for term in written}
+        last = {p: n for n, (_, op) in enumerate(each) for p in op.operands}
+        last |= dict.fromkeys(program.results, len(each))
         free: list[int] = []
-        for n, operation in enumerate(program.operations):
-            place = program.place(n)
-            if plan.kinds[place] == NUMBER:
-                continue
-            if plan.kinds[place] != ELEMENT:
-                function = np.where if operation.name == "where" else FUNCTIONS[operation.name]
-                self.once.append((function, operation.operands, place))
-                continue
-            free += {self.piece_of[p] for p in operation.operands if last[p] == n and p in self.piece_of}
-            boolean = place in plan.booleans
-            piece = next((piece for piece in free if self.pieces[piece] == boolean), None)
-            if piece is None:
-                piece = len(self.pieces)
-                self.pieces.append(boolean)
-            else:
-                free.remove(piece)
-            self.piece_of[place] = piece
-            self.each.append((FUNCTIONS[operation.name], operation.operands, place))
+        lines = []
+        for n, (place, operation) in enumerate(each):
+            read = {names[p] for p in operation.operands if last[p] == n}
+            over = [piece for piece in range(len(self.pieces)) if f"m{piece}" in read]  # may be written over from here on
+            if operation.name != "scale_unless":
+                free, over = free + over, []
+            names[place] = results.get(place) or f"m{self._piece(free, place in plan.booleans)}"
+            free += over
+            operands = ", ".join(names[p] for p in operation.operands)
+            lines.append(f"{operation.name}({operands}, out={names[place]})")
+        lines += [f"copyto({result}, {names[p]})" for p, result in results.items() if names[p] != result]
+        lines.append(f"return ({', '.join(names[p] for p in program.results)},)")
+        pieces = [f"m{piece}" for piece in range(len(self.pieces))]
+        parameters = [*(names[p] for p in (*self.rows, *self.same)), *pieces, *(f"r{term}" for term in written)]
+        self.text = f"def formula({', '.join(parameters)}):\n" + "".join(f"    {line}\n" for line in lines)
+        made: dict = {}
+        exec(compile(self.text, f"<{plan.name}>", "exec"), FUNCTIONS.copy(), made)
+        self.function = made["formula"]
 
-    def terms(self, arguments, blocks: Iterable[slice]):
-        """The formula's terms for each block of rows, in memory that the next block's are written into."""
-        for _, values in self._values(arguments, blocks):
-            self._run(values)
-            yield tuple(values[place] for place in self.plan.program.results)
+    def _piece(self, free: list[int], boolean: bool) -> int:
+        """A free piece of memory of this kind, or a new one."""
+        piece = next((piece for piece in free if self.pieces[piece] == boolean), None)
+        if piece is None:
+            self.pieces.append(boolean)
+            return len(self.pieces) - 1
+        free.remove(piece)
+        return piece
 
-    def write(self, arguments, blocks: Iterable[slice], into) -> None:
-        """The one term of a formula, into an array."""
-        (place,) = self.plan.program.results
-        for block, values in self._values(arguments, blocks):
-            if place in self.piece_of:
-                values[place] = into[block]
-            self._run(values)
-            if place not in self.piece_of:  # an argument as it is
-                into[block] = values[place]
+    def all_at_once(self, arguments, into):
+        """The terms, with those that are written in the arrays `into`."""
+        rows, same = [arguments[p] for p in self.rows], self._same(arguments)
+        return self.function(*rows, *same, *self._memory(rows[0]), *into)
 
-    def _values(self, arguments, blocks: Iterable[slice]):
-        """What is in each place at the start of each block. Arguments are matrices, and plain numbers."""
-        plan, dtype = self.plan, arguments[0].dtype
-        count = len(arguments) + len(plan.program.operations)
-        common = [None] * (count + len(plan.program.constants))
-        common[: len(arguments)] = arguments
-        for place, number in plan.numbers(arguments).items():
-            common[place] = np.array(number, dtype)  # for which NumPy holds Python's lock less long than for a number
-        for function, operands, place in self.once:
-            common[place] = function(*(common[p] for p in operands))
-        rows = [place for place, kind in enumerate(plan.arguments) if kind == ELEMENT]
-        memory = None
+    def by_blocks(self, arguments, into, blocks: Iterable[slice]):
+        """The same for each block of rows."""
+        rows, same = [arguments[p] for p in self.rows], self._same(arguments)
         for block in blocks:
-            values = common.copy()
-            for place in rows:
-                values[place] = arguments[place][block]
-            shape = values[0].shape
-            if memory is None:
-                memory = [
-                    workspace(f"formula {n}", shape, bool if boolean else dtype)
-                    for n, boolean in enumerate(self.pieces)
-                ]
-            for place, piece in self.piece_of.items():
-                values[place] = memory[piece][: shape[0]]
-            yield block, values
+            cut = [a[block] for a in rows]
+            yield self.function(*cut, *same, *self._memory(cut[0]), *[array[block] for array in into])
 
-    def _run(self, values: list) -> None:
-        for function, operands, place in self.each:
-            function(*[values[p] for p in operands], out=values[place])
+    def _memory(self, like) -> list:
+        shape, dtype = like.shape, like.dtype
+        return [workspace(f"formula {n}", shape, bool if b else dtype) for n, b in enumerate(self.pieces)]
+
+    def _same(self, arguments) -> list:
+        """What each block is called with besides its rows: numbers as arrays, for which NumPy needs Python's lock less
+        long, and what is made of one value a channel."""
+        dtype, values = arguments[0].dtype, self.plan.numbers(arguments)
+        values = {place: np.array(number, dtype) for place, number in values.items()}
+        for place, argument in enumerate(arguments):
+            values.setdefault(place, argument)
+        for place, operation in self.once:
+            function = np.where if operation.name == "where" else FUNCTIONS[operation.name]
+            values[place] = function(*(values[p] for p in operation.operands))
+        return [values[p] for p in self.same]
+
+
+def _shortened(operations: list[tuple[int, Operation]], plan: Plan) -> list[tuple[int, Operation]]:
+    """where(c, a, k·a) with a plain number k as one call."""
+    by_place = dict(operations)
+    short = []
+    for place, operation in operations:
+        if operation.name == "where":
+            condition, a, b = operation.operands
+            scaled = by_place.get(b)
+            if scaled and scaled.name == "multiply" and a in scaled.operands:
+                factor = scaled.operands[scaled.operands[0] == a]
+                if plan.kind(factor) == NUMBER:
+                    operation = Operation("scale_unless", (condition, a, factor))
+        short.append((place, operation))
+    read = {p for _, operation in short for p in operation.operands} | set(plan.program.results)
+    return [(place, operation) for place, operation in short if place in read]
 
 
 @cache
-def calls(plan: Plan) -> Calls:
+def calls(plan: Plan, written: tuple[int, ...] = ()) -> Calls:
     """The calls of a plan."""
-    return Calls(plan)
+    return Calls(plan, written)

@@ -2,14 +2,16 @@
 
 import numpy as np
 
-from scratchgen.backend import threads
+from scratchgen.backend import reference, threads
+from scratchgen.backend.formula import CHANNEL
 from scratchgen.backend.numpy_ops import formula
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 from scratchgen.backend.reference import itself
 
+FEW = 1 << 12  # elements up to which a formula is simply called
 BLOCK = 1 << 17  # elements of each array at a time: a few such arrays fit in L2, and Python's own time is small beside
-SHARED_BLOCK = 1 << 18  # on several threads: only one of them runs Python at a time, so it must have less to say
 WIDE = 4096  # elements side by side at least, so that NumPy's inner loop is long where a row of C is short
+LONG = 64  # channels from which rows need not be put side by side
 COST = 128  # of the work on one element, in multiply-adds: it decides whether threads are worth waking
 
 
@@ -18,14 +20,10 @@ def elementwise(f, *arguments):
     first, plan = arguments[0], f.plan(arguments)
     if plan.program.several:
         raise TypeError(f"{f}: it returns a tuple, needs one value")
-    if first.size <= BLOCK:
+    if first.size <= FEW:
         return f.function(*arguments)
     y = empty(first.shape, first.dtype)
-    into, *matrices = _wide(y, *arguments)
-    calls = formula.calls(plan)
-    threads.over(
-        lambda part: calls.write(matrices, _blocks(part, into), into), len(into), first.size * COST
-    )
+    _run(plan, arguments, [y], (0,), lambda terms: None)
     return y
 
 
@@ -37,23 +35,51 @@ def channel_sum(a):
 def channel_sums(f, *arguments):
     """See `reference.channel_sums`; for each block products with ones, and the sum of those, which rounds less."""
     first, plan = arguments[0], f.plan(arguments)
-    C, dtype = first.shape[-1], first.dtype
-    if first.size <= BLOCK:
-        ones = np.ones(first.size // C, dtype)
+    C = first.shape[-1]
+    if first.size <= FEW:
+        ones = np.ones(first.size // C, first.dtype)
         with threads.one_blas_thread:
             return tuple(ones @ term.reshape(-1, C) for term in f.function(*arguments))
-    matrices = _wide(*arguments)
-    calls = formula.calls(plan)
+
+    def sums(terms):
+        matrices = [term.reshape(-1, term.shape[-1]) for term in terms]
+        ones = np.ones(len(matrices[0]), first.dtype)
+        with threads.one_blas_thread:
+            return [ones @ matrix for matrix in matrices]
+
+    found = _run(plan, arguments, [], (), sums)
+    return tuple(np.concatenate(sums).reshape(-1, C).sum(axis=0) for sums in zip(*found, strict=True))
+
+
+def sum_with_map(f, *arguments, over: float = 1):
+    """See `reference.sum_with_map`; the sums of the blocks are added up in their order."""
+    first, plan = arguments[0], f.plan(arguments)
+    if first.size <= FEW:
+        return reference.sum_with_map(f, *arguments, over=over)
+    others = [empty(first.shape, first.dtype) for _ in plan.program.results[1:]]
+    written = tuple(range(1, len(plan.program.results)))
+    found = _run(plan, arguments, others, written, lambda terms: terms[0].sum())
+    return np.sum(found) / over, *others
+
+
+def _run(plan, arguments, into, written, look) -> list:
+    """look(terms) for the terms of each block of rows, in order, with the terms of these numbers in the arrays `into`.
+
+    The blocks depend on the sizes alone, so that sums do not depend on the number of threads.
+    """
+    calls, first = formula.calls(plan, written), arguments[0]
+    if first.size <= BLOCK and (CHANNEL not in plan.arguments or first.shape[-1] >= LONG):
+        return [look(calls.all_at_once(arguments, into))]
+    matrices = _wide(*arguments, *into)
+    given, into = matrices[: len(arguments)], matrices[len(arguments) :]
+    rows, width = given[0].shape
+    height = max(1, BLOCK // width)
+    blocks = [slice(start, min(start + height, rows)) for start in range(0, rows, height)]
 
     def share(part: slice) -> list:
-        totals = []
-        for terms in calls.terms(matrices, _blocks(part, matrices[0])):
-            ones = np.ones(len(terms[0]), dtype)
-            totals.append([ones @ term for term in terms])
-        return totals
+        return [look(terms) for terms in calls.by_blocks(given, into, blocks[part])]
 
-    parts = [block for part in threads.over(share, len(matrices[0]), first.size * COST) for block in part]
-    return tuple(np.concatenate(sums).reshape(-1, C).sum(axis=0) for sums in zip(*parts, strict=True))
+    return [found for part in threads.over(share, len(blocks), rows * width * COST) for found in part]
 
 
 def mean_and_variance(x):
@@ -118,7 +144,6 @@ def _wide(*arguments):
 
 
 def _blocks(part: slice, rows):
-    size = BLOCK if part.stop - part.start == len(rows) else SHARED_BLOCK
-    height = max(1, size // rows.shape[1])
+    height = max(1, BLOCK // rows.shape[1])
     for start in range(part.start, part.stop, height):
         yield slice(start, min(start + height, part.stop))
