@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -11,6 +10,7 @@ from safetensors.numpy import save
 
 from scratchgen.backend import to_host
 from scratchgen.files import atomic_write
+from scratchgen.paths import as_path
 
 FORMAT = "scratchgen 1"
 
@@ -29,7 +29,7 @@ def read_arrays(path, *, ours: bool = True) -> tuple[dict[str, np.ndarray], dict
 
     FileNotFoundError; ValueError, naming the file, when it is damaged in any way.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:

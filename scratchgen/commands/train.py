@@ -4,14 +4,15 @@ import argparse
 import os
 
 from scratchgen.backend import BACKENDS, BackendUnavailable, load_kernels
-from scratchgen.backend.threads import cores, limited
+from scratchgen.backend.threads import asked_for, cores, limited
 from scratchgen.bench.gpu.device import about
 from scratchgen.commands import UsageError
-from scratchgen.commands.runs import digest
+from scratchgen.commands.runs import digest, memory_for, pixels
 from scratchgen.commands.session import Session
 from scratchgen.data import POINTS, SOURCES, load
+from scratchgen.paths import as_path
 from scratchgen.recipes import RECIPES, RecipeError, build
-from scratchgen.recipes.options import positive, rate, seed
+from scratchgen.recipes.options import image_size, path, positive, rate, seed, threads
 from scratchgen.training import RunFolder, Settings, Training
 from scratchgen.version import __version__
 
@@ -74,8 +75,8 @@ def _common(option, recipe) -> None:
         "Fashion-MNIST have them, or of CIFAR-10's binary files; without it the folder in SCRATCHGEN_DATA, else the "
         "sample: 10,000 digits that come along",
     )
-    cut = "cut out the middle square and resize it to N×N pixels (default: as they are; folder: 64)"
-    option("--image-size", type=positive, metavar="N", help=cut)
+    cut = "cut out the middle and resize it to N×N pixels, or height × width (default: as they are; folder: 64)"
+    option("--image-size", type=image_size, metavar="N|HxW", help=cut)
     option("--channels", type=int, choices=(1, 3), help="1: grey, 3: coloured (default: as they are; folder: 3)")
     option("--epochs", type=positive, metavar="N", help=f"passes over the data {default('epochs')}")
     option("--batch-size", type=positive, metavar="N", help=f"samples per step {default('batch_size')}")
@@ -96,14 +97,15 @@ def _common(option, recipe) -> None:
     )
     option(
         "--threads",
-        type=positive,
+        type=threads,
         metavar="N",
-        help="of the kernels; without it one less than the cores, since threads that wait for a core that another "
-        "program uses cost more than they bring",
+        help="of the kernels; without it SCRATCHGEN_THREADS, else one less than the cores, since threads that wait "
+        "for a core that another program uses cost more than they bring",
     )
-    option("--out", metavar="DIR", help="run folder; without it a new one in runs/")
+    option("--out", type=path, metavar="DIR", help="run folder; without it a new one in runs/")
     option(
         "--resume",
+        type=path,
         metavar="RUN",
         help="go on with this run as if it had not stopped; --epochs may be raised, and --backend changed",
     )
@@ -125,14 +127,14 @@ def run(args) -> int:
         what = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise UsageError(f"config.json in {args.resume} is damaged: {what}") from None
     config |= {"parameters": sum(p.value.size for p in recipe.model.parameters())}
-    was, over = _place(config), False
+    before, over = config, False
     if args.resume:
         if folder.checkpoint.is_file():
             training.load(folder.checkpoint)
         begun = training.epoch if training.step else training.epoch - 1
         if args.epochs and args.epochs < begun:
             raise UsageError(f"--epochs is {args.epochs}, and the run is in epoch {begun} already")
-        was, over = _place(folder.config()), training.finished and folder.ended
+        before, over = folder.config(), training.finished and folder.ended
         if not over:
             folder.rewind(training.steps)
             folder.write_json("config.json", config)  # with the epochs that it is to have from now on
@@ -148,8 +150,10 @@ def run(args) -> int:
         print(f"GPU      {about()['device']}, {config['precision']}")
     print(f"run      {folder.path}")
     print(f"report   {folder.path / 'report.html'}", flush=True)
-    if was != _place(config) and not over:
-        print(f"note     until now on {was}, from here on {_place(config)}: the same run up to rounding")
+    if _place(before) != _place(config) and not over:
+        print(f"note     until now on {_place(before)}, from here on {_place(config)}: the same run up to rounding")
+    if args.resume and not over:
+        _note_on_threads(args, before, config)
     if args.resume and config["decay"] == "linear" and args.epochs and begun > 0:
         print("note     the learning rate falls to 0 over all epochs: with another number of them it is another run")
     if over:
@@ -160,7 +164,8 @@ def run(args) -> int:
 
 
 def _training(config, data):
-    recipe = build(config)
+    with memory_for("the network", ": a smaller one needs less (--latent, --width, --hidden, --image-size)"):
+        recipe = build(config)
     settings = Settings(
         epochs=config["epochs"],
         batch_size=config["batch_size"],
@@ -174,9 +179,9 @@ def _training(config, data):
 
 def _started(args):
     _check_place(args.backend, args.precision)
-    data = load(args.data, image_size=args.image_size, channels=args.channels, progress=not args.quiet)
+    data = _loaded(args.data, args.image_size, args.channels, args)
     config = {"model": args.recipe.name, **{k: v for k, v in vars(args).items() if k not in NOT_KEPT}}
-    config["threads"] = args.threads or max(1, cores() - 1)
+    config["threads"] = args.threads or asked_for() or max(1, cores() - 1)
     config["data"] = _source(args.data)
     try:
         config = args.recipe.settled(config, data)
@@ -213,13 +218,17 @@ def _resumed(args):
         args.save_every if "save_every" in args.given else config.get("save_every", args.save_every)
     )
     source = args.data if args.data is not None else config["data"]
-    size, channels = config.get("image_size"), config.get("channels")
-    data = load(source, image_size=size, channels=channels, progress=not args.quiet)
+    data = _loaded(source, config.get("image_size"), config.get("channels"), args)
     if digest(data) != config["data_sha256"]:
         raise UsageError(
             f"the data is not what {args.resume} was trained on, {config['data_name']}: choose with --data"
         )
     return folder, config, data
+
+
+def _loaded(source, size, channels, args):
+    with memory_for("the data", ": a smaller --image-size needs less, and so do fewer images"):
+        return load(source, image_size=pixels(size), channels=channels, progress=not args.quiet)
 
 
 def _check_place(backend: str, precision: str) -> None:
@@ -253,15 +262,28 @@ def _place(config) -> str:
     return config["backend"] + (" in tf32" if config.get("precision") == "tf32" else "")
 
 
+def _note_on_threads(args, before: dict, config: dict) -> None:
+    """Says when a resumed run goes on with another number of threads, which round otherwise, or does not though the
+    environment asks for it."""
+    if not before["backend"] == config["backend"] == "numpy":
+        return
+    was, now, asked = before.get("threads"), config["threads"], asked_for()
+    if was != now:
+        print(f"note     until now with --threads {was}, from here on {now}: the same run up to rounding")
+    elif args.threads is None and asked not in (None, now):
+        print(f"note     it goes on with its --threads {now}, bit for bit, not SCRATCHGEN_THREADS={asked}")
+
+
 def _create(args, config) -> RunFolder:
     arch = f"-{config['arch']}" if "arch" in config else ""
-    path = args.out or RunFolder.unused("runs", f"{config['model']}{arch}")
+    folder = args.out or RunFolder.unused("runs", f"{config['model']}{arch}")
     try:
-        return RunFolder.create(path, config)
+        return RunFolder.create(folder, config)
     except FileExistsError:
         raise
     except OSError as error:
-        raise UsageError(f"nothing can be written in {path}: {error.strerror}; choose a folder with --out") from error
+        why = f"nothing can be written in {folder}: {error.strerror}"
+        raise UsageError(f"{why}; choose a folder with --out") from error
 
 
 def _source(source) -> str:
@@ -269,4 +291,4 @@ def _source(source) -> str:
     folder = source if source is not None else os.environ.get("SCRATCHGEN_DATA")
     if not folder:
         return "sample"
-    return source if source in SOURCES else os.path.abspath(os.path.expanduser(folder))
+    return source if source in SOURCES else os.path.abspath(as_path(folder))

@@ -8,7 +8,7 @@ from scratchgen.recipes.autoencoder import AutoencoderRecipe
 from scratchgen.recipes.gan import DCGANRecipe, GANRecipe
 from scratchgen.recipes.recipe import Findings, Recipe, RecipeError
 from scratchgen.recipes.vae import VAERecipe
-from scratchgen.training import RunFolder
+from scratchgen.training import RunFolder, load_checkpoint
 from scratchgen.weights import load_weights
 
 RECIPES = {recipe.name: recipe for recipe in (AutoencoderRecipe, VAERecipe, GANRecipe, DCGANRecipe)}
@@ -28,6 +28,7 @@ def build(config) -> Recipe:
 def load_run(path, *, backend: str = "numpy") -> Recipe:
     """The recipe of a run folder, its model with the trained weights; it computes in float32.
 
+    Its weights are in weights.safetensors, or, where that could not be written, in the checkpoint.
     FileNotFoundError when there is no run or no weights; ValueError when its files are damaged or do not fit.
     """
     run = RunFolder.open(path)
@@ -35,7 +36,12 @@ def load_run(path, *, backend: str = "numpy") -> Recipe:
         recipe = build({**run.config(), "backend": backend, "precision": "float32"})  # also where there is no TF32
     except TypeError as error:  # a number that is none
         raise ValueError(f"{run.path / 'config.json'} is damaged: {error}") from None
-    load_weights(recipe.model, run.weights)
+    if run.weights.is_file():
+        load_weights(recipe.model, run.weights)
+    elif run.checkpoint.is_file():
+        load_checkpoint(run.checkpoint, recipe.model, recipe.optimizers)
+    else:
+        raise FileNotFoundError(f"{run.path} has no weights yet: it was stopped before its first step")
     return recipe
 
 

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from scratchgen.files import atomic_write
+from scratchgen.paths import as_path
 from scratchgen.weights import save_weights
 
 
@@ -12,12 +13,12 @@ class RunFolder:
     """config.json, metrics.jsonl, checkpoint.safetensors, weights.safetensors, samples/, curves and report.html."""
 
     def __init__(self, path):
-        self.path = Path(path)
+        self.path = as_path(path)
 
     @classmethod
     def create(cls, path, config: dict) -> "RunFolder":
         """Make the folder. FileExistsError when there is something in it: a run is never written over."""
-        path = Path(path)
+        path = as_path(path)
         if path.exists() and (not path.is_dir() or any(not p.name.startswith(".") for p in path.iterdir())):
             raise FileExistsError(f"{path} is there already and not empty; choose another folder with --out")
         path.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,8 @@ class RunFolder:
     def unused(parent, name: str) -> Path:
         """parent/name, or parent/name-2, -3, … : the first that is not there."""
         candidates = [name, *(f"{name}-{i}" for i in range(2, 10_000))]
-        return next(Path(parent) / c for c in candidates if not (Path(parent) / c).exists())
+        parent = as_path(parent)
+        return next(parent / c for c in candidates if not (parent / c).exists())
 
     @property
     def checkpoint(self) -> Path:
