@@ -9,8 +9,8 @@ import numpy as np
 from scratchgen.backend import BACKENDS, BackendUnavailable, load_kernels
 from scratchgen.commands import UsageError
 from scratchgen.data import POINTS, Points, load
-from scratchgen.files import atomic_write
-from scratchgen.recipes import Recipe, load_run
+from scratchgen.files import atomic_write, printable
+from scratchgen.recipes import Recipe, config_of, load_run
 from scratchgen.training import RunFolder, save_picture
 
 RESULTS = (".png", ".npy")
@@ -21,14 +21,12 @@ def open_run(args) -> tuple[RunFolder, Recipe]:
     if args.backend is not None:
         load_kernels(args.backend)
     run = RunFolder.open(args.RUN)
-    if not run.weights.is_file():
-        raise UsageError(f"{args.RUN} has no weights yet: it was stopped before its first step")
     return run, load_run(args.RUN, backend=args.backend or _backend_here(run))
 
 
 def _backend_here(run: RunFolder) -> str:
     """The backend that a run was trained on, or "numpy", with a note, where this machine lacks it."""
-    backend = run.config().get("backend", "numpy")
+    backend = config_of(run).get("backend", "numpy")
     try:
         load_kernels(backend)
     except BackendUnavailable as error:
@@ -52,8 +50,8 @@ def data_of(args, recipe: Recipe):
         raise UsageError(f"{data.name} does not fit: the run is of {what}")
     if args.data is None and digest(data) != c.get("data_sha256"):
         raise UsageError(
-            f"{c['data']} is no longer what the run was trained on, so its test images may be training images: "
-            f"to take it as it is now, say --data {c['data']}"
+            f"{printable(c['data'])} is no longer what the run was trained on, so its test images may be training "
+            f"images: to take it as it is now, say --data {printable(c['data'])}"
         )
     return data
 
@@ -97,13 +95,10 @@ def evaluate(folder: RunFolder, recipe: Recipe, data, **options) -> None:
     width = max(len(label) for label, _ in found.rows)
     for label, text in found.rows:
         print(f"{label:<{width}}  {text}".rstrip())
-    (folder.path / "evaluation").mkdir(exist_ok=True)
     for name, picture in found.pictures.items():
         folder.save_picture(picture, f"evaluation/{name}")
     epoch = max((r["epoch"] for r in folder.records() if r["kind"] == "epoch"), default=0)
-    folder.write_json(
-        "evaluation/measures.json", {"data": data.name, "epoch": epoch, "rows": found.rows, **found.values}
-    )
+    folder.write_measures({"data": data.name, "epoch": epoch, "rows": found.rows, **found.values})
 
 
 def digest(data) -> str:

@@ -26,11 +26,11 @@ class Session:
         training, folder = self.training, self.folder
         if training.steps == 0:
             folder.save_picture(self.recipe.sheet(self.data), "samples/epoch-000.png")
-            training.save(folder.checkpoint)
-            folder.save_weights(self.recipe.model)
+            folder.save(training)
             self.draw(under_way=True)
         else:
-            self.save_weights()  # of a run that was killed right after a checkpoint
+            folder.save_weights(training)
+            self.keep_weights()  # of a run that was killed right after a checkpoint
         try:
             with stop_request() as stop:
                 records = training.run(
@@ -66,8 +66,7 @@ class Session:
     def pause(self, stop) -> bool:
         """After every step: save and draw when it is time; True when the run was asked to stop."""
         if stop.is_set() or time.perf_counter() >= self.next_save:
-            self.training.save(self.folder.checkpoint)
-            self.folder.save_weights(self.recipe.model)
+            self.folder.save(self.training)
             self.folder.save_picture(self.recipe.sheet(self.data), "samples/latest.png")
             self.draw(under_way=True)
             self.next_save = time.perf_counter() + self.config["save_every"]
@@ -80,22 +79,21 @@ class Session:
             record |= recipe.quality(self.data, progress=self.progress)
         folder.save_picture(recipe.sheet(self.data), f"samples/epoch-{epoch:03d}.png")
         folder.log({"kind": "epoch", **record})
-        self.training.save(folder.checkpoint)
-        self.save_weights()
+        folder.save(self.training)
+        self.keep_weights()
         last = self.training.finished
         self.draw(under_way=not last)
         of, speed = self.training.settings.epochs, f"{record['per_second']:,.0f} samples/s"
         print(f"epoch {epoch:>3}/{of}  {recipe.line(record)}  {speed}", flush=True)
         self.next_save = time.perf_counter() + self.config["save_every"]
 
-    def save_weights(self) -> None:
+    def keep_weights(self) -> None:
         """At a checkpoint, and again when a run goes on that may have been killed right after it."""
-        training, model = self.training, self.recipe.model
+        training = self.training
         if training.step == 0:  # between epochs, where the epoch's own sheet shows the same
             (self.folder.path / "samples" / "latest.png").unlink(missing_ok=True)
-        self.folder.save_weights(model)
-        if self.config.get("keep_weights") and training.step == 0:
-            self.folder.save_weights(model, f"weights/epoch-{training.epoch - 1:03d}.safetensors")
+            if self.config.get("keep_weights"):
+                self.folder.save_weights(training, f"weights/epoch-{training.epoch - 1:03d}.safetensors")
 
     def end(self) -> None:
         folder, recipe = self.folder, self.recipe

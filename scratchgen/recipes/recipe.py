@@ -63,7 +63,8 @@ class Recipe:
 
     @classmethod
     def add_options(cls, option) -> None:
-        """Add the model's own switches to the command line: option(name, help=..., ...)."""
+        """Add the model's own switches: option(name, help=..., type=..., choices=..., ...). What a value needs to be
+        on the command line it needs to be in a run's config."""
 
     @classmethod
     def settled(cls, config: dict, data) -> dict:
