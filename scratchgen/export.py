@@ -28,7 +28,6 @@ from textwrap import indent
 from typing import NamedTuple
 
 import numpy as np
-from safetensors.numpy import save
 
 from scratchgen import checks
 from scratchgen.backend import backend_of, to_host, transfer
@@ -49,6 +48,7 @@ from scratchgen.layers import (
 )
 from scratchgen.models import GAN, VAE, Autoencoder, Bernoulli, Gaussian
 from scratchgen.paths import as_path
+from scratchgen.safetensors_file import serialised
 
 ELEMENTWISE = (ReLU, LeakyReLU, Tanh, Sigmoid)
 COUNTERPARTS = (Dense, Conv2d, ConvTranspose2d, BatchNorm, *ELEMENTWISE, Flatten, Reshape)
@@ -104,7 +104,7 @@ def export_torch(
         sources[name], _ = _source(network, iter(codes))
 
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    weights = save(arrays, metadata={"format": "pt", "model": type(model).__name__})
+    weights = b"".join(serialised(arrays, {"format": "pt", "model": type(model).__name__}))
     text = _script(model, kind, shapes, traces, sources, arrays)
     for file, content in ((script, text.encode()), (path, weights)):
         with atomic_write(file) as stream:

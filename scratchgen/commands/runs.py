@@ -13,8 +13,8 @@ from scratchgen.backend import BACKENDS, BackendUnavailable, load_kernels
 from scratchgen.commands import UsageError
 from scratchgen.data import POINTS, Points, load
 from scratchgen.errors import sentence
-from scratchgen.files import atomic_write
-from scratchgen.recipes import Recipe, load_run
+from scratchgen.files import atomic_write, printable
+from scratchgen.recipes import Recipe, config_of, load_run
 from scratchgen.recipes.options import path
 from scratchgen.training import RunFolder, save_picture
 
@@ -32,7 +32,7 @@ def open_run(args) -> tuple[RunFolder, Recipe]:
 
 def _backend_here(run: RunFolder) -> str:
     """The backend that a run was trained on, or "numpy", with a note, where this machine lacks it."""
-    backend = run.config().get("backend", "numpy")
+    backend = config_of(run).get("backend", "numpy")
     try:
         load_kernels(backend)
     except BackendUnavailable as error:
@@ -57,8 +57,8 @@ def data_of(args, recipe: Recipe):
         raise UsageError(f"{data.name} does not fit: the run is of {what}")
     if args.data is None and digest(data) != c.get("data_sha256"):
         raise UsageError(
-            f"{c['data']} is no longer what the run was trained on, so its test images may be training images: "
-            f"to take it as it is now, say --data {c['data']}"
+            f"{printable(c['data'])} is no longer what the run was trained on, so its test images may be training "
+            f"images: to take it as it is now, say --data {printable(c['data'])}"
         )
     return data
 
@@ -75,14 +75,9 @@ def add_run_options(parser, *, data: bool) -> None:
     )
 
 
-def pixels(image_size) -> int | tuple[int, int] | None:
-    """--image-size as `load` takes it: N, (H, W) or None; of squares N. ValueError where a config has nonsense."""
-    if isinstance(image_size, list | tuple):
-        if len(image_size) != 2:
-            raise ValueError(f"the image size is {image_size}, needs a number or a height and a width")
-        H, W = image_size
-        return H if H == W else (H, W)
-    return image_size
+def pixels(image_size: int | list[int] | None) -> int | tuple[int, int] | None:
+    """--image-size as `load` takes it."""
+    return tuple(image_size) if isinstance(image_size, list) else image_size
 
 
 def add_output_options(parser, *, default: str | None, help: str) -> None:
@@ -161,10 +156,7 @@ def evaluate(folder: RunFolder, recipe: Recipe, data, **options) -> None:
     for label, text in found.rows:
         print(f"{label:<{width}}  {text}".rstrip())
     epoch = max((r["epoch"] for r in folder.records() if r["kind"] == "epoch"), default=0)
-    (folder.path / "evaluation").mkdir(exist_ok=True)
-    folder.write_json(
-        "evaluation/measures.json", {"data": data.name, "epoch": epoch, "rows": found.rows, **found.values}
-    )
+    folder.write_measures({"data": data.name, "epoch": epoch, "rows": found.rows, **found.values})
 
 
 def digest(data) -> str:

@@ -12,6 +12,7 @@ from scratchgen.errors import sentence
 from scratchgen.plots import curves
 from scratchgen.progress import tqdm
 from scratchgen.recipes import Findings
+from scratchgen.safetensors_file import read_arrays
 from scratchgen.training import NotFinite, RunFolder, StepTooLarge, Stopped, Training, stop_request
 from scratchgen.training.report import write_report
 
@@ -35,7 +36,6 @@ class Session:
         self.config, self.progress = recipe.config, not quiet
         self.next_save = time.perf_counter() + min(FIRST_LOOK, self.config["save_every"])
         self.next_draw = 0.0
-        self.saved = self._place() if training.steps else None  # where the checkpoint is that the folder holds
         self.history: list[dict] = []  # the records of the epochs so far
         self.told: set[str] = set()  # what could not be had
         self.closing = False
@@ -99,7 +99,8 @@ class Session:
             self.sheet("epoch-000")
             self.draw(under_way=True)
             return
-        self.save_weights()  # of a run that was killed right after a checkpoint
+        self.folder.save_weights(training)  # of a run that ended right after a checkpoint
+        self.keep_weights()
         ended = training.ended
         if training.step == 0 and ended is not None and ended["epoch"] not in [r["epoch"] for r in self.history]:
             self.end_epoch(dict(ended))  # the run ended between the checkpoint and this
@@ -142,20 +143,18 @@ class Session:
     # --- what is kept ---
 
     def save(self) -> None:
-        """The checkpoint, then the weights."""
-        self.training.save(self.folder.checkpoint)
-        self.saved = self._place()
-        self.save_weights()
+        """The checkpoint and the weights."""
+        self.folder.save(self.training)
+        self.keep_weights()
         self.next_save = time.perf_counter() + self.config["save_every"]
 
-    def save_weights(self) -> None:
-        """At a checkpoint, and again when a run goes on that may have been killed right after it."""
-        training, model = self.training, self.recipe.model
+    def keep_weights(self) -> None:
+        """At a checkpoint, and again when a run goes on that may have ended right after it."""
+        training = self.training
         if training.step == 0:  # between epochs, where the epoch's own sheet shows the same
             (self.folder.path / "samples" / "latest.png").unlink(missing_ok=True)
-        self.folder.save_weights(model)
-        if self.config.get("keep_weights") and training.step == 0 and training.epoch > 1:
-            self.folder.save_weights(model, f"weights/epoch-{training.epoch - 1:03d}.safetensors")
+            if self.config.get("keep_weights") and training.epoch > 1:
+                self.folder.save_weights(training, f"weights/epoch-{training.epoch - 1:03d}.safetensors")
 
     # --- what is measured and drawn, as far as it can be ---
 
@@ -235,15 +234,14 @@ class Session:
         return f"scratchgen train {self.recipe.name} --resume {shlex.quote(str(self.folder.path))}"
 
     def how_to_go_on(self) -> str:
-        if self.saved is None:
-            return "nothing was saved yet: start again"
-        return f"the checkpoint {self.saved} is safe, and {self.resume_command()} goes on from there"
-
-    def _place(self) -> str:
-        training = self.training
-        if training.step:
-            return f"in epoch {training.epoch}, step {training.step},"
-        return f"after epoch {training.epoch - 1}" if training.epoch > 1 else "before the first step"
+        """What is safe, by what the folder holds, and how training goes on from there."""
+        try:
+            _, position = read_arrays(self.folder.checkpoint)
+        except (OSError, ValueError):
+            return "nothing had been saved before"
+        epoch, step = position["epoch"], position["step"]
+        where = f"epoch {epoch}, step {step}," if step else f"epoch {epoch - 1}" if epoch > 1 else "the start"
+        return f"the checkpoint of {where} is safe, and {self.resume_command()} goes on from there"
 
     def _smaller(self, error: MemoryError) -> str:
         """What would need less memory than a training step did."""

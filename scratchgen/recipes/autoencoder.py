@@ -8,7 +8,7 @@ from scratchgen.models import conv_autoencoder, dense_autoencoder
 from scratchgen.models.autoencoder import LOSSES
 from scratchgen.plots import Panel, codes, image_rows
 from scratchgen.recipes.options import positive, sizes
-from scratchgen.recipes.recipe import Findings, Recipe, RecipeError, shown, sized, typical
+from scratchgen.recipes.recipe import Findings, Recipe, RecipeError, formatted, sized, typical
 
 SHOWN = 12  # images
 
@@ -69,7 +69,7 @@ class AutoencoderRecipe(Recipe):
         return found
 
     def line(self, r):
-        test = f"test loss {shown(r, 'test_loss', '8.2f')}  test error {shown(r, 'test_mse', '.5f')}"
+        test = f"test loss {formatted(r, 'test_loss', '8.2f')}  test error {formatted(r, 'test_mse', '.5f')}"
         return f"loss {r['loss']:8.2f}  {test}"
 
     def reconstruct(self, images):

@@ -16,7 +16,7 @@ from scratchgen.models.gan import LOSSES, PRIORS
 from scratchgen.optim import Adam
 from scratchgen.plots import Panel, histogram, image_grid, image_rows, scatter, zoom
 from scratchgen.recipes.options import fraction, positive, rate, sizes
-from scratchgen.recipes.recipe import Findings, Recipe, RecipeError, shown
+from scratchgen.recipes.recipe import Findings, Recipe, RecipeError, formatted
 
 SHOWN = 64  # generated images in a sheet
 DRAWN = 2500  # generated points, to show and to measure
@@ -103,7 +103,7 @@ class Game(Recipe):
         return self.generate(self.noise(count, self.measure_rng()))
 
     def line(self, r):
-        text = f"D loss {r['d_loss']:.3f}  G loss {shown(r, 'g_loss', '5.3f')}"  # none while only D was updated
+        text = f"D loss {r['d_loss']:.3f}  G loss {formatted(r, 'g_loss', '5.3f')}"  # none while only D was updated
         return f"{text}  D(x) {r['D(x)']:.2f}  D(G(z)) {r['D(G(z))']:.2f}"
 
     def symptom(self, epochs):

@@ -77,7 +77,8 @@ class Recipe:
 
     @classmethod
     def add_options(cls, option) -> None:
-        """Add the model's own switches to the command line: option(name, help=..., ...)."""
+        """Add the model's own switches: option(name, help=..., type=..., choices=..., ...). What a value needs to be
+        on the command line it needs to be in a run's config."""
 
     @classmethod
     def settled(cls, config: dict, data) -> dict:
@@ -176,7 +177,7 @@ class Recipe:
         return np.concatenate([to_host(function(block)) for block in blocks])
 
 
-def shown(record: Mapping, key: str, form: str) -> str:
+def formatted(record: Mapping, key: str, form: str) -> str:
     """A number of a record in this form, or a dash of the same width where it is missing."""
     number = record.get(key)
     return f"{number:{form}}" if number is not None else f"{'–':>{form.partition('.')[0] or 1}}"

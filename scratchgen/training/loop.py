@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -73,10 +73,14 @@ class Training:
 
     # --- checkpoints ---
 
-    def save(self, path) -> None:
-        """Write a checkpoint. NotFinite, and the old one stays, when a weight or a number of a last step is not."""
+    def save(self, path, about: Mapping[str, object] | None = None) -> None:
+        """Write a checkpoint, with what is to be kept `about` it.
+
+        NotFinite, and the old one stays, when a weight or a number of a last step is not finite.
+        """
         self._fetch()
         position = {
+            **(about or {}),
             "epoch": self.epoch,
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
@@ -91,13 +95,22 @@ class Training:
         except NotFinite as error:
             raise NotFinite(f"{error} after step {self.steps}: {self.recipe.advice(updated=True)}") from None
 
-    def load(self, path) -> None:
-        """Go back to a checkpoint, exactly. ValueError, before anything changes, when it does not fit this run."""
-        position = load_checkpoint(path, self.recipe.model, self.recipe.optimizers, check=self._check)
+    def load(self, path, *, check: Callable[[dict], None] = lambda about: None) -> dict:
+        """Go back to a checkpoint, exactly, and return what is kept about it, which `check` may refuse.
+
+        ValueError, before anything changes, when it does not fit this run.
+        """
+
+        def check_all(position):
+            check(position)
+            self._check(position)
+
+        position = load_checkpoint(path, self.recipe.model, self.recipe.optimizers, check=check_all)
         self.epoch, self.step, self.seconds = position["epoch"], position["step"], position["seconds"]
         self.rng.bit_generator.state = position["rng"]
         self.of_epoch, self.recent = Means(position["of_epoch"]), Means(position["recent"])
         self.ended = position.get("ended")  # not in checkpoints of 0.1.0
+        return position
 
     def _check(self, position: dict) -> None:
         """Complains unless a checkpoint's position is one of this run."""
