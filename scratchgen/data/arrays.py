@@ -81,11 +81,12 @@ class Stored:
 def load_arrays(path: str | os.PathLike[str]) -> Dataset:
     """Load the images in a .npy or .npz file as uint8 `(N, H, W, C)`.
 
-    Shapes are (N, H, W), (N, H, W, C) or (N, C, H, W), with C 1 or 3. uint8 stays as it is; floats may go from 0 to 1,
-    from -1 to 1 or from 0 to 255, and other integers may fill some number of bits: the range that all images use
-    together becomes 0 … 255 (`levels.Range`), as `notes` say. In a .npz the words in the arrays' names tell what they
-    are, as in x_train, y_train, x_test, y_test or train_images, train_labels; one array of images will do. Without
-    images for testing every 10th is held out, from the first on. Labels are kept where they are integers in 0 … 255.
+    Shapes are (N, H, W), (N, H, W, C) or (N, C, H, W), with C 1 or 3. uint8 stays as it is unless it holds 0 and 1
+    alone; floats may go from 0 to 1, from -1 to 1 or from 0 to 255, and other integers may fill some number of bits:
+    the range that all images use together becomes 0 … 255 (`levels.Range`), as `notes` say. In a .npz the words in
+    the arrays' names tell what they are, as in x_train, y_train, x_test, y_test or train_images, train_labels; one
+    array of images will do. Without images for testing every 10th is held out, from the first on. Labels are kept
+    where they are integers in 0 … 255.
 
     Raises FileNotFoundError for no such file, ValueError for one that is damaged or holds something else.
     """
@@ -164,14 +165,13 @@ def _members(path: Path, archive: zipfile.ZipFile, size: int) -> dict[str, Store
 
 
 def _skipped(stream: IO[bytes], offset: int) -> IO[bytes]:
+    """The stream behind its header of `offset` bytes."""
     stream.read(offset)
     return stream
 
 
 def _opened_at(path: Path, offset: int) -> IO[bytes]:
-    file = open(path, "rb")
-    file.seek(offset)
-    return file
+    return _skipped(open(path, "rb"), offset)
 
 
 def _header(path: Path, name: str, stream: IO[bytes], size: int, opened) -> Stored:

@@ -42,12 +42,12 @@ def load_folder(
 ) -> Dataset:
     """Load the images in a folder and its sub-folders as uint8 `(N, H, W, channels)`, without labels.
 
-    `size` is (H, W), or one number for a square. Of each image the middle is kept, cut to these proportions and brought
-    to this size, upright by its EXIF orientation, on white where it is transparent, the first frame if it moves.
-    `channels` is 1 (grey) or 3. Every 10th image, in the order of the paths from the first on, is held out for testing.
-    Links to folders are followed, each folder being taken once. What is left out is counted in `notes`, by kind with
-    examples: hidden and system files, names that are no images', files that cannot be read or are larger than
-    photographs (`picture.MOST_PIXELS`).
+    `size` is (H, W), or one number for a square. Of each image the middle is kept, cut to these proportions and
+    brought to this size, upright by its EXIF orientation, on white where it is transparent, the first frame if it
+    moves. `channels` is 1 (grey) or 3. Every 10th image, in the order of the paths from the first on, is held out
+    for testing. Links to folders are followed, each folder being taken once. What is left out is counted in `notes`,
+    by kind with examples: hidden and system files, names that are no images', files that cannot be read or are
+    larger than photographs (`picture.MOST_PIXELS`).
 
     Levels of more than 8 bits and of floating point are scaled to 8 bits by the range that all such images use
     together (`levels.Range`), which `notes` name.
@@ -116,8 +116,7 @@ def load_folder(
 def find_images(folder: Path) -> tuple[list[Path], Tally]:
     """Files that look like images, in the order of their paths, and what was left out.
 
-    Links to folders are followed after the folders themselves, so that one that is reached in both ways is taken where
-    it lies.
+    Links to folders are followed after the folders themselves: what is reached in both ways is taken where it lies.
     """
     files, tally, others = [], Tally(), Counter()
     top = os.path.realpath(folder)

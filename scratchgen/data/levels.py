@@ -1,7 +1,7 @@
 """Levels of more than 8 bits, or of floating point, brought to 0 … 255 by the range that a whole data set uses.
 
-A file of 16 bits does not say how many of them its camera filled, nor a floating-point one what is white. Each picture
-by itself cannot tell either: its brightest pixel may be grey. So the range is that of all of them together.
+A file of 16 bits does not say how many of them its camera filled, nor a floating-point one what is white. Each
+picture by itself cannot tell either: its brightest pixel may be grey. So the range is that of all of them together.
 """
 
 from __future__ import annotations

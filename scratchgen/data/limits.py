@@ -1,4 +1,4 @@
-"""What a file may take of the memory: what it states is compared with its size on the disk before room is made for it."""
+"""What a file may take of the memory: what it states is compared with what it is, before room is made for it."""
 
 from __future__ import annotations
 

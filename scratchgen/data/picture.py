@@ -49,7 +49,7 @@ class Unusable(Exception):
 
 
 class Pictures:
-    """Decodes files to `(H, W, channels)`, keeping account of the levels that they use and of what was made of them."""
+    """Decodes files to `(H, W, channels)`; keeps account of the levels that they use, and of what is made of them."""
 
     def __init__(self, shape: tuple[int, int], channels: int) -> None:
         self.shape, self.channels = shape, channels
@@ -126,7 +126,7 @@ class Pictures:
 
 
 def _check_size(image: Image.Image, whole: tuple[int, int]) -> None:
-    """Before anything is decoded: it is not larger than a photograph. `whole` is its size, of which a JPEG may give less."""
+    """Unusable where it is larger than a photograph; `whole` is its size, of which a JPEG may give less."""
     width, height = whole
     needed = (BYTES.get(image.format) or BYTES_OF_MODE.get(image.mode, 4)) * image.width * image.height
     if image.format == "TIFF":

@@ -48,8 +48,8 @@ def resized(data: Dataset, size: int | tuple[int, int] | None = None, channels: 
     """The data set with images `(N, H, W, channels)`, None keeping what is; its name says what was done.
 
     `size` is (H, W), or one number for a square. Of each image the middle is kept, cut to these proportions, in one
-    antialiased step (Lanczos). Grey is the luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B; colour from grey repeats
-    it.
+    antialiased step (Lanczos). Grey is the luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B; colour from grey
+    repeats it.
 
     Raises TypeError or ValueError unless the sizes are ≥ 1 and `channels` is 1 or 3.
     """
