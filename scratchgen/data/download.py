@@ -115,7 +115,7 @@ def _cause(error: BaseException | None) -> str:
         seen.add(id(error))
         if isinstance(error, socket.gaierror):
             return "no network, or no such host"
-        if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        if isinstance(error, OSError) and isinstance(error.strerror, str):
             return error.strerror.lower()
         inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
         error = inner or next((a for a in error.args if isinstance(a, BaseException)), None)

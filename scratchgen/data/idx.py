@@ -38,6 +38,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 # DEFLATE spends at least 1 bit on a length and 1 bit on a distance for a match of at most 258 bytes:
 # no stream grows more than 8 · 258 / 2 = 1032-fold.
 MAX_EXPANSION = 1032
+CHUNK = 1 << 20  # bytes
 
 
 class IdxError(ValueError):
@@ -107,7 +108,7 @@ def _parse(path: Path, stream: IO[bytes], most: int, packed: int | None = None) 
     array = np.empty(shape, dtype.newbyteorder(">"))  # pages that the stream does not fill cost nothing
     values = array.reshape(-1).view(np.uint8)
     filled = 0
-    while filled < needed and (count := stream.readinto(values[filled:])):
+    while filled < needed and (count := stream.readinto(values[filled : filled + CHUNK])):  # gzip makes a copy of it
         filled += count
     if filled < needed:
         raise IdxError(f"{path}: has {filled} bytes of values; {stated} needs {needed}.")
