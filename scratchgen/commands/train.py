@@ -333,7 +333,5 @@ def _create(args, config) -> RunFolder:
 
 def _source(source) -> str:
     """What --data stands for, so that it means the same in another folder later."""
-    folder = source if source is not None else os.environ.get("SCRATCHGEN_DATA")
-    if not folder:
-        return "sample"
-    return source if source in SOURCES else os.path.abspath(as_path(folder))
+    source = source if source is not None else os.environ.get("SCRATCHGEN_DATA") or "sample"
+    return source if source in SOURCES else os.path.abspath(as_path(source))
