@@ -172,7 +172,7 @@ def normed_gan(rng, **options) -> GAN:
 @drawn(15, rng=seeds, n=st.integers(4, 6), m=st.integers(4, 6), options=gan_options)
 def test_gradients_of_both_players(backend, rng, n, m, options):
     model = normed_gan(rng, **options)
-    real, z = rng.standard_normal((n, 4)), rng.standard_normal((m, 3))
+    real, z = rng.uniform(-1, 1, (n, 4)), rng.standard_normal((m, 3))
     prove(backend, model.discriminator_loss, real, z, player=model.discriminator)
     prove(backend, model.generator_loss, z, player=model.generator)
 
@@ -260,7 +260,7 @@ def test_every_gradient_by_a_second_way(kind, backend, rng):
 def test_a_backward_belongs_to_its_evaluation(backend, rng):
     """D is called twice before either backward, and parameters change in between: the gradients are as they were."""
     model = normed_gan(rng).to(backend.name)
-    real, z = backend.arrays(rng.standard_normal((4, 4)), rng.standard_normal((5, 3)))
+    real, z = backend.arrays(rng.uniform(-0.5, 0.5, (4, 4)), rng.standard_normal((5, 3)))
     for evaluate in (lambda: model.discriminator_loss(real, z), lambda: model.generator_loss(z)):
         model.zero_grad()
         evaluate()[1]()
