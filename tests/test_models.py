@@ -1064,10 +1064,10 @@ def test_first_weights_of_dcgan(rng):
     assert {id(p) for p in g.parameters} == {id(p) for p in model.generator.parameters()}
 
 
-@pytest.mark.parametrize("smallest", [7, 4, 2])
 SIDES = (8, 9, 10, 11, 12, 14, 16, 20, 25, 27, 28, 30, 33, 48, 63, 100, 112)
 
 
+@pytest.mark.parametrize("smallest", [7, 4, 2])
 @pytest.mark.parametrize("image", [*zip(SIDES, SIDES, strict=True), (8, 28), (30, 64), (33, 16)], ids=str)
 def test_other_sizes_of_dcgan(image, smallest, backend, rng):
     model = dcgan((*image, 1), 2, 1, smallest=smallest, rng=rng).to(backend.name)
