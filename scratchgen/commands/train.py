@@ -10,6 +10,7 @@ from scratchgen.commands import UsageError
 from scratchgen.commands.runs import digest
 from scratchgen.commands.session import Session
 from scratchgen.data import POINTS, SOURCES, load
+from scratchgen.plots import load_matplotlib
 from scratchgen.recipes import RECIPES, RecipeError, build
 from scratchgen.recipes.options import positive, rate, seed
 from scratchgen.training import RunFolder, Settings, Training
@@ -116,6 +117,7 @@ def _common(option, recipe) -> None:
 
 
 def run(args) -> int:
+    load_matplotlib()  # complains before anything is written
     try:
         folder, config, data = _resumed(args) if args.resume else _started(args)
         recipe, training = _training(config, data)

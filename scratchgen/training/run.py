@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from scratchgen.files import atomic_write
+from scratchgen.plots import write_figure
 from scratchgen.weights import save_weights
 
 
@@ -135,7 +136,7 @@ def save_picture(picture, path) -> None:
     """Write a matplotlib Figure or a Pillow image as PNG; the file appears whole or not at all."""
     with atomic_write(path) as stream:
         if hasattr(picture, "savefig"):
-            picture.savefig(stream, format="png", dpi=picture.dpi)
+            write_figure(picture, stream)
         else:
             picture.save(stream, format="PNG")
 
