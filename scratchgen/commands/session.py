@@ -223,7 +223,9 @@ class Session:
                 self.say(f"note: {what} cannot be had: {why}", sys.stderr)
 
     def say(self, text: str, stream=None) -> None:
-        """Print, above the progress bar if there is one."""
+        """Print, above the progress bar if there is one; nothing where the stream was closed from the start."""
+        if (stream or sys.stdout) is None:
+            return
         try:
             tqdm.write(text, file=stream)
             print(end="", flush=True, file=stream)

@@ -12,6 +12,7 @@ from scratchgen.commands.session import Session
 from scratchgen.data import POINTS, SOURCES, load
 from scratchgen.files import printable
 from scratchgen.paths import as_path
+from scratchgen.plots import load_matplotlib
 from scratchgen.recipes import RECIPES, RecipeError, build, config_of
 from scratchgen.recipes.options import COMMON, FREE, Config, identity, path
 from scratchgen.training import OutOfStep, RunFolder, Settings, Training
@@ -123,6 +124,7 @@ def _common(option, recipe) -> None:
 
 
 def run(args) -> int:
+    load_matplotlib()  # complains before anything is written
     return _go_on(args) if args.resume else _begin(args)
 
 

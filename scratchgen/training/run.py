@@ -19,6 +19,7 @@ from pathlib import Path
 
 from scratchgen.files import InUse, atomic_write, clear, from_json, locked, make_folder, read_json, sync
 from scratchgen.paths import as_path
+from scratchgen.plots import write_figure
 from scratchgen.safetensors_file import read_arrays
 from scratchgen.schema import Kind, Pairs, Real, Whole, check, text
 from scratchgen.weights import fit, save_weights
@@ -328,7 +329,7 @@ def save_picture(picture, path) -> None:
     """Write a matplotlib Figure or a Pillow image as PNG; the file appears whole or not at all."""
     with atomic_write(path) as stream:
         if hasattr(picture, "savefig"):
-            picture.savefig(stream, format="png", dpi=picture.dpi, metadata={"Software": None})
+            write_figure(picture, stream)
         else:
             picture.save(stream, format="PNG")
 
