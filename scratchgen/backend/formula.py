@@ -14,9 +14,9 @@ from which each backend makes what it runs: NumPy's calls on blocks that stay in
 
 The first argument is an array (..., C). Each other one has its shape, or is one value per channel (C,), one value for
 all (0-d), or a plain number. Everything that the formula needs is among its arguments. It may use + − * /, ** 2 and
-** 0.5, comparisons, and the functions of NumPy in REAL, COMPARISONS and `np.where`. Whatever has no meaning for a single
-element, or would give other results on another backend, is refused with a TypeError, when the formula is defined or,
-where the kind of an argument decides, when it is called.
+** 0.5, comparisons, and the functions of NumPy in REAL, COMPARISONS and `np.where`. Whatever has no meaning for a
+single element, or would give other results on another backend, is refused with a TypeError, when the formula is
+defined or, where the kind of an argument decides, when it is called.
 """
 
 import dis
@@ -32,9 +32,7 @@ from scratchgen.backend.arrays import FLOATS, kernels
 
 ARITHMETIC = {"add": 2, "subtract": 2, "multiply": 2, "divide": 2, "negative": 1}  # names, and their operands
 REAL = ARITHMETIC | dict.fromkeys(("maximum", "minimum"), 2)
-REAL |= dict.fromkeys(
-    ("absolute", "cos", "exp", "expm1", "log", "log1p", "sin", "sqrt", "square", "tanh"), 1
-)
+REAL |= dict.fromkeys(("absolute", "cos", "exp", "expm1", "log", "log1p", "sin", "sqrt", "square", "tanh"), 1)
 COMPARISONS = dict.fromkeys(("greater", "greater_equal", "less", "less_equal", "equal", "not_equal"), 2)
 
 # What an argument, or a value made of arguments, has one of, from few to many:
@@ -44,7 +42,8 @@ KINDS = (NUMBER, SINGLE, CHANNEL, ELEMENT)
 
 @dataclass(frozen=True)
 class Operation:
-    """A function of values, by their places: arguments first, then what each operation makes; constants are −1, −2, …"""
+    """A function of values, by their places: arguments first, then what each operation makes; constants are −1, −2,
+    …"""
 
     name: str
     operands: tuple[int, ...]
@@ -145,7 +144,9 @@ class Plan:
             self._add(program.place(n), operation)
         for place in program.results:
             if self.kinds[place] != ELEMENT:
-                raise TypeError(f"formula {self.name}: it returns one value for many elements; leave that to the caller")
+                raise TypeError(
+                    f"formula {self.name}: it returns one value for many elements; leave that to the caller"
+                )
 
     def _add(self, place: int, operation: Operation) -> None:
         kinds = [self.kind(p) for p in operation.operands]
@@ -153,7 +154,9 @@ class Plan:
         if operation.name in COMPARISONS:
             self.booleans.add(place)
         if kind == NUMBER and operation.name not in ARITHMETIC:
-            raise TypeError(f"formula {self.name}: {operation.name} of plain numbers alone; work it out before the call")
+            raise TypeError(
+                f"formula {self.name}: {operation.name} of plain numbers alone; work it out before the call"
+            )
         if kind == NUMBER:
             self._made.append((place, _PYTHONS[operation.name], operation.operands))
         values = operation.operands[1:] if operation.name == "where" else operation.operands

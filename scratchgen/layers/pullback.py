@@ -23,8 +23,8 @@ class Pullback:
 
     The closures hold the arrays of the evaluation, so a pullback may be called late, twice, or after the parameters
     have changed: it is the gradient of the function that was evaluated. `need_dx=False` is for the entrance of a
-    network, where nobody asks for dx: it is not computed, and None is returned. What it returns or adds to a p.grad is
-    an array of its own, never dy or a view of it. Parameters that are frozen take no gradient.
+    network, where nobody asks for dx: it is not computed, and None is returned. What it returns or adds to a
+    p.grad is an array of its own, never dy or a view of it. Parameters that are frozen take no gradient.
     """
 
     def __init__(self, layer, y, *, dx, grads=None, shared=None):
@@ -58,13 +58,12 @@ class Pullback:
 
 
 class _PlainPullback(Pullback):
-    """A plain function of dy, which a layer may return as well: what its parameters are is known, what it does is not."""
+    """A plain function of dy, which a layer may return as well: what its parameters are is known, what it does is
+    not."""
 
     def __init__(self, layer, backward):
         self._backward = backward
-        parameters = layer.parameters()
-        self._frozen = [p for p in parameters if p.frozen]  # when it was evaluated, and so whenever it runs
-        self._learning = [p for p in parameters if not p.frozen]
+        self._frozen = [p for p in layer._parameters() if p.frozen]  # when it was evaluated, and so whenever it runs
 
     @property
     def learns(self) -> bool:
@@ -95,7 +94,8 @@ class _Composition(Pullback):
 
 
 def chain(x, *layers):
-    """y, backward for one layer after the other: y = f_k(… f_1(x)). backward takes `need_dx` whatever the layers are."""
+    """y, backward for one layer after the other: y = f_k(… f_1(x)). backward takes `need_dx` whatever the layers
+    are."""
     parts = []
     for layer in layers:
         x, backward = layer.forward(x)

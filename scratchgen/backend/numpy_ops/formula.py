@@ -1,13 +1,14 @@
-"""A formula as NumPy's calls, each of which writes into memory that is there already: its program, one line an operation.
+"""A formula as NumPy's calls, each of which writes into memory that is there already: its program, one line an
+operation.
 
     tanh_pullback        def formula(a0, a1, r0):
                              multiply(a1, a1, out=r0)
                              subtract(k_1, r0, out=r0)
                              multiply(a0, r0, out=r0)
 
-Called as it is, a formula asks for new memory at every operation. Here what nobody reads any more is written over, and
-the last call writes the result itself, a block that stays in cache at a time. These are the calls that the formula
-itself would make, so the result is the same bit for bit.
+Called as it is, a formula asks for new memory at every operation. Here what nobody reads any more is written over,
+and the last call writes the result itself, a block that stays in cache at a time. These are the calls that the
+formula itself would make, so the result is the same bit for bit.
 """
 
 from collections.abc import Callable, Iterable
@@ -48,8 +49,8 @@ FUNCTIONS |= {"where": select, "scale_unless": scale_unless, "copyto": np.copyto
 
 
 class Calls:
-    """A plan laid out in memory. `written` are the numbers of the terms that go into arrays of the caller's; the others
-    stay in memory that the next block's are written into. What is the same for all rows is made once."""
+    """A plan laid out in memory. `written` are the numbers of the terms that go into arrays of the caller's; the
+    others stay in memory that the next block's are written into. What is the same for all rows is made once."""
 
     def __init__(self, plan: Plan, written: tuple[int, ...] = ()):
         self.plan, program = plan, plan.program
@@ -67,7 +68,9 @@ class Calls:
         lines = []
         for n, (place, operation) in enumerate(each):
             read = {names[p] for p in operation.operands if last[p] == n}
-            over = [piece for piece in range(len(self.pieces)) if f"m{piece}" in read]  # may be written over from here on
+            over = [
+                piece for piece in range(len(self.pieces)) if f"m{piece}" in read
+            ]  # may be written over from here on
             if operation.name != "scale_unless":
                 free, over = free + over, []
             names[place] = results.get(place) or f"m{self._piece(free, place in plan.booleans)}"
@@ -109,8 +112,8 @@ class Calls:
         return [workspace(f"formula {n}", shape, bool if b else dtype) for n, b in enumerate(self.pieces)]
 
     def _same(self, arguments) -> list:
-        """What each block is called with besides its rows: numbers as arrays, for which NumPy needs Python's lock less
-        long, and what is made of one value a channel."""
+        """What each block is called with besides its rows: numbers as arrays, for which NumPy needs Python's lock
+        less long, and what is made of one value a channel."""
         dtype, values = arguments[0].dtype, self.plan.numbers(arguments)
         values = {place: np.array(number, dtype) for place, number in values.items()}
         for place, argument in enumerate(arguments):
