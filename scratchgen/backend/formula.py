@@ -77,7 +77,7 @@ class Formula:
         self._plans: dict = {}
 
     def __call__(self, *arguments):
-        if any(isinstance(a, Symbol) for a in arguments):  # inside another formula
+        if Symbol in map(type, arguments):  # inside another formula
             return self.function(*arguments)
         return kernels(arguments[0]).elementwise(self, *arguments)
 

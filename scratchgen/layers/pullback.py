@@ -10,7 +10,7 @@ For a composition y = g(f(x)) it is Jᵀ = J_fᵀ J_gᵀ: the pullbacks of the p
 from collections.abc import Sequence
 
 from scratchgen import checks
-from scratchgen.backend import array_library, backend_of
+from scratchgen.backend import backend_of
 from scratchgen.layers.parameter import Parameter, frozen
 
 
@@ -104,10 +104,9 @@ def chain(x, *layers):
 
 
 def _own(gradient, dy):
-    """The gradient, as a copy where it is dy or a view of it."""
-    if gradient is dy or array_library(dy).may_share_memory(gradient, dy):
-        return gradient.copy()
-    return gradient
+    """The gradient, as a copy where it is dy or both are views of one array."""
+    base = gradient.base
+    return gradient.copy() if gradient is dy or (base is not None and (base is dy or base is dy.base)) else gradient
 
 
 def check_gradient(owner, dy, shape, dtype, home) -> None:
