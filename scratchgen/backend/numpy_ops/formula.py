@@ -81,6 +81,9 @@ class Calls:
         lines.append(f"return ({', '.join(names[p] for p in program.results)},)")
         pieces = [f"m{piece}" for piece in range(len(self.pieces))]
         parameters = [*(names[p] for p in (*self.rows, *self.same)), *pieces, *(f"r{term}" for term in written)]
+        self.roles = [(f"formula {piece}", boolean) for piece, boolean in enumerate(self.pieces)]
+        given = range(len(plan.arguments))
+        self.as_given = [(p, plan.kind(p) == NUMBER) for p in self.same] if set(self.same) <= set(given) else None
         self.text = f"def formula({', '.join(parameters)}):\n" + "".join(f"    {line}\n" for line in lines)
         made: dict = {}
         exec(compile(self.text, f"<{plan.name}>", "exec"), FUNCTIONS.copy(), made)
@@ -109,13 +112,15 @@ class Calls:
 
     def _memory(self, like) -> list:
         shape, dtype = like.shape, like.dtype
-        return [workspace(f"formula {n}", shape, bool if b else dtype) for n, b in enumerate(self.pieces)]
+        return [workspace(role, shape, bool if boolean else dtype) for role, boolean in self.roles]
 
     def _same(self, arguments) -> list:
         """What each block is called with besides its rows: numbers as arrays, for which NumPy needs Python's lock
         less long, and what is made of one value a channel."""
-        dtype, values = arguments[0].dtype, self.plan.numbers(arguments)
-        values = {place: np.array(number, dtype) for place, number in values.items()}
+        dtype = arguments[0].dtype
+        if self.as_given:
+            return [np.array(arguments[p], dtype) if number else arguments[p] for p, number in self.as_given]
+        values = {place: np.array(number, dtype) for place, number in self.plan.numbers(arguments).items()}
         for place, argument in enumerate(arguments):
             values.setdefault(place, argument)
         for place, operation in self.once:
