@@ -21,7 +21,7 @@ from scratchgen.commands import (
     sample,
     train,
 )
-from scratchgen.errors import sentence
+from scratchgen.errors import words
 from scratchgen.recipes import RECIPES
 from scratchgen.version import __version__
 
@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
         _leave(sys.stdout)
         return BROKEN_PIPE
     except EXPECTED as error:
-        _say(f"scratchgen: {sentence(error)}")
+        _say(f"scratchgen: {words(error)}")
         return 2
     except KeyboardInterrupt:
         _say(starting.WORDS.rstrip())

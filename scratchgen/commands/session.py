@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from scratchgen.commands import BROKEN_PIPE
@@ -40,8 +40,10 @@ class Session:
         self.told: set[str] = set()  # what could not be had
         self.closing = False
 
-    def run(self) -> int:
+    def run(self, head: Iterable[str] = ()) -> int:
+        """Print the head, train; the exit status."""
         try:
+            self.say("\n".join(head))
             return self._train()
         except Stopped:
             self.close("stopped")
@@ -95,7 +97,7 @@ class Session:
         training = self.training
         self.history = [r for r in self.folder.records() if r["kind"] == "epoch"]
         if training.steps == 0:
-            self.save()
+            self.folder.save(training)
             self.sheet("epoch-000")
             self.draw(under_way=True)
             return
@@ -240,7 +242,7 @@ class Session:
         try:
             _, position = read_arrays(self.folder.checkpoint)
         except (OSError, ValueError):
-            return "nothing had been saved before"
+            return "nothing had been saved yet"
         epoch, step = position["epoch"], position["step"]
         where = f"epoch {epoch}, step {step}," if step else f"epoch {epoch - 1}" if epoch > 1 else "the start"
         return f"the checkpoint of {where} is safe, and {self.resume_command()} goes on from there"
