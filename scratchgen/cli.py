@@ -65,7 +65,8 @@ class Parser(argparse.ArgumentParser):
             return f": {WHERE}"
         if ELSEWHERE.get(name) in known:
             return f": that is {ELSEWHERE[name]} here"
-        return did_you_mean(name, [option.removeprefix("--") for option in known], prefix="--")
+        meant = did_you_mean(name, [option.removeprefix("--") for option in known], prefix="--")
+        return meant or (f": {WHERE}" if "--backend" in known and did_you_mean(name, DEVICES) else "")
 
     def _check_value(self, action, value):
         if action.choices is not None and value not in action.choices:

@@ -19,6 +19,7 @@ from scratchgen.recipes.options import path
 from scratchgen.training import RunFolder, save_picture
 
 RESULTS = (".png", ".npy")
+BEYOND_NUMPY = ("array is too big", "Maximum allowed dimension exceeded")  # ValueErrors of sizes that no memory has
 
 
 def open_run(args) -> tuple[RunFolder, Recipe]:
@@ -130,7 +131,9 @@ def memory_for(what: str, remedy: str = "") -> Iterator[None]:
     """Says what the memory was for, and what would need less, where it is not enough."""
     try:
         yield
-    except MemoryError as error:
+    except (MemoryError, ValueError) as error:
+        if not isinstance(error, MemoryError) and not str(error).startswith(BEYOND_NUMPY):
+            raise
         raise MemoryError(f"{sentence(error)}: there is not enough memory for {what}{remedy}") from error
 
 
