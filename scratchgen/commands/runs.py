@@ -131,10 +131,12 @@ def memory_for(what: str, remedy: str = "") -> Iterator[None]:
     """Says what the memory was for, and what would need less, where it is not enough."""
     try:
         yield
-    except (MemoryError, ValueError) as error:
-        if not isinstance(error, MemoryError) and not str(error).startswith(BEYOND_NUMPY):
-            raise
+    except MemoryError as error:
         raise MemoryError(f"{sentence(error)}: there is not enough memory for {what}{remedy}") from error
+    except ValueError as error:
+        if not str(error).startswith(BEYOND_NUMPY):
+            raise
+        raise MemoryError(f"there is not enough memory for {what}{remedy}") from error
 
 
 def write_result(file: Path, numbers: np.ndarray, picture) -> None:

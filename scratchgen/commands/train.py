@@ -250,7 +250,7 @@ def _resumed(args, was: Config):
         if name not in FREE and name not in NOT_KEPT and config.get(name) != value:
             switch = "--" + name.replace("_", "-")
             kept = config.get(name)
-            kept = ",".join(map(str, kept)) if isinstance(kept, list) else kept
+            kept = ("x" if name == "image_size" else ",").join(map(str, kept)) if isinstance(kept, list) else kept
             how = f"without {switch}" if kept is None else f"with {switch} {kept}"
             raise UsageError(f"{args.resume} was started {how}, and goes on so")
     _settle_place(args, config)
