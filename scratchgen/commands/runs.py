@@ -149,19 +149,17 @@ def write_result(file: Path, numbers: np.ndarray, picture) -> None:
     print(file)
 
 
-def evaluate(folder: RunFolder, recipe: Recipe, data, **options) -> None:
-    """Measure, print, and keep evaluation/ in the run folder."""
+def evaluate(folder: RunFolder, recipe: Recipe, data, **options) -> list[str]:
+    """Measure, keep evaluation/ in the run folder, and return what to print."""
     found = recipe.measure(data, **options)
     for name, picture in found.pictures.items():
         with found.part(name):
             folder.save_picture(picture, f"evaluation/{name}")
     found.rows += [(what, f"cannot be had: {why}") for what, why in found.missing.items()]
-    print()
-    width = max(len(label) for label, _ in found.rows)
-    for label, text in found.rows:
-        print(f"{label:<{width}}  {text}".rstrip())
     epoch = max((r["epoch"] for r in folder.records() if r["kind"] == "epoch"), default=0)
     folder.write_measures({"data": data.name, "epoch": epoch, "rows": found.rows, **found.values})
+    width = max(len(label) for label, _ in found.rows)
+    return ["", *(f"{label:<{width}}  {text}".rstrip() for label, text in found.rows)]
 
 
 def digest(data) -> str:

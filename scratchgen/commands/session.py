@@ -104,7 +104,7 @@ class Session:
         self.folder.save_weights(training)  # of a run that ended right after a checkpoint
         self.keep_weights()
         ended = training.ended
-        if training.step == 0 and ended is not None and ended["epoch"] not in [r["epoch"] for r in self.history]:
+        if training.step == 0 and ended is not None and ended["epoch"] not in [r.get("epoch") for r in self.history]:
             self.end_epoch(dict(ended))  # the run ended between the checkpoint and this
 
     def pause(self) -> bool:
@@ -134,9 +134,10 @@ class Session:
     def end(self) -> None:
         folder, recipe = self.folder, self.recipe
         if self.config.get("evaluate") or recipe.always_measured:
+            lines = []
             with self.part("the evaluation"):
-                evaluate(folder, recipe, self.data, progress=self.progress)
-                print()
+                lines = [*evaluate(folder, recipe, self.data, progress=self.progress), ""]
+            self.say("\n".join(lines))
         self.draw(under_way=False)
         folder.log({"kind": "end", "state": "finished"})
         sheet = folder.path / "samples" / f"epoch-{self.training.settings.epochs:03d}.png"
@@ -201,10 +202,11 @@ class Session:
         """The run stops here: its metrics say so, and its page no longer renews itself, as far as they can be
         written."""
         self.closing = True
-        with suppress(NoReader, OSError):
-            if not self.folder.ended:
-                self.folder.log({"kind": "end", "state": "stopped"})
-        with suppress(NoReader, OSError):
+        with suppress(OSError):
+            if self.folder.ended:  # and only the last words found no reader
+                return
+            self.folder.log({"kind": "end", "state": "stopped"})
+        with suppress(OSError):
             self.draw(under_way=False, state=state)
 
     @contextmanager
