@@ -97,7 +97,10 @@ def evaluate(folder: RunFolder, recipe: Recipe, data, **options) -> None:
         print(f"{label:<{width}}  {text}".rstrip())
     for name, picture in found.pictures.items():
         folder.save_picture(picture, f"evaluation/{name}")
-    epoch = max((r["epoch"] for r in folder.records() if r["kind"] == "epoch"), default=0)
+    records = folder.records()
+    if records.unreadable:
+        print(f"note     {folder.metrics}: {records.note}")
+    epoch = max((r["epoch"] for r in records if r["kind"] == "epoch"), default=0)
     folder.write_measures({"data": data.name, "epoch": epoch, "rows": found.rows, **found.values})
 
 
