@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from scratchgen.paths import as_path
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -39,7 +41,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     A crash at any moment leaves the old file or the new one, never half of one.
     """
-    path = Path(path)
+    path = as_path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:

@@ -4,13 +4,13 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from scratchgen.backend import to_host
 from scratchgen.files import atomic_write, from_json
+from scratchgen.paths import as_path
 
 FORMAT = "scratchgen 1"
 # NumPy's names of types, f4 say, and the format's, F32
@@ -64,7 +64,7 @@ def read_arrays(path, *, ours: bool = True) -> tuple[dict[str, np.ndarray], dict
 
     FileNotFoundError; ValueError, naming the file, when it is damaged in any way.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:

@@ -91,6 +91,21 @@ class Several(Kind):
         return bool(many) and all(map(self.kind.fits, value))
 
 
+class ImageSize(Kind):
+    """N for N×N pixels, [H, W] for others; on the command line N or HxW."""
+
+    form = "a size in pixels, N for squares or HEIGHTxWIDTH, as in 64 or 32x64"
+    most = MOST
+
+    def read(self, text):
+        sides = [int(side) for side in text.lower().replace("×", "x").split("x")]
+        return sides[0] if len(sides) == 1 or (sides[0] == sides[-1] and len(sides) == 2) else sides
+
+    def fits(self, value):
+        side = Whole(1)
+        return side.fits(value) or (isinstance(value, list) and len(value) == 2 and all(map(side.fits, value)))
+
+
 class Choice(Kind):
     """One of a few values."""
 

@@ -4,15 +4,17 @@ import argparse
 import os
 
 from scratchgen.backend import BackendUnavailable, load_kernels
-from scratchgen.backend.threads import cores, limited
+from scratchgen.backend.threads import asked_for, cores, limited
 from scratchgen.bench.gpu.device import about
 from scratchgen.commands import UsageError
-from scratchgen.commands.runs import digest
+from scratchgen.commands.runs import digest, memory_for, pixels
 from scratchgen.commands.session import Session
 from scratchgen.data import POINTS, SOURCES, load
 from scratchgen.files import printable
+from scratchgen.paths import as_path
+from scratchgen.plots import load_matplotlib
 from scratchgen.recipes import RECIPES, RecipeError, build, config_of
-from scratchgen.recipes.options import COMMON, FREE, Config, identity
+from scratchgen.recipes.options import COMMON, FREE, Config, identity, path
 from scratchgen.training import OutOfStep, RunFolder, Settings, Training
 from scratchgen.version import __version__
 
@@ -76,8 +78,8 @@ def _common(option, recipe) -> None:
         "Fashion-MNIST have them, or of CIFAR-10's binary files; without it the folder in SCRATCHGEN_DATA, else the "
         "sample: 10,000 digits that come along",
     )
-    cut = "cut out the middle square and resize it to N×N pixels (default: as they are; folder: 64)"
-    option("--image-size", metavar="N", help=cut)
+    cut = "cut out the middle and resize it to N×N pixels, or height × width (default: as they are; folder: 64)"
+    option("--image-size", metavar="N|HxW", help=cut)
     option("--channels", help="1: grey, 3: coloured (default: as they are; folder: 3)")
     option("--epochs", metavar="N", help=f"passes over the data {default('epochs')}")
     option("--batch-size", metavar="N", help=f"samples per step {default('batch_size')}")
@@ -97,12 +99,13 @@ def _common(option, recipe) -> None:
     option(
         "--threads",
         metavar="N",
-        help="of the kernels; without it one less than the cores, since threads that wait for a core that another "
-        "program uses cost more than they bring",
+        help="of the kernels; without it SCRATCHGEN_THREADS, else one less than the cores, since threads that wait "
+        "for a core that another program uses cost more than they bring",
     )
-    option("--out", metavar="DIR", help="run folder; without it a new one in runs/")
+    option("--out", type=path, metavar="DIR", help="run folder; without it a new one in runs/")
     option(
         "--resume",
+        type=path,
         metavar="RUN",
         help="go on with this run as if it had not stopped; --epochs may be raised, and --backend changed",
     )
@@ -121,6 +124,7 @@ def _common(option, recipe) -> None:
 
 
 def run(args) -> int:
+    load_matplotlib()  # complains before anything is written
     return _go_on(args) if args.resume else _begin(args)
 
 
@@ -163,6 +167,8 @@ def _go_on(args) -> int:
             print(f"note     {note}")
         if _place(was) != _place(config) and not over:
             print(f"note     until now on {_place(was)}, from here on {_place(config)}: the same run up to rounding")
+        if not over:
+            _note_on_threads(args, was, config)
         if config["decay"] == "linear" and args.epochs and begun > 0:
             print(
                 "note     the learning rate falls to 0 over all epochs: with another number of them it is another run"
@@ -203,7 +209,8 @@ def _parameters(recipe) -> int:
 
 
 def _training(config, data):
-    recipe = build(config)
+    with memory_for("the network", ": a smaller one needs less (--latent, --width, --hidden, --image-size)"):
+        recipe = build(config)
     settings = Settings(
         epochs=config["epochs"],
         batch_size=config["batch_size"],
@@ -217,9 +224,9 @@ def _training(config, data):
 
 def _started(args):
     _check_place(args.backend, args.precision)
-    data = load(args.data, image_size=args.image_size, channels=args.channels, progress=not args.quiet)
+    data = _loaded(args.data, args.image_size, args.channels, args)
     config = {"model": args.recipe.name, **{k: v for k, v in vars(args).items() if k not in NOT_KEPT}}
-    config["threads"] = args.threads or max(1, cores() - 1)
+    config["threads"] = args.threads or asked_for() or max(1, cores() - 1)
     config["data"] = _source(args.data)
     try:
         config = args.recipe.settled(config, data)
@@ -255,13 +262,17 @@ def _resumed(args, was: Config):
         args.save_every if "save_every" in args.given else config.get("save_every", args.save_every)
     )
     source = args.data if args.data is not None else config["data"]
-    size, channels = config.get("image_size"), config.get("channels")
-    data = load(source, image_size=size, channels=channels, progress=not args.quiet)
+    data = _loaded(source, config.get("image_size"), config.get("channels"), args)
     if digest(data) != config["data_sha256"]:
         raise UsageError(
             f"the data is not what {args.resume} was trained on, {printable(config['data_name'])}: choose with --data"
         )
     return config, data
+
+
+def _loaded(source, size, channels, args):
+    with memory_for("the data", ": a smaller --image-size needs less, and so do fewer images"):
+        return load(source, image_size=pixels(size), channels=channels, progress=not args.quiet)
 
 
 def _check_place(backend: str, precision: str) -> None:
@@ -295,25 +306,35 @@ def _place(config) -> str:
     return config["backend"] + (" in tf32" if config.get("precision") == "tf32" else "")
 
 
+def _note_on_threads(args, was: Config, config: Config) -> None:
+    """Says when a resumed run goes on with another number of threads, which rounds otherwise, or does not though the
+    environment asks for it."""
+    if not was["backend"] == config["backend"] == "numpy":
+        return
+    before, now, asked = was.get("threads"), config["threads"], asked_for()
+    if before != now:
+        print(f"note     until now with --threads {before}, from here on {now}: the same run up to rounding")
+    elif args.threads is None and asked not in (None, now):
+        print(f"note     it goes on with its --threads {now}, bit for bit, not SCRATCHGEN_THREADS={asked}")
+
+
 def _create(args, config) -> RunFolder:
     arch = f"-{config['arch']}" if "arch" in config else ""
     for _ in range(100):  # so many at once may take the name that was free
-        path = args.out or RunFolder.unused("runs", f"{config['model']}{arch}")
+        folder = args.out or RunFolder.unused("runs", f"{config['model']}{arch}")
         try:
-            return RunFolder.create(path, config)
+            return RunFolder.create(folder, config)
         except FileExistsError as error:
             taken = error
             if args.out:
                 break
         except OSError as error:
-            what = f"nothing can be written in {path}: {error.strerror}"
+            what = f"nothing can be written in {folder}: {error.strerror}"
             raise UsageError(f"{what}; choose a folder with --out") from error
     raise taken
 
 
 def _source(source) -> str:
     """What --data stands for, so that it means the same in another folder later."""
-    folder = source if source is not None else os.environ.get("SCRATCHGEN_DATA")
-    if not folder:
-        return "sample"
-    return source if source in SOURCES else os.path.abspath(os.path.expanduser(folder))
+    source = source if source is not None else os.environ.get("SCRATCHGEN_DATA") or "sample"
+    return source if source in SOURCES else os.path.abspath(as_path(source))

@@ -1,11 +1,15 @@
 """Settings of a run: what each needs to be, on the command line and in config.json, and which make up the run."""
 
+import argparse
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from scratchgen.backend import BACKENDS
-from scratchgen.schema import Choice, Kind, Real, Several, Whole, flag, text
+from scratchgen.backend.threads import MOST as MOST_THREADS
+from scratchgen.paths import as_path
+from scratchgen.schema import Choice, ImageSize, Kind, Real, Several, Whole, flag, text
 
 PRECISIONS = ("float32", "tf32")
 MOST_SEED = 2**128 - 1  # the bits of entropy that NumPy's own seeds have
@@ -19,7 +23,7 @@ sizes = Several(positive, "whole numbers of at least 1, as in 512,128")
 
 COMMON: dict[str, Kind] = {  # the switches of every recipe; those of one are in its `add_options`
     "data": text,
-    "image_size": positive,
+    "image_size": ImageSize(),
     "channels": Choice((1, 3)),
     "epochs": positive,
     "batch_size": positive,
@@ -28,7 +32,7 @@ COMMON: dict[str, Kind] = {  # the switches of every recipe; those of one are in
     "seed": seed,
     "backend": Choice(BACKENDS),
     "precision": Choice(PRECISIONS),
-    "threads": positive,
+    "threads": Whole(1, most=MOST_THREADS),
     "save_every": positive,
     "keep_weights": flag,
     "evaluate": flag,
@@ -47,6 +51,14 @@ FOUND: dict[str, Kind] = {  # what is in a config beside the switches
 FREE = ("data", "epochs", "threads", "save_every", "backend", "precision")  # what a resumed run may be given anew
 # with another one of these it is the same run
 BESIDE = (*FREE, "keep_weights", "evaluate", "data_name", "parameters", "scratchgen", "id")
+
+
+def path(text: str) -> Path:
+    """For argparse: a path, which is no setting of a run."""
+    try:
+        return as_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class Lacking(ValueError):

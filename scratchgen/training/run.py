@@ -18,6 +18,8 @@ from functools import cached_property
 from pathlib import Path
 
 from scratchgen.files import InUse, atomic_write, clear, from_json, locked, make_folder, read_json, sync
+from scratchgen.paths import as_path
+from scratchgen.plots import write_figure
 from scratchgen.safetensors_file import read_arrays
 from scratchgen.schema import Kind, Pairs, Real, Whole, check, text
 from scratchgen.weights import fit, save_weights
@@ -67,7 +69,7 @@ class RunFolder:
     """config.json, metrics.jsonl, checkpoint.safetensors, weights.safetensors, samples/, curves and report.html."""
 
     def __init__(self, path):
-        self.path = Path(path)
+        self.path = as_path(path)
         self._logged = 0  # the step of the last record
 
     @classmethod
@@ -106,7 +108,8 @@ class RunFolder:
     def unused(parent, name: str) -> Path:
         """parent/name, or parent/name-2, -3, … : the first that is not there."""
         candidates = [name, *(f"{name}-{i}" for i in range(2, 10_000))]
-        return next(Path(parent) / c for c in candidates if not os.path.lexists(Path(parent) / c))
+        parent = as_path(parent)
+        return next(parent / c for c in candidates if not os.path.lexists(parent / c))
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
@@ -330,7 +333,7 @@ def save_picture(picture, path) -> None:
     """Write a matplotlib Figure or a Pillow image as PNG; the file appears whole or not at all."""
     with atomic_write(path) as stream:
         if hasattr(picture, "savefig"):
-            picture.savefig(stream, format="png", dpi=picture.dpi, metadata={"Software": None})
+            write_figure(picture, stream)
         else:
             picture.save(stream, format="PNG")
 
