@@ -262,6 +262,8 @@ class RunFolder:
             first = [{"kind": "run", "id": self.id}] if self.id is not None and stream.tell() == 0 else []
             stream.write("".join(json.dumps(r) + "\n" for r in (*first, _finite(record))))
         self._logged = record.get("step", self._logged)
+        if record["kind"] == "end":
+            sync(self.metrics)
 
     def records(self) -> Records:
         """All lines of metrics.jsonl that can be read."""
