@@ -156,10 +156,12 @@ def evaluate(folder: RunFolder, recipe: Recipe, data, **options) -> list[str]:
         with found.part(name):
             folder.save_picture(picture, f"evaluation/{name}")
     found.rows += [(what, f"cannot be had: {why}") for what, why in found.missing.items()]
-    epoch = max((r["epoch"] for r in folder.records() if r["kind"] == "epoch"), default=0)
+    records = folder.records()
+    epoch = max((r["epoch"] for r in records if r["kind"] == "epoch"), default=0)
     folder.write_measures({"data": data.name, "epoch": epoch, "rows": found.rows, **found.values})
     width = max(len(label) for label, _ in found.rows)
-    return ["", *(f"{label:<{width}}  {text}".rstrip() for label, text in found.rows)]
+    note = [f"note     {folder.metrics}: {records.note}"] if records.unreadable else []
+    return ["", *(f"{label:<{width}}  {text}".rstrip() for label, text in found.rows), *note]
 
 
 def digest(data) -> str:

@@ -257,7 +257,8 @@ def _resumed(args, was: Config):
     config["epochs"] = args.epochs or config["epochs"]
     config["threads"] = args.threads or config["threads"]
     for name in ("evaluate", "keep_weights"):
-        config[name] = getattr(args, name, False) or config.get(name, False)
+        if hasattr(args, name):
+            config[name] = getattr(args, name) or config.get(name, False)
     config["save_every"] = (
         args.save_every if "save_every" in args.given else config.get("save_every", args.save_every)
     )
