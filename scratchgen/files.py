@@ -44,15 +44,27 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     path = as_path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(temporary, "xb") as file:
-            _lock(file.fileno())  # its writer lives: `clear` leaves it alone
-            yield file
-            file.flush()
-            _flush(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        with naming(path, temporary):
+            with open(temporary, "xb") as file:
+                _lock(file.fileno())  # its writer lives: `clear` leaves it alone
+                yield file
+                file.flush()
+                _flush(file.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path, *others: Path) -> Iterator[None]:
+    """An error of the system's that names no file, as writing raises it, or one of the others, names this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or Path(error.filename) in others):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def clear(folder: Path) -> None:

@@ -1,8 +1,10 @@
 """The folder of a run: it holds everything that belongs to it.
 
 Its files are written in this order: config.json first; records as they come; at a checkpoint the records so far have
-reached the disk, then the checkpoint is written, then the weights. So after a kill or a power cut the weights may be
-older than the checkpoint, never newer, and the records may be newer, by an epoch at the most, never older.
+reached the disk, then the checkpoint is written, then the weights. The record of an epoch comes after these, once
+the epoch is measured; until then it is in the checkpoint, without the measures. So after a kill or a power cut the
+weights may be older than the checkpoint, never newer, and the records may be newer, by an epoch at the most, but for
+that one never older.
 
 Each file says of which run it is: by the `id` in config.json, a digest of the settings. So the same run has the same
 files, byte for byte. Only times differ: `seconds` and `per_second`, in the records and in the checkpoint, and the
@@ -17,7 +19,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from scratchgen.files import InUse, atomic_write, clear, from_json, locked, make_folder, read_json, sync
+from scratchgen.files import InUse, atomic_write, clear, from_json, locked, make_folder, naming, read_json, sync
 from scratchgen.paths import as_path
 from scratchgen.plots import write_figure
 from scratchgen.safetensors_file import read_arrays
@@ -258,7 +260,7 @@ class RunFolder:
 
     def log(self, record: dict) -> None:
         """Append one line to metrics.jsonl."""
-        with open(self.metrics, "a", encoding="utf-8") as stream:
+        with naming(self.metrics), open(self.metrics, "a", encoding="utf-8") as stream:
             first = [{"kind": "run", "id": self.id}] if self.id is not None and stream.tell() == 0 else []
             stream.write("".join(json.dumps(r) + "\n" for r in (*first, _finite(record))))
         self._logged = record.get("step", self._logged)
