@@ -535,7 +535,8 @@ def test_a_checkpoint_is_on_the_disk_with_its_name_and_the_records_before_it(her
     assert len(ends) == 3  # at the start and after each epoch
     for end in ends[1:]:
         assert synced[end - 2 : end] == ["metrics.jsonl", "run/"]
-    assert synced.count("metrics.jsonl") == 2  # not at every line
+    assert synced[-2:] == ["metrics.jsonl", "run/"]  # and the record of the end
+    assert synced.count("metrics.jsonl") == 3  # not at every line
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
