@@ -51,7 +51,8 @@ FILES = (
 )
 ORIGINALS = os.environ.get("SCRATCHGEN_DATA", "")  # before the fixture below takes it away
 needs_originals = pytest.mark.skipif(
-    not os.path.isdir(ORIGINALS), reason="SCRATCHGEN_DATA does not name a directory with the four original MNIST files"
+    not os.path.isdir(ORIGINALS),
+    reason="SCRATCHGEN_DATA does not name a directory with the four original MNIST files",
 )
 
 
