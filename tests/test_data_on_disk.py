@@ -90,7 +90,7 @@ def python_batch(labels: list[int], /, **changes: object) -> bytes:
         return b"U" + bytes([len(value)]) + value
 
     def numbers(values: list[int]) -> bytes:
-        return b"](" + b"".join(b"K" + bytes([value]) for value in values) + b"e"
+        return b"]q\x05(" + b"".join(b"K" + bytes([value]) for value in values) + b"e"
 
     pixels = planes.tobytes()
     built = b"cnumpy.core.multiarray\n_reconstruct\nq\x07cnumpy\nndarray\nq\x08K\x00\x85U\x01b\x87R"
@@ -106,7 +106,7 @@ def python_batch(labels: list[int], /, **changes: object) -> bytes:
     }
     for name, value in changes.items():
         content[name.encode()] = value
-    return b"\x80\x02}q\x01(" + b"".join(text(key) + value for key, value in content.items()) + b"u."
+    return b"\x80\x02}q\x01(" + b"".join(text(key) + b"q\x09" + value for key, value in content.items()) + b"u."
 
 
 def put_python(folder: Path) -> Path:
@@ -307,7 +307,7 @@ def test_whichever_python_wrote_it(tmp_path: Path, protocol: int) -> None:
         try:
             images, labels = cifar_python.read_batch(tmp_path / "a")
         except ValueError:
-            assert protocol < 3 or key is str.encode  # text with escapes, or keys that only these write
+            assert protocol == 0  # numbers and pixels as text with escapes
             continue
         assert labels.tolist() == [3, 8]
         assert np.array_equal(images.transpose(0, 3, 1, 2).reshape(2, -1), planes)
