@@ -750,6 +750,7 @@ def test_losses_know_one_float_only(loss, dtype):
     arrays = [a.astype(dtype) for a in np.random.default_rng(0).random((3, 4, 5))][
         : 3 if loss is sg.gaussian_nll else 2
     ]
+    arrays[1] /= arrays[1].sum(axis=1, keepdims=True)  # also probabilities of classes
     Watched.calls = []
     with locals_watched() as seen:
         results = loss(*(a.view(Watched) for a in arrays))

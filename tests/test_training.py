@@ -36,6 +36,7 @@ class Seen:
         self.optimizers = {"optimizer": sg.SGD(self.model.parameters(), lr)}
         self.batches, self.noise, self.rates = [], [], []
         self.tells = lambda batch: batch.mean()
+        self.advice = lambda updated: "try a lower learning rate" if updated else "look at the data"
 
     def step(self, batch, rng, watch):
         self.batches.append(batch.copy())

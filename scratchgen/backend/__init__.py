@@ -18,7 +18,15 @@ class BackendUnavailable(RuntimeError):
 
 
 def backend_of(array) -> str:
-    """ "numpy" or "cupy": the library that the array lives in. TypeError for anything that is not an array."""
+    """ "numpy" or "cupy": the library that the array lives in. TypeError for anything that is not an array.
+
+    NumPy's matrix, whose * is another product, and its arrays with a mask, which no kernel heeds, are refused too.
+    """
+    if type(array) is np.ndarray:
+        return "numpy"
+    if isinstance(array, np.matrix | np.ma.MaskedArray):
+        way = "numpy.asarray(x)" if isinstance(array, np.matrix) else "x.filled(0)"
+        raise TypeError(f"got a {type(array).__name__}, needs a plain array: {way} makes one")
     if isinstance(array, np.ndarray | np.generic):
         return "numpy"
     library = type(array).__module__.partition(".")[0]

@@ -24,7 +24,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 _SETTINGS = ("SCRATCHGEN_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
+MOST = 4096  # threads, more than a machine has cores
 
 AWAKE = 5e-4  # seconds that the caller stays awake for its workers to end
 # multiply-adds: a tenth of a millisecond, about what it takes to wake a worker and to wait for it
@@ -42,12 +42,14 @@ def get_threads() -> int:
 
 
 def set_threads(n: int) -> None:
-    """Let the kernels use n threads; 1 for none but the caller's. ValueError below 1."""
+    """Let the kernels use n threads; 1 for none but the caller's. ValueError below 1, and above MOST."""
     global _threads
     if isinstance(n, bool) or not isinstance(n, int):
         raise TypeError(f"set_threads: n is {n!r}, needs an integer")
     if n < 1:
         raise ValueError(f"set_threads: n is {n}, needs at least 1")
+    if n > MOST:
+        raise ValueError(f"set_threads: n is above {MOST:,}, needs at most that many")
     _threads = n
     one_blas_thread.normally([n] * len(one_blas_thread.usual()))
 
@@ -67,12 +69,18 @@ def limited(n: int | None):
             one_blas_thread.normally(blas)
 
 
-def _first_setting() -> int:
-    for name in _SETTINGS:
+def asked_for(names=_SETTINGS[:1]) -> int | None:
+    """How many threads the environment asks for, at most one a core, by the first of these variables that says a
+    number; None where none does. Without others that is SCRATCHGEN_THREADS."""
+    for name in names:
         value = os.environ.get(name, "").split(",")[0].strip()
-        if value.isdecimal() and int(value) > 0:
-            return min(int(value), cores())
-    return cores()
+        if value.isdecimal() and value.strip("0"):
+            return cores() if len(value) > 9 else min(int(value), cores())
+    return None
+
+
+def _first_setting() -> int:
+    return asked_for(_SETTINGS) or cores()
 
 
 _threads = _first_setting()

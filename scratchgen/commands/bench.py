@@ -16,9 +16,8 @@ from scratchgen.bench.rounds import Lane
 from scratchgen.bench.scaling import AXES, scaling
 from scratchgen.bench.settings import SETTINGS, Setting
 from scratchgen.commands import UsageError
-from scratchgen.commands.train import PRECISIONS
 from scratchgen.files import atomic_write
-from scratchgen.recipes.options import positive, rate
+from scratchgen.recipes.options import PRECISIONS, positive, rate
 from scratchgen.training.run import save_picture
 
 

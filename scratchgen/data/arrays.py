@@ -28,6 +28,7 @@ from scratchgen.data.folder import TEST_EVERY
 from scratchgen.data.levels import Levels, even
 from scratchgen.data.limits import check_expansion, check_memory
 from scratchgen.data.tally import listed
+from scratchgen.paths import as_path
 
 ENDINGS = (".npy", ".npz")
 BLOCK = 1 << 20  # values that are converted at a time
@@ -90,7 +91,7 @@ def load_arrays(path: str | os.PathLike[str]) -> Dataset:
 
     Raises FileNotFoundError for no such file, ValueError for one that is damaged or holds something else.
     """
-    path = Path(os.path.expanduser(path))
+    path = as_path(path)
     with stored(path) as arrays:
         images, labels, notes = _assigned(path, arrays)
         check_memory(path, sum(math.prod(a.shape) for a in images.values()), "fewer images need less")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from scratchgen.gradcheck.subject import Subject, told
+from scratchgen.paths import as_path
 
 WIDTHS = (4, 3, 1, 2, 8, 10, 16, 784)  # tried where no parameter tells how wide an input is
 
@@ -28,7 +29,7 @@ def load(spec: str, rng: np.random.Generator):
     path, _, expression = spec.rpartition(":")
     if not path or not expression:
         raise CannotCheck(f"{spec!r} names no layer: write it as path/to/file.py:MyLayer")
-    module = _import(Path(path))
+    module = _import(as_path(path))
     name, args, options = _parse(expression)
     if not hasattr(module, name):
         mine = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]

@@ -47,8 +47,14 @@ class Parameter:
 
     @grad.setter
     def grad(self, new):
+        home = checks.library("Parameter", f"{self.name}.grad", new)
         if new.shape != self._value.shape:
             raise ValueError(f"Parameter: {self.name}: grad got shape {new.shape}, needs {self._value.shape}")
+        if new.dtype != self._value.dtype or home != backend_of(self._value):
+            raise TypeError(
+                f"Parameter: {self.name}: grad got a {home} array of {new.dtype}, needs the value's "
+                f"{backend_of(self._value)} and {self._value.dtype}"
+            )
         if not self._frozen:
             self._grad = new
 
@@ -85,6 +91,10 @@ class Parameter:
         else:
             self._grad[...] = 0
 
+    def __getstate__(self):
+        """For copies and pickles: they are no part of the `with frozen(...)` that the original may be in."""
+        return None, {"name": self.name, "_value": self._value, "_grad": self._grad, "_frozen": 0}
+
     def __repr__(self):
         return f"Parameter({self.name!r}, {tuple(self._value.shape)}, {self._value.dtype})"
 
@@ -101,7 +111,7 @@ def frozen(*modules):
         if isinstance(module, Parameter):
             parameters.append(module)
         elif callable(getattr(module, "parameters", None)):
-            parameters += module.parameters()
+            parameters += getattr(module, "_parameters", module.parameters)()
         else:
             raise TypeError(f"frozen: got a {type(module).__name__}, needs a layer, a model or a Parameter")
     for p in parameters:

@@ -32,6 +32,7 @@ class Bernoulli(Module):
         return loss, lambda: dy
 
     def log_prob(self, y, x):
+        checks.between("Bernoulli", "x", x, 0, 1, checks.UNIT)
         xp = array_library(y)  # the large terms together first, as in bce_with_logits
         return ((x * y - xp.maximum(y, 0)) - xp.log1p(xp.exp(-xp.abs(y)))).sum(axis=-1)
 

@@ -1,6 +1,6 @@
 """The variational autoencoder: a density of images with a latent cause, and the bound that makes it learnable."""
 
-from math import log
+from math import inf, log
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from scratchgen.backend import array_library, backend_of, kernels, to_host, tran
 from scratchgen.layers import Layer
 from scratchgen.layers.pullback import pull
 from scratchgen.losses import gaussian_kl
-from scratchgen.models.likelihood import LIKELIHOODS
+from scratchgen.models.likelihood import LIKELIHOODS, Bernoulli
 from scratchgen.models.model import Model
 from scratchgen.models.networks import conv_networks, dense_networks
 
@@ -67,7 +67,10 @@ class VAE(Model):
     # --- training ---
 
     def loss(self, x, eps):
-        """loss, backward for a batch x and noise eps (N, latent): −ELBO per sample, its KL weighted by β."""
+        """loss, backward for a batch x and noise eps (N, latent): −ELBO per sample, its KL weighted by β.
+
+        ValueError where the likelihood is Bernoulli and pixels are not in [0, 1]; on a GPU the loss is NaN then.
+        """
         terms, backward = self._evaluate(x, eps)
         return terms.reconstruction + self.beta * terms.kl, backward
 
@@ -85,7 +88,7 @@ class VAE(Model):
         return loss
 
     def _evaluate(self, x, eps):
-        self._check_noise(x, eps)
+        self._check_batch(x, eps)
         with self.unchanged_on_error():
             h, encoder_backward = self.encoder.forward(x)
             mu, logvar = self._halves(h)
@@ -134,7 +137,7 @@ class VAE(Model):
 
     def terms(self, x, eps) -> Terms:
         """Both terms of −ELBO for inference: nothing kept, BatchNorm by its running statistics. β plays no part."""
-        self._check_noise(x, eps)
+        self._check_batch(x, eps)
         mu, logvar = self.encode(x)
         y = self.decoder.predict(mu + array_library(mu).exp(0.5 * logvar) * eps)
         reconstruction, _ = self.likelihood.nll(y, x)
@@ -194,6 +197,11 @@ class VAE(Model):
             )
         return h[:, : self.latent], h[:, self.latent :]
 
+    def _check_batch(self, x, eps):
+        self._check_noise(x, eps)
+        if isinstance(self.likelihood, Bernoulli):
+            checks.between("VAE", "x", x, 0, 1, checks.UNIT)
+
     def _check_noise(self, x, eps):
         checks.float_array("VAE", "x", x)
         checks.float_array("VAE", "eps", eps)
@@ -204,10 +212,11 @@ class VAE(Model):
                 f"VAE: eps is a {backend_of(eps)} array of {eps.dtype}, needs a {backend_of(x)} one of {x.dtype}, "
                 "as x is"
             )
+        checks.between("VAE", "eps", eps, -inf, inf)
 
     def _noise(self, shape, rng, owner):
         """Standard normal numbers, drawn on the host, of the parameters' dtype and library."""
-        like = self.parameters()[0].value
+        like = self._parameters()[0].value
         return transfer(checks.generator(owner, rng).standard_normal(shape, like.dtype), backend_of(like))
 
 
