@@ -1037,7 +1037,7 @@ def test_folder_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     for spelled in "~/photos", "~/photos/", "photos", "./photos/":
         assert load(spelled, progress=False).name.startswith("photos (1 training")
-    with pytest.raises(FileNotFoundError, match="'~nobody-of-that-name/photos': is not a directory"):
+    with pytest.raises(ValueError, match="there is no user nobody-of-that-name"):
         load("~nobody-of-that-name/photos")
     write_cifar(tmp_path / "c")
     assert load_cifar10("~/c").image_shape == (32, 32, 3)

@@ -17,6 +17,7 @@ from scratchgen.data import cifar, fashion, labelled, mnist
 from scratchgen.data.arrays import load_arrays
 from scratchgen.data.dataset import Dataset
 from scratchgen.data.download import data_folder
+from scratchgen.paths import as_path
 
 CACHED = {"cifar10": "cifar-10"}  # folders in the cache that are not named as the data set
 KERAS_FILE = "mnist.npz"
@@ -56,7 +57,7 @@ def places(name: str) -> list[Path]:
         *(".", "data", "datasets", "~/data", "~/datasets"),
         f"{keras}/datasets",
     ]
-    return list(dict.fromkeys(Path(os.path.expanduser(place)) for place in found))
+    return list(dict.fromkeys(as_path(place) for place in found))
 
 
 def _candidates(name: str) -> Iterator[tuple[Path, Callable[[Path], Dataset]]]:
