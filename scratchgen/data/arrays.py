@@ -276,7 +276,7 @@ def _channels_last(path: Path, array: Stored, pixels: NDArray[np.uint8]) -> tupl
     if 0 in shape:
         raise ValueError(f"{who}, so there is nothing in it.")
     if len(shape) == 3:
-        if shape[-1] in (1, 3, 4):
+        if shape[-1] in (1, 3, 4) and shape[1] > 4:
             raise ValueError(f"{who}, which is one image; needs many: (N, H, W), (N, H, W, C) or (N, C, H, W).")
         return np.ascontiguousarray(pixels[..., np.newaxis]), ""
     if shape[3] in (1, 3):
