@@ -259,6 +259,17 @@ def test_a_copy_is_not_frozen_with_its_original(duplicate):
     assert not any(p.frozen for p in layer.parameters())
 
 
+class Named(Parameter):
+    """A parameter of the user's own, with more to it."""
+
+
+def test_a_copy_keeps_what_a_subclass_adds():
+    p = Named("w", np.ones(3, np.float32))
+    p.unit = "nats"
+    for twin in (copy.deepcopy(p), copy.copy(p), pickle.loads(pickle.dumps(p))):
+        assert (type(twin), twin.unit, twin.name) == (Named, "nats", "w")
+
+
 def test_a_copy_has_values_and_gradients_of_its_own():
     layer = Dense(3, 2)
     layer.W.grad = np.ones((3, 2), np.float32)
