@@ -1,5 +1,6 @@
 """The comparison of a backward with central differences."""
 
+from collections.abc import Callable
 from itertools import product
 from math import prod
 
@@ -7,10 +8,11 @@ import numpy as np
 
 from scratchgen import checks
 from scratchgen.gradcheck import contract
+from scratchgen.gradcheck.guard import told
 from scratchgen.gradcheck.hints import cosine, diagnose, factor
 from scratchgen.gradcheck.numeric import Line
 from scratchgen.gradcheck.report import Report, TensorReport
-from scratchgen.gradcheck.subject import Subject, takes_no_argument, told
+from scratchgen.gradcheck.subject import Subject, takes_no_argument
 
 NUDGE = 1e-3  # how far from a kink the check is made again
 
@@ -19,21 +21,24 @@ def check(
     target,
     *inputs,
     rng: np.random.Generator | None = None,
-    parameters=(),
+    parameters=None,
     tolerance: float = 1e-6,
     elementwise: int = 400,
     directions: int = 8,
     contract_too: bool = True,
     name: str | None = None,
+    on_gradients: Callable[[Report], object] | None = None,
 ) -> Report:
     """Compare every gradient of `target` at `inputs` with central differences in float64.
 
     `target` is a layer, a method such as `model.loss`, or any function that returns `y, backward`; `parameters` names
-    the Parameters (or the module) that a plain function closes over. Float inputs are differentiated where backward
-    gives a gradient for them, others are constants. dy is drawn from `rng`, never ones: for some layers a sum over y
+    the Parameters (or the module) that a plain function closes over, which are found without it. Float inputs are
+    differentiated where backward gives a gradient for them, others are constants. dy is drawn from `rng`, never ones: for some layers a sum over y
     does not depend on x at all. Tensors up to `elementwise` numbers are checked number by number, larger ones along
     random `directions` and at the extreme, corner and some drawn coordinates. Where the inputs lie on a kink there is
     no derivative to compare with, and the check is made again at a point beside it. Nothing of the caller's changes.
+
+    `on_gradients` is called with the report when the gradients are done and the rest of the contract is not.
 
     Raises what the target raises at these inputs; TypeError when it does not return `y, backward`.
     """
@@ -43,9 +48,14 @@ def check(
     report = Report(name or subject.name)
     settings = {"rng": rng, "tolerance": tolerance, "elementwise": elementwise, "directions": directions}
     with subject.in_float64(), np.errstate(all="ignore"):  # what is not finite is told, not warned of
+        subject.discover(inputs)
         _check(subject, inputs, report, **settings)
+        report.unchecked += subject.overlooked()
+        report.notes += subject.notes()
         if any(t.verdict == "kink" for t in report.tensors):
             _check_beside(subject, inputs, report, **settings)
+        if on_gradients is not None:
+            on_gradients(report)
         if contract_too and not report.faults and all(np.isfinite(t.error) for t in report.tensors):
             contract.check(subject, inputs, rng, report)
     return report

@@ -41,11 +41,18 @@ class Report:
     tensors: list[TensorReport] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        if self.faults or any(t.verdict == "WRONG" for t in self.tensors):
+            return "WRONG"
+        return "right" if self.tensors and not self.unchecked and all(t.ok for t in self.tensors) else "UNPROVED"
 
     @property
     def ok(self) -> bool:
         """True when every gradient is right and the contract is kept."""
-        return not self.faults and all(t.ok for t in self.tensors)
+        return self.verdict == "right"
 
     @property
     def error(self) -> float:
@@ -83,6 +90,7 @@ class Report:
         lines = [self.name, *(table(head, rows) if rows else ())]
         lines += [f"  {t.name}: {t.hint}" for t in self.tensors if t.hint]
         lines += [f"  FAULT: {fault}" for fault in self.faults]
+        lines += [f"  NOT CHECKED: {what}" for what in self.unchecked]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
