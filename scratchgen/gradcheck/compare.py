@@ -78,11 +78,10 @@ class Point:
         return self._directions(v, directions) + [Probe.coordinate(scale, i) for i in places]
 
     def few(self, v: Variable, ties: bool) -> list[Probe]:
-        """Three random directions; where numbers are equal two of them keep them so."""
+        """Two random directions; where numbers are equal, another one that keeps them so."""
         if not ties or isinstance(v.source, Parameter):
-            return self._directions(v, 3)
-        x = self.lines[v].x
-        return self._directions(v, 1) + [Probe.direction(keeps_ties(x, self.rng)) for _ in range(2)]
+            return self._directions(v, 2)
+        return self._directions(v, 2) + [Probe.direction(keeps_ties(self.lines[v].x, self.rng))]
 
     def _directions(self, v, count):
         scale = self.lines[v].scale
@@ -204,7 +203,7 @@ def _noise(subject, variables, inputs, y, dy, rng) -> float:
     """
     inputs = list(inputs)
     spread = []
-    for _ in range(3 if y.size >= 16 else 8):
+    for _ in range(2 if y.size >= 16 else 8):
         near = list(inputs)
         values = {}
         for v in variables:

@@ -70,8 +70,12 @@ def elsewhere(inputs: list, moved: set[int], parameters, rng: np.random.Generato
     yield variants
     if moved:
         yield [Place("large inputs", each(lambda x: drawn(x, rng, factor=factors(x, 0, 1.5))), values())]
-        yield [Place("small inputs", each(lambda x: drawn(x, rng, factor=factors(x, -3, 0))), values())]
-        yield [Place("zeros among the inputs", each(lambda x: _with_zeros(drawn(x, rng), rng)), values(), ties=True)]
+        small = each(lambda x: drawn(x, rng, factor=factors(x, -3, 0)))
+        zeros = [_with_zeros(x, rng) if k in moved else x for k, x in enumerate(small)]
+        yield [
+            Place("small inputs and zeros", zeros, values(), ties=True),
+            Place("small inputs", small, values()),
+        ]
     tied = [
         _tied(drawn(x, rng), rng) if k in moved else _repeated(x, rng) if _is_integers(x) else x
         for k, x in enumerate(inputs)
