@@ -101,7 +101,7 @@ def frozen(*modules):
         if isinstance(module, Parameter):
             parameters.append(module)
         elif callable(getattr(module, "parameters", None)):
-            parameters += module.parameters()
+            parameters += getattr(module, "_parameters", module.parameters)()
         else:
             raise TypeError(f"frozen: got a {type(module).__name__}, needs a layer, a model or a Parameter")
     for p in parameters:

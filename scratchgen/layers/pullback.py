@@ -77,7 +77,7 @@ def still_frozen(layer, backward):
 
     A Pullback sees to that itself; for a plain function the parameters are frozen again while it runs.
     """
-    parameters = [] if isinstance(backward, Pullback) else [p for p in layer.parameters() if p.frozen]
+    parameters = [] if isinstance(backward, Pullback) else [p for p in layer._parameters() if p.frozen]
     if not parameters:
         return backward
 

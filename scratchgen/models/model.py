@@ -39,7 +39,7 @@ class Model(Module):
             raise TypeError(f"{owner}: {name} is {optimizer!r}, needs an optimizer such as Adam(model.parameters())")
         if isinstance(optimizer, Optimizer):
             optimizer.check()
-            own = {id(p) for p in (network or self).parameters()}
+            own = {id(p) for p in (network or self)._parameters()}
             strangers = sum(id(p) not in own for p in optimizer.parameters)
             if strangers:
                 whose = "the model's" if network is None else "its player's (the discriminator's comes first)"

@@ -207,7 +207,7 @@ class VAE(Model):
 
     def _noise(self, shape, rng, owner):
         """Standard normal numbers, drawn on the host, of the parameters' dtype and library."""
-        like = self.parameters()[0].value
+        like = self._parameters()[0].value
         return transfer(checks.generator(owner, rng).standard_normal(shape, like.dtype), backend_of(like))
 
 
