@@ -32,7 +32,7 @@ class ArrayParameter:
 
     @property
     def value(self) -> np.ndarray:
-        return np.asarray(self.place.get())
+        return np.array(self.place.get())
 
     @value.setter
     def value(self, new) -> None:

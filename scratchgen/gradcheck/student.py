@@ -85,7 +85,7 @@ def _check_on(target, trial: Trial, chosen: bool, contract_too: bool, emit, *, r
 
     name = Subject(target).name
     rng = np.random.default_rng(rng)
-    show(check(target, *trial.inputs, rng=rng, contract_too=contract_too, on_gradients=show, **settings))
+    show(check(target, *trial.inputs, rng=rng, contract_too=contract_too, on_progress=show, **settings))
 
 
 def _advice(report: Report, trial: Trial, chosen: bool) -> str:
