@@ -224,7 +224,8 @@ class Subject:
     def notes(self) -> list[str]:
         """Where gradients were found, and what was taken for a constant."""
         arrays = [p for p in self.parameters.values() if isinstance(p, ArrayParameter)]
-        said = [f"the gradient of {p.name} is {p.source}" for p in arrays]
+        sources = [f"{p.name} is {p.source}" for p in arrays]
+        said = [f"found by name: the gradient of {', of '.join(sources)}"] if sources else []
         constant = [n for n in self.unlearned if n not in self.closed_over and not is_weight(n)]
         if constant:
             what = "make it a Parameter" if isinstance(self.module, Module) else "leave its gradient in self.d…"
@@ -252,7 +253,7 @@ def joined(arrays) -> np.ndarray:
 def parted(vector, shapes) -> tuple:
     """The arrays of these shapes whose numbers stand one after another in a vector."""
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-    parts = np.split(vector, ends[:-1])
+    parts = np.split(np.ravel(vector), ends[:-1])
     return tuple(_scalar(part.reshape(shape)) for part, shape in zip(parts, shapes, strict=True))
 
 
