@@ -153,10 +153,11 @@ def _what_is_learned_is_found(subject, inputs, dy) -> Iterator[str]:
     for name, why in subject.module.overlooked().items():
         if name not in arrays and name not in subject.unlearned:  # of those there is a finding already
             yield f"{name} is not found, so it is neither trained nor saved: it is {why}"
-    for name, p in arrays.items():
+    if arrays:
+        first = next(iter(arrays))
         yield (
-            f"{name} is learned, since backward gives its gradient ({p.source}), but is no Parameter, so it is "
-            f"neither trained nor saved: self.{name} = Parameter({name!r}, ...), and self.{name}.grad += in backward"
+            f"{', '.join(arrays)}: learned, since backward gives the gradient, but no Parameter, so neither trained nor "
+            f"saved: self.{first} = Parameter({first!r}, ...), and self.{first}.grad += ... in backward"
         )
 
 

@@ -16,9 +16,10 @@ from scratchgen.gradcheck.guard import Left, guarded, told, words
 from scratchgen.gradcheck.report import Report
 from scratchgen.gradcheck.styles import required
 from scratchgen.gradcheck.subject import Subject
-from scratchgen.gradcheck.trials import CannotCheck, Form, Trial, is_for_batches, trials
+from scratchgen.gradcheck.trials import CannotCheck, Form, Trial, has_matrix, trials
 
 PASSED_OVER = "passed over"  # beside the verdicts of a report
+REFUSE = "let forward refuse them, as self.check_input(x, 'N', 3) does in a Layer"
 
 
 def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_too: bool, emit: Callable) -> None:
@@ -37,7 +38,8 @@ def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_
         else:
             taken = trials(target, rng, span)
         # A matrix product takes images, too; the backward of a layer of vectors need not.
-        only_fitting = any(trial.fits for trial in taken) and is_for_batches(target)
+        fitting = [trial for trial in taken if trial.fits]
+        only_fitting = bool(fitting) and has_matrix(target, fitting[0])
         for trial in taken:
             if only_fitting and not trial.fits:
                 emit(report=trial.which, text=_passed_over(target, trial), verdict=PASSED_OVER)
@@ -57,10 +59,7 @@ def _check_on(target, trial: Trial, contract_too: bool, emit, *, rng, **settings
         report.name = _title(target, trial)
         text = str(report)
         if not trial.fits:
-            text += (
-                f"\n  If it is not made for {trial.which}, let forward refuse them, as self.check_input(x, 'N', 3) "
-            )
-            text += "does in a Layer,\n  or say what it is made for, as in --input-shape 5,3"
+            text += f"\n  If it is not made for {trial.which}, {REFUSE},\n  or say what it is for, as in --input-shape 5,3"
         emit(report=trial.which, text=text, verdict=report.verdict)
 
     rng = np.random.default_rng(rng)
@@ -69,9 +68,8 @@ def _check_on(target, trial: Trial, contract_too: bool, emit, *, rng, **settings
 
 def _passed_over(target, trial: Trial) -> str:
     return (
-        f"{_title(target, trial)}\n  not counted: forward takes {trial.which}, backward does not: {trial.why}.\n  If it "
-        f"is not made for {trial.which}, let forward refuse them, as self.check_input(x, 'N', 3) does in a Layer; else "
-        "mend backward"
+        f"{_title(target, trial)}\n  not counted: forward takes {trial.which}, backward does not: {trial.why}\n"
+        f"  If it is not made for {trial.which}, {REFUSE}; else mend backward"
     )
 
 

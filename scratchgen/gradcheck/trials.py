@@ -43,8 +43,8 @@ class Form:
 
 @dataclass(frozen=True)
 class Trial:
-    """Inputs that forward takes, what they are ("vectors"), and whether the gradients have their shapes; or no inputs.
-    `why` is the reason where it takes none, or where they do not fit."""
+    """Inputs that forward takes, what they are ("vectors"), and whether gradients have the shapes of what they are
+    for; or no inputs. `why` is the reason where it takes none, or where they do not fit."""
 
     which: str
     inputs: tuple | None
@@ -85,18 +85,23 @@ def trials(target, rng: np.random.Generator, span: tuple[float, float] | None = 
     each = f", once for each of ({', '.join(names)})" if len(names) > 1 else ""
     raise CannotCheck(
         f"{subject.name} took none of the inputs that were tried ({', '.join(trial.which for trial in tried)}): "
-        f"{next((trial.why for trial in tried if trial.why), '')}. If that is for their shape, give --input-shape{each}"
+        f"{next((trial.why for trial in tried if trial.why), '')}. If that is for their shape, "
+        f"give --input-shape{each}"
     )
 
 
-def is_for_batches(target) -> bool:
-    """Whether it has a matrix of weights: a layer of vectors then, whatever else a matrix product takes."""
-    return any(len(shape) == 2 for shape in _shapes(_subject(target)))
+def has_matrix(target, trial: Trial) -> bool:
+    """Whether it has a matrix of weights, perhaps made by its first call: a layer of vectors then, whatever else a
+    matrix product takes."""
+    subject = _subject(target)
+    with subject.in_float64():
+        subject.evaluate(trial.inputs)
+    return any(len(shape) == 2 for shape in _shapes(subject))
 
 
 def _trial(target, which, candidates, rng, span) -> Trial:
-    """The first of the candidates that the target takes. Several inputs may be taken by mistake, broadcast, so that of
-    these the first is preferred whose gradients have their shapes."""
+    """The first of the candidates that the target takes. Several inputs may be taken by mistake, broadcast, so that
+    of these the first is preferred whose gradients have their shapes."""
     subject, first, why = _subject(target), None, ""
     for forms in candidates:
         inputs = tuple(True if form is True else form.draw(rng, span) for form in forms)
