@@ -26,13 +26,6 @@ Exit status: 0 all gradients are right, 1 something is wrong, 2 the check could 
 """
 
 
-VERDICTS = {
-    "right": "all right",
-    "WRONG": "WRONG",
-    "UNPROVED": "UNPROVED: neither right nor wrong, since not everything could be checked",
-}
-
-
 def add_parser(commands) -> None:
     parser = commands.add_parser(
         "gradcheck",
@@ -151,8 +144,7 @@ def _check_own(spec: str, args) -> int:
         args.timeout,
     )
     for report in outcome.reports.values():
-        print(report["text"])
-        print(f"  {VERDICTS[report['verdict']]}\n" if report["verdict"] in VERDICTS else "")
+        print(report["text"], end="\n\n")
     why = list(dict.fromkeys(filter(None, (*outcome.cannot.values(), outcome.why and f"{spec}: {outcome.why}"))))
     for sentence in why:
         print(f"scratchgen: {sentence}", file=sys.stderr)

@@ -122,7 +122,7 @@ def _why(phase, last_words, status, timeout, spec) -> str:
     if status < 0 or frames:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"exit status {status}"
         return f"{phase} crashed the interpreter, {name}{where}"
-    return f"{phase} ended the interpreter with exit status {status}, as os._exit does: take that out"
+    return f"{phase} ended the process, with exit status {status}, as os._exit does: take that out"
 
 
 # --- in the process apart ---
@@ -136,16 +136,18 @@ def child() -> None:
     arguments = json.loads(sys.argv[1])
     request, timeout = arguments["request"], arguments["timeout"]
     sys.argv[:] = [request["spec"].partition(".py:")[0] + ".py"]
-    me, phase, armed = os.getpid(), "", 0.0
+    parent, phase, armed = os.getppid(), "", 0.0
 
     def emit(**message):
-        if os.getpid() != me:  # a fork, which came back out of the code as well
-            os._exit(0)
+        if os.getppid() != parent:  # it has ended; or this is a fork, which came out of the code as well
+            os._exit(1)
         channel.write(json.dumps(message) + "\n")
 
     def watch(new: str):
         """Start the clock anew for a call, or let it run if it was started just now."""
         nonlocal phase, armed
+        if os.getppid() != parent:
+            os._exit(1)
         if new != phase:
             phase = new
             emit(phase=phase)
@@ -153,7 +155,7 @@ def child() -> None:
             armed = time.monotonic()
             faulthandler.dump_traceback_later(1.1 * timeout, exit=True, file=channel)
 
-    guard.watch = watch
+    guard.watch, guard.apart = watch, True
     watch("the start")
     try:
         from scratchgen.gradcheck.student import check_file

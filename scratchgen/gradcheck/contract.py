@@ -156,8 +156,8 @@ def _what_is_learned_is_found(subject, inputs, dy) -> Iterator[str]:
     if arrays:
         first = next(iter(arrays))
         yield (
-            f"{', '.join(arrays)}: learned, since backward gives the gradient, but no Parameter, so neither trained nor "
-            f"saved: self.{first} = Parameter({first!r}, ...), and self.{first}.grad += ... in backward"
+            f"{', '.join(arrays)}: learned, since backward gives the gradient, but no Parameter, so neither trained "
+            f"nor saved: self.{first} = Parameter({first!r}, ...), and self.{first}.grad += ... in backward"
         )
 
 

@@ -45,7 +45,7 @@ def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_
                 emit(report=trial.which, text=_passed_over(target, trial), verdict=PASSED_OVER)
                 continue
             try:
-                _check_on(target, trial, contract_too, emit, rng=[seed, 2], tolerance=tolerance)
+                _check_on(target, trial, bool(fitting), contract_too, emit, rng=[seed, 2], tolerance=tolerance)
             except Exception as error:
                 hint = "; --input-range and --input-shape choose the inputs" if isinstance(error, ValueError) else ""
                 emit(cannot=trial.which, why=f"it cannot be checked on {_shapes(trial.inputs)}: {told(error)}{hint}")
@@ -54,16 +54,27 @@ def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_
         emit(cannot="", why=str(error))
 
 
-def _check_on(target, trial: Trial, contract_too: bool, emit, *, rng, **settings) -> None:
+def _check_on(target, trial: Trial, any_fits: bool, contract_too: bool, emit, *, rng, **settings) -> None:
     def show(report: Report) -> None:
         report.name = _title(target, trial)
         text = str(report)
-        if not trial.fits:
-            text += f"\n  If it is not made for {trial.which}, {REFUSE},\n  or say what it is for, as in --input-shape 5,3"
-        emit(report=trial.which, text=text, verdict=report.verdict)
+        if any_fits and not trial.fits:
+            text += f"\n  If it is not made for {trial.which}, {REFUSE},\n"
+            text += "  or say what it is made for, as in --input-shape 5,3"
+        emit(report=trial.which, text=f"{text}\n  {_conclusion(report)}", verdict=report.verdict)
 
     rng = np.random.default_rng(rng)
     show(check(target, *trial.inputs, rng=rng, contract_too=contract_too, on_progress=show, **settings))
+
+
+def _conclusion(report: Report) -> str:
+    if report.verdict == "right":
+        return "all right"
+    if report.verdict == "UNPROVED":
+        return "UNPROVED: neither right nor wrong, since not everything could be checked"
+    if report.tensors and all(t.ok for t in report.tensors):
+        return "WRONG: the gradients are right, but the rest of what a layer promises is not kept"
+    return "WRONG"
 
 
 def _passed_over(target, trial: Trial) -> str:
@@ -144,12 +155,15 @@ def _import(path: Path):
     try:
         guarded("loading", spec.loader.exec_module, module)
     except SyntaxError as error:
-        raise CannotCheck(f"{path} does not load: SyntaxError in line {error.lineno}: {error.msg}") from error
+        where = f" in line {error.lineno}" if error.lineno else ""
+        raise CannotCheck(f"{path} does not load: SyntaxError{where}: {words(error.msg)}") from error
     except Exception as error:
         raised = error.__cause__ if isinstance(error, Left) else error
         lines = [f.lineno for f in traceback.extract_tb(raised.__traceback__) if f.filename == spec.origin]
         where = f" in line {lines[-1]}" if lines else ""
-        raise CannotCheck(f"{path} does not load: {type(raised).__name__}{where}: {words(raised)}") from error
+        deep = isinstance(raised, MemoryError | RecursionError) and not lines
+        said = ": an expression is nested too deep" if deep else f": {words(raised)}" if words(raised) else ""
+        raise CannotCheck(f"{path} does not load: {type(raised).__name__}{where}{said}") from error
     finally:
         sys.path.remove(folder)
         sys.path.append(folder)  # for what it imports later; without hiding anybody else's modules

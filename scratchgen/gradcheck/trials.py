@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scratchgen.gradcheck.arrays import is_float, places
-from scratchgen.gradcheck.guard import told
+from scratchgen.gradcheck.guard import Left, told
 from scratchgen.gradcheck.styles import NoPair, required
 from scratchgen.gradcheck.subject import Subject
 
@@ -17,6 +17,7 @@ STATE = 3  # the width of the state of a cell, and of the output, where weights 
 WEIGHT = re.compile(r"(w|weight|kernel)[a-z]{0,2}\d*$", re.IGNORECASE)  # arguments that are weights, and their shapes
 BIAS = re.compile(r"(b|bias)\d*$", re.IGNORECASE)
 SCALE = re.compile(r"(gamma|beta|scale|shift)\d*$", re.IGNORECASE)
+NOT_FOR_THE_INPUTS = (Left, RecursionError, MemoryError, NameError, ImportError, OSError, EOFError, Warning)
 FLAGS = ("training", "train", "is_training", "train_flg", "training_mode")  # arguments that are simply True
 
 
@@ -84,7 +85,7 @@ def trials(target, rng: np.random.Generator, span: tuple[float, float] | None = 
         return tried[-1:]
     each = f", once for each of ({', '.join(names)})" if len(names) > 1 else ""
     raise CannotCheck(
-        f"{subject.name} took none of the inputs that were tried ({', '.join(trial.which for trial in tried)}): "
+        f"{subject.name} took none of the inputs that were tried, of {len(tried)} kinds from vectors to integers: "
         f"{next((trial.why for trial in tried if trial.why), '')}. If that is for their shape, "
         f"give --input-shape{each}"
     )
@@ -112,6 +113,8 @@ def _trial(target, which, candidates, rng, span) -> Trial:
                 raise TypeError(f"it made {y.dtype} of them, which has no derivative")
         except NoPair as error:
             raise CannotCheck(str(error)) from error
+        except NOT_FOR_THE_INPUTS as error:
+            raise CannotCheck(f"forward of {subject.name} raised {told(error)}") from error
         except Exception as error:
             why = why or told(error)
             continue
