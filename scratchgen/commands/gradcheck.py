@@ -40,7 +40,7 @@ def add_parser(commands) -> None:
         type=_form,
         metavar="N,...[:KIND]",
         help="shape of the input of your layer, as in 5,3 or 2,8,8,3; once for each input. 5,3:10 are integers below "
-        "10, as an embedding or labels need, 5,3:bool a mask. "
+        "10, as an embedding or labels need, 5,3:bool is a mask, 5,3:const takes no gradient. "
         "By default a small batch of vectors and one of images are tried, then other forms",
     )
     parser.add_argument(
@@ -169,19 +169,19 @@ def _checked(target, inputs, args, name=None) -> Report:
     return check(target, *inputs, rng=rng, tolerance=args.tolerance, contract_too=not args.gradients_only, name=name)
 
 
-def _form(text: str) -> tuple[tuple[int, ...], int | None, bool]:
-    """Shape, the number below which integers are to be, and whether it is truth values that are wanted."""
-    sizes, _, kind = text.partition(":")
+def _form(text: str) -> tuple[tuple[int, ...], str | int]:
+    """Shape and kind of an input, see `Form`."""
+    sizes, colon, kind = text.partition(":")
     try:
         shape = tuple(int(n) for n in sizes.replace("x", ",").strip("()").split(",") if n.strip())
-        below = int(kind) if kind not in ("", "bool") else None
+        kind = kind if not colon or kind in ("bool", "const") else int(kind)
     except ValueError:
-        shape, below = (), None
-    if not shape or min(shape) < 1 or (below is not None and below < 1):
+        shape = ()
+    if not shape or min(shape) < 1 or (isinstance(kind, int) and kind < 1):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no shape, write it as 5,3 or 2,8,8,3; 5,3:10 for integers below 10, 5,3:bool for a mask"
+            f"{text!r} is no shape, write it as 5,3 or 2,8,8,3, integers below 10 as 5,3:10, a mask as 5,3:bool"
         )
-    return shape, below, kind == "bool"
+    return shape, kind
 
 
 def _range(text: str) -> tuple[float, float]:

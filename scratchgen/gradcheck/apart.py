@@ -57,7 +57,11 @@ def check_apart(request: dict, timeout: float) -> Outcome:
             reader.join(LAST_WORDS)
     finally:
         if child.returncode is None or any(reader.is_alive() for reader in readers):
-            _end(child)
+            _end(child)  # or what it has started, which holds the pipes
+        for reader, pipe in zip(readers, (child.stdout, child.stderr), strict=True):
+            reader.join(LAST_WORDS)
+            if not reader.is_alive():  # a process that has left the group may hold the pipe for good
+                pipe.close()
     return _outcome(told, child.returncode, timeout, request["spec"])
 
 

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -11,14 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
+from scratchgen.gradcheck.arrays import is_float
 from scratchgen.gradcheck.check import check
 from scratchgen.gradcheck.guard import Left, guarded, told, words
+from scratchgen.gradcheck.learned import moved
 from scratchgen.gradcheck.report import Report
 from scratchgen.gradcheck.styles import required
 from scratchgen.gradcheck.subject import Subject
 from scratchgen.gradcheck.trials import CannotCheck, Form, Trial, has_matrix, trials
 
 PASSED_OVER = "passed over"  # beside the verdicts of a report
+CONSTANT = re.compile("mask|target|label|true|noise|eps|drop", re.IGNORECASE)  # arguments that take no gradient
 REFUSE = "let forward refuse them, as self.check_input(x, 'N', 3) does in a Layer"
 
 
@@ -34,18 +38,22 @@ def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_
         _demand_same(mine)
         rng = np.random.default_rng([seed, 1])
         if forms:
-            taken = [Trial("the inputs given", tuple(Form(*form).draw(rng, span) for form in forms), fits=True)]
+            given = [Form(tuple(shape), kind) for shape, kind in forms]
+            taken = [Trial("the inputs given", tuple(form.draw(rng, span) for form in given), fits=True)]
         else:
             taken = trials(target, rng, span)
         # A matrix product takes images, too; the backward of a layer of vectors need not.
         fitting = [trial for trial in taken if trial.fits]
-        only_fitting = bool(fitting) and has_matrix(target, fitting[0])
+        only_fitting = 0 < len(fitting) < len(taken) and has_matrix(target, fitting[0])
         for trial in taken:
             if only_fitting and not trial.fits:
                 emit(report=trial.which, text=_passed_over(target, trial), verdict=PASSED_OVER)
                 continue
             try:
-                _check_on(target, trial, bool(fitting), contract_too, emit, rng=[seed, 2], tolerance=tolerance)
+                constant = {i for i, (_, kind) in enumerate(forms or ()) if kind == "const"}
+                _check_on(
+                    target, trial, constant, bool(fitting), contract_too, emit, rng=[seed, 2], tolerance=tolerance
+                )
             except Exception as error:
                 hint = "; --input-range and --input-shape choose the inputs" if isinstance(error, ValueError) else ""
                 emit(cannot=trial.which, why=f"it cannot be checked on {_shapes(trial.inputs)}: {told(error)}{hint}")
@@ -54,17 +62,45 @@ def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_
         emit(cannot="", why=str(error))
 
 
-def _check_on(target, trial: Trial, any_fits: bool, contract_too: bool, emit, *, rng, **settings) -> None:
+def _check_on(
+    target, trial, constant: set[int], any_fits: bool, contract_too: bool, emit, *, rng, **settings
+) -> None:
     def show(report: Report) -> None:
         report.name = _title(target, trial)
+        report.unchecked += [what for what in without if what not in report.unchecked and report.tensors]
         text = str(report)
         if any_fits and not trial.fits:
             text += f"\n  If it is not made for {trial.which}, {REFUSE},\n"
             text += "  or say what it is made for, as in --input-shape 5,3"
         emit(report=trial.which, text=f"{text}\n  {_conclusion(report)}", verdict=report.verdict)
 
+    without = _without_gradient(target, trial, constant)
     rng = np.random.default_rng(rng)
     show(check(target, *trial.inputs, rng=rng, contract_too=contract_too, on_progress=show, **settings))
+
+
+def _without_gradient(target, trial: Trial, constant: set[int]) -> list[str]:
+    """The inputs that move y and for which backward gives no gradient, apart from those that take none. Beside a
+    single number, a loss, there are targets."""
+    subject, said = Subject(target), []
+    try:
+        with subject.in_float64():
+            y, backward = subject.evaluate(trial.inputs)
+            dxs = subject.pull(backward, np.ones(y.shape))
+            for k, (name, x) in enumerate(zip(subject.input_names(len(trial.inputs)), trial.inputs, strict=True)):
+                given = k < len(dxs) and dxs[k] is not None
+                if k == 0 or given or k in constant or not y.ndim or not is_float(x) or CONSTANT.search(name):
+                    continue
+                if not np.array_equal(
+                    y, subject.evaluate([moved(a) if i == k else a for i, a in enumerate(trial.inputs)])[0]
+                ):
+                    said.append(
+                        f"{name}: y depends on it, and backward gives no gradient for it: return one for each input, "
+                        "or, if it takes none, give the shapes of all and say so, as in --input-shape 5,3:const"
+                    )
+    except Exception:  # the check itself meets it again, and tells of it
+        return []
+    return said
 
 
 def _conclusion(report: Report) -> str:

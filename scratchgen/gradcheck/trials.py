@@ -27,18 +27,18 @@ class CannotCheck(ValueError):
 
 @dataclass(frozen=True)
 class Form:
-    """An input: its shape; `below` for integers from 0 to below − 1, `truth` for truth values, else floats."""
+    """An input: its shape, and its kind: "" for floats, "const" for floats that take no gradient, "bool" for truth
+    values, a number n for integers from 0 to n − 1."""
 
     shape: tuple[int, ...]
-    below: int | None = None
-    truth: bool = False
+    kind: str | int = ""
 
     def draw(self, rng: np.random.Generator, span: tuple[float, float] | None) -> np.ndarray:
         """Floats are normal numbers, or even ones in a span."""
-        if self.truth:
+        if self.kind == "bool":
             return rng.random(self.shape) < 0.7
-        if self.below is not None:
-            return rng.integers(0, self.below, self.shape)
+        if isinstance(self.kind, int):
+            return rng.integers(0, self.kind, self.shape)
         return rng.standard_normal(self.shape) if span is None else rng.uniform(*span, self.shape)
 
 
@@ -184,9 +184,9 @@ def _candidates(names, shape, shapes) -> Iterator[tuple]:
                 yield arranged([Form(ids, rows)] + [Form((5, w))] * (len(batch) - 1))
     else:
         for w in widths:
-            yield arranged([Form(shape(w))] * len(batch))
             if any("mask" in n for n in batch):
-                yield arranged(Form(shape(w), truth="mask" in n) for n in batch)
+                yield arranged(Form(shape(w), "bool" if "mask" in n else "") for n in batch)
+            yield arranged([Form(shape(w))] * len(batch))
         for each in itertools.product(known[:4], repeat=len(batch)) if len(batch) > 1 else ():
             yield arranged(Form(shape(w)) for w in each)  # (x, h) of a cell: each has a width of its own
 

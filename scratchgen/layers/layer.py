@@ -78,7 +78,9 @@ class Module:
         parts: dict[str, object] = {}
         for name, part in self._walk("", set()):
             if name in parts:
-                raise ValueError(f"{type(self).__name__}: two parts have the name {name.rstrip('.')!r}: rename a key of a dict")
+                raise ValueError(
+                    f"{type(self).__name__}: two parts have the name {name.rstrip('.')!r}: rename a key of a dict"
+                )
             parts[name] = part
         return parts
 
