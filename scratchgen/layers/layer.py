@@ -78,9 +78,8 @@ class Module:
         parts: dict[str, object] = {}
         for name, part in self._walk("", set()):
             if name in parts:
-                raise ValueError(
-                    f"{type(self).__name__}: two parts have the name {name.rstrip('.')!r}: rename a key of a dict"
-                )
+                owner, name = type(self).__name__, name.rstrip(".")
+                raise ValueError(f"{owner}: two parts have the name {name!r}: rename a key of a dict")
             parts[name] = part
         return parts
 
