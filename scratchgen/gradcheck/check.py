@@ -1,5 +1,7 @@
 """The check of a backward: at the values given, beside a kink, and at other points."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from scratchgen import checks
@@ -18,26 +20,29 @@ def check(
     target,
     *inputs,
     rng: np.random.Generator | None = None,
-    parameters=(),
+    parameters=None,
     tolerance: float = 1e-6,
     elementwise: int = 400,
     directions: int = 8,
     contract_too: bool = True,
     name: str | None = None,
+    on_progress: Callable[[Report], object] | None = None,
 ) -> Report:
     """Compare every gradient of `target` with central differences in float64, at `inputs` and at other points.
 
     `target` is a layer, a method such as `model.loss`, or any function that returns `y, backward`; `parameters` names
-    the Parameters (or the module) that a plain function closes over. Float inputs are differentiated where backward
-    gives a gradient for them, others are constants. dy is drawn from `rng`, never ones: for some layers a sum over y
-    does not depend on x at all. Tensors up to `elementwise` numbers are checked number by number, larger ones along
-    random `directions` and at the extreme, corner and some drawn coordinates.
+    the Parameters (or the module) that a plain function closes over; without it they are found. Float inputs are
+    differentiated where backward gives a gradient for them, others are constants. dy is drawn from `rng`, never ones:
+    for some layers a sum over y does not depend on x at all. Tensors up to `elementwise` numbers are checked number by
+    number, larger ones along random `directions` and at the extreme, corner and some drawn coordinates.
 
     One point is no proof: where a scale is 1 or a bias 0, a gradient that forgets it looks right. So the same is then
     checked, along a few directions, with parameters and inputs drawn at random, and with large, small, zero and equal
     inputs (`points.py`). A point where the target has no value is passed over, and the report says so. Where the
     inputs given lie on a kink there is no derivative to compare with, and the check is made again at a point beside.
     Nothing of the caller's changes.
+
+    `on_progress` gets the report whenever there is more in it.
 
     Raises what the target raises at these inputs; TypeError when it does not return `y, backward`.
     """
@@ -47,12 +52,18 @@ def check(
     report = Report(name or subject.name)
     settings = {"rng": rng, "tolerance": tolerance, "elementwise": elementwise, "directions": directions}
     with subject.in_float64(), np.errstate(all="ignore"):  # what is not finite is told, not warned of
+        subject.discover(inputs)
         variables = _check_here(subject, inputs, report, **settings)
+        report.unchecked += subject.overlooked()
+        report.notes += subject.notes()
         generic = Point("the values given", inputs)
+        show = on_progress or (lambda report: None)
+        show(report)
         if variables:
             if any(t.verdict == "kink" for t in report.tensors):
                 _check_beside(subject, variables, inputs, report, **settings)
             generic = _check_elsewhere(subject, variables, inputs, report, **settings) or generic
+        show(report)
         if contract_too and not report.faults and all(np.isfinite(t.error) for t in report.tensors):
             with standing_at(generic.values):
                 contract.check(subject, generic.inputs, rng, report)

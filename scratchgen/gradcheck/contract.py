@@ -66,15 +66,18 @@ def _buffers_are_not_used_again(subject, inputs, dy) -> Iterator[str]:
 
 
 def _forward_returns_backward(subject, inputs, dy) -> Iterator[str]:
-    if subject.call(inputs).beside:
+    form = subject.call(inputs).form
+    if form == "flat":
+        yield "a network calls `y, backward = layer.forward(x)`: end forward in `return (a, b), backward`"
+    if form == "beside":
         yield (
-            "a network calls `y, backward = layer.forward(x)`, and this forward does not return its backward: keep what "
-            "backward needs in local variables of forward, write backward inside it, and end it in `return y, backward`"
+            "a network calls `y, backward = layer.forward(x)`, and this forward returns no backward: keep what backward "
+            "needs in local variables of forward, write backward inside it, and end in `return y, backward`"
         )
 
 
 def _gradients_are_added(subject, inputs, dy) -> Iterator[str]:
-    if subject.call(inputs).beside:
+    if subject.call(inputs).form == "beside":
         return
     values = {name: np.array(p.value) for name, p in subject.parameters.items()}
     first = _run(subject, inputs, dy)
@@ -87,7 +90,7 @@ def _gradients_are_added(subject, inputs, dy) -> Iterator[str]:
 
 
 def _evaluations_are_their_own(subject, inputs, dy) -> Iterator[str]:
-    if subject.call(inputs).beside:
+    if subject.call(inputs).form == "beside":
         return
     first = _run(subject, inputs, dy)
     _, backward = subject.evaluate(inputs)
@@ -117,8 +120,8 @@ def _evaluations_are_their_own(subject, inputs, dy) -> Iterator[str]:
 def _predict_agrees(subject, inputs, dy) -> Iterator[str]:
     """Only what keeps running statistics may predict another value, and it may not move them."""
     module = subject.module
-    if subject.call(inputs).beside and type(module).predict is Layer.predict:
-        return
+    if subject.call(inputs).form != "pair" and type(module).predict is Layer.predict:
+        return  # which relies on the pair
     state = [(m, b, np.array(getattr(m, b))) for m in module.modules() for b in m.buffers]
     predicted = guarded("predict", module.predict, *map(_copied, inputs))
     if any(not np.array_equal(getattr(m, b), a) for m, b, a in state):
@@ -141,7 +144,8 @@ def _float32_stays(subject, inputs, dy) -> Iterator[str]:
         arrays |= {f"d{name}": dx for name, dx, x in zip(names, dxs, inputs, strict=False) if _is_float(x)}
     for name, array in arrays.items():
         if not _is_single(array):
-            yield f"for float32 x, {name} comes out as {array.dtype}: an array inside is float64, use .astype(x.dtype)"
+            found = f"for float32 x, {name} comes out as {array.dtype}"
+            yield f"{found}: an array inside is float64, use .astype(x.dtype)"
 
 
 def _what_is_learned_is_found(subject, inputs, dy) -> Iterator[str]:
@@ -151,8 +155,8 @@ def _what_is_learned_is_found(subject, inputs, dy) -> Iterator[str]:
             yield f"{name} is not found, so it is neither trained nor saved: it is {why}"
     for name, p in arrays.items():
         yield (
-            f"{name} is learned, since backward gives its gradient ({p.source}), but is no Parameter, so it is neither "
-            f"trained nor saved: self.{name} = Parameter({name!r}, ...), and self.{name}.grad += in backward"
+            f"{name} is learned, since backward gives its gradient ({p.source}), but is no Parameter, so it is "
+            f"neither trained nor saved: self.{name} = Parameter({name!r}, ...), and self.{name}.grad += in backward"
         )
 
 

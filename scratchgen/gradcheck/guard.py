@@ -10,15 +10,17 @@ PACKAGE = str(Path(__file__).parents[1])
 NUMPY = str(Path(np.__file__).parent)
 LONGEST = 300  # characters of somebody else's message
 
-watch: Callable[[str], None] = lambda phase: None  # told of every call before it is made: `process.py` times them
+
+def watch(phase: str) -> None:
+    """Told of every call before it is made; `apart.py` puts a clock in its place."""
 
 
 class Left(RuntimeError):
     """The code that was called tried to leave: it raised what is no Exception, SystemExit say."""
 
 
-def guarded(phase: str, function: Callable, *args):
-    """function(*args), for a `phase` such as "forward".
+def guarded(phase: str, function: Callable, *args, **options):
+    """function(*args, **options), for a `phase` such as "forward".
 
     Whatever it raises comes out as an Exception, Ctrl-C apart: a layer that calls sys.exit() must not end the check.
     The floating-point settings of NumPy are as before afterwards.
@@ -26,7 +28,7 @@ def guarded(phase: str, function: Callable, *args):
     watch(phase)
     try:
         with np.errstate(all="ignore"):  # what is not finite is told, not warned of
-            return function(*args)
+            return function(*args, **options)
     except (Exception, KeyboardInterrupt):
         raise
     except BaseException as error:

@@ -1,7 +1,7 @@
 """Arrays that are learned and are no Parameters: of layers that keep their gradients in attributes of their own.
 
-They are known by their gradients, and these by their names (`self.dW` beside `self.W`), by standing after those of the
-inputs in what backward returns, or by what a backward that makes the step itself subtracts.
+They are known by their gradients, and these by their names (`self.dW` beside `self.W`), by standing after those of
+the inputs in what backward returns, or as what a backward that makes the step itself subtracts.
 """
 
 import re
@@ -10,12 +10,12 @@ from collections.abc import Callable
 import numpy as np
 
 from scratchgen.gradcheck.arrays import Place, is_collection, is_float, items, places
+from scratchgen.layers.held import WEIGHT
 
 GRADIENTS = ("grads", "grad", "gradients", "gradient", "dparams")  # names of a dict or list of gradients
 INSIDE = ("data", "value", "val", "array")  # names of the array in a parameter object of somebody's own
 BEFORE = ("d", "grad", "grads", "gradient", "gradients", "dl", "dld", "delta")
 AFTER = ("grad", "grads", "gradient", "gradients", "delta")
-WEIGHT = re.compile(r"weight|bias|kernel|gamma|beta|theta|embed|^[wb]_?[a-z]{0,2}_?\d*$", re.IGNORECASE)
 
 
 class ArrayParameter:
@@ -32,7 +32,7 @@ class ArrayParameter:
 
     @property
     def value(self) -> np.ndarray:
-        return np.asarray(self.place.get())
+        return np.array(self.place.get())
 
     @value.setter
     def value(self, new) -> None:
@@ -131,7 +131,7 @@ def canonical(name: str) -> str:
 
 def is_weight(name: str) -> bool:
     """Whether an array of this name is meant to be learned."""
-    return bool(WEIGHT.search(name.rpartition(".")[2]))
+    return any(WEIGHT.fullmatch(word) for word in name.split("."))
 
 
 def means_gradient(name: str, of: str) -> bool:

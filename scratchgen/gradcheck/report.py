@@ -46,16 +46,17 @@ class Report:
     tensors: list[TensorReport] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
     points: list[str] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
         """WRONG if a gradient is, or the contract is broken; UNPROVED if a gradient is neither wrong nor right, or
-        none was checked; right if every gradient is.
+        something was not checked; right if every gradient is.
         """
         if self.faults or any(t.verdict == "WRONG" for t in self.tensors):
             return "WRONG"
-        return "right" if self.tensors and all(t.ok for t in self.tensors) else "UNPROVED"
+        return "right" if self.tensors and not self.unchecked and all(t.ok for t in self.tensors) else "UNPROVED"
 
     @property
     def ok(self) -> bool:
@@ -98,6 +99,7 @@ class Report:
         lines = [self.name, *(table(head, rows) if rows else ())]
         lines += [f"  {t.name}: {t.hint}" for t in self.tensors if t.hint]
         lines += [f"  FAULT: {fault}" for fault in self.faults]
+        lines += [f"  NOT CHECKED: {what}" for what in self.unchecked]
         lines += [f"  note: {note}" for note in self.notes]
         if self.points:
             lines.append(f"  checked at the values given, and with {', '.join(self.points)}")

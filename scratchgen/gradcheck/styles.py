@@ -37,26 +37,31 @@ class Evaluation:
     """What one call of forward gave: the outputs as they came out, and the backward.
 
     `backward` takes the gradient of the output, or a tuple of them where there are `several`; or it takes nothing, or
-    is the gradient itself, where the only output is one number. `beside`: forward did not return it.
+    is the gradient itself, where the only output is one number. `form`: whether forward returned a
+    "pair", or the outputs "flat" before their backward, or does without it, since it stands "beside" forward.
     """
 
     outputs: tuple
     several: bool
     backward: object
-    beside: bool = False
+    form: str = "pair"
 
 
 # --- what forward returns, and what backward takes ---
 
 
 def read(result, own: Callable | None, layer, inputs: tuple, name: str) -> Evaluation:
-    """`result` is what forward returned for `inputs`. `own` is the backward that stands beside it, a method of
-    `layer` or a function of the same file, if there is one. Raises NoPair, a TypeError, with what to write instead."""
+    """What forward returned for `inputs`, as an Evaluation.
+
+    `own` is the backward that stands beside it, a method of `layer` or a function of the same file, if there is one.
+    Raises NoPair, a TypeError that says what to write instead.
+    """
     parts = tuple(result) if isinstance(result, tuple | list) else (result,)
     if len(parts) > 1 and callable(parts[-1]) and not any(map(callable, parts[:-1])):
         y, backward = parts[0] if len(parts) == 2 else parts[:-1], parts[-1]
         outputs, several = _outputs(y, name)
-        return Evaluation(outputs, several, _in_form(backward, outputs, several, name))
+        form = "pair" if len(parts) == 2 else "flat"
+        return Evaluation(outputs, several, _in_form(backward, outputs, several, name), form)
     if any(map(callable, parts)):
         raise NoPair(f"gradcheck: {name} returned {len(parts)} things, needs the pair y, backward")
     if own is not None:
@@ -93,8 +98,8 @@ def _with_own(result, own, layer, inputs, name) -> Evaluation:
         rest = inputs  # backward(dy, x, w)
     outputs, several = _outputs(parts[0] if len(parts) == 1 else parts, name)
     if rest:
-        return Evaluation(outputs, several, _spread(own, outputs, several, takes - len(rest), *rest), True)
-    return Evaluation(outputs, several, _in_form(own, outputs, several, name), True)
+        return Evaluation(outputs, several, _spread(own, outputs, several, takes - len(rest), *rest), "beside")
+    return Evaluation(outputs, several, _in_form(own, outputs, several, name), "beside")
 
 
 def makes_step(own) -> bool:

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,7 +11,7 @@ import numpy as np
 
 from scratchgen.gradcheck.arrays import Place, is_float, places
 from scratchgen.gradcheck.guard import guarded
-from scratchgen.gradcheck.learned import ArrayParameter, learned_arrays, moved
+from scratchgen.gradcheck.learned import ArrayParameter, is_weight, learned_arrays, moved
 from scratchgen.gradcheck.styles import Evaluation, gradients, makes_step, partner, read, required, takes_no_argument
 from scratchgen.layers.layer import Layer, Module
 from scratchgen.layers.parameter import Parameter
@@ -21,7 +22,7 @@ class Subject:
     ways that `styles.py` lists.
 
     Layers and models are copied and converted to float64, so that the caller's stay as they are. A function is used
-    as it is, and the `parameters` that it closes over are float64 for the time of the check; with None they are found.
+    as it is, and the `parameters` that it closes over are float64 for the time of the check; None finds them.
     """
 
     def __init__(self, target, parameters: Iterable[Parameter] | Module | None = None, dtype=np.float64):
@@ -77,7 +78,9 @@ class Subject:
             p.value = p.value.astype(dtype)
         if isinstance(self.module, Module):
             player = getattr(owner, "player", {}).get(getattr(target, "__name__", None))
-            named = self.module.named_parameters()
+            with warnings.catch_warnings():  # what they do not find is told by the contract
+                warnings.simplefilter("ignore")
+                named = self.module.named_parameters()
             self.parameters |= {name: p for name, p in named.items() if _is_of(player, name)}
             self.bystanders = {name: p for name, p in named.items() if not _is_of(player, name)}
             known = {id(p) for p in named.values()}
@@ -129,8 +132,8 @@ class Subject:
 
     def evaluate(self, inputs, *, lend: bool = False):
         """y and backward. Forward gets copies of the inputs, and y is a copy of what it returned, so that neither can
-        reach into the other. Several outputs become one vector, y, and backward takes such a vector. `lend` hands over
-        the inputs themselves, and the tuple of the very outputs in the place of y."""
+        reach into the other; `lend` hands over the inputs themselves, and the tuple of the very outputs in the place
+        of y. Several outputs become one vector, y, and backward takes such a vector."""
         found = self.call(inputs if lend else map(_copied, inputs))
         backward = found.backward
         if found.several:
@@ -200,6 +203,33 @@ class Subject:
                 self._discover_closed_over(inputs)
         except Exception:
             return
+
+    def overlooked(self) -> list[str]:
+        """What is certainly learned and could not be checked, and what to do."""
+        return [self._overlooked(name) for name in self.unlearned if name in self.closed_over or is_weight(name)]
+
+    def _overlooked(self, name) -> str:
+        if name in self.closed_over:
+            return (
+                f"{name}, a Parameter that {self.name} closes over: it moves y, and backward adds nothing to its "
+                "grad; gradcheck.check(..., parameters=[...]) names those that are to be learned"
+            )
+        if isinstance(self.module, Module):
+            mend = f"make it a Parameter, self.{name} = Parameter({name!r}, ...)"
+        else:
+            mend = f"leave its gradient beside it, as self.d{name}, in backward"
+        said = f"{name}: it moves y, and backward gives no gradient for it"
+        return f"{said}; {mend}, or name it in `buffers` if it is not to be learned"
+
+    def notes(self) -> list[str]:
+        """Where gradients were found, and what was taken for a constant."""
+        arrays = [p for p in self.parameters.values() if isinstance(p, ArrayParameter)]
+        said = [f"the gradient of {p.name} is {p.source}" for p in arrays]
+        constant = [n for n in self.unlearned if n not in self.closed_over and not is_weight(n)]
+        if constant:
+            what = "make it a Parameter" if isinstance(self.module, Module) else "leave its gradient in self.d…"
+            said.append(f"taken for constant: {', '.join(constant)}; what is to be learned: {what}")
+        return said
 
     def _discover_closed_over(self, inputs) -> None:
         """Those Parameters of a function that take a gradient from it."""

@@ -95,7 +95,7 @@ def _of_module(module, candidates) -> Iterator[tuple[str, object, str]]:
 def _is_array(value) -> bool:
     try:
         return bool(backend_of(value)) and value.dtype.kind != "O"
-    except TypeError:
+    except (TypeError, AttributeError):  # a function of an array library
         return False
 
 
