@@ -33,8 +33,8 @@ def check(
     `target` is a layer, a method such as `model.loss`, or any function that returns `y, backward`; `parameters` names
     the Parameters (or the module) that a plain function closes over; without it they are found. Float inputs are
     differentiated where backward gives a gradient for them, others are constants. dy is drawn from `rng`, never ones:
-    for some layers a sum over y does not depend on x at all. Tensors up to `elementwise` numbers are checked number by
-    number, larger ones along random `directions` and at the extreme, corner and some drawn coordinates.
+    for some layers a sum over y does not depend on x at all. Tensors up to `elementwise` numbers are checked number
+    by number, larger ones along random `directions` and at the extreme, corner and some drawn coordinates.
 
     One point is no proof: where a scale is 1 or a bias 0, a gradient that forgets it looks right. So the same is then
     checked, along a few directions, with parameters and inputs drawn at random, and with large, small, zero and equal

@@ -234,7 +234,7 @@ def _noise(evaluate, x, y, dy, rng) -> float:
     lost = []
     for _ in range(2 if y.size >= 16 else 8):
         try:
-            change = dy * (evaluate(stirred(x, rng)) - y)
+            change = dy * (evaluate(stirred(x, rng, 2 * EPS)) - y)
         except Exception:  # x lies at the border of the domain, and this beyond
             continue
         lost.append(np.linalg.norm(change[np.isfinite(change)]))
