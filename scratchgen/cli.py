@@ -21,7 +21,7 @@ from scratchgen.commands import (
     sample,
     train,
 )
-from scratchgen.errors import sentence
+from scratchgen.errors import words
 from scratchgen.recipes import RECIPES
 from scratchgen.version import __version__
 
@@ -65,7 +65,8 @@ class Parser(argparse.ArgumentParser):
             return f": {WHERE}"
         if ELSEWHERE.get(name) in known:
             return f": that is {ELSEWHERE[name]} here"
-        return did_you_mean(name, [option.removeprefix("--") for option in known], prefix="--")
+        meant = did_you_mean(name, [option.removeprefix("--") for option in known], prefix="--")
+        return meant or (f": {WHERE}" if "--backend" in known and did_you_mean(name, DEVICES) else "")
 
     def _check_value(self, action, value):
         if action.choices is not None and value not in action.choices:
@@ -116,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
         _leave(sys.stdout)
         return BROKEN_PIPE
     except EXPECTED as error:
-        _say(f"scratchgen: {sentence(error)}")
+        _say(f"scratchgen: {words(error)}")
         return 2
     except KeyboardInterrupt:
         _say(starting.WORDS.rstrip())

@@ -19,6 +19,7 @@ from scratchgen.recipes.options import path
 from scratchgen.training import RunFolder, save_picture
 
 RESULTS = (".png", ".npy")
+BEYOND_NUMPY = ("array is too big", "Maximum allowed dimension exceeded")  # ValueErrors of sizes that no memory has
 
 
 def open_run(args) -> tuple[RunFolder, Recipe]:
@@ -132,6 +133,10 @@ def memory_for(what: str, remedy: str = "") -> Iterator[None]:
         yield
     except MemoryError as error:
         raise MemoryError(f"{sentence(error)}: there is not enough memory for {what}{remedy}") from error
+    except ValueError as error:
+        if not str(error).startswith(BEYOND_NUMPY):
+            raise
+        raise MemoryError(f"there is not enough memory for {what}{remedy}") from error
 
 
 def write_result(file: Path, numbers: np.ndarray, picture) -> None:
@@ -144,19 +149,19 @@ def write_result(file: Path, numbers: np.ndarray, picture) -> None:
     print(file)
 
 
-def evaluate(folder: RunFolder, recipe: Recipe, data, **options) -> None:
-    """Measure, print, and keep evaluation/ in the run folder."""
+def evaluate(folder: RunFolder, recipe: Recipe, data, **options) -> list[str]:
+    """Measure, keep evaluation/ in the run folder, and return what to print."""
     found = recipe.measure(data, **options)
     for name, picture in found.pictures.items():
         with found.part(name):
             folder.save_picture(picture, f"evaluation/{name}")
     found.rows += [(what, f"cannot be had: {why}") for what, why in found.missing.items()]
-    print()
-    width = max(len(label) for label, _ in found.rows)
-    for label, text in found.rows:
-        print(f"{label:<{width}}  {text}".rstrip())
-    epoch = max((r["epoch"] for r in folder.records() if r["kind"] == "epoch"), default=0)
+    records = folder.records()
+    epoch = max((r["epoch"] for r in records if r["kind"] == "epoch"), default=0)
     folder.write_measures({"data": data.name, "epoch": epoch, "rows": found.rows, **found.values})
+    width = max(len(label) for label, _ in found.rows)
+    note = [f"note     {folder.metrics}: {records.note}"] if records.unreadable else []
+    return ["", *(f"{label:<{width}}  {text}".rstrip() for label, text in found.rows), *note]
 
 
 def digest(data) -> str:

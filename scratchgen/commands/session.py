@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from scratchgen.commands import BROKEN_PIPE
@@ -40,8 +40,10 @@ class Session:
         self.told: set[str] = set()  # what could not be had
         self.closing = False
 
-    def run(self) -> int:
+    def run(self, head: Iterable[str] = ()) -> int:
+        """Print the head, train; the exit status."""
         try:
+            self.say("\n".join(head))
             return self._train()
         except Stopped:
             self.close("stopped")
@@ -95,14 +97,14 @@ class Session:
         training = self.training
         self.history = [r for r in self.folder.records() if r["kind"] == "epoch"]
         if training.steps == 0:
-            self.save()
+            self.folder.save(training)
             self.sheet("epoch-000")
             self.draw(under_way=True)
             return
         self.folder.save_weights(training)  # of a run that ended right after a checkpoint
         self.keep_weights()
         ended = training.ended
-        if training.step == 0 and ended is not None and ended["epoch"] not in [r["epoch"] for r in self.history]:
+        if training.step == 0 and ended is not None and ended["epoch"] not in [r.get("epoch") for r in self.history]:
             self.end_epoch(dict(ended))  # the run ended between the checkpoint and this
 
     def pause(self) -> bool:
@@ -132,9 +134,10 @@ class Session:
     def end(self) -> None:
         folder, recipe = self.folder, self.recipe
         if self.config.get("evaluate") or recipe.always_measured:
+            lines = []
             with self.part("the evaluation"):
-                evaluate(folder, recipe, self.data, progress=self.progress)
-                print()
+                lines = [*evaluate(folder, recipe, self.data, progress=self.progress), ""]
+            self.say("\n".join(lines))
         self.draw(under_way=False)
         folder.log({"kind": "end", "state": "finished"})
         sheet = folder.path / "samples" / f"epoch-{self.training.settings.epochs:03d}.png"
@@ -199,10 +202,11 @@ class Session:
         """The run stops here: its metrics say so, and its page no longer renews itself, as far as they can be
         written."""
         self.closing = True
-        with suppress(NoReader, OSError):
-            if not self.folder.ended:
-                self.folder.log({"kind": "end", "state": "stopped"})
-        with suppress(NoReader, OSError):
+        with suppress(OSError):
+            if self.folder.ended:  # and only the last words found no reader
+                return
+            self.folder.log({"kind": "end", "state": "stopped"})
+        with suppress(OSError):
             self.draw(under_way=False, state=state)
 
     @contextmanager
@@ -240,7 +244,7 @@ class Session:
         try:
             _, position = read_arrays(self.folder.checkpoint)
         except (OSError, ValueError):
-            return "nothing had been saved before"
+            return "nothing had been saved yet"
         epoch, step = position["epoch"], position["step"]
         where = f"epoch {epoch}, step {step}," if step else f"epoch {epoch - 1}" if epoch > 1 else "the start"
         return f"the checkpoint of {where} is safe, and {self.resume_command()} goes on from there"

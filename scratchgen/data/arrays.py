@@ -28,6 +28,7 @@ from scratchgen.data.folder import TEST_EVERY
 from scratchgen.data.levels import Levels, even
 from scratchgen.data.limits import check_expansion, check_memory
 from scratchgen.data.tally import listed
+from scratchgen.paths import as_path
 
 ENDINGS = (".npy", ".npz")
 BLOCK = 1 << 20  # values that are converted at a time
@@ -90,7 +91,7 @@ def load_arrays(path: str | os.PathLike[str]) -> Dataset:
 
     Raises FileNotFoundError for no such file, ValueError for one that is damaged or holds something else.
     """
-    path = Path(os.path.expanduser(path))
+    path = as_path(path)
     with stored(path) as arrays:
         images, labels, notes = _assigned(path, arrays)
         check_memory(path, sum(math.prod(a.shape) for a in images.values()), "fewer images need less")
@@ -275,7 +276,7 @@ def _channels_last(path: Path, array: Stored, pixels: NDArray[np.uint8]) -> tupl
     if 0 in shape:
         raise ValueError(f"{who}, so there is nothing in it.")
     if len(shape) == 3:
-        if shape[-1] in (1, 3, 4):
+        if shape[-1] in (1, 3, 4) and shape[1] > 4:
             raise ValueError(f"{who}, which is one image; needs many: (N, H, W), (N, H, W, C) or (N, C, H, W).")
         return np.ascontiguousarray(pixels[..., np.newaxis]), ""
     if shape[3] in (1, 3):

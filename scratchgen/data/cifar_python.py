@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_BYTES = 64 << 20  # twice a published file
-MOST_STEPS = 1_000_000  # instructions; a published file has about 50,000
+KEYS = ("batch_label", "labels", "data", "filenames")
+NUMBERS = ("BININT1", "BININT2", "BININT", "INT", "LONG", "LONG1")  # instructions; others have numbers of places
+MOST_STEPS = 300_000  # instructions; a published file has about 50,000
 
 
 def read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -41,20 +43,21 @@ def read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def _arguments(content: bytes) -> tuple[list[int], bytes]:
-    """The numbers behind the word "labels", and the longest text behind the word "data"."""
+    """The numbers behind the word "labels", and the long text behind the word "data"."""
     labels: list[int] = []
-    pixels, key, seen = b"", None, set()
-    for step, (_, argument, _) in enumerate(genops(io.BytesIO(content))):
+    pixels, key, seen = b"", "", set()
+    for step, (instruction, argument, _) in enumerate(genops(io.BytesIO(content))):
         if step > MOST_STEPS:
             raise ValueError(f"more than {MOST_STEPS:,} instructions")
-        if isinstance(argument, int) and not isinstance(argument, bool) and key == "labels":
+        if instruction.name in NUMBERS and key == "labels":
             labels.append(argument)
         elif isinstance(argument, str | bytes | bytearray):
-            if len(argument) >= 3 * 32 * 32 and key == "data" and not pixels:
-                pixels = argument.encode("latin-1") if isinstance(argument, str) else bytes(argument)
-            elif len(argument) < 100:
-                word = argument if isinstance(argument, str) else argument.decode("latin-1")
-                key = word if word in ("labels", "data", "filenames", "batch_label") else key
+            word = argument if isinstance(argument, str) else argument.decode("latin-1")
+            if len(word) >= 3 * 32 * 32 and key == "data" and not pixels:
+                pixels = word.encode("latin-1")
+            elif word in KEYS and word not in seen:
+                key = word
+            if len(word) < 100:
                 seen.add(word)
     if "u1" not in seen:
         raise ValueError("its numbers are not of type uint8")

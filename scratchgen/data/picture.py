@@ -163,8 +163,8 @@ def cut(
 ) -> Image.Image:
     """The middle of the image in the proportions of `shape`, brought to that many rows and columns, antialiased.
 
-    As `image.resize(…, LANCZOS, box)` of the flattened image in one step, which goes along rows first, and then along
-    columns; but flattened and brought to its width a strip at a time, so that no second copy of it is made.
+    It is flattened, and its rows are brought to their length by a Lanczos filter, a strip at a time, so that no
+    second copy of the image is made; then the columns are.
     """
     height, width = shape
     left, top, right, bottom = middle(image.size, shape)

@@ -116,10 +116,10 @@ class Game(Recipe):
             steps = last["step"] // last["epoch"]
             return f"G was not updated: with --k {c['k']} it is at every {c['k']}th step, and an epoch has {steps}"
 
-        def won(r):
-            return r["D(x)"] >= (1 - c["smoothing"]) * CERTAIN and r["D(G(z))"] <= 1 - CERTAIN
+        def won(real, fake):
+            return real >= (1 - c["smoothing"]) * CERTAIN and fake <= 1 - CERTAIN
 
-        if not self.for_long(epochs, won):
+        if not self.for_long(epochs, won, "D(x)", "D(G(z))"):
             return None
         tries = ["--k 1"] if c["k"] > 1 else []
         tries += ["--loss non-saturating"] if c["loss"] == "minimax" else []

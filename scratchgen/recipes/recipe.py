@@ -140,10 +140,11 @@ class Recipe:
             "no weight was updated before, so that is no matter of the learning rate; look at the data and settings"
         )
 
-    def for_long(self, epochs: Sequence[Mapping], fits: Callable[[Mapping], bool]) -> bool:
-        """Whether each of the last PATIENCE epochs `fits`; of a shorter run all of them."""
+    def for_long(self, epochs: Sequence[Mapping], fits: Callable[..., bool], *keys: str) -> bool:
+        """Whether the numbers of these keys fit in each of the last PATIENCE epochs, or in all of a shorter run."""
         long = min(PATIENCE, self.config["epochs"])
-        return len(epochs) >= long and all(map(fits, epochs[-long:]))
+        numbers = [[r.get(key) for key in keys] for r in epochs[-long:]]
+        return len(epochs) >= long and all(None not in each and fits(*each) for each in numbers)
 
     def sheet(self, data):
         """The picture that shows how far training is, always of the same images and noise."""

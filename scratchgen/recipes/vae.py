@@ -125,7 +125,7 @@ class VAERecipe(Recipe):
         return f"loss {r['loss']:7.2f}  {test}"
 
     def symptom(self, epochs):
-        if not self.for_long(epochs, lambda r: r["kl"] < NO_KL):
+        if not self.for_long(epochs, lambda kl: kl < NO_KL, "kl"):
             return None
         beta = self.config["beta"]
         what = f"the KL is {epochs[-1]['kl']:.3f} nats: z tells the decoder nothing of the image (posterior collapse)"
