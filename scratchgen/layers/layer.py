@@ -202,25 +202,15 @@ class Layer(Module):
 
         A name in `shape` stands for any size, `...` for any number of axes, a number for itself: ("N", "H", "W", 3).
         """
-        home = checks.float_array(self, "x", x)
+        checks.float_array(self, "x", x)
         if not _fits(x.shape, shape):
             form = ", ".join("..." if s is ... else str(s) for s in shape)
             raise ValueError(f"{self}: x has shape {x.shape}, needs ({form})")
         if x.size == 0:
             raise ValueError(f"{self}: x is empty, shape {x.shape}; needs at least one sample")
         for p in vars(self).values():
-            if not isinstance(p, Parameter):
-                continue
-            if x.dtype != p.value.dtype:
-                raise TypeError(
-                    f"{self}: x has dtype {x.dtype}, needs {p.value.dtype}, the dtype of {p.name}: "
-                    f"convert x, or the layer with layer.astype({str(x.dtype)!r})"
-                )
-            if home != backend_of(p.value):
-                raise TypeError(
-                    f"{self}: x is a {home} array, needs a {backend_of(p.value)} array, as {p.name} is: "
-                    f"move x, or the layer with layer.to({home!r})"
-                )
+            if isinstance(p, Parameter):
+                checks.like(self, "x", x, p.name, None, p.value.dtype, backend_of(p.value), layer=True)
 
     def __repr__(self):
         return f"{type(self).__name__}()"
