@@ -1,4 +1,4 @@
-"""The check of a backward: at the values given, beside a kink, and at other places."""
+"""The check of a backward: at the values given, beside a kink, and at other points."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from scratchgen import checks
 from scratchgen.gradcheck import contract
-from scratchgen.gradcheck.compare import Point, Variable, broken, standing_at
+from scratchgen.gradcheck.compare import Gradients, Variable, broken, standing_at
 from scratchgen.gradcheck.guard import contained, told
-from scratchgen.gradcheck.places import Place, elsewhere, nudged
+from scratchgen.gradcheck.points import Point, nudged, other_points
 from scratchgen.gradcheck.report import Report
-from scratchgen.gradcheck.subject import Subject, takes_no_argument
-from scratchgen.layers.parameter import Parameter
+from scratchgen.gradcheck.styles import takes_no_argument
+from scratchgen.gradcheck.subject import Subject
 
 NUDGE = 1e-3  # how far from a kink the check is made again
 
@@ -28,7 +28,7 @@ def check(
     name: str | None = None,
     on_progress: Callable[[Report], object] | None = None,
 ) -> Report:
-    """Compare every gradient of `target` with central differences in float64, at `inputs` and at other places.
+    """Compare every gradient of `target` with central differences in float64, at `inputs` and at other points.
 
     `target` is a layer, a method such as `model.loss`, or any function that returns `y, backward`; `parameters` names
     the Parameters (or the module) that a plain function closes over; without it they are found. Float inputs are
@@ -38,7 +38,7 @@ def check(
 
     One point is no proof: where a scale is 1 or a bias 0, a gradient that forgets it looks right. So the same is then
     checked, along a few directions, with parameters and inputs drawn at random, and with large, small, zero and equal
-    inputs (`places.py`). A place where the target has no value is passed over, and the report says so. Where the
+    inputs (`points.py`). A point where the target has no value is passed over, and the report says so. Where the
     inputs given lie on a kink there is no derivative to compare with, and the check is made again at a point beside.
     Nothing of the caller's changes.
 
@@ -62,7 +62,7 @@ def _check(subject, inputs, settings, contract_too, name, on_progress) -> Report
         variables = _check_here(subject, inputs, report, **settings)
         report.unchecked += subject.overlooked()
         report.notes += subject.notes()
-        generic = Place("the values given", inputs)
+        generic = Point("the values given", inputs)
         show = on_progress or (lambda report: None)
         show(report)
         if variables:
@@ -117,21 +117,22 @@ def _check_here(subject, inputs, report, *, rng, tolerance, **many) -> list[Vari
         if not _is_float(x):
             continue
         if k < len(dxs) and dxs[k] is not None:
-            variables.append(Variable(f"d{names[k]}", k))
+            variables.append(Variable(f"d{names[k]}", (k,)))
         elif k == 0 and not (whole and subject.parameters):  # a model's loss gives the gradients of its parameters
             hint = "backward returned None, needs the gradient: is a return missing?"
             report.tensors.append(broken(f"d{names[k]}", x.shape, hint))
         else:
             report.notes.append(f"{names[k]}: backward gives no gradient for it, so none was checked")
-    variables += [Variable(f"{name}.grad", p) for name, p in subject.parameters.items()]
-    for v in variables:
-        if v.value(inputs).size == 0:
-            report.notes.append(f"{v.name}: there is nothing to check, its shape is {v.value(inputs).shape}")
-    variables = [v for v in variables if v.value(inputs).size]
-    if not variables and not report.tensors:
-        report.notes.append("nothing was checked: no input is an array of floats, and there are no Parameters")
-    point = Point(subject, variables, inputs, y, dy, dxs, rng)
-    report.tensors += [point.compare(v, point.thorough(v, **many), tolerance) for v in variables]
+    variables += [Variable(f"{name}.grad", (p,)) for name, p in subject.parameters.items()]
+    empty = [v for v in variables if v.value(inputs).size == 0]
+    report.notes += [f"{v.name}: there is nothing to check, its shape is {v.value(inputs).shape}" for v in empty]
+    variables = [v for v in variables if v not in empty]
+    if not variables:
+        if not report.tensors:
+            report.notes.append("nothing was checked: no input is an array of floats, and there are no Parameters")
+        return []
+    here = Gradients(subject, variables, inputs, y, dy, dxs, rng)
+    report.tensors += [here.compare(v, here.thorough(v, **many), tolerance) for v in variables]
     return variables
 
 
@@ -142,84 +143,86 @@ def _check_beside(subject, variables, inputs, report, *, rng, tolerance, **many)
     (relu(x) − relu(−x) is x, but its backward gives 0 at 0). So a row that differs there, when the point does lie on
     a kink, is as right as it is beside it.
     """
-    moved = {v.source for v in variables}
+    moved = _sources(variables)
     inputs = [nudged(x, rng, NUDGE) if k in moved else x for k, x in enumerate(inputs)]
-    place = Place(f"a point {NUDGE:g} beside", inputs, {p: nudged(p.value, rng, NUDGE) for p in _parameters(subject)})
+    point = Point(f"a point {NUDGE:g} beside", inputs, {p: nudged(p.value, rng, NUDGE) for p in _parameters(subject)})
     rows = {row.name: row for row in report.tensors}
-    with standing_at(place.values):
-        point, why = _stand(subject, variables, place, rng, report)
-        if point is None:
+    with standing_at(point.values):
+        beside, why = _gradients(subject, variables, point, rng, report)
+        if beside is None:
             report.notes.append(f"the inputs lie on a kink, and no check could be made beside it: {why}")
             return
         for v in variables:
             row = rows[v.name]
             if row.verdict not in ("kink", "WRONG") or not np.isfinite(row.error):
                 continue
-            other = point.compare(v, point.thorough(v, **many), tolerance)
+            other = beside.compare(v, beside.thorough(v, **many), tolerance)
             row.error, row.index, row.analytic, row.numeric = other.error, other.index, other.analytic, other.numeric
             row.cosine, row.norm_ratio = other.cosine, other.norm_ratio
             if other.ok:
                 row.verdict = "kink"
-                row.hint = f"{row.kinks or 'some'} probes lie on a kink; the figures are from {place.name} it"
+                row.hint = f"{row.kinks or 'some'} probes lie on a kink; the figures are from {point.name} it"
             else:
                 row.verdict = other.verdict
                 row.hint = f"the point lies on a kink, but {NUDGE:g} beside it, too: {other.hint or 'it is wrong'}"
 
 
-def _check_elsewhere(subject, variables, inputs, report, *, rng, tolerance, **many) -> Place | None:
-    """Check along a few directions where a gradient that is right at the values given may be wrong.
+def _check_elsewhere(subject, variables, inputs, report, *, rng, tolerance, **many) -> Point | None:
+    """Check where a gradient that is right at the values given may be wrong.
 
-    Returns the place where all is drawn at random, if the target has a value there.
+    All gradients together, along a few directions; where these differ, each by itself. Returns the point where all is
+    drawn at random, if the target has a value there.
     """
-    moved = {v.source for v in variables}
     first = None
-    for variants in elsewhere(inputs, moved, _parameters(subject), rng):
-        for place in variants:
-            with standing_at(place.values):
-                point, why = _stand(subject, variables, place, rng, report)
-                if point is not None:
-                    first = first or place
-                    _compare_there(point, place, report, tolerance, many)
+    for variants in other_points(inputs, _sources(variables), _parameters(subject), rng):
+        for point in variants:
+            with standing_at(point.values):
+                there, why = _gradients(subject, variables, point, rng, report)
+                if there is not None:
+                    first = first or point
+                    _check_there(there, point, report, tolerance, many)
                     break
         else:
             report.notes.append(f"not checked with {variants[0].name}: {why}")
     return first
 
 
-def _compare_there(point, place, report, tolerance, many) -> None:
-    """Put into the report what is wrong at this point of what was right before."""
+def _check_there(there, point, report, tolerance, many) -> None:
+    """Put into the report what is wrong at this point and was right before."""
     rows = {row.name: i for i, row in enumerate(report.tensors)}
-    open_rows = [v for v in point.variables if report.tensors[rows[v.name]].ok]
-    decided = not open_rows
-    for v in open_rows:
-        row = report.tensors[rows[v.name]]
-        if (index := point.not_finite(v)) is not None:
-            if point.has_derivative(v, index):
-                hint = f"with {place.name}: it is not finite at {index}, though y is smooth there"
-                report.tensors[rows[v.name]] = broken(v.name, row.shape, hint)
-            else:
-                report.notes.append(f"with {place.name}, {v.name} is not finite where y has a kink or a pole")
+    sound = []
+    for v in there.variables:
+        if not report.tensors[rows[v.name]].ok:
             continue
-        found = point.compare(v, point.few(v, place.ties), tolerance)
-        decided = decided or found.verdict != "UNPROVED"
-        if found.verdict != "WRONG":
-            continue
-        there = point.compare(v, point.thorough(v, **many), tolerance)
-        if there.verdict != "WRONG":  # along a direction that moves equal numbers alike
-            found.hint = "it may count equal numbers more than once, or not at all"
-            there = found
-        there.hint = f"right at the values given, wrong with {place.name}" + (f": {there.hint}" if there.hint else "")
-        report.tensors[rows[v.name]] = there
-    if decided:
-        report.places.append(place.name)
-    else:
-        report.notes.append(f"with {place.name} nothing could be decided: y is too large beside its changes")
+        if fault := there.unfit(v):
+            report.tensors[rows[v.name]] = broken(v.name, there.lines[v].x.shape, f"with {point.name}, {fault}")
+        elif there.is_singular(v):
+            report.notes.append(f"with {point.name}, {v.name} is not finite, where y has a kink or a pole")
+        else:
+            sound.append(v)
+    if not sound:
+        return
+    together = there.together(sound)
+    probes = there.few(together, 2, point.ties) + (there.few(together, 1) if point.ties else [])
+    verdict = there.compare(together, probes, tolerance).verdict
+    if verdict == "UNPROVED":
+        report.notes.append(f"with {point.name} nothing could be decided: y is too large beside its changes")
+        return
+    report.points.append(point.name)
+    for v in sound if verdict == "WRONG" else ():
+        row = there.compare(v, there.thorough(v, **many), tolerance)
+        if point.ties and row.verdict != "WRONG":
+            row = there.compare(v, there.few(v, 2, ties=True), tolerance)
+            row.hint = "along a direction that keeps them equal: it may count them more than once, or not at all"
+        if row.verdict == "WRONG":
+            row.hint = f"right at the values given, wrong with {point.name}" + (f": {row.hint}" if row.hint else "")
+            report.tensors[rows[v.name]] = row
 
 
-def _stand(subject, variables, place, rng, report) -> tuple[Point | None, str]:
-    """The point at a place, or None, and why: there is no value. A backward that raises is a fault."""
+def _gradients(subject, variables, point, rng, report) -> tuple[Gradients | None, str]:
+    """The gradients at a point, or None, and why the target has no value there. A backward that raises is a fault."""
     try:
-        y, backward = subject.evaluate(place.inputs)
+        y, backward = subject.evaluate(point.inputs)
     except Exception as error:
         return None, told(error)
     if not (y.size and np.isfinite(y).all()):
@@ -228,9 +231,9 @@ def _stand(subject, variables, place, rng, report) -> tuple[Point | None, str]:
     try:
         dxs = _pull(subject, backward, dy)
     except Exception as error:
-        report.faults.append(f"with {place.name}, backward raised {told(error)}")
+        report.faults.append(f"with {point.name}, backward raised {told(error)}")
         return None, "backward raised"
-    return Point(subject, variables, place.inputs, y, dy, dxs, rng), ""
+    return Gradients(subject, variables, point.inputs, y, dy, dxs, rng), ""
 
 
 def _pull(subject, backward, dy):
@@ -240,7 +243,11 @@ def _pull(subject, backward, dy):
     return subject.pull(backward, dy.copy())
 
 
-def _parameters(subject) -> list[Parameter]:
+def _sources(variables) -> set:
+    return {s for v in variables for s in v.sources}
+
+
+def _parameters(subject) -> list:
     return [*subject.parameters.values(), *subject.bystanders.values()]
 
 

@@ -9,41 +9,51 @@ from math import prod
 import numpy as np
 
 from scratchgen.gradcheck.hints import cosine, diagnose, factor
-from scratchgen.gradcheck.learned import ArrayParameter
 from scratchgen.gradcheck.numeric import EPS, STEP, Line, Probe, stirred
-from scratchgen.gradcheck.places import keeps_ties
+from scratchgen.gradcheck.points import keeps_ties
 from scratchgen.gradcheck.report import TensorReport
 from scratchgen.gradcheck.subject import Subject
-from scratchgen.layers.parameter import Parameter
 
 
 @dataclass(frozen=True)
 class Variable:
-    """What a gradient is taken with respect to: an input, by its index, or a parameter."""
+    """What a gradient is taken with respect to: an input, by its index, or a parameter; or several, as one vector."""
 
     name: str
-    source: int | Parameter | ArrayParameter
+    sources: tuple
 
     def value(self, inputs) -> np.ndarray:
-        return inputs[self.source] if isinstance(self.source, int) else self.source.value
+        return self._joined([inputs[s] if isinstance(s, int) else s.value for s in self.sources])
 
     def gradient(self, dxs) -> np.ndarray:
         """What backward gave: an array of its own, for a parameter what was added since its grad was zero."""
-        if isinstance(self.source, int):
-            return np.array(dxs[self.source] if self.source < len(dxs) else None)
-        return np.array(self.source.grad)
+        given = [(dxs[s] if s < len(dxs) else None) if isinstance(s, int) else s.grad for s in self.sources]
+        return self._joined([np.array(g) for g in given])
 
     def evaluate(self, subject: Subject, inputs, array) -> np.ndarray:
         """y with `array` in its place."""
-        if isinstance(self.source, int):
-            return subject.evaluate([array if k == self.source else x for k, x in enumerate(inputs)])[0]
-        return subject.evaluate_with(self.source, array, inputs)
+        inputs, values, parts = list(inputs), {}, [array]
+        if len(self.sources) > 1:
+            shapes = [np.shape(inputs[s] if isinstance(s, int) else s.value) for s in self.sources]
+            parts = np.split(array, np.cumsum([prod(shape) for shape in shapes[:-1]]))
+            parts = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        for s, part in zip(self.sources, parts, strict=True):
+            if isinstance(s, int):
+                inputs[s] = part
+            else:
+                values[s] = part
+        with standing_at(values):
+            return subject.evaluate(inputs)[0]
+
+    @staticmethod
+    def _joined(arrays):
+        return arrays[0] if len(arrays) == 1 else np.concatenate([a.ravel() for a in arrays])
 
 
 @contextmanager
-def standing_at(values: dict[Parameter, np.ndarray]):
+def standing_at(values: dict):
     """Inside the block parameters have these values; afterwards those that they had."""
-    before = {p: p.value for p in values}
+    before = {p: np.array(p.value) for p in values}
     try:
         for p, value in values.items():
             p.value = value
@@ -53,52 +63,81 @@ def standing_at(values: dict[Parameter, np.ndarray]):
             p.value = value
 
 
-class Point:
-    """The gradients at `inputs`, and at the values that the parameters have as long as it is used.
+class Gradients:
+    """The gradients that the backward gave at a point, and their comparison with slopes there.
 
-    A difference between a slope and the backward's is measured against the larger of the two, but at least against
-    1 % of the largest of its tensor, and a millionth of the largest of all tensors: what is smaller counts as 0. All
-    in the units of L for a change of x by max(1, |x|).
+    A difference is measured against the larger of the two, but at least against 1 % of the largest gradient of its
+    tensor, and a millionth of the largest of all tensors: what is smaller counts as 0. All in the units of L for a
+    change of x by max(1, |x|). While it is used, parameters must have the values of the point.
     """
 
     def __init__(self, subject, variables, inputs, y, dy, dxs, rng: np.random.Generator):
-        noise = _noise(subject, variables, inputs, y, dy, rng)
         self.variables, self.rng = variables, rng
         self.sizes = _sizes(inputs, y)
-        self.analytic = {v: v.gradient(dxs) for v in variables}
-        self.lines = {v: Line(partial(v.evaluate, subject, inputs), v.value(inputs), y, dy, noise) for v in variables}
-        found = [(self.analytic[v], self.lines[v].scale) for v in variables]
-        self.greatest = max((_largest(a * s) for a, s in found if a.shape == s.shape), default=0.0)
+        self.given = {v: v.gradient(dxs) for v in variables}
+        self._at = subject, inputs, y, dy
+        every = Variable("every one", _sources(variables))
+        self.noise = _noise(partial(every.evaluate, subject, inputs), every.value(inputs), y, dy, rng)
+        self.lines = {v: self._line(v) for v in variables}
+        found = [(self.given[v], self.lines[v].scale) for v in variables]
+        self.greatest = max((_largest(g * scale) for g, scale in found if g.shape == scale.shape), default=0.0)
+
+    def _line(self, v) -> Line:
+        subject, inputs, y, dy = self._at
+        return Line(partial(v.evaluate, subject, inputs), v.value(inputs), y, dy, self.noise)
 
     def thorough(self, v: Variable, elementwise: int, directions: int) -> list[Probe]:
         """Every number of a small tensor; random directions and telling places of a large one."""
-        scale, gradient = self.lines[v].scale, self.analytic[v]
+        scale, gradient = self.lines[v].scale, self.given[v]
         if scale.size <= elementwise:
             return [Probe.coordinate(scale, i) for i in np.ndindex(scale.shape)]
         places = _coordinates(gradient, self.rng) if gradient.shape == scale.shape else []
-        return self._directions(v, directions) + [Probe.coordinate(scale, i) for i in places]
+        return self.few(v, directions) + [Probe.coordinate(scale, i) for i in places]
 
-    def few(self, v: Variable, ties: bool) -> list[Probe]:
-        """Two random directions; where numbers are equal, another one that keeps them so."""
-        if not ties or not isinstance(v.source, int):
-            return self._directions(v, 2)
-        return self._directions(v, 2) + [Probe.direction(keeps_ties(self.lines[v].x, self.rng))]
+    def few(self, v: Variable, directions: int, ties: bool = False) -> list[Probe]:
+        """Random directions, in which numbers that are equal stay equal where there are `ties` among the inputs."""
+        return [Probe.direction(self._direction(v, ties)) for _ in range(directions)]
 
-    def _directions(self, v, count):
-        scale = self.lines[v].scale
-        return [Probe.direction(scale * self.rng.standard_normal(scale.shape)) for _ in range(count)]
+    def _direction(self, v, ties):
+        _, inputs, _, _ = self._at
+        x = [inputs[s] if isinstance(s, int) else s.value for s in v.sources]
+        u = [
+            keeps_ties(part, self.rng)
+            if ties and isinstance(s, int)
+            else np.maximum(1, np.abs(part)) * self.rng.standard_normal(part.shape)
+            for s, part in zip(v.sources, x, strict=True)
+        ]
+        return u[0] if len(u) == 1 else np.concatenate([part.ravel() for part in u])
 
-    def not_finite(self, v: Variable) -> tuple[int, ...] | None:
-        """Where the backward gave NaN or infinity first, if it did."""
-        gradient = self.analytic[v]
-        if gradient.dtype.kind != "f" or np.isfinite(gradient).all():
-            return None
-        return tuple(int(i) for i in np.argwhere(~np.isfinite(gradient))[0])
+    def together(self, variables) -> Variable:
+        """Several as one."""
+        v = Variable("together", _sources(variables))
+        self.given[v] = np.concatenate([self.given[part].ravel() for part in variables])
+        self.lines[v] = self._line(v)
+        return v
+
+    def unfit(self, v: Variable) -> str:
+        """Why the gradient cannot be that of its variable, whatever y is; or ""."""
+        gradient, shape = self.given[v], self.lines[v].x.shape
+        if gradient.shape != shape:
+            return f"backward gave shape {gradient.shape}, needs {shape}, the shape of what it is the gradient of"
+        if gradient.dtype != np.float64:
+            return f"backward gave {gradient.dtype}, needs float64, the type of all that went in"
+        return ""
+
+    def is_singular(self, v: Variable) -> bool:
+        """Whether the gradient is not finite where y, too, has no derivative."""
+        where = np.argwhere(~np.isfinite(self.given[v]))
+        if not len(where):
+            return False
+        line = self.lines[v]
+        look = line.look(Probe.coordinate(line.scale, tuple(int(i) for i in where[0])), STEP)
+        return look is None or look.error > 1e-6 * (abs(look.slope) + _largest(line.dy))
 
     def compare(self, v: Variable, probes: list[Probe], tolerance: float) -> TensorReport:
         """The row of the report on one gradient."""
-        a_full, line = self.analytic[v], self.lines[v]
-        if fault := _misshapen(a_full, line.x.shape):
+        a_full, line = self.given[v], self.lines[v]
+        if fault := self.unfit(v):
             return broken(v.name, line.x.shape, fault)
         a = np.array([probe.along(a_full) for probe in probes])
         finite = np.isfinite(a)
@@ -130,7 +169,7 @@ class Point:
         return self._row(v, probes, a, n, errors, verdicts)
 
     def _row(self, v, probes, a, n, errors, verdicts) -> TensorReport:
-        line, analytic = self.lines[v], self.analytic[v]
+        line, analytic = self.lines[v], self.given[v]
         wrong, unproved, on_kink = (verdicts == word for word in ("WRONG", "UNPROVED", "kink"))
         kinks = on_kink | (verdicts == "beside")
         errors = np.where(on_kink, 0, errors)
@@ -176,11 +215,9 @@ class Point:
             row.hint = f"{row.kinks} of {len(probes)} probes step over a kink; smaller steps agree"
         return row
 
-    def has_derivative(self, v: Variable, index: tuple[int, ...]) -> bool:
-        """Whether y is smooth along a coordinate."""
-        line = self.lines[v]
-        look = line.look(Probe.coordinate(line.scale, index), STEP)
-        return look is not None and look.error <= 1e-6 * (abs(look.slope) + _largest(line.dy))
+
+def _sources(variables) -> tuple:
+    return tuple(s for v in variables for s in v.sources)
 
 
 def broken(name, shape, hint) -> TensorReport:
@@ -188,37 +225,20 @@ def broken(name, shape, hint) -> TensorReport:
     return TensorReport(name, shape, error=float("inf"), verdict="WRONG", hint=hint)
 
 
-def _misshapen(analytic, shape) -> str:
-    if analytic.shape != shape:
-        return f"backward gave shape {analytic.shape}, needs {shape}, the shape of what it is the gradient of"
-    if analytic.dtype != np.float64:
-        return f"backward gave {analytic.dtype}, needs float64, the type of all that went in"
-    return ""
-
-
-def _noise(subject, variables, inputs, y, dy, rng) -> float:
+def _noise(evaluate, x, y, dy, rng) -> float:
     """How far rounding may put ⟨dy, y⟩ off: 4 times the larger of two measures.
 
     Every number of y is rounded, by ε |y|. But on the way there may have been far larger ones, as in log Σ eˣ − x.
     What they lost is different for other last bits of what went in: so these are drawn anew.
     """
-    inputs = list(inputs)
-    spread = []
+    lost = []
     for _ in range(2 if y.size >= 16 else 8):
-        near = list(inputs)
-        values = {}
-        for v in variables:
-            if isinstance(v.source, int):
-                near[v.source] = stirred(inputs[v.source], rng)
-            else:
-                values[v.source] = stirred(v.source.value, rng)
         try:
-            with standing_at(values):
-                change = dy * (subject.evaluate(near)[0] - y)
-        except Exception:  # the values lie at the border of the domain, and these beyond
+            change = dy * (evaluate(stirred(x, rng, 2 * EPS)) - y)
+        except Exception:  # x lies at the border of the domain, and this beyond
             continue
-        spread.append(np.linalg.norm(change[np.isfinite(change)]))
-    return 4 * max(EPS * float(np.linalg.norm(dy * y)), float(np.sqrt(np.mean(np.square(spread)))) if spread else 0.0)
+        lost.append(np.linalg.norm(change[np.isfinite(change)]))
+    return 4 * max(EPS * float(np.linalg.norm(dy * y)), float(np.sqrt(np.mean(np.square(lost)))) if lost else 0.0)
 
 
 def _locate(line, analytic) -> tuple[tuple[int, ...], float, float]:

@@ -1,11 +1,12 @@
 """The sentences of the layer contract that a right gradient alone does not show."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from scratchgen.gradcheck.guard import guarded, told
 from scratchgen.gradcheck.learned import ArrayParameter
+from scratchgen.gradcheck.numeric import stirred
 from scratchgen.gradcheck.report import Report
 from scratchgen.gradcheck.subject import Subject, parted, takes_no_argument
 from scratchgen.layers.layer import Layer
@@ -45,8 +46,7 @@ def _nothing_is_written(subject, inputs, dy) -> Iterator[str]:
 def _backward_is_linear(subject, inputs, dy) -> Iterator[str]:
     if takes_no_argument(subject.evaluate(inputs)[1]):
         return
-    first, large = _run(subject, inputs, dy), _run(subject, inputs, -1e3 * dy)
-    if not all(_near(b, None if a is None else -1e3 * a) for a, b in _pairs(first, large)):
+    if not _agree(_run(subject, inputs, -1e3 * dy), _times(-1e3, subject, inputs, dy)):
         yield "backward is not linear in dy: −1000 times dy does not give −1000 times the gradients"
 
 
@@ -58,7 +58,7 @@ def _buffers_are_not_used_again(subject, inputs, dy) -> Iterator[str]:
     if not all(map(np.array_equal, outputs, ys)):
         yield "a second forward changes the y of the first: it is a buffer that is used again"
     subject.pull(again, 2 * dy)
-    if not all(_near(np.asarray(a), b) for a, b in zip(dxs, gradients, strict=True) if b is not None):
+    if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(dxs, gradients, strict=True) if b is not None):
         yield "a second backward changes the dx of the first: it is a buffer that is used again"
 
 
@@ -80,10 +80,12 @@ def _gradients_are_added(subject, inputs, dy) -> Iterator[str]:
     if subject.call(inputs).form == "beside":
         return
     values = {name: np.array(p.value) for name, p in subject.parameters.items()}
-    first = _run(subject, inputs, dy)
+    _run(subject, inputs, dy)
     subject.pull(subject.evaluate(inputs)[1], dy.copy())  # on top of the first
+    sums = {name: np.array(p.grad) for name, p in subject.parameters.items()}
     for name, p in subject.parameters.items():
-        if not isinstance(p, ArrayParameter) and not _near(p.grad, 2 * first[1][name]):
+        twice = _times(2, subject, inputs, dy, only=name)
+        if not isinstance(p, ArrayParameter) and not _agree({name: sums[name]}, twice):
             yield f"backward does not add to {name}.grad: write `{name}.grad += ...`, since two evaluations share it"
         if not np.array_equal(p.value, values[name]):
             yield f"it writes into the value of {name}"
@@ -92,10 +94,10 @@ def _gradients_are_added(subject, inputs, dy) -> Iterator[str]:
 def _evaluations_are_their_own(subject, inputs, dy) -> Iterator[str]:
     if subject.call(inputs).form == "beside":
         return
-    first = _run(subject, inputs, dy)
+    first = _times(1, subject, inputs, dy)
     _, backward = subject.evaluate(inputs)
     subject.evaluate(_elsewhere(inputs))
-    if not _same(first, _pulled(subject, backward, dy)):
+    if not _agree(_pulled(subject, backward, dy), first):
         yield (
             "a second forward changes what the first one's backward gives: the cache is on the layer; "
             "keep it in local variables that backward closes over"
@@ -105,12 +107,12 @@ def _evaluations_are_their_own(subject, inputs, dy) -> Iterator[str]:
     before = [(p, p.value) for p in subject.parameters.values() if not isinstance(p, ArrayParameter)]
     try:
         for p, value in before:
-            p.value = 1.1 * value + 0.1
+            p.value = value + 0.1 * (1 + np.abs(value))
         late = _pulled(subject, backward, dy)
     finally:
         for p, value in before:
             p.value = value
-    if not _same(first, late):
+    if not _agree(late, first):
         yield (
             "backward uses the parameters as they are when it runs, not as they were evaluated: read them once, in "
             "forward (W = self.W.value), and let backward close over that"
@@ -126,10 +128,15 @@ def _predict_agrees(subject, inputs, dy) -> Iterator[str]:
     predicted = guarded("predict", module.predict, *map(_copied, inputs))
     if any(not np.array_equal(getattr(m, b), a) for m, b, a in state):
         yield "predict changes running statistics: call predict of the layers inside, not forward"
-    outputs = subject.call(map(_copied, inputs)).outputs
-    predicted = predicted if isinstance(predicted, tuple | list) and len(outputs) > 1 else (predicted,)
-    agrees = len(predicted) == len(outputs) and all(map(_near, map(np.asarray, predicted), map(np.asarray, outputs)))
-    if not state and not agrees:
+    if state:
+        return
+
+    def outputs(last_bits=None):
+        found = subject.call(stirred(x, last_bits) if last_bits and _is_float(x) else _copied(x) for x in inputs)
+        return _named(map(np.array, found.outputs))
+
+    several = isinstance(predicted, tuple | list) and len(outputs()) > 1
+    if not _agree(_named(map(np.asarray, predicted if several else (predicted,))), outputs):
         yield "predict does not give the y of forward"
 
 
@@ -180,27 +187,58 @@ def _run(subject, inputs, dy):
     return _pulled(subject, subject.evaluate(inputs)[1], dy)
 
 
-def _pulled(subject, backward, dy):
-    """(gradients of the inputs, gradients of the parameters by name), the latter from zero."""
+def _pulled(subject, backward, dy) -> dict:
+    """The gradients by name, those of the parameters from zero."""
     for p in subject.parameters.values():
         p.zero_grad()
     dxs = subject.pull(backward, dy.copy())
-    grads = {name: np.array(p.grad) for name, p in subject.parameters.items()}
-    return [None if dx is None else np.array(dx) for dx in dxs], grads
+    return _named(None if dx is None else np.array(dx) for dx in dxs) | {
+        name: np.array(p.grad) for name, p in subject.parameters.items()
+    }
 
 
-def _pairs(one, two):
-    return [*zip(one[0], two[0], strict=True), *((one[1][name], two[1][name]) for name in one[1])]
+def _named(arrays) -> dict:
+    return dict(enumerate(arrays))
 
 
-def _same(one, two) -> bool:
-    return all(_near(a, b) for a, b in _pairs(one, two))
+def _times(factor, subject, inputs, dy, only=None) -> Callable:
+    """A function that gives factor · (the gradients for dy), as `_agree` takes it."""
+
+    def gradients(last_bits=None):
+        found = _run(subject, inputs, stirred(dy, last_bits) if last_bits else dy)
+        return {name: None if g is None else factor * g for name, g in found.items() if only in (None, name)}
+
+    return gradients
 
 
-def _near(a, b) -> bool:
-    if a is None or b is None:
-        return a is b
-    return a.shape == b.shape and np.allclose(a, b, rtol=1e-9, atol=1e-12 * max(1, np.abs(b).max(initial=0)))
+def _agree(found: dict, wanted: Callable) -> bool:
+    """Whether arrays are those that `wanted()` gives, but for rounding.
+
+    A sum s = Σ t_i is rounded in proportion to its terms: two ways to add them up, on two processors say, differ by
+    about ε √(Σ t_i²), and where the terms cancel nothing of s tells how much that is. The terms themselves do: with
+    their last bits drawn anew, t_i (1 + 8 ε r_i) for r_i in ±1, s differs by 5 ε √(Σ t_i²) or so, and by what its own
+    roundings make of it. So `wanted(rng)` gives the same from such numbers, and an array may be off by 1e-9 of each
+    number, and 8 times the most that any of its numbers was seen to differ.
+    """
+    right = wanted()
+    if {k: np.shape(a) for k, a in found.items() if a is not None} != {
+        k: np.shape(a) for k, a in right.items() if a is not None
+    }:
+        return False
+
+    def near(lost):
+        return all(
+            right[k] is None or np.all(np.abs(found[k] - right[k]) <= 1e-9 * np.abs(right[k]) + 8 * lost.get(k, 0))
+            for k in right
+        )
+
+    if near({}):  # as nearly always: what was rounded otherwise need not be measured
+        return True
+    last_bits, lost = np.random.default_rng(0), dict.fromkeys(right, 0.0)
+    for _ in range(16):
+        again = wanted(last_bits)
+        lost = {k: max(lost[k], np.abs(again[k] - right[k]).max(initial=0)) for k in right if right[k] is not None}
+    return near(lost)
 
 
 def _elsewhere(inputs) -> list:

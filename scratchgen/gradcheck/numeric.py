@@ -20,7 +20,7 @@ STEP = 6e-6  # ε^(1/3)
 CLOSER, FARTHER = 6, 4  # how often the step may be divided by 8, or multiplied: from 2e-11 to 0.025
 
 
-def stirred(array: np.ndarray, rng: np.random.Generator, size: float = 2 * EPS) -> np.ndarray:
+def stirred(array: np.ndarray, rng: np.random.Generator, size: float = 8 * EPS) -> np.ndarray:
     """The array with its last bits drawn anew: every number × (1 + r), r uniform in ±size."""
     return array * (1 + rng.uniform(-size, size, array.shape))
 

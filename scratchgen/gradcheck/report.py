@@ -38,7 +38,7 @@ class TensorReport:
 class Report:
     """All gradients of one layer or function.
 
-    `faults` are breaches of the contract beside the gradients; `places` says where gradients were checked besides the
+    `faults` are breaches of the contract beside the gradients; `points` says where gradients were checked besides the
     values given.
     """
 
@@ -47,7 +47,7 @@ class Report:
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
+    points: list[str] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
@@ -101,8 +101,8 @@ class Report:
         lines += [f"  FAULT: {fault}" for fault in self.faults]
         lines += [f"  NOT CHECKED: {what}" for what in self.unchecked]
         lines += [f"  note: {note}" for note in self.notes]
-        if self.places:
-            lines.append(f"  checked at the values given, and with {', '.join(self.places)}")
+        if self.points:
+            lines.append(f"  checked at the values given, and with {', '.join(self.points)}")
         return "\n".join(lines)
 
 

@@ -9,23 +9,61 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scratchgen.layers.parameter import Parameter
-
 
 @dataclass(frozen=True)
-class Place:
-    """Inputs, and values for parameters; `ties`: numbers among the inputs are equal, or 0, on purpose."""
+class Point:
+    """Inputs, and values for parameters, which stay as they are where there are none.
+
+    `ties`: numbers among the inputs are equal, or 0, on purpose.
+    """
 
     name: str
     inputs: list
-    values: dict[Parameter, np.ndarray] = field(default_factory=dict)
+    values: dict = field(default_factory=dict)  # parameter: array
     ties: bool = False
+
+
+def other_points(inputs: list, moved: set, parameters, rng: np.random.Generator) -> Iterator[list[Point]]:
+    """The points in turn, each as a list of variants, of which the first where the target has a value is meant.
+
+    `moved` are the indices of the inputs that are differentiated; other floats are constants and stay. Integers (as
+    class labels and indices are) are repeated where inputs are tied.
+    """
+
+    def values(spread=0.5):
+        return {p: drawn(p.value, rng, spread) for p in parameters}
+
+    def each(change):
+        return [change(x) if k in moved else x for k, x in enumerate(inputs)]
+
+    def scaled(low, high):
+        return each(lambda x: drawn(x, rng, factor=10 ** rng.uniform(low, high, x.shape)))
+
+    moving = moved & set(range(len(inputs)))
+    both = " and ".join(["parameters"] * bool(parameters) + ["inputs"] * bool(moving))
+    variants = [Point(f"{both} drawn at random", each(lambda x: drawn(x, rng)), values())]
+    if moving and parameters:
+        variants.append(Point("parameters drawn at random", inputs, values()))
+    if parameters:
+        variants.append(Point("parameters drawn near their values", inputs, values(0.05)))
+    yield variants
+    if moving:
+        yield [Point("large inputs", scaled(0, 1.5), values())]
+        small = scaled(-3, 0)
+        zeros = [_with_zeros(x, rng) if k in moved else x for k, x in enumerate(small)]
+        yield [Point("small inputs and zeros", zeros, values(), ties=True), Point("small inputs", small, values())]
+    equal = [
+        _tied(drawn(x, rng), rng) if k in moved else _repeated(x, rng) if _is_integers(x) else x
+        for k, x in enumerate(inputs)
+    ]
+    if any(x is not before for x, before in zip(equal, inputs, strict=True)):
+        yield [Point("equal inputs", equal, values(), ties=True)]
 
 
 def drawn(array: np.ndarray, rng: np.random.Generator, spread: float = 0.5, factor=1.0) -> np.ndarray:
     """Numbers like those of the array, none of them special: times e^(spread · normal), and times `factor`.
 
-    So they stay where the function may be defined alone: signs are kept, and what lies between 0 and 1 stays there.
+    So they stay where alone the function may be defined: signs are kept, and what lies between 0 and 1 stays there.
     Zeros become numbers of the size of the others (of 1, where all are zeros), positive where no other is negative.
     """
     others = array[array != 0]
@@ -45,45 +83,6 @@ def nudged(array: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarr
     return np.abs(moved) if np.all(array >= 0) else moved
 
 
-def elsewhere(inputs: list, moved: set[int], parameters, rng: np.random.Generator) -> Iterator[list[Place]]:
-    """The places in turn, each as a list of variants, of which the first where the target has a value is meant.
-
-    `moved` are the indices of the inputs that are differentiated; other floats are constants and stay. Integers (as
-    class labels and indices are) are repeated where inputs are tied.
-    """
-
-    def values(spread=0.5):
-        return {p: drawn(p.value, rng, spread) for p in parameters}
-
-    def each(change):
-        return [change(x) if k in moved else x for k, x in enumerate(inputs)]
-
-    def factors(x, low, high):
-        return 10 ** rng.uniform(low, high, x.shape)
-
-    both = " and ".join(["parameters"] * bool(parameters) + ["inputs"] * bool(moved))
-    variants = [Place(f"{both} drawn at random", each(lambda x: drawn(x, rng)), values())]
-    if moved and parameters:
-        variants.append(Place("parameters drawn at random", inputs, values()))
-    if parameters:
-        variants.append(Place("parameters drawn near their values", inputs, values(0.05)))
-    yield variants
-    if moved:
-        yield [Place("large inputs", each(lambda x: drawn(x, rng, factor=factors(x, 0, 1.5))), values())]
-        small = each(lambda x: drawn(x, rng, factor=factors(x, -3, 0)))
-        zeros = [_with_zeros(x, rng) if k in moved else x for k, x in enumerate(small)]
-        yield [
-            Place("small inputs and zeros", zeros, values(), ties=True),
-            Place("small inputs", small, values()),
-        ]
-    tied = [
-        _tied(drawn(x, rng), rng) if k in moved else _repeated(x, rng) if _is_integers(x) else x
-        for k, x in enumerate(inputs)
-    ]
-    if any(x is not before for x, before in zip(tied, inputs, strict=True)):
-        yield [Place("equal inputs", tied, values(), ties=True)]
-
-
 def keeps_ties(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A direction in which equal numbers stay equal and zeros stay 0: along it max and relu are smooth on a tie."""
     unique, which = np.unique(x, return_inverse=True)
@@ -101,21 +100,21 @@ def _with_zeros(x, rng):
 def _tied(x, rng):
     """Three numbers of x, over and over, and the last sample a copy of the first."""
     x = rng.choice(rng.choice(x.ravel(), min(3, x.size), replace=False), x.shape) if x.ndim else x
-    return _repeated_last(x)
+    return _with_last_as_first(x)
 
 
 def _repeated(x, rng):
     """Samples drawn with repetition; a permutation stays one."""
     if np.array_equal(np.sort(x, axis=None), np.arange(x.size)):
         return x
-    return _repeated_last(x[rng.integers(0, len(x), len(x))])
+    return _with_last_as_first(x[rng.integers(0, len(x), len(x))])
 
 
-def _repeated_last(x):
+def _with_last_as_first(x):
     if x.ndim and len(x) > 1:
         x[-1] = x[0]
     return x
 
 
 def _is_integers(x) -> bool:
-    return isinstance(x, np.ndarray) and x.dtype.kind in "iu" and x.ndim > 0
+    return isinstance(x, np.ndarray) and x.dtype.kind in "iu" and x.ndim > 0 and x.size > 0
