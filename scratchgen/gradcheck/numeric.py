@@ -17,6 +17,7 @@ import numpy as np
 
 EPS = float(np.finfo(np.float64).eps)
 STEP = 6e-6  # ε^(1/3)
+RATIO = 0.381966  # of two steps: no fraction, or values that are rounded coarsely would agree by chance
 CLOSER, FARTHER = 6, 6  # how often the step may be divided by 8, or multiplied: from 2e-11 to 1.6
 
 
@@ -105,25 +106,24 @@ class Line:
         return float(np.sum(self.dy * (ahead - behind))) / ((forth + back) * probe.weight)
 
     def look(self, probe: Probe, h: float) -> Look | None:
-        """D(h/2), and what its neighbour D(h) and the one-sided slopes say of its error; None outside of the domain.
+        """D(rh), r = 0.38, and what its neighbour D(h) and the one-sided slopes say of its error; None outside of the
+        domain.
 
-        With s(h) = right − left slope of a number of y, the bend 2 s(h/2) − s(h) is O(h³) where y is smooth, since
-        s(h) = h y″ + O(h³), and it is the whole jump of the slope where x lies on a kink. Bends are added up in
-        absolute value, over dy, without what rounding of y makes of them.
+        With s(h) = right − left slope of a number of y, the bend (s(rh)/r − s(h)) / (1/r − 1) is O(h³) where y is
+        smooth, since s(h) = h y″ + O(h³), and it is the whole jump of the slope where x lies on a kink. Bends are
+        added up in absolute value, over dy, without what rounding of y makes of them.
         """
         try:
-            sides = [self._sides(probe, step) for step in (h, h / 2)]
+            sides = [self._sides(probe, step) for step in (h, RATIO * h)]
         except Exception:
             return None
         wide, narrow = (
             float(np.sum(self.dy * (ahead - behind))) / ((forth + back) * probe.weight)
             for ahead, behind, forth, back in sides
         )
-        jump, half_jump = (
-            (ahead - self.y) / forth - (self.y - behind) / back for ahead, behind, forth, back in sides
-        )
-        bends = np.maximum(np.abs(2 * half_jump - jump) - 16 * EPS / h * np.abs(self.y), 0)
-        bend = float(np.sum(np.abs(self.dy) * bends)) / probe.weight
+        s, s_narrow = ((ahead - self.y) / forth - (self.y - behind) / back for ahead, behind, forth, back in sides)
+        bends = np.abs(s_narrow / RATIO - s) / (1 / RATIO - 1) - 16 * EPS / h * np.abs(self.y)
+        bend = float(np.sum(np.abs(self.dy) * np.maximum(bends, 0))) / probe.weight
         steps = 0.0 if probe.single else abs(narrow) * EPS / h  # those of the other numbers, as x ± hu is rounded
         error = abs(wide - narrow) + bend + self.rounding(probe, h) + steps
         still = all(np.array_equal(side, self.y) for ahead, behind, *_ in sides for side in (ahead, behind))
@@ -169,6 +169,8 @@ class Line:
             """
             if quick:
                 return True
+            if any(off(j) <= allowed and look.error <= bearable for j, look in looks.items()):
+                return False  # so close an agreement is no chance: it is rounding that spoils the other steps
             if looks[k].still:
                 moving = (j for j in range(k + 1, 5) if seen(j) and not looks[j].still)
                 return all(off(j) > looks[j].error for j in [*moving][:1])
