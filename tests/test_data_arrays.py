@@ -163,6 +163,16 @@ def test_other_labels_are_left_out_and_said(tmp_path: Path, labels: np.ndarray) 
     assert data.notes == ("labels are left out (y): all images need one, an integer in 0 … 255.",)
 
 
+def test_of_several_arrays_the_one_named_images_is_taken(tmp_path: Path) -> None:
+    for name in "x_train", "trainImages", "TRAIN-DATA":
+        data = load_arrays(saved(tmp_path, **{name: GREY, "train_masks": GREY[::-1], "depth": GREY}))
+        check(data, GREY)
+        (note,) = data.notes
+        assert note.startswith("left out: ")
+        assert "train_masks" in note
+        assert "depth" in note
+
+
 def test_what_else_is_in_the_file_is_said(tmp_path: Path) -> None:
     """As in the file of dSprites, whose metadata is a pickle, and in MedMNIST's with their validation images."""
     path = saved(
@@ -189,6 +199,7 @@ REFUSED = {
     "complex": ({"a": np.zeros((5, 8, 6), complex)}, "holds no images for training but a (5, 8, 6) of complex128"),
     "two": ({"a": GREY, "b": GREY}, "has several arrays of images (a (23, 8, 6) of uint8, b (23, 8, 6) of uint8)"),
     "one image": ({"a": GREY[:1]}, "holds 1 images, needs at least 2"),
+    "none, with labels": ({"x": GREY[:0], "y": np.zeros(0, int)}, "has shape (0, 8, 6), so there is nothing in it"),
     "none": ({"a": GREY[:0]}, "has shape (0, 8, 6), so there is nothing in it"),
     "only for testing": ({"x_test": GREY}, "holds no images for training but x_test (23, 8, 6) of uint8"),
     "two sizes": ({"x_train": GREY, "x_test": COLOUR}, "test images must be (8, 6, 1)"),

@@ -117,18 +117,23 @@ def _check_built_in(args) -> int:
         worst = max(reports, key=lambda r: r.error)
         tensors = sum(len(r.tensors) for r in reports)
         kinks = sum(t.kinks for r in reports for t in r.tensors)
-        wrong = sum(not r.ok for r in reports)
-        verdict = f"{wrong} WRONG" if wrong else f"right but for {kinks} kinks" if kinks else "right"
+        verdict = _failures(reports) or (f"right but for {kinks} kinks" if kinks else "right")
         rows.append((kind, len(reports), tensors, f"{worst.error:.1e}", verdict, worst.name))
     print(*table(("", "cases", "gradients", "rel. error", "verdict", "largest error in"), rows), sep="\n")
     reports = [r for rs in by_kind.values() for r in rs]
-    wrong = sum(not r.ok for r in reports)
+    failures = _failures(reports)
     print(
         f"\n{len(reports)} configurations, {sum(len(r.tensors) for r in reports)} gradients, "
         f"largest relative error {max(r.error for r in reports):.1e}, {time.perf_counter() - start:.0f} s: "
-        + (f"{wrong} WRONG" if wrong else "all right")
+        + (failures or "all right")
     )
-    return 1 if wrong else 0
+    return 1 if failures else 0
+
+
+def _failures(reports: list[Report]) -> str:
+    """How many are wrong, and how many could not be proved; "" where there are none."""
+    counts = {verdict: sum(r.verdict == verdict for r in reports) for verdict in ("WRONG", "UNPROVED")}
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
 def _check_own(spec: str, args) -> int:
@@ -145,7 +150,11 @@ def _check_own(spec: str, args) -> int:
     )
     for report in outcome.reports.values():
         print(report["text"], end="\n\n")
-    why = list(dict.fromkeys(filter(None, (*outcome.cannot.values(), outcome.why and f"{spec}: {outcome.why}"))))
+    why = [
+        f"it cannot be checked on {' nor on '.join(inputs)}: {reason}" if all(inputs) else reason
+        for reason, inputs in outcome.cannot.items()
+    ]
+    why += [f"{spec}: {outcome.why}"] if outcome.why else []
     for sentence in why:
         print(f"scratchgen: {sentence}", file=sys.stderr)
     verdicts = {report["verdict"] for report in outcome.reports.values()} - {PASSED_OVER}

@@ -17,6 +17,8 @@ from pickletools import genops
 import numpy as np
 from numpy.typing import NDArray
 
+from scratchgen.data.tally import short
+
 MOST_BYTES = 64 << 20  # twice a published file
 KEYS = ("batch_label", "labels", "data", "filenames")
 NUMBERS = ("BININT1", "BININT2", "BININT", "INT", "LONG", "LONG1")  # instructions; others have numbers of places
@@ -36,7 +38,7 @@ def read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         if not labels or max(labels) > 9 or min(labels) < 0 or len(pixels) != 3 * 32 * 32 * len(labels):
             raise ValueError(f"{len(labels):,} labels, and {len(pixels):,} bytes of pixels")
     except Exception as error:  # what damaged bytes do to a parser has no narrower type
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = short(error) or type(error).__name__
         raise ValueError(f"{path}: is no whole file of CIFAR-10's Python version ({reason}).") from None
     planes = np.frombuffer(pixels, np.uint8).reshape(-1, 3, 32, 32)
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), np.array(labels, np.uint8)

@@ -3,6 +3,8 @@ its decoder makes it."""
 
 from __future__ import annotations
 
+import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +42,9 @@ UPRIGHT = {
 }
 
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs of each file is on the terminal
+
+
 class Unusable(Exception):
     """A file that is left out: `kind` says why, for all files alike, and `detail` what is its own."""
 
@@ -73,7 +78,8 @@ class Pictures:
                 _check_size(image, whole)
                 if not again:
                     self._remark(image, name)
-                image.load()
+                with _silent_libtiff(image):
+                    image.load()
                 return self._pixels(image, name)
         except Unusable:
             raise
@@ -156,6 +162,25 @@ def _pillow(file: Path) -> Iterator[Image.Image]:
         raise Unusable(f"larger than {MOST_PIXELS // 10**6} million pixels", pixels) from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def _silent_libtiff(image: Image.Image) -> Iterator[None]:
+    """libtiff writes what is wrong to the standard error of the process, beneath Python: a line for each file."""
+    try:
+        kept = os.dup(2) if image.format == "TIFF" else None
+    except OSError:  # there is no standard error
+        kept = None
+    if kept is None:
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def cut(

@@ -25,11 +25,11 @@ START = "import sys; sys.path[:] = {path!r}; from scratchgen.gradcheck import ap
 
 @dataclass
 class Outcome:
-    """What the check of a file came to: texts and verdicts, by what the inputs were; the kinds of inputs that could
-    not be checked, with the reason; and why there is no more, which is "" when it has come to its end."""
+    """What the check of a file came to: texts and verdicts, by what the inputs were; for each reason why a check
+    could not be made, the inputs; and why there is no more, which is "" when it has come to its end."""
 
     reports: dict[str, dict] = field(default_factory=dict)
-    cannot: dict[str, str] = field(default_factory=dict)
+    cannot: dict[str, list[str]] = field(default_factory=dict)
     why: str = ""
 
 
@@ -105,7 +105,7 @@ def _outcome(told, status, timeout, spec) -> Outcome:
             case {"report": which}:
                 outcome.reports[which] = message
             case {"cannot": which, "why": why}:
-                outcome.cannot[which] = why
+                outcome.cannot.setdefault(why, []).append(which)
     outcome.why = _why(phase, "".join(last_words), status, timeout, spec)
     return outcome
 

@@ -210,10 +210,11 @@ def _check_there(there, point, report, tolerance, many) -> None:
         return
     report.points.append(point.name)
     for v in sound if verdict == "WRONG" else ():
-        row = there.compare(v, there.thorough(v, **many), tolerance)
-        if point.ties and row.verdict != "WRONG":
-            row = there.compare(v, there.few(v, 2, ties=True), tolerance)
-            row.hint = "along a direction that keeps them equal: it may count them more than once, or not at all"
+        # Where numbers are equal, moving one of them alone may show nothing of a kink: directions decide there.
+        row = there.compare(v, there.few(v, 2, ties=True) + there.few(v, 2), tolerance) if point.ties else None
+        if row is None or row.verdict == "WRONG":
+            each = there.compare(v, there.thorough(v, **many), tolerance)
+            row = each if row is None or each.verdict == "WRONG" else row
         if row.verdict == "WRONG":
             row.hint = f"right at the values given, wrong with {point.name}" + (f": {row.hint}" if row.hint else "")
             report.tensors[rows[v.name]] = row

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 PACKAGE = str(Path(__file__).parents[1])
+CHECKER = str(Path(__file__).parent)
 NUMPY = str(Path(np.__file__).parent)
 LONGEST = 300  # characters of somebody else's message
 
@@ -67,7 +68,8 @@ def words(error: BaseException) -> str:
 
 
 def place(error: BaseException) -> str:
-    """File and line where it was raised: the innermost that is neither NumPy's nor the library's, if there is one."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """File and line where it was raised: the innermost that is neither NumPy's nor the library's; "" where the
+    checker itself raised it."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(CHECKER)]
     own = [f for f in frames if not f.filename.startswith((PACKAGE, NUMPY, "<frozen "))]
     return f"{(own or frames)[-1].filename}, line {(own or frames)[-1].lineno}" if frames else ""

@@ -17,7 +17,14 @@ import numpy as np
 
 EPS = float(np.finfo(np.float64).eps)
 STEP = 6e-6  # ε^(1/3)
-CLOSER, FARTHER = 6, 4  # how often the step may be divided by 8, or multiplied: from 2e-11 to 0.025
+RATIO = 0.381966  # of two steps: no fraction, or values that are rounded coarsely would agree by chance
+CLOSER, FARTHER = 6, 6  # how often the step may be divided by 8, or multiplied: from 2e-11 to 1.6
+
+
+def scale_of(x: np.ndarray) -> np.ndarray:
+    """The size by which each number is measured: its own, but at least that of half the others; 1 beside zeros."""
+    others = np.abs(x[x != 0])
+    return np.maximum(np.abs(x), np.median(others) if others.size else 1.0)
 
 
 def stirred(array: np.ndarray, rng: np.random.Generator, size: float = 8 * EPS) -> np.ndarray:
@@ -56,23 +63,27 @@ class Probe:
 
 @dataclass(frozen=True)
 class Look:
-    """A slope, a bound on its error, and the part of the bound that only a kink accounts for."""
+    """A slope, a bound on its error, and the part of the bound that only a kink accounts for.
+
+    `still`: not a single number of y changed, which may be so since rounding swallowed the change.
+    """
 
     slope: float
     error: float
     bend: float
+    still: bool
 
 
 class Line:
     """L = ⟨dy, y⟩ along lines through x: `evaluate(array)` gives y with `array` in the place of x.
 
-    `noise` is how far rounding may put L off.
+    `scale` is the size by which each number of x is measured, `noise` how far rounding may put L off.
     """
 
-    def __init__(self, evaluate: Callable, x: np.ndarray, y: np.ndarray, dy: np.ndarray, noise: float):
-        self.evaluate, self.x, self.y, self.dy, self.noise = evaluate, x, y, dy, noise
-        # A step is 6e-6 · max(1, |x|): where x is large, its own rounding asks for more.
-        self.scale = np.maximum(1, np.abs(x))
+    def __init__(
+        self, evaluate: Callable, x: np.ndarray, scale: np.ndarray, y: np.ndarray, dy: np.ndarray, noise: float
+    ):
+        self.evaluate, self.x, self.scale, self.y, self.dy, self.noise = evaluate, x, scale, y, dy, noise
 
     def rounding(self, probe: Probe, h: float) -> float:
         """About how far rounding alone puts a slope off."""
@@ -95,82 +106,113 @@ class Line:
         return float(np.sum(self.dy * (ahead - behind))) / ((forth + back) * probe.weight)
 
     def look(self, probe: Probe, h: float) -> Look | None:
-        """D(h/2), and what its neighbour D(h) and the one-sided slopes say of its error; None outside of the domain.
+        """D(rh), r = 0.38, and what its neighbour D(h) and the one-sided slopes say of its error; None outside of the
+        domain.
 
-        With s(h) = right − left slope of a number of y, the bend 2 s(h/2) − s(h) is O(h³) where y is smooth, since
-        s(h) = h y″ + O(h³), and it is the whole jump of the slope where x lies on a kink. Bends are added up in
-        absolute value, over dy, without what rounding of y makes of them.
+        With s(h) = right − left slope of a number of y, the bend (s(rh)/r − s(h)) / (1/r − 1) is O(h³) where y is
+        smooth, since s(h) = h y″ + O(h³), and it is the whole jump of the slope where x lies on a kink. Bends are
+        added up in absolute value, over dy, without what rounding of y makes of them.
         """
         try:
-            sides = [self._sides(probe, step) for step in (h, h / 2)]
+            sides = [self._sides(probe, step) for step in (h, RATIO * h)]
         except Exception:
             return None
         wide, narrow = (
             float(np.sum(self.dy * (ahead - behind))) / ((forth + back) * probe.weight)
             for ahead, behind, forth, back in sides
         )
-        jump, half_jump = (
-            (ahead - self.y) / forth - (self.y - behind) / back for ahead, behind, forth, back in sides
-        )
-        bends = np.maximum(np.abs(2 * half_jump - jump) - 16 * EPS / h * np.abs(self.y), 0)
-        bend = float(np.sum(np.abs(self.dy) * bends)) / probe.weight
-        error = abs(wide - narrow) + bend + self.rounding(probe, h)
-        return Look(narrow, error, bend) if np.isfinite(error) else None
+        s, s_narrow = ((ahead - self.y) / forth - (self.y - behind) / back for ahead, behind, forth, back in sides)
+        bends = np.abs(s_narrow / RATIO - s) / (1 / RATIO - 1) - 16 * EPS / h * np.abs(self.y)
+        bend = float(np.sum(np.abs(self.dy) * np.maximum(bends, 0))) / probe.weight
+        steps = 0.0 if probe.single else abs(narrow) * EPS / h  # those of the other numbers, as x ± hu is rounded
+        error = abs(wide - narrow) + bend + self.rounding(probe, h) + steps
+        still = all(np.array_equal(side, self.y) for ahead, behind, *_ in sides for side in (ahead, behind))
+        return Look(narrow, error, bend, still) if np.isfinite(error) else None
 
-    def judge(self, probe: Probe, analytic: float, allowed: float, bearable: float) -> tuple[str, float, float]:
+    def judge(self, probe: Probe, analytic: float, allowed: float, bearable: float, quick: bool = False):
         """Whether the slope is `analytic`, up to `allowed`: (verdict, slope, bound on its error).
 
         Steps are tried, smaller ones for kinks and sharp bends, larger ones for rounding, until one has an error far
         below what is allowed. As long as a difference may come from the error of the slope, nothing is called wrong.
 
         "right"; "beside": right as soon as the step does not reach over a kink any more; "WRONG"; "kink": x lies on
-        one, as far as can be seen; "UNPROVED": no step is precise enough, not even up to a `bearable` error.
+        one, as far as can be seen; "UNPROVED": no step is precise enough, not even up to a `bearable` error. `quick`
+        calls a difference wrong by one step.
         """
         looks: dict[int, Look] = {}  # by k, for the step 8^k · STEP
 
+        def seen(k):
+            look = looks.get(k) or self.look(probe, 8.0**k * STEP)
+            if look is not None:
+                looks[k] = look
+            return look is not None
+
         def error(k):
-            """The bound on an error, borne out by smaller steps: an error can look small by chance.
+            """The bound on an error, borne out by other steps: an error can look small by chance.
 
-            Rounding puts a slope off by 8 times as much in the next smaller step; and where a smaller one is known to
-            be closer than the two differ, the larger is wrong.
+            Rounding puts a slope off by 8 times as much in the next smaller step. And where two steps differ by more
+            than the error of the smaller one, the larger is wrong; or the smaller one, if y stood still there.
             """
-            smaller = [(j, look) for j, look in looks.items() if j < k]
-            by_rounding = [look.error * 8.0 ** (j - k) for j, look in smaller]
-            contradiction = [abs(looks[k].slope - look.slope) - look.error for _, look in smaller]
-            return max(looks[k].error, *by_rounding, *contradiction) if smaller else looks[k].error
+            by_rounding = [look.error * 8.0 ** (j - k) for j, look in looks.items() if j < k]
+            trusted = [j for j in looks if (j > k if looks[k].still else j < k) and not looks[j].still]
+            contradiction = [abs(looks[k].slope - looks[j].slope) - looks[j].error for j in trusted]
+            return max([looks[k].error, *by_rounding, *contradiction])
 
-        def agrees(k):
-            return abs(analytic - looks[k].slope) <= allowed
+        def off(k):
+            return abs(analytic - looks[k].slope)
+
+        def excluded(k):
+            """Whether every step that would show the difference does: a sharp bend may hide between two of them.
+
+            These are the smaller ones, as far down as rounding lets it be seen; and where y stands still, larger ones,
+            which have to tell whether it is constant or its change was swallowed.
+            """
+            if quick:
+                return True
+            if any(off(j) <= allowed and look.error <= bearable for j, look in looks.items()):
+                return False  # so close an agreement is no chance: it is rounding that spoils the other steps
+            if looks[k].still:
+                moving = (j for j in range(k + 1, 5) if seen(j) and not looks[j].still)
+                return all(off(j) > looks[j].error for j in [*moving][:1])
+            smaller = [j for j in range(self._smallest(probe, k, off(k) / 8), k) if seen(j)]
+            return all(looks[j].still or off(j) > looks[j].error for j in smaller)
 
         def found(verdict, k):
             return verdict, looks[k].slope, error(k)
 
         for k in self._order(probe, allowed, bearable):
-            look = self.look(probe, 8.0**k * STEP)
-            if look is None:
+            if not seen(k):
                 continue
-            looks[k] = look
-            if look.error <= allowed / 4 and agrees(k):
+            if error(k) <= allowed / 4 and off(k) <= allowed:
                 return found("beside" if _suddenly(looks, k) else "right", k)
-            for j in (k, k + 1):
-                if {j, j - 1} <= looks.keys() and error(j) <= allowed / 4 and not agrees(j):
-                    return found("WRONG", j)
+            if error(k) <= allowed / 4 and excluded(k) and error(k) <= allowed / 4:
+                return found("WRONG", k)
             if {k, k + 1, k + 2} <= looks.keys() and self._on_kink(probe, looks):
                 return found("kink", k)
         if not looks:
             return "UNPROVED", float("nan"), float("inf")
         best = min(looks, key=error)
-        if not abs(analytic - looks[best].slope) <= allowed + 2 * error(best):
+        if self._on_kink(probe, looks):
+            return found("kink", best)
+        if off(best) > allowed + 2 * error(best) and excluded(best) and off(best) > allowed + 2 * error(best):
             return found("WRONG", best)
         if error(best) <= bearable:
             return found("beside" if _suddenly(looks, best) else "right", best)
-        return found("kink" if self._on_kink(probe, looks) else "UNPROVED", best)
+        return found("UNPROVED", best)
 
     def _order(self, probe, allowed, bearable) -> list[int]:
         """The steps to try, as powers of 8: away from what limits the usual one, then the other way."""
-        smaller = [-k for k in range(1, CLOSER + 1) if k == 1 or self.rounding(probe, 8.0**-k * STEP) <= bearable / 4]
+        smaller = list(range(-1, self._smallest(probe, 0, bearable / 4) - 1, -1))
         larger = list(range(1, FARTHER + 1))
         return [0, *larger, *smaller] if self.rounding(probe, STEP) > allowed / 4 else [0, *smaller, *larger]
+
+    def _smallest(self, probe, k: int, most: float) -> int:
+        """The smallest step below 8^k · STEP at which rounding puts the slope off by no more than `most`; at least the
+        next one."""
+        j = k - 1
+        while j > -CLOSER and self.rounding(probe, 8.0 ** (j - 1) * STEP) <= most:
+            j -= 1
+        return j
 
     def _on_kink(self, probe, looks: dict[int, Look]) -> bool:
         """Whether the bend stays, however small the step."""

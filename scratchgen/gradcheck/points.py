@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from scratchgen.gradcheck.numeric import scale_of
+
 
 @dataclass(frozen=True)
 class Point:
@@ -79,14 +81,14 @@ def drawn(array: np.ndarray, rng: np.random.Generator, spread: float = 0.5, fact
 
 def nudged(array: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarray:
     """A point beside, about `size` away in the scale of the numbers; none negative if none was."""
-    moved = array + size * np.maximum(1, np.abs(array)) * rng.standard_normal(array.shape)
+    moved = array + size * scale_of(array) * rng.standard_normal(array.shape)
     return np.abs(moved) if np.all(array >= 0) else moved
 
 
 def keeps_ties(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A direction in which equal numbers stay equal and zeros stay 0: along it max and relu are smooth on a tie."""
     unique, which = np.unique(x, return_inverse=True)
-    steps = np.maximum(1, np.abs(unique)) * rng.standard_normal(unique.shape)
+    steps = scale_of(unique) * rng.standard_normal(unique.shape)
     return np.where(unique == 0, 0, steps)[which].reshape(x.shape)
 
 

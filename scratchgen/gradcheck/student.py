@@ -30,7 +30,7 @@ def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_
     """Check what `spec` names, on inputs of the `forms` given, or on those that it takes (see `trials`).
 
     `emit` is called with report=, text=, verdict= for each kind of inputs, as soon as there is something to tell, and
-    again when there is more; with cannot=, why= for what could not be checked, where cannot="" is for all of it.
+    again when there is more; with cannot=, why= where the check could not be made: on what inputs, or "" for none.
     """
     mine = _numpy()
     try:
@@ -56,7 +56,7 @@ def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_
                 )
             except Exception as error:
                 hint = "; --input-range and --input-shape choose the inputs" if isinstance(error, ValueError) else ""
-                emit(cannot=trial.which, why=f"it cannot be checked on {_shapes(trial.inputs)}: {told(error)}{hint}")
+                emit(cannot=_shapes(trial.inputs), why=told(error) + hint)
         _demand_same(mine)
     except CannotCheck as error:
         emit(cannot="", why=str(error))
@@ -65,18 +65,20 @@ def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_
 def _check_on(
     target, trial, constant: set[int], any_fits: bool, contract_too: bool, emit, *, rng, **settings
 ) -> None:
-    def show(report: Report) -> None:
+    def show(report: Report, finished: bool = False) -> None:
         report.name = _title(target, trial)
         report.unchecked += [what for what in without if what not in report.unchecked and report.tensors]
         text = str(report)
         if any_fits and not trial.fits:
             text += f"\n  If it is not made for {trial.which}, {REFUSE},\n"
             text += "  or say what it is made for, as in --input-shape 5,3"
-        emit(report=trial.which, text=f"{text}\n  {_conclusion(report)}", verdict=report.verdict)
+        conclusion = _conclusion(report) if finished else "UNFINISHED"
+        emit(report=trial.which, text=f"{text}\n  {conclusion}", verdict=report.verdict if finished else "UNFINISHED")
 
     without = _without_gradient(target, trial, constant)
     rng = np.random.default_rng(rng)
-    show(check(target, *trial.inputs, rng=rng, contract_too=contract_too, on_progress=show, **settings))
+    report = check(target, *trial.inputs, rng=rng, contract_too=contract_too, on_progress=show, **settings)
+    show(report, finished=True)
 
 
 def _without_gradient(target, trial: Trial, constant: set[int]) -> list[str]:
