@@ -523,7 +523,7 @@ def test_a_formula_row_by_row(n, use_threads):
                 (lambda x, a, b: x * a + b, (x, scale, shift)),
                 (lambda x, a, y, b: (x - a) * y + b, (x, scale, y, shift)),
             ):
-                assert_same(numpy_ops.rowwise(f, *args), reference.rowwise(f, *args), len(args))
+                assert_same(numpy_ops.rowwise(f, *args), reference.elementwise(f, *args), len(args))
 
     run()
 
@@ -540,14 +540,14 @@ def test_sums_over_rows(n, use_threads):
         scale, shift = integers(rng, 2, shape[-1], dtype=dtype)
         shift = laid(other, shift)
         with constants(**blocks):
-            assert_same(numpy_ops.row_sum(x), reference.row_sum(x))
+            assert_same(numpy_ops.row_sum(x), reference.channel_sum(x))
             for f, args in (
                 (lambda x: (x,), (x,)),
                 (lambda x, y: (x, x * y), (x, y)),
                 (lambda x, y, a, b: (x, x * ((y - a) * b), y), (x, y, scale, shift)),
                 (lambda x, a, y, b: (x + a, y + b), (x, scale, y, shift)),
             ):
-                found, wanted = numpy_ops.row_sums(f, *args), reference.row_sums(f, *args)
+                found, wanted = numpy_ops.row_sums(f, *args), reference.channel_sums(f, *args)
                 assert type(found) is tuple
                 assert len(found) == len(wanted)
                 for a, b in zip(found, wanted, strict=True):
@@ -557,7 +557,7 @@ def test_sums_over_rows(n, use_threads):
 
 
 @on_threads
-def test_moments(n, use_threads):
+def test_mean_and_variance(n, use_threads):
     use_threads(n)
 
     @drawn(150)
@@ -569,7 +569,7 @@ def test_moments(n, use_threads):
         with constants(**blocks):
             mu, var = numpy_ops.moments(x)
         assert mu.dtype == var.dtype == dtype
-        exact_mu, exact_var = reference.moments(x.astype(np.float64))
+        exact_mu, exact_var = reference.mean_and_variance(x.astype(np.float64))
         scale = np.abs(x).max()
         np.testing.assert_allclose(mu, exact_mu, rtol=0, atol=4 * tolerance * scale)
         np.testing.assert_allclose(var, exact_var, rtol=0, atol=8 * tolerance * scale**2)
@@ -583,7 +583,7 @@ BIG = [(131_073, 1), (40_000, 1), (33_001, 5), (64, 32, 32, 16), (7, 150_000)]
 @pytest.mark.parametrize("shape", BIG, ids=str)
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("centre", [1e4, 1e5])
-def test_moments_far_from_zero(shape, n, centre, use_threads):
+def test_mean_and_variance_far_from_zero(shape, n, centre, use_threads):
     """10⁴ ± 1: the mean of the squares less the square of the mean would be off by more than the variance.
 
     The mean is right to a step of float32.
@@ -741,9 +741,9 @@ def test_adam_after_a_gradient_that_overflows():
     assert np.isfinite(w).all()
 
 
-def test_moments_of_integers_are_those_of_floats():
+def test_mean_and_variance_of_integers_are_those_of_floats():
     x = np.arange(35).reshape(7, 5)
-    for of_all, of_one in zip(numpy_ops.moments(x), reference.moments(x), strict=True):
+    for of_all, of_one in zip(numpy_ops.moments(x), reference.mean_and_variance(x), strict=True):
         np.testing.assert_allclose(of_all, of_one)
     np.testing.assert_allclose(numpy_ops.moments(x > 9)[0], (x > 9).mean(axis=0))
 

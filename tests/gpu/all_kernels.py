@@ -70,13 +70,13 @@ def _on_rows(ops, rng, shape, dtype):
         device = [ops.from_numpy(a) if isinstance(a, np.ndarray) else a for a in arguments]
         _compare(f"{name} {shape}", getattr(ops, name)(*device), getattr(reference, name)(*arguments), rounding)
 
-    case("rowwise", 0, scale_and_shift, x, mu, scale)
-    case("rowwise", 10, sigmoid, x)
-    case("row_sum", 0, y)
-    case("row_sums", 0, terms, x, y, mu)
-    case("total", 0, loss, x, y, one)
+    case("elementwise", 0, scale_and_shift, x, mu, scale)
+    case("elementwise", 10, sigmoid, x)
+    case("channel_sum", 0, y)
+    case("channel_sums", 0, terms, x, y, mu)
+    case("sum_with_map", 0, loss, x, y, one)
     if x.size > shape[-1]:
-        _compare(f"moments {shape}", ops.moments(ops.from_numpy(x)), _moments(x), 100)
+        _compare(f"moments {shape}", ops.mean_and_variance(ops.from_numpy(x)), _moments(x), 100)
 
 
 def _moments(x):
