@@ -1,9 +1,9 @@
 """Where arrays live, formulas, and the few coarse operations that layers call.
 
-    arrays.py       NumPy or CuPy: the arrays decide
-    formula.py      what happens to each element, written once
-    operations.py   products, sums over rows, the three maps of a convolution
-    reference.py    each operation as its formula; numpy_ops/ and cupy_ops/ have the fast versions
+arrays.py       NumPy or CuPy: the arrays decide
+formula.py      what happens to each element, written once
+operations.py   products, sums over rows, the three maps of a convolution
+reference.py    each operation as its formula; numpy_ops/ and cupy_ops/ have the fast versions
 """
 
 from scratchgen.backend.arrays import (
