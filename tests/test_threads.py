@@ -607,7 +607,7 @@ numpy_ops.rows.BLOCK = numpy_ops.rows.SHARED_BLOCK = 30
 def work():
     meeting = threading.Barrier(3, timeout=20)
     threads.run([meeting.wait] * 3)  # three threads are really there
-    return numpy_ops.row_sum(x).tolist(), [b["num_threads"] for b in threadpool_info() if b["user_api"] == "blas"]
+    return numpy_ops.channel_sum(x).tolist(), [b["num_threads"] for b in threadpool_info() if b["user_api"] == "blas"]
 
 def in_a_child(check):
     child = os.fork()
@@ -720,9 +720,9 @@ def _kernels():
             yield getattr(form, name), calls[name]
     yield cells.correlate_adjoint_x, calls[MAPS[1]]
     yield numpy_ops.matmul, (x, y.T)
-    yield numpy_ops.row_sum, (x,)
-    yield (lambda: np.stack(numpy_ops.row_sums(lambda a, b: (a, a * b), x, y))), ()
-    yield (lambda: np.stack(numpy_ops.moments(x))), ()
+    yield numpy_ops.channel_sum, (x,)
+    yield (lambda: np.stack(numpy_ops.channel_sums(lambda a, b: (a, a * b), x, y))), ()
+    yield (lambda: np.stack(numpy_ops.mean_and_variance(x))), ()
 
 
 SMALL = {
