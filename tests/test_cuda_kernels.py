@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernel_sources import FLOATS, NVRTC, changed_source, kernels_on_the_standin, recorded_texts
 
-from scratchgen.backend import reference
+from scratchgen.backend import formula, reference
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ to run CUDA sources on the CPU")
 SHAPES = 120  # drawn for each kernel
@@ -82,6 +82,7 @@ few_or_many = st.sampled_from([1, 5, 16, 1000])
 # --- formulas row by row ---
 
 
+@formula
 def _channelwise(x, mu, scale):
     return (x - mu) * scale + 0.25 * x
 
@@ -96,7 +97,7 @@ def test_drawn_elementwise(ops, case):
     for rows in (1, 1000):
         with rows_per_thread(rows):
             found = ops.elementwise(_channelwise, *map(ops.from_numpy, (x, mu, scale)))
-        equal(found, _channelwise(x, mu, scale))
+        equal(found, _channelwise.function(x, mu, scale))
 
 
 @drawn(SHAPES)
@@ -107,6 +108,7 @@ def test_drawn_channel_sums(ops, case, rows):
     x, y, mu = integers(rng, *shape), integers(rng, *shape), integers(rng, shape[-1])
     x, y, mu = (a.astype(dtype) for a in (x, y, mu))
 
+    @formula
     def terms(x, y, mu):
         return x, (x - mu) * y, y + mu
 
@@ -125,6 +127,7 @@ def test_drawn_sum_with_map(ops, case, rows):
     x, y = integers(rng, *shape).astype(dtype), integers(rng, *shape).astype(dtype)
     one = np.array(3, dtype)
 
+    @formula
     def terms(x, y, one):
         return x * y - one, x + one, y - x
 
@@ -132,7 +135,7 @@ def test_drawn_sum_with_map(ops, case, rows):
         found = ops.sum_with_map(terms, *map(ops.from_numpy, (x, y, one)), over=7)
     for a, b in zip(found, reference.sum_with_map(terms, x, y, one, over=7), strict=True):
         equal(a, np.asarray(b))
-    equal(ops.sum_with_map(lambda x: (x,), ops.from_numpy(x))[0], np.asarray(x.sum()))
+    equal(ops.sum_with_map(formula(lambda x: (x,)), ops.from_numpy(x))[0], np.asarray(x.sum()))
 
 
 @drawn(SHAPES)
@@ -165,10 +168,10 @@ def test_many_rows_in_many_blocks(ops, shape):
     x = integers(np.random.default_rng(1), *shape, most=3)
     on_gpu = ops.from_numpy(x)
     equal(ops.channel_sum(on_gpu), reference.channel_sum(x))
-    equal(ops.sum_with_map(lambda x: (x * x,), on_gpu)[0], np.asarray((x * x).sum()))
+    equal(ops.sum_with_map(formula(lambda x: (x * x,)), on_gpu)[0], np.asarray((x * x).sum()))
     var = ops.mean_and_variance(on_gpu)[1]
     np.testing.assert_allclose(var.get(), x.reshape(-1, shape[-1]).astype(float).var(axis=0), rtol=1e-5)
-    equal(ops.elementwise(lambda x: x * x, on_gpu), x * x)
+    equal(ops.elementwise(formula(lambda x: x * x), on_gpu), x * x)
 
 
 def test_counting_in_64_bits(ops, monkeypatch):
@@ -179,17 +182,17 @@ def test_counting_in_64_bits(ops, monkeypatch):
     rng = np.random.default_rng(2)
     x, mu = integers(rng, 40, 33), integers(rng, 33)
     on_gpu = ops.from_numpy(x)
-    equal(ops.elementwise(lambda x, mu: x - mu, on_gpu, ops.from_numpy(mu)), x - mu)
+    equal(ops.elementwise(formula(lambda x, mu: x - mu), on_gpu, ops.from_numpy(mu)), x - mu)
     equal(ops.channel_sum(on_gpu), reference.channel_sum(x))
     np.testing.assert_allclose(ops.mean_and_variance(on_gpu)[1].get(), x.astype(float).var(axis=0), rtol=1e-5)
-    equal(ops.sum_with_map(lambda x: (x,), on_gpu)[0], np.asarray(x.sum()))
+    equal(ops.sum_with_map(formula(lambda x: (x,)), on_gpu)[0], np.asarray(x.sum()))
 
 
 def test_nan_is_not_lost(ops):
     x = np.array([[1, np.nan, -2, np.inf]], np.float32)
     on_gpu = ops.from_numpy(x)
-    equal(ops.elementwise(lambda x: ops.xp.maximum(x, 0), on_gpu), np.maximum(x, 0))
-    equal(ops.elementwise(lambda x: ops.xp.minimum(0, x), on_gpu), np.minimum(0, x))
+    equal(ops.elementwise(formula(lambda x: np.maximum(x, 0)), on_gpu), np.maximum(x, 0))
+    equal(ops.elementwise(formula(lambda x: np.minimum(0, x)), on_gpu), np.minimum(0, x))
     assert np.isnan(ops.mean_and_variance(ops.from_numpy(np.array([[1], [np.nan], [2]], np.float32)))[1].get()).all()
 
 
@@ -318,9 +321,9 @@ def _check_rows_as_they_are(ops):
     for shape in ((1031, 3), (700, 33), (5000, 3), (4801,)):
         x, mu = integers(rng, *shape), integers(rng, shape[-1])
         there = ops.from_numpy(x), ops.from_numpy(mu)
-        equal(ops.elementwise(lambda x, mu: x - mu, *there), x - mu)
-        equal(ops.channel_sums(lambda x, mu: (x, x - mu), *there)[1], reference.channel_sum(x - mu))
-        sums = ops.sum_with_map(lambda x: (x, -x), there[0], over=4)
+        equal(ops.elementwise(formula(lambda x, mu: x - mu), *there), x - mu)
+        equal(ops.channel_sums(formula(lambda x, mu: (x, x - mu)), *there)[1], reference.channel_sum(x - mu))
+        sums = ops.sum_with_map(formula(lambda x: (x, -x)), there[0], over=4)
         equal(sums[0], np.asarray(x.sum() / 4, np.float32))
         equal(sums[1], -x)
         if len(shape) > 1:
@@ -364,7 +367,12 @@ PLANTED = [
     ("rows", "channel_sums.cu", "for (; row < rows;", "for (; row + 1 < rows;"),
     ("rows", "channel_sums.cu", "row += 4 * stride", "row += 5 * stride"),
     ("rows", "channel_sums.cu", "half = blockDim.y / 2; half > 0", "half = blockDim.y / 2; half > 1"),
-    ("rows", "channel_sums.cu", "* TERMS + t) * channels + c] = ", "* TERMS + t) * channels + (c + 1) % channels] = "),
+    (
+        "rows",
+        "channel_sums.cu",
+        "* TERMS + t) * channels + c] = ",
+        "* TERMS + t) * channels + (c + 1) % channels] = ",
+    ),
     ("rows", "channel_sums.cu", "shared[t][me] = sum[t];\n    __syncthreads();", "shared[t][me] = sum[t];"),
     ("rows", "mean_and_variance.cu", "for (; row < rows;", "for (; row + 1 < rows;"),
     ("rows", "mean_and_variance.cu", "count += 4;", "count += 3;"),

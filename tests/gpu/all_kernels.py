@@ -19,7 +19,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 from scratchgen import backend  # noqa: E402  the package beside these tests
-from scratchgen.backend import load_kernels, reference  # noqa: E402
+from scratchgen.backend import formula, load_kernels, reference  # noqa: E402
 from scratchgen.backend.geometry import Geometry, correlated_size  # noqa: E402
 from scratchgen.functions import sigmoid  # noqa: E402
 
@@ -57,12 +57,15 @@ def _on_rows(ops, rng, shape, dtype):
     x, y, mu, scale = (_integers(rng, s, dtype) for s in (shape, shape, shape[-1:], shape[-1:]))
     one = np.array(3, dtype)
 
+    @formula
     def scale_and_shift(x, mu, scale):
         return (x - mu) * scale
 
+    @formula
     def terms(x, y, mu):
         return x, (x - mu) * y
 
+    @formula
     def loss(x, y, one):
         return x * y - one, y - x
 
@@ -76,7 +79,7 @@ def _on_rows(ops, rng, shape, dtype):
     case("channel_sums", 0, terms, x, y, mu)
     case("sum_with_map", 0, loss, x, y, one)
     if x.size > shape[-1]:
-        _compare(f"moments {shape}", ops.mean_and_variance(ops.from_numpy(x)), _moments(x), 100)
+        _compare(f"mean_and_variance {shape}", ops.mean_and_variance(ops.from_numpy(x)), _moments(x), 100)
 
 
 def _moments(x):

@@ -1,9 +1,10 @@
 """A formula as NumPy's calls, each of which writes into memory that is there already: its program, one line an operation.
 
-    tanh_pullback        def formula(a0, a1, r0):
-                             multiply(a1, a1, out=r0)
-                             subtract(k_1, r0, out=r0)
-                             multiply(a0, r0, out=r0)
+    tanh_pullback        def formula(a0, a1, k_1, m0, r0):
+                             multiply(a1, a1, out=m0)
+                             subtract(k_1, m0, out=m0)
+                             multiply(a0, m0, out=r0)
+                             return (r0,)
 
 Called as it is, a formula asks for new memory at every operation. Here what nobody reads any more is written over, and
 the last call writes the result itself, a block that stays in cache at a time. These are the calls that the formula
