@@ -15,7 +15,8 @@ Reading order:
     training/, recipes/, measures/             the loop, what each model adds to it, and how good the result is
 """
 
-from scratchgen import blas  # isort: skip  # noqa: F401  first of all: it speaks to BLAS before NumPy loads it
+from scratchgen import starting  # isort: skip  # noqa: F401  first of all: Ctrl-C may come at any moment
+from scratchgen import blas  # isort: skip  # noqa: F401  before NumPy is loaded: it speaks to its BLAS
 from scratchgen import gradcheck
 from scratchgen.backend import BackendUnavailable
 from scratchgen.backend.threads import get_threads, set_threads

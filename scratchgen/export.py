@@ -28,7 +28,6 @@ from textwrap import indent
 from typing import NamedTuple
 
 import numpy as np
-from safetensors.numpy import save
 
 from scratchgen import checks
 from scratchgen.backend import backend_of, to_host, transfer
@@ -48,6 +47,8 @@ from scratchgen.layers import (
     Tanh,
 )
 from scratchgen.models import GAN, VAE, Autoencoder, Bernoulli, Gaussian
+from scratchgen.paths import as_path
+from scratchgen.safetensors_file import serialised
 
 ELEMENTWISE = (ReLU, LeakyReLU, Tanh, Sigmoid)
 COUNTERPARTS = (Dense, Conv2d, ConvTranspose2d, BatchNorm, *ELEMENTWISE, Flatten, Reshape)
@@ -62,7 +63,9 @@ BARE = "network"  # what `input_shapes` calls a layer that is no part of a model
 FIRST_WORDS = '"""Exported from scratchgen: '
 
 
-def export_torch(model, path, *, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> list[Path]:
+def export_torch(
+    model, path, *, input_shapes: Mapping[str, tuple[int, ...]] | None = None, force: bool = False
+) -> list[Path]:
     """Write `path`, a .safetensors file that fits torch.nn modules, and beside it the .py file that builds these and
     whose `load()` gives them with the weights, in eval mode; returns both paths.
 
@@ -71,15 +74,16 @@ def export_torch(model, path, *, input_shapes: Mapping[str, tuple[int, ...]] | N
     model. A layer that stands in two places is written for each. What is exported is `predict`.
 
     TypeError for a layer without a counterpart in torch.nn; ValueError for weights that are not finite and shapes
-    that do not fit; FileExistsError rather than overwrite what is no earlier export. Nothing is written then.
+    that do not fit; FileExistsError rather than replace what is no earlier export, which `force` does. Nothing is
+    written then.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"export_torch: path is {str(path)!r}, needs a name that ends in .safetensors")
     script = path.with_suffix(".py")
     there = [file for file in (script, path) if file.exists()]
-    if there and not (script.is_file() and script.read_bytes().startswith(FIRST_WORDS.encode())):
-        raise FileExistsError(f"export_torch: {there[0]} is there and no earlier export; remove it or choose a name")
+    if there and not force and not (script.is_file() and script.read_bytes().startswith(FIRST_WORDS.encode())):
+        raise FileExistsError(f"export_torch: {there[0]} is there and no earlier export; force=True replaces it")
 
     kind, networks = _networks(model)
     for name, array in model.state().items():
@@ -100,7 +104,7 @@ def export_torch(model, path, *, input_shapes: Mapping[str, tuple[int, ...]] | N
         sources[name], _ = _source(network, iter(codes))
 
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    weights = save(arrays, metadata={"format": "pt", "model": type(model).__name__})
+    weights = b"".join(serialised(arrays, {"format": "pt", "model": type(model).__name__}))
     text = _script(model, kind, shapes, traces, sources, arrays)
     for file, content in ((script, text.encode()), (path, weights)):
         with atomic_write(file) as stream:
@@ -412,6 +416,6 @@ LOAD = '''
 def load(path=Path(__file__).with_suffix(".safetensors")):
     """The module with the weights of the file, in their dtype, in eval mode."""
     model = {build}
-    model.load_state_dict(load_file(path), strict=True, assign=True)
+    model.load_state_dict(load_file(Path(path).expanduser()), strict=True, assign=True)
     return model.eval()
 '''

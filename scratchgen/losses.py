@@ -4,20 +4,28 @@
 
 A loss sums over the features of a sample and averages over the batch (axis 0, N samples): it is in nats per sample
 where it is a log-likelihood. Shapes must agree exactly, nothing is broadcast: ValueError or TypeError else.
+
+Targets have a domain, and it is checked: ValueError with the range that was found, and what is needed. Only on a GPU
+nobody looks, as that would wait for it; what comes of it there is said with each loss.
 """
 
-from math import log, pi
+from math import inf, isfinite, log, pi
 
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import array_library, formula, sum_with_map
+from scratchgen.backend import array_library, backend_of, formula, sum_with_map
 
 
 def mse(y, target):
-    """Squared error, L = 1/N Σ_n Σ_i (y_ni − t_ni)²; dy = 2/N (y − t). Any shape (N, ...)."""
+    """Squared error, L = 1/N Σ_n Σ_i (y_ni − t_ni)²; dy = 2/N (y − t). Any shape (N, ...).
+
+    Targets are any finite numbers; with others L is not finite either, on a GPU.
+    """
     N = _check("mse", y=y, target=target)
-    return sum_with_map(squared_error, y, target, N, over=N)
+    loss, dy = sum_with_map(squared_error, y, target, N, over=N)
+    _check_finite("mse", loss, target)
+    return loss, dy
 
 
 @formula
@@ -34,10 +42,14 @@ def bce_with_logits(logits, target):
 
     softplus(s) = log(1 + eˢ) = max(s, 0) + log(1 + e^(−|s|)): the large terms max(s, 0) − t·s are taken together
     first, so that nothing small is lost beside them; likewise σ(s) − t = (1 − t) − σ(−s) is taken from the side on
-    which σ is small. Finite for every finite s, and the gradient never vanishes where p is wrong. Targets are in
-    [0, 1], 0 and 1 for a true likelihood. Any shape (N, ...).
+    which σ is small. Finite for every finite s, and the gradient never vanishes where p is wrong. Any shape (N, ...).
+
+    Targets are in [0, 1], 0 and 1 for a true likelihood; outside L would fall without bound, and on a GPU it is NaN.
     """
     N = _check("bce_with_logits", logits=logits, target=target)
+    if backend_of(target) != "numpy":
+        return sum_with_map(guarded_cross_entropy, logits, target, N, over=N)
+    checks.between("bce_with_logits", "target", target, 0, 1, checks.UNIT)
     return sum_with_map(cross_entropy, logits, target, N, over=N)
 
 
@@ -49,6 +61,13 @@ def cross_entropy(s, t, N):
     return loss, np.where(s >= 0, (1 - t) - q, q - t) * (1 / N)
 
 
+@formula
+def guarded_cross_entropy(s, t, N):
+    """The same where nobody looks at the targets: NaN where one is not in [0, 1]."""
+    loss, ds = cross_entropy(s, t, N)
+    return loss + 0 * np.sqrt((t + 1e-6) * (1 + 1e-6 - t)), ds
+
+
 def softmax_cross_entropy(logits, target):
     """Cross-entropy of the class probabilities p = softmax(s), with log Z = log Σ_k e^{s_k}.
 
@@ -56,8 +75,8 @@ def softmax_cross_entropy(logits, target):
     dlogits_k = (p_k Σ_j t_j − t_k)/N, since ∂log Z/∂s_k = p_k
 
     One number added to all logits of a row changes neither, so the largest is subtracted first.
-    `logits (N, K)`; `target` is integer labels (N,), or probabilities (N, K). Finite for every finite s.
-    ValueError when a label is not in 0 … K − 1: to know that of integer labels on a GPU, each call waits for it.
+    `logits (N, K)`; `target` is integer labels (N,) of 0 … K − 1, or probabilities (N, K), of which each row sums
+    to 1. Finite for every finite s. Integer labels are looked at on a GPU too, so that each call waits for it.
     """
     _check("softmax_cross_entropy", logits=logits)
     xp = array_library(logits)
@@ -67,6 +86,7 @@ def softmax_cross_entropy(logits, target):
     if getattr(target, "ndim", None) == 1 and target.dtype.kind in "iu":
         target = _one_hot(target, logits, xp)
     N = _check("softmax_cross_entropy", logits=logits, target=target)
+    _check_probabilities(target)
     s = logits - logits.max(axis=1, keepdims=True)
     e = xp.exp(s)
     Z = e.sum(axis=1, keepdims=True)
@@ -81,12 +101,14 @@ def gaussian_nll(mu, logvar, target):
     dmu = (mu − t) e^{−logvar} / N,   dlogvar = ½ (1 − (t − mu)² e^{−logvar}) / N
 
     `logvar` has mu's shape, or is one number for all (a float or 0-d array): then dlogvar is summed to one number.
+    Targets are any finite numbers; with others L is not finite either, on a GPU.
     """
     shared = isinstance(logvar, float) or getattr(logvar, "ndim", None) == 0
     N = _check("gaussian_nll", mu=mu, target=target, **({} if shared else {"logvar": logvar}))
     if shared:
         logvar = array_library(mu).asarray(logvar, mu.dtype)
     loss, dmu, dlogvar = sum_with_map(normal, mu, logvar, target, N, log(2 * pi), over=2 * N)  # L has a ½
+    _check_finite("gaussian_nll", loss, target)
     return loss, dmu, dlogvar.sum() if shared else dlogvar
 
 
@@ -103,8 +125,8 @@ def gaussian_kl(mu, logvar):
 
     L = 1/N Σ ½ (mu² + σ² − 1 − logvar);   dmu = mu / N,   dlogvar = ½ (σ² − 1) / N
 
-    logvar is the log of the *variance*: a sample of this distribution is mu + exp(½ logvar) · eps.
-    (Kingma & Welling 2014, appendix B.)
+    logvar is the log of the *variance*: a sample of this distribution is mu + exp(½ logvar) · eps. Both are any
+    numbers; L overflows in float32 from logvar = 89 on. (Kingma & Welling 2014, appendix B.)
     """
     N = _check("gaussian_kl", mu=mu, logvar=logvar)
     return sum_with_map(kl_of_normal, mu, logvar, N, over=2 * N)  # L has a ½
@@ -114,6 +136,25 @@ def gaussian_kl(mu, logvar):
 def kl_of_normal(mu, logvar, N):
     excess = np.expm1(logvar)  # σ² − 1
     return mu * mu + (excess - logvar), mu * (1 / N), excess * (0.5 / N)
+
+
+def _check_finite(loss: str, value, target) -> None:
+    """ValueError when it is the target's fault that a loss is not finite; on a GPU that would wait to be known."""
+    if backend_of(target) == "numpy" and not isfinite(value):
+        checks.between(loss, "target", target, -inf, inf)
+
+
+def _check_probabilities(target) -> None:
+    """ValueError unless each row is a distribution; not on a GPU, where that would wait."""
+    if backend_of(target) != "numpy":
+        return
+    mend = ": probabilities of the classes, or integer labels"
+    checks.between("softmax_cross_entropy", "target", target, 0, 1, mend)
+    sums = target.sum(axis=1)
+    if abs(sums - 1).max() > 1e-3:  # more than the rounding of a table
+        raise ValueError(
+            f"softmax_cross_entropy: rows of target sum to {sums.min():.4g} to {sums.max():.4g}, needs 1{mend}"
+        )
 
 
 def _one_hot(labels, logits, xp):
@@ -132,18 +173,12 @@ def _one_hot(labels, logits, xp):
 
 
 def _check(loss: str, **arrays) -> int:
-    """The batch size N, after comparing every argument with the first: library, shape and dtype."""
-    homes = {name: checks.library(loss, name, array) for name, array in arrays.items()}
+    """The batch size N, after comparing every argument with the first: shape, dtype and library."""
     (first, a), *others = arrays.items()
+    home = checks.library(loss, first, a)
     if a.ndim < 1 or a.size == 0:
         raise ValueError(f"{loss}: {first} has shape {a.shape}, needs (N, ...) with at least one sample")
+    checks.float_array(loss, first, a)
     for name, array in others:
-        if array.shape != a.shape:
-            raise ValueError(f"{loss}: {name} has shape {array.shape}, needs {a.shape}, the shape of {first}")
-    for name, array in arrays.items():
-        checks.float_array(loss, name, array)
-        if array.dtype != a.dtype:
-            raise TypeError(f"{loss}: {name} has dtype {array.dtype}, needs {a.dtype}, the dtype of {first}")
-        if homes[name] != homes[first]:
-            raise TypeError(f"{loss}: {name} is a {homes[name]} array, needs {homes[first]}, as {first} is")
+        checks.like(loss, name, array, first, a.shape, a.dtype, home)
     return a.shape[0]

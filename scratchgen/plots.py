@@ -1,14 +1,80 @@
-"""Pictures: each function returns a matplotlib Figure or a Pillow image; none touches matplotlib's global state."""
+"""Pictures: each function returns a matplotlib Figure or a Pillow image; none touches matplotlib's global state.
 
+Figures are made and written by matplotlib's own defaults, whatever a matplotlibrc, a style or MPLBACKEND says: they
+are the same everywhere, and need no window and no LaTeX. matplotlib is loaded when the first is made, which takes as
+long as all else together.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import wraps
 from statistics import NormalDist
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK, ACCENT, MUTED, SECOND = "#222222", "#0b6fa4", "#9a9a9a", "#d1495b"
 COLOURS = (ACCENT, SECOND, "#3a8f5c", "#8661c1", MUTED)
+
+
+def load_matplotlib():
+    """matplotlib; ValueError, with the reason, where it does not load."""
+    new = "matplotlib" not in sys.modules
+    backend = os.environ.pop("MPLBACKEND", None) if new else None  # a notebook's need not be there for its children
+    try:
+        import matplotlib.figure
+    except Exception as error:  # it reads the user's settings on the way, and raises what they make of it
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"matplotlib, which draws the curves, does not load: {reason}; its settings are in a file matplotlibrc, "
+            "of this folder, of MATPLOTLIBRC or of ~/.config/matplotlib"
+        ) from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend is not None:
+        with suppress(ValueError):  # there is none of that name: matplotlib finds one when a window is opened
+            matplotlib.rcParams["backend"] = backend
+    return matplotlib
+
+
+@contextmanager
+def own_style():
+    """Matplotlib's own defaults inside the block, the user's settings again after it."""
+    matplotlib = load_matplotlib()
+    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
+    with matplotlib.rc_context(defaults):
+        yield
+
+
+def drawn(function):
+    """For a function that returns a Figure."""
+
+    @wraps(function)
+    def in_own_style(*args, **options):
+        with own_style():
+            return function(*args, **options)
+
+    return in_own_style
+
+
+def new_figure(**options) -> Figure:
+    """An empty Figure, which belongs to no window."""
+    return load_matplotlib().figure.Figure(facecolor="white", **options)
+
+
+def write_figure(figure: Figure, stream: IO[bytes]) -> None:
+    """Write a Figure as PNG."""
+    with own_style():
+        figure.savefig(stream, format="png", dpi=figure.dpi)
 
 
 def image_grid(images, columns: int | None = None, *, scale: int = 1, gap: int = 2) -> Image.Image:
@@ -34,13 +100,14 @@ def zoom(image_shape, target: int = 56) -> int:
     return max(1, round(target / image_shape[1]))
 
 
+@drawn
 def image_rows(rows, columns: int = 12) -> Figure:
     """Rows of images (N, H, W, C) in [0, 1], each with a label at its left: rows is a list of (label, images)."""
     columns = min(columns, max(len(images) for _, images in rows))
     H, W, C = rows[0][1].shape[1:]
     label, cell = 1.75, 0.75  # inches
     width, height = label + columns * cell, len(rows) * cell * H / W
-    figure = Figure(figsize=(width, height), dpi=160, facecolor="white")
+    figure = new_figure(figsize=(width, height), dpi=160)
     for r, (text, images) in enumerate(rows):
         strip = np.ones((H + 2, columns * (W + 2), C))  # a row with fewer images ends in white
         for i, image in enumerate(images[:columns]):
@@ -58,9 +125,10 @@ def _framed(image):
     return np.pad(np.clip(image, 0, 1), ((1, 1), (1, 1), (0, 0)), constant_values=1)
 
 
+@drawn
 def scatter(generated, real=None, *, title: str = "") -> Figure:
     """Generated points (N, 2), over real ones where they are given."""
-    figure = Figure(figsize=(5, 5), dpi=110, facecolor="white", layout="constrained")
+    figure = new_figure(figsize=(5, 5), dpi=110, layout="constrained")
     axes = figure.subplots()
     if real is not None:
         axes.scatter(*real.T, s=3, color=MUTED, alpha=0.4, linewidths=0, label="data")
@@ -77,9 +145,10 @@ def scatter(generated, real=None, *, title: str = "") -> Figure:
     return figure
 
 
+@drawn
 def codes(z, labels, *, classes=(), title: str = "") -> Figure:
     """Codes in the plane (N, 2), coloured by class where there are labels."""
-    figure = Figure(figsize=(5.6, 5), dpi=110, facecolor="white", layout="constrained")
+    figure = new_figure(figsize=(5.6, 5), dpi=110, layout="constrained")
     axes = figure.subplots()
     if labels is None:
         axes.scatter(*z.T, s=3, color=ACCENT, alpha=0.5, linewidths=0)
@@ -108,12 +177,13 @@ class Panel:
     limits: tuple[float | None, float | None] = field(default=(None, None))
 
 
+@drawn
 def curves(records, panels) -> Figure | None:
     """The panels side by side, from records with an "epoch" and numbers by key; None while there is none of them."""
     panels = [p for p in panels if any(r.get(key) is not None for r in records for key in p.curves)]
     if not panels:
         return None
-    figure = Figure(figsize=(4.6 * len(panels), 3.6), dpi=110, facecolor="white", layout="constrained")
+    figure = new_figure(figsize=(4.6 * len(panels), 3.6), dpi=110, layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _draw(axes, records, panel)
     return figure
@@ -151,9 +221,10 @@ def latent_plane(decode, side: int = 20) -> Image.Image:
     return image_grid(decode(z), side, gap=0)
 
 
+@drawn
 def histogram(shares, classes, *, title: str = "") -> Figure:
     """Shares of classes as bars, with the even share as a line."""
-    figure = Figure(figsize=(5.6, 3), dpi=110, facecolor="white", layout="constrained")
+    figure = new_figure(figsize=(5.6, 3), dpi=110, layout="constrained")
     axes = figure.subplots()
     names = classes or [str(k) for k in range(len(shares))]
     axes.bar(range(len(shares)), 100 * np.asarray(shares), color=ACCENT)

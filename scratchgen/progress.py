@@ -4,13 +4,19 @@ tqdm's own also locks against other processes, by a semaphore of the system's. A
 behind, and from Python 3.14 on a warning appears on the terminal for it. Bars of the user's own stay as they are.
 """
 
+import sys
 from threading import RLock
 
 from tqdm import tqdm as _tqdm
 
 
 class tqdm(_tqdm):
-    """See tqdm.tqdm."""
+    """See tqdm.tqdm; there is no bar where there is no standard error: closed, or of a program without a console."""
+
+    def __init__(self, *args, **options):
+        if options.get("file") is None and sys.stderr is None:
+            options["disable"] = True
+        super().__init__(*args, **options)
 
 
 tqdm.set_lock(RLock())

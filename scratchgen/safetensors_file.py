@@ -2,26 +2,61 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from pathlib import Path
+import struct
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from scratchgen.backend import to_host
-from scratchgen.files import atomic_write
+from scratchgen.files import atomic_write, from_json
+from scratchgen.paths import as_path
 
 FORMAT = "scratchgen 1"
+# NumPy's names of types, f4 say, and the format's, F32
+TYPES = {"b1": "BOOL"} | {f"{kind}{n}": f"{kind.upper()}{8 * n}" for kind in "fiu" for n in (1, 2, 4, 8)}
 
 
 def write_arrays(path, arrays: Mapping[str, object], about: Mapping[str, object]) -> None:
     """Write arrays (NumPy or CuPy) by name, and `about`, what JSON can hold; the file appears whole or not at all."""
-    host = {name: np.array(to_host(a), order="C", copy=None) for name, a in arrays.items()}
+    host = {name: _plain(to_host(a)) for name, a in arrays.items()}
     text = json.dumps(about, allow_nan=False)
     metadata = {"format": FORMAT, "about": text, "sha256": _digest(host, text)}
     with atomic_write(path) as stream:
-        stream.write(save(host, metadata=metadata))
+        for part in serialised(host, metadata):
+            stream.write(part)
+
+
+def serialised(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    """The parts of a safetensors file: always the same bytes for the same arrays and metadata.
+
+    (The library's own `save` keeps metadata in an order that changes from call to call.) The format: the length of
+    the header in 8 bytes; the header, JSON, with spaces up to a multiple of 8; the numbers of all arrays one after
+    the other, little-endian, the widest type first, so that each lies where its type may lie in memory.
+    https://huggingface.co/docs/safetensors
+
+    TypeError for arrays of a type that the format lacks.
+    """
+    arrays = {name: _plain(a) for name, a in arrays.items()}
+    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
+    for name in order:
+        a = arrays[name]
+        start, end = end, end + a.nbytes
+        header[name] = {"dtype": TYPES[a.dtype.str[1:]], "shape": list(a.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    yield struct.pack("<Q", len(text)) + text
+    for name in order:
+        yield arrays[name].reshape(-1).data.cast("B") if arrays[name].size else b""
+
+
+def _plain(a: np.ndarray) -> np.ndarray:
+    """Row by row in memory, little-endian, of a type that a file can hold."""
+    if a.dtype.str[1:] not in TYPES:
+        raise TypeError(f"arrays of dtype {a.dtype} cannot be written to a safetensors file")
+    return np.array(a, a.dtype.newbyteorder("<"), order="C", copy=None)
 
 
 def read_arrays(path, *, ours: bool = True) -> tuple[dict[str, np.ndarray], dict]:
@@ -29,7 +64,7 @@ def read_arrays(path, *, ours: bool = True) -> tuple[dict[str, np.ndarray], dict
 
     FileNotFoundError; ValueError, naming the file, when it is damaged in any way.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
@@ -50,16 +85,12 @@ def read_arrays(path, *, ours: bool = True) -> tuple[dict[str, np.ndarray], dict
     if not signed or metadata["sha256"] != _digest(arrays, metadata["about"]):
         raise ValueError(f"{path} is damaged: its SHA-256 is not that of what was written")
     try:
-        about = json.loads(metadata["about"], parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        about = from_json(metadata["about"])
+    except ValueError as error:
         raise ValueError(f"{path} is damaged: what it says about its arrays is no JSON: {error}") from None
     if not isinstance(about, dict):
         raise ValueError(f"{path} is damaged: what it says about its arrays is no JSON object")
     return arrays, about
-
-
-def _refuse(constant: str):
-    raise ValueError(f"it has {constant}")
 
 
 def _digest(arrays: Mapping[str, np.ndarray], about: str) -> str:

@@ -1,5 +1,7 @@
 """Weights files: every parameter and buffer of a layer or model by its dotted name."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from scratchgen import checks
@@ -8,14 +10,15 @@ from scratchgen.layers.layer import Module
 from scratchgen.safetensors_file import read_arrays, write_arrays
 
 
-def save_weights(module: Module, path) -> None:
+def save_weights(module: Module, path, *, about: Mapping[str, object] | None = None) -> None:
     """Write every parameter and buffer of a layer or model by its dotted name; an old file stays until all is there.
 
-    ValueError, and the old file stays, when a number is not finite.
+    `about` is kept beside them, and can be what JSON can hold. ValueError, and the old file stays, when a number is
+    not finite.
     """
     arrays = {name: to_host(a) for name, a in module.state().items()}
     _check_finite(arrays, f"not saved, {path} is as it was")
-    write_arrays(path, arrays, {"model": type(module).__name__})
+    write_arrays(path, arrays, {"model": type(module).__name__, **(about or {})})
 
 
 def load_weights(module: Module, path) -> None:
@@ -24,6 +27,11 @@ def load_weights(module: Module, path) -> None:
     FileNotFoundError; ValueError naming the file, before anything changes, when it is damaged or does not fit.
     """
     arrays, _ = read_arrays(path, ours=False)
+    fit(module, arrays, path)
+
+
+def fit(module: Module, arrays: Mapping[str, np.ndarray], path) -> None:
+    """Set every parameter and buffer from arrays that were read from a file; ValueError, naming it, as above."""
     try:
         checks.state(type(module).__name__, module.state(), arrays)
     except (ValueError, TypeError) as error:

@@ -1,5 +1,5 @@
-"""Where arrays live. The arrays decide: `kernels(x)` gives the kernels of the library that x lives in, `kernels(x).xp` is
-that library for everything else. There is no global switch.
+"""Where arrays live. The arrays decide: `kernels(x)` gives the kernels of the library that x lives in,
+`kernels(x).xp` is that library for everything else. There is no global switch.
 """
 
 import importlib
@@ -16,7 +16,15 @@ class BackendUnavailable(RuntimeError):
 
 
 def backend_of(array) -> str:
-    """ "numpy" or "cupy": the library that the array lives in. TypeError for anything that is not an array."""
+    """ "numpy" or "cupy": the library that the array lives in. TypeError for anything that is not an array.
+
+    NumPy's matrix, whose * is another product, and its arrays with a mask, which no kernel heeds, are refused too.
+    """
+    if type(array) is np.ndarray:
+        return "numpy"
+    if isinstance(array, np.matrix | np.ma.MaskedArray):
+        way = "numpy.asarray(x)" if isinstance(array, np.matrix) else "x.filled(0)"
+        raise TypeError(f"got a {type(array).__name__}, needs a plain array: {way} makes one")
     if isinstance(array, np.ndarray | np.generic):
         return "numpy"
     library = type(array).__module__.partition(".")[0]
@@ -27,7 +35,7 @@ def backend_of(array) -> str:
 
 def kernels(array):
     """The kernels for the library that the array lives in: a module with `xp` and the functions of `reference`."""
-    return load_kernels(backend_of(array))
+    return _imported(backend_of(array))
 
 
 def load_kernels(backend: str):

@@ -14,9 +14,9 @@ from which each backend makes what it runs: NumPy's calls on blocks that stay in
 
 The first argument is an array (..., C). Each other one has its shape, or is one value per channel (C,), one value for
 all (0-d), or a plain number. Everything that the formula needs is among its arguments. It may use + − * /, ** 2 and
-** 0.5, comparisons, and the functions of NumPy in REAL, COMPARISONS and `np.where`. Whatever has no meaning for a single
-element, or would give other results on another backend, is refused with a TypeError, when the formula is defined or,
-where the kind of an argument decides, when it is called.
+** 0.5, comparisons, and the functions of NumPy in REAL, COMPARISONS and `np.where`. Whatever has no meaning for a
+single element, or would give other results on another backend, is refused with a TypeError, when the formula is
+defined or, where the kind of an argument decides, when it is called.
 """
 
 import dis
@@ -42,7 +42,8 @@ KINDS = (NUMBER, SINGLE, CHANNEL, ELEMENT)
 
 @dataclass(frozen=True)
 class Operation:
-    """A function of values, by their places: arguments first, then what each operation makes; constants are −1, −2, …"""
+    """A function of values, by their places: arguments first, then what each operation makes; constants are −1, −2,
+    …"""
 
     name: str
     operands: tuple[int, ...]
@@ -76,7 +77,7 @@ class Formula:
         self._plans: dict = {}
 
     def __call__(self, *arguments):
-        if any(isinstance(a, Symbol) for a in arguments):  # inside another formula
+        if Symbol in map(type, arguments):  # inside another formula
             return self.function(*arguments)
         self._check_count(arguments)
         return kernels(arguments[0]).elementwise(self, *arguments)

@@ -17,7 +17,8 @@ def channel_sum(a):
 
 
 def channel_sums(f, *arguments):
-    """The channel sum of every term of the formula f, which returns a tuple: (C,) each, in one pass over the arrays."""
+    """The channel sum of every term of the formula f, which returns a tuple: (C,) each, in one pass over the
+    arrays."""
     return kernels(arguments[0]).channel_sums(f, *arguments)
 
 

@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import copy_context
+from math import inf
+from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
 from time import perf_counter
 
@@ -24,16 +26,50 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 _SETTINGS = ("SCRATCHGEN_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
+MOST = 4096  # threads, more than a machine has cores
 
 AWAKE = 5e-4  # seconds that the caller stays awake for its workers to end
 # multiply-adds: a tenth of a millisecond, about what it takes to wake a worker and to wait for it
 WORTH_WAKING = 1.5e7
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """How many cores this process may use: those that it may run on, or fewer where a container's quota of their time
+    is less, at least 1. Threads beyond the quota stop for the rest of each period, and all others wait for them."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(here, _quota(groups, own))))
+
+
+def _quota(groups: Path, own: Path) -> float:
+    """How many cores' time Linux gives to the control groups of this process, version 2 or 1; infinity: no limit.
+
+    A container sees its own group at the top, and may be told another name for it.
+    """
+    least = inf
+    try:
+        lines = own.read_text().splitlines()
+    except (OSError, ValueError):
+        return least
+    for line in lines:
+        controllers, _, name = line.partition(":")[2].partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = groups / controllers  # version 2 has no controllers here
+        for group in (name.strip("/"), *map(str, PurePosixPath(name.strip("/")).parents)):
+            least = min(least, _share(top / group))
+    return least
+
+
+def _share(group: Path) -> float:
+    """The quota of one control group."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        try:
+            time, period = " ".join((group / name).read_text() for name in names).split()
+            if time != "max" and int(time) > 0:
+                return int(time) / int(period)
+        except (OSError, ValueError, ZeroDivisionError):  # no such file, or not what it should be
+            continue
+    return inf
 
 
 def get_threads() -> int:
@@ -42,12 +78,14 @@ def get_threads() -> int:
 
 
 def set_threads(n: int) -> None:
-    """Let the kernels use n threads; 1 for none but the caller's. ValueError below 1."""
+    """Let the kernels use n threads; 1 for none but the caller's. ValueError below 1, and above MOST."""
     global _threads
     if isinstance(n, bool) or not isinstance(n, int):
         raise TypeError(f"set_threads: n is {n!r}, needs an integer")
     if n < 1:
         raise ValueError(f"set_threads: n is {n}, needs at least 1")
+    if n > MOST:
+        raise ValueError(f"set_threads: n is above {MOST:,}, needs at most that many")
     _threads = n
     one_blas_thread.normally([n] * len(one_blas_thread.usual()))
 
@@ -67,12 +105,18 @@ def limited(n: int | None):
             one_blas_thread.normally(blas)
 
 
-def _first_setting() -> int:
-    for name in _SETTINGS:
+def asked_for(names=_SETTINGS[:1]) -> int | None:
+    """How many threads the environment asks for, at most one a core, by the first of these variables that says a
+    number; None where none does. Without others that is SCRATCHGEN_THREADS."""
+    for name in names:
         value = os.environ.get(name, "").split(",")[0].strip()
-        if value.isdecimal() and int(value) > 0:
-            return min(int(value), cores())
-    return cores()
+        if value.isdecimal() and value.strip("0"):
+            return cores() if len(value) > 9 else min(int(value), cores())
+    return None
+
+
+def _first_setting() -> int:
+    return asked_for(_SETTINGS) or cores()
 
 
 _threads = _first_setting()

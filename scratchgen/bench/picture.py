@@ -1,10 +1,15 @@
 """Scaling as a picture."""
 
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from __future__ import annotations
 
-from scratchgen.plots import ACCENT, INK, MUTED, SECOND
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scratchgen.plots import ACCENT, INK, MUTED, SECOND, drawn, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 UNITS = {
     "batch": "images in a batch",
@@ -14,12 +19,13 @@ UNITS = {
 }
 
 
+@drawn
 def scaling_picture(report: dict) -> Figure:
     """Milliseconds a step against the axis, both logarithmic, a panel a step, with the slope of the arithmetic."""
     axis, entries = report["axis"], report["steps"]
     columns = min(3, len(entries))
     rows = -(-len(entries) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.8 * rows), dpi=110, facecolor="white", layout="constrained")
+    figure = new_figure(figsize=(4.2 * columns, 3.8 * rows), dpi=110, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[len(entries) :]:
         axes.set_axis_off()
@@ -51,6 +57,8 @@ def scaling_picture(report: dict) -> Figure:
 
 def _scale(axes, x, low: float, high: float) -> None:
     """Logarithmic axes, with plain numbers at the points and at 1, 2, 5 or as many as fit."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_ylim(low, high)

@@ -1,10 +1,9 @@
 """scratchgen export: a trained model's weights for another library."""
 
-from pathlib import Path
-
 from scratchgen.commands import UsageError
-from scratchgen.commands.runs import add_run_options, open_run
+from scratchgen.commands.runs import add_output_options, add_run_options, check_new, open_run
 from scratchgen.export import export_torch
+from scratchgen.training import RunFolder
 
 
 def add_parser(commands) -> None:
@@ -16,21 +15,20 @@ def add_parser(commands) -> None:
     )
     add_run_options(parser, data=False)
     parser.add_argument("--format", choices=("torch",), default="torch", help="of the file (default: %(default)s)")
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
-        help="a name that ends in .safetensors (default: RUN/pytorch.safetensors)",
+    add_output_options(
+        parser, default=None, help="a name that ends in .safetensors (default: RUN/pytorch.safetensors)"
     )
     parser.set_defaults(run=run, backend="numpy")  # nothing is computed
 
 
 def run(args) -> int:
-    path = Path(args.output) if args.output else Path(args.RUN) / "pytorch.safetensors"
+    path = args.output or args.RUN / "pytorch.safetensors"
     if path.suffix != ".safetensors":
-        raise UsageError(f"--output is {args.output}, needs a name that ends in .safetensors")
-    if not path.parent.is_dir():
-        raise UsageError(f"--output is {args.output}: there is no folder {path.parent}")
+        raise UsageError(f"--output is {path}, needs a name that ends in .safetensors")
+    RunFolder.open(args.RUN)  # complains of it before it does of the file
+    for file in (path, path.with_suffix(".py")):
+        check_new(file, "--output", args.force)
     _, recipe = open_run(args)
-    for written in export_torch(recipe.model.to("numpy"), path):
+    for written in export_torch(recipe.model.to("numpy"), path, force=args.force):
         print(written)
     return 0

@@ -3,7 +3,15 @@
 import numpy as np
 
 from scratchgen.commands import UsageError
-from scratchgen.commands.runs import add_run_options, data_of, open_run, output_path, write_result
+from scratchgen.commands.runs import (
+    add_output_options,
+    add_run_options,
+    check_size,
+    data_of,
+    open_run,
+    output_path,
+    write_result,
+)
 from scratchgen.data import to_float
 from scratchgen.interpolation import linear, spherical
 from scratchgen.plots import image_grid, zoom
@@ -25,9 +33,8 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--between", choices=("images", "prior"), help="ends of the walks (default: images for AE, VAE)"
     )
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
+    add_output_options(
+        parser,
         default="interpolation.png",
         help=".png: a row for each walk; .npy: float32 in [0, 1], (rows·steps, H, W, C) (default: %(default)s)",
     )
@@ -36,7 +43,7 @@ def add_parser(commands) -> None:
 
 
 def run(args) -> int:
-    path = output_path(args.output)
+    path = output_path(args)
     _, recipe = open_run(args)
     between = args.between or ("images" if recipe.has_encoder else "prior")
     if between == "images" and not recipe.has_encoder:
@@ -45,6 +52,7 @@ def run(args) -> int:
         raise UsageError(f"an {recipe.title} has no prior: walk between images, --between images")
     if "dimensions" in recipe.config:
         raise UsageError("walks are shown as images, and this run is of points: try sample")
+    check_size(f"{args.rows:,} walks of {args.steps:,} images", args.rows * args.steps, recipe.numbers)
     rng = np.random.default_rng(args.seed)
     if between == "images":
         images = data_of(args, recipe).test_images

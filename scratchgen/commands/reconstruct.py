@@ -3,7 +3,7 @@
 import numpy as np
 
 from scratchgen.commands import UsageError
-from scratchgen.commands.runs import add_run_options, data_of, open_run, output_path, write_result
+from scratchgen.commands.runs import add_output_options, add_run_options, data_of, open_run, output_path, write_result
 from scratchgen.data import to_float
 from scratchgen.plots import image_rows
 from scratchgen.recipes.options import positive
@@ -20,9 +20,8 @@ def add_parser(commands) -> None:
     )
     add_run_options(parser, data=True)
     parser.add_argument("--count", type=positive, metavar="N", help=f"how many (default: {SHOWN})")
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
+    add_output_options(
+        parser,
         default="reconstructions.png",
         help=".png: originals over reconstructions; .npy: the reconstructions, float32 in [0, 1], (N, H, W, C) "
         "(default: %(default)s)",
@@ -31,7 +30,7 @@ def add_parser(commands) -> None:
 
 
 def run(args) -> int:
-    path = output_path(args.output)
+    path = output_path(args)
     _, recipe = open_run(args)
     if not recipe.has_encoder:
         raise UsageError(f"a {recipe.title} has no encoder, so it can reconstruct nothing: try sample")

@@ -3,7 +3,15 @@
 import numpy as np
 
 from scratchgen.commands import UsageError
-from scratchgen.commands.runs import add_run_options, open_run, output_path, write_result
+from scratchgen.commands.runs import (
+    add_output_options,
+    add_run_options,
+    check_size,
+    memory_for,
+    open_run,
+    output_path,
+    write_result,
+)
 from scratchgen.plots import image_grid, scatter, zoom
 from scratchgen.recipes.options import positive, seed
 
@@ -16,9 +24,8 @@ def add_parser(commands) -> None:
     )
     add_run_options(parser, data=False)
     parser.add_argument("--count", type=positive, default=64, metavar="N", help="how many (default: %(default)s)")
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
+    add_output_options(
+        parser,
         default="samples.png",
         help=".png: all on one sheet; .npy: float32 in [0, 1], shape (N, H, W, C), or points (N, 2) "
         "(default: %(default)s)",
@@ -29,19 +36,21 @@ def add_parser(commands) -> None:
 
 
 def run(args) -> int:
-    path = output_path(args.output)
+    path = output_path(args)
     _, recipe = open_run(args)
     if not recipe.has_prior:
         raise UsageError("an autoencoder has no density to draw from: try reconstruct or interpolate, or train a vae")
     rng = np.random.default_rng(args.seed)
-    x = recipe.generate(recipe.noise(args.count, rng))
+    check_size(f"{args.count:,} samples", args.count, recipe.numbers)
+    with memory_for(f"{args.count:,} samples", ", --count asks for fewer"):
+        x = recipe.generate(recipe.noise(args.count, rng))
     if x.ndim > 2:
         x = np.clip(x, 0, 1)  # the mean of a normal pixel may lie outside
 
     def picture():
         if x.ndim == 2:
             return scatter(x)
-        return image_grid(x, args.columns, scale=zoom(recipe.image_shape))
+        return image_grid(x, args.columns and min(args.columns, len(x)), scale=zoom(recipe.image_shape))
 
     write_result(path, x, picture)
     return 0

@@ -1,112 +1,182 @@
-"""A training run from here to its end: when it saves, what it draws, and how it stops."""
+"""A training run from here to its end: when it saves, what it draws and measures, and how it stops."""
 
 import shlex
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
+from scratchgen.commands import BROKEN_PIPE
 from scratchgen.commands.runs import evaluate
+from scratchgen.errors import sentence
 from scratchgen.plots import curves
-from scratchgen.training import NotFinite, RunFolder, Stopped, Training, stop_request
+from scratchgen.progress import tqdm
+from scratchgen.recipes import Findings
+from scratchgen.safetensors_file import read_arrays
+from scratchgen.training import NotFinite, RunFolder, StepTooLarge, Stopped, Training, stop_request
 from scratchgen.training.report import write_report
 
 FIRST_LOOK = 8  # seconds until the first picture
 DRAW_EVERY = 3  # seconds between two drawings of the curves, at the least
 
 
+class NoReader(Exception):
+    """Nobody reads what is printed any more."""
+
+
 class Session:
-    """From here to the end of the run, or until it is stopped."""
+    """From here to the end of the run, or until it is stopped.
+
+    What must be kept is saved first: the checkpoint, the weights, the epoch's record. Measures, pictures and the page
+    come after it, and one that fails is a line.
+    """
 
     def __init__(self, folder: RunFolder, recipe, data, training: Training, *, quiet: bool):
         self.folder, self.recipe, self.data, self.training = folder, recipe, data, training
         self.config, self.progress = recipe.config, not quiet
         self.next_save = time.perf_counter() + min(FIRST_LOOK, self.config["save_every"])
         self.next_draw = 0.0
+        self.history: list[dict] = []  # the records of the epochs so far
+        self.told: set[str] = set()  # what could not be had
+        self.closing = False
 
-    def run(self) -> int:
-        training, folder = self.training, self.folder
-        if training.steps == 0:
-            folder.save_picture(self.recipe.sheet(self.data), "samples/epoch-000.png")
-            training.save(folder.checkpoint)
-            folder.save_weights(self.recipe.model)
-            self.draw(under_way=True)
-        else:
-            self.save_weights()  # of a run that was killed right after a checkpoint
+    def run(self, head: Iterable[str] = ()) -> int:
+        """Print the head, train; the exit status."""
         try:
-            with stop_request() as stop:
-                records = training.run(
-                    on_record=lambda record: folder.log({"kind": "steps", **record}),
-                    on_pause=lambda: self.pause(stop),
-                    progress=self.progress,
-                )
-                for record in records:
-                    self.end_epoch(record)
-                    if stop.is_set() and not training.finished:
-                        raise Stopped
+            self.say("\n".join(head))
+            return self._train()
         except Stopped:
-            folder.log({"kind": "end", "state": "stopped"})
-            self.draw(under_way=False, state="stopped")
-            print(f"\nstopped in epoch {training.epoch}; everything is saved. To go on:")
-            print(f"  {self.resume_command()}")
-            return 130
+            self.close("stopped")
+            with suppress(NoReader):  # the terminal may be what has gone
+                where = f"\nstopped in epoch {self.training.epoch}; everything is saved. To go on:"
+                self.say(f"{where}\n  {self.resume_command()}")
+            return 128 + self.stop.number
         except NotFinite as error:
-            self.draw(under_way=False, state=str(error))
-            print(f"scratchgen: {error}; {folder.checkpoint} is the last good checkpoint", file=sys.stderr)
+            self.close(str(error))
+            print(f"scratchgen: {error}; {self.folder.checkpoint} is the last good checkpoint", file=sys.stderr)
             return 1
+        except NoReader:
+            self.close("stopped: nobody read what it printed")
+            print(f"scratchgen: nobody reads what is printed; {self.how_to_go_on()}", file=sys.stderr)
+            return BROKEN_PIPE
+        except StepTooLarge as error:
+            self.close("stopped: out of memory")
+            raise MemoryError(f"{str(error) or 'out of memory'}: {self._smaller(error)} needs less memory") from error
+        except OSError as error:
+            self.close(f"stopped: {sentence(error)}")
+            print(f"scratchgen: {sentence(error)}; {self.how_to_go_on()}", file=sys.stderr)
+            return 2
+        except BaseException as error:
+            self.close(f"stopped: {type(error).__name__}")
+            raise
+
+    def _train(self) -> int:
+        training = self.training
+        with stop_request() as self.stop:
+            self.begin()
+            records = training.run(
+                on_record=lambda record: self.folder.log({"kind": "steps", **record}),
+                on_pause=self.pause,
+                progress=self.progress,
+            )
+            for record in records:
+                self.save()
+                self.end_epoch(record)
+                if self.stop.is_set() and not training.finished:
+                    raise Stopped
         try:
             self.end()
         except KeyboardInterrupt:
-            print("\nstopped while measuring; the trained model is saved. To go on:")
-            print(f"  {self.resume_command()}")
+            self.say(f"\nstopped while measuring; the trained model is saved. To go on:\n  {self.resume_command()}")
             return 130
         return 0
 
-    def resume_command(self) -> str:
-        return f"scratchgen train {self.recipe.name} --resume {shlex.quote(str(self.folder.path))}"
+    # --- the way ---
 
-    def pause(self, stop) -> bool:
-        """After every step: save and draw when it is time; True when the run was asked to stop."""
-        if stop.is_set() or time.perf_counter() >= self.next_save:
-            self.training.save(self.folder.checkpoint)
-            self.folder.save_weights(self.recipe.model)
-            self.folder.save_picture(self.recipe.sheet(self.data), "samples/latest.png")
+    def begin(self) -> None:
+        training = self.training
+        self.history = [r for r in self.folder.records() if r["kind"] == "epoch"]
+        if training.steps == 0:
+            self.folder.save(training)
+            self.sheet("epoch-000")
             self.draw(under_way=True)
-            self.next_save = time.perf_counter() + self.config["save_every"]
-        return stop.is_set()
+            return
+        self.folder.save_weights(training)  # of a run that ended right after a checkpoint
+        self.keep_weights()
+        ended = training.ended
+        if training.step == 0 and ended is not None and ended["epoch"] not in [r.get("epoch") for r in self.history]:
+            self.end_epoch(dict(ended))  # the run ended between the checkpoint and this
+
+    def pause(self) -> bool:
+        """After every step: save and draw when it is time; True when the run was asked to stop."""
+        if self.stop.is_set() or time.perf_counter() >= self.next_save:
+            self.save()
+            self.sheet("latest")
+            self.draw(under_way=True)
+        return self.stop.is_set()
 
     def end_epoch(self, record: dict) -> None:
-        epoch, recipe, folder = record["epoch"], self.recipe, self.folder
-        record |= recipe.epoch_measures(self.data)
-        if self.config.get("evaluate") and recipe.measured_by_epoch:
-            record |= recipe.quality(self.data, progress=self.progress)
-        folder.save_picture(recipe.sheet(self.data), f"samples/epoch-{epoch:03d}.png")
-        folder.log({"kind": "epoch", **record})
-        self.training.save(folder.checkpoint)
-        self.save_weights()
+        """All that an epoch leaves beside its checkpoint, which is written already."""
+        recipe = self.recipe
+        record |= self.measured(record["epoch"])
+        self.sheet(f"epoch-{record['epoch']:03d}")
+        self.folder.log({"kind": "epoch", **record})
         last = self.training.finished
         self.draw(under_way=not last)
-        of, speed = self.training.settings.epochs, f"{record['per_second']:,.0f} samples/s"
-        print(f"epoch {epoch:>3}/{of}  {recipe.line(record)}  {speed}", flush=True)
-        self.next_save = time.perf_counter() + self.config["save_every"]
-
-    def save_weights(self) -> None:
-        """At a checkpoint, and again when a run goes on that may have been killed right after it."""
-        training, model = self.training, self.recipe.model
-        if training.step == 0:  # between epochs, where the epoch's own sheet shows the same
-            (self.folder.path / "samples" / "latest.png").unlink(missing_ok=True)
-        self.folder.save_weights(model)
-        if self.config.get("keep_weights") and training.step == 0:
-            self.folder.save_weights(model, f"weights/epoch-{training.epoch - 1:03d}.safetensors")
+        speed = f"{record['per_second']:,.0f} samples/s"
+        self.say(f"epoch {record['epoch']:>3}/{self.training.settings.epochs}  {recipe.line(record)}  {speed}")
+        before = recipe.symptom(self.history) if self.history else None
+        self.history.append(record)
+        symptom = recipe.symptom(self.history)
+        if symptom and not before:
+            self.say(f"note     {symptom}")
 
     def end(self) -> None:
         folder, recipe = self.folder, self.recipe
         if self.config.get("evaluate") or recipe.always_measured:
-            evaluate(folder, recipe, self.data, progress=self.progress)
-            print()
+            lines = []
+            with self.part("the evaluation"):
+                lines = [*evaluate(folder, recipe, self.data, progress=self.progress), ""]
+            self.say("\n".join(lines))
         self.draw(under_way=False)
         folder.log({"kind": "end", "state": "finished"})
-        print(f"trained  {self.training.seconds:.0f} s")
-        print(f"samples  {folder.path / 'samples' / f'epoch-{self.training.settings.epochs:03d}.png'}")
-        print(f"report   {folder.path / 'report.html'}")
+        sheet = folder.path / "samples" / f"epoch-{self.training.settings.epochs:03d}.png"
+        self.say(f"trained  {self.training.seconds:.0f} s\nsamples  {sheet}\nreport   {folder.path / 'report.html'}")
+
+    # --- what is kept ---
+
+    def save(self) -> None:
+        """The checkpoint and the weights."""
+        self.folder.save(self.training)
+        self.keep_weights()
+        self.next_save = time.perf_counter() + self.config["save_every"]
+
+    def keep_weights(self) -> None:
+        """At a checkpoint, and again when a run goes on that may have ended right after it."""
+        training = self.training
+        if training.step == 0:  # between epochs, where the epoch's own sheet shows the same
+            (self.folder.path / "samples" / "latest.png").unlink(missing_ok=True)
+            if self.config.get("keep_weights") and training.epoch > 1:
+                self.folder.save_weights(training, f"weights/epoch-{training.epoch - 1:03d}.safetensors")
+
+    # --- what is measured and drawn, as far as it can be ---
+
+    def measured(self, epoch: int) -> dict:
+        """The epoch's measures, by name."""
+        found, values = Findings(), {}
+        with found.part("the measures of the epoch"):
+            each = self.recipe.epoch_measures(self.data)
+            values |= each.values
+            found.missing |= each.missing
+        if self.config.get("evaluate") and self.recipe.measured_by_epoch:
+            with found.part("the quality of the samples"):
+                values |= self.recipe.quality(self.data, progress=self.progress)
+        self.tell(found)
+        return values
+
+    def sheet(self, name: str) -> None:
+        with self.part("the picture of the samples"):
+            self.folder.save_picture(self.recipe.sheet(self.data), f"samples/{name}.png")
 
     def draw(self, *, under_way: bool, state: str | None = None) -> None:
         """The curves and the page; while it is under way not more often than drawing is worth."""
@@ -114,18 +184,74 @@ class Session:
             return
         records = self.folder.records()
         for name, panels in (("losses.png", self.recipe.panels), ("health.png", self.recipe.health)):
-            figure = curves(records, panels)
-            if figure is not None:
-                self.folder.save_picture(figure, name)
+            with self.part(name):
+                figure = curves(records, panels)
+                if figure is not None:
+                    self.folder.save_picture(figure, name)
         training = self.training
         if state is None:
             done = min(training.epoch - 1, training.settings.epochs)
             state = f"{done} of {training.settings.epochs} epochs, {training.steps:,} steps, {training.seconds:.0f} s"
             state += "; this page renews itself" if under_way else ""
-        write_report(
-            self.folder,
-            title=f"{self.recipe.title}: {self.folder.path.resolve().name}",
-            state=state,
-            under_way=under_way,
-        )
+        with self.part("report.html"):
+            title = f"{self.recipe.title}: {self.folder.path.resolve().name}"
+            write_report(self.folder, title=title, state=state, under_way=under_way)
         self.next_draw = time.perf_counter() + DRAW_EVERY
+
+    def close(self, state: str) -> None:
+        """The run stops here: its metrics say so, and its page no longer renews itself, as far as they can be
+        written."""
+        self.closing = True
+        with suppress(OSError):
+            if self.folder.ended:  # and only the last words found no reader
+                return
+            self.folder.log({"kind": "end", "state": "stopped"})
+        with suppress(OSError):
+            self.draw(under_way=False, state=state)
+
+    @contextmanager
+    def part(self, what: str) -> Iterator[None]:
+        """What is of use and not needed to go on: where it fails, a line says so."""
+        found = Findings()
+        with found.part(what):
+            yield
+        self.tell(found)
+
+    # --- words ---
+
+    def tell(self, found: Findings) -> None:
+        """What could not be had: a line on each, the first time, unless the run stops for a better reason."""
+        for what, why in found.missing.items():
+            if what not in self.told and not self.closing:
+                self.told.add(what)
+                self.say(f"note: {what} cannot be had: {why}", sys.stderr)
+
+    def say(self, text: str, stream=None) -> None:
+        """Print, above the progress bar if there is one; nothing where the stream was closed from the start."""
+        if (stream or sys.stdout) is None:
+            return
+        try:
+            tqdm.write(text, file=stream)
+            print(end="", flush=True, file=stream)
+        except OSError as error:
+            raise NoReader from error
+
+    def resume_command(self) -> str:
+        return f"scratchgen train {self.recipe.name} --resume {shlex.quote(str(self.folder.path))}"
+
+    def how_to_go_on(self) -> str:
+        """What is safe, by what the folder holds, and how training goes on from there."""
+        try:
+            _, position = read_arrays(self.folder.checkpoint)
+        except (OSError, ValueError):
+            return "nothing had been saved yet"
+        epoch, step = position["epoch"], position["step"]
+        where = f"epoch {epoch}, step {step}," if step else f"epoch {epoch - 1}" if epoch > 1 else "the start"
+        return f"the checkpoint of {where} is safe, and {self.resume_command()} goes on from there"
+
+    def _smaller(self, error: MemoryError) -> str:
+        """What would need less memory than a training step did."""
+        least = 2 if self.recipe.drop_last else 1
+        shape = getattr(error.__cause__, "shape", None)  # of the array that NumPy had no room for
+        of_weights = shape in [p.value.shape for p in self.recipe.model.parameters()]
+        return "a smaller network" if of_weights or self.config["batch_size"] <= least else "a smaller --batch-size"

@@ -3,21 +3,22 @@
 import argparse
 import os
 
-from scratchgen.backend import BACKENDS, BackendUnavailable, load_kernels
-from scratchgen.backend.threads import cores, limited
+from scratchgen.backend import BackendUnavailable, load_kernels
+from scratchgen.backend.threads import asked_for, cores, limited
 from scratchgen.bench.gpu.device import about
 from scratchgen.commands import UsageError
-from scratchgen.commands.runs import digest
+from scratchgen.commands.runs import digest, memory_for, pixels
 from scratchgen.commands.session import Session
 from scratchgen.data import POINTS, SOURCES, load
-from scratchgen.recipes import RECIPES, RecipeError, build
-from scratchgen.recipes.options import positive, rate, seed
-from scratchgen.training import RunFolder, Settings, Training
+from scratchgen.files import printable
+from scratchgen.paths import as_path
+from scratchgen.plots import load_matplotlib
+from scratchgen.recipes import RECIPES, RecipeError, build, config_of
+from scratchgen.recipes.options import COMMON, FREE, Config, identity, path
+from scratchgen.training import OutOfStep, RunFolder, Settings, Training
 from scratchgen.version import __version__
 
-PRECISIONS = ("float32", "tf32")
-FREE = ("data", "epochs", "threads", "save_every", "backend", "precision")  # what a resumed run may be given anew
-NOT_KEPT = ("run", "out", "quiet", "resume", "given", "recipe")
+NOT_KEPT = ("run", "out", "quiet", "resume", "force", "given", "recipe")
 
 
 class Given(argparse.Action):
@@ -45,9 +46,12 @@ def add_parser(commands) -> None:
 
 
 def _options(parser):
-    """add_argument that ends each help text with the default, where there is one to name."""
+    """add_argument that knows what the values of common options are, and ends each help text with the default."""
 
     def option(name, *, help, **settings):
+        common = COMMON.get(name.removeprefix("--").replace("-", "_"))
+        if common is not None:
+            settings |= common.switch()
         if settings.get("default") is not None:
             shown = settings["default"]
             help += f" (default: {','.join(map(str, shown)) if isinstance(shown, list) else '%(default)s'})"
@@ -74,93 +78,140 @@ def _common(option, recipe) -> None:
         "Fashion-MNIST have them, or of CIFAR-10's binary files; without it the folder in SCRATCHGEN_DATA, else the "
         "sample: 10,000 digits that come along",
     )
-    cut = "cut out the middle square and resize it to N×N pixels (default: as they are; folder: 64)"
-    option("--image-size", type=positive, metavar="N", help=cut)
-    option("--channels", type=int, choices=(1, 3), help="1: grey, 3: coloured (default: as they are; folder: 3)")
-    option("--epochs", type=positive, metavar="N", help=f"passes over the data {default('epochs')}")
-    option("--batch-size", type=positive, metavar="N", help=f"samples per step {default('batch_size')}")
-    option("--lr", type=rate, metavar="X", help=f"Adam's learning rate {default('lr')}")
+    cut = "cut out the middle and resize it to N×N pixels, or height × width (default: as they are; folder: 64)"
+    option("--image-size", metavar="N|HxW", help=cut)
+    option("--channels", help="1: grey, 3: coloured (default: as they are; folder: 3)")
+    option("--epochs", metavar="N", help=f"passes over the data {default('epochs')}")
+    option("--batch-size", metavar="N", help=f"samples per step {default('batch_size')}")
+    option("--lr", metavar="X", help=f"Adam's learning rate {default('lr')}")
     option(
         "--decay",
-        choices=("none", "linear"),
         help="linear takes the learning rate to 0 at the last of --epochs "
         f"(default: none{', for points linear' if points else ''})",
     )
-    option("--seed", type=seed, default=0, metavar="N", help="of first weights, noise and the order of the data")
-    option("--backend", choices=BACKENDS, default="numpy", help="cupy runs on an NVIDIA GPU")
+    option("--seed", default=0, metavar="N", help="of first weights, noise and the order of the data")
+    option("--backend", default="numpy", help="cupy runs on an NVIDIA GPU")
     option(
         "--precision",
-        choices=PRECISIONS,
         default="float32",
         help="of matrix products on the GPU: tf32 has its tensor cores multiply numbers rounded to 10 bits, faster",
     )
     option(
         "--threads",
-        type=positive,
         metavar="N",
-        help="of the kernels; without it one less than the cores, since threads that wait for a core that another "
-        "program uses cost more than they bring",
+        help="of the kernels; without it SCRATCHGEN_THREADS, else one less than the cores, since threads that wait "
+        "for a core that another program uses cost more than they bring",
     )
-    option("--out", metavar="DIR", help="run folder; without it a new one in runs/")
+    option("--out", type=path, metavar="DIR", help="run folder; without it a new one in runs/")
     option(
         "--resume",
+        type=path,
         metavar="RUN",
         help="go on with this run as if it had not stopped; --epochs may be raised, and --backend changed",
     )
-    option("--save-every", type=positive, default=60, metavar="S", help="seconds between checkpoints within an epoch")
-    option("--keep-weights", action="store_true", help="keep the weights of every epoch, in weights/")
+    option(
+        "--force",
+        action="store_true",
+        help="with --resume: go on from the checkpoint even where weights or metrics are newer or missing, and write "
+        "over them",
+    )
+    option("--save-every", default=60, metavar="S", help="seconds between checkpoints within an epoch")
+    option("--keep-weights", help="keep the weights of every epoch, in weights/")
     when = "after every epoch and at the end" if recipe.measured_by_epoch else "at the end"
     if not recipe.always_measured:
-        option("--evaluate", action="store_true", help=f"measure as `scratchgen evaluate` does, {when}")
+        option("--evaluate", help=f"measure as `scratchgen evaluate` does, {when}")
     option("--quiet", action="store_true", help="no progress bars")
 
 
 def run(args) -> int:
-    try:
-        folder, config, data = _resumed(args) if args.resume else _started(args)
+    load_matplotlib()  # complains before anything is written
+    return _go_on(args) if args.resume else _begin(args)
+
+
+def _begin(args) -> int:
+    """A new run."""
+    config, data = _started(args)
+    recipe, training = _training(config, data)
+    config |= {"id": identity(config), "parameters": _parameters(recipe)}
+    folder = _create(args, config)
+    with folder.locked() as locks:
+        head = _what(folder, recipe, data, args) + _whether_safe(locks)
+        return _train(args, folder, recipe, data, training, head)
+
+
+def _go_on(args) -> int:
+    """A run that is there; until all its files are known to fit nothing is written."""
+    if args.out:
+        raise UsageError("--out and --resume exclude each other: a resumed run stays in its folder")
+    folder = RunFolder.open(args.resume)
+    with folder.locked() as locks:
+        was = config_of(folder)
+        config, data = _resumed(args, was)
         recipe, training = _training(config, data)
-    except (KeyError, TypeError) as error:
-        if not args.resume:
-            raise
-        what = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise UsageError(f"config.json in {args.resume} is damaged: {what}") from None
-    config |= {"parameters": sum(p.value.size for p in recipe.model.parameters())}
-    was, over = _place(config), False
-    if args.resume:
-        if folder.checkpoint.is_file():
-            training.load(folder.checkpoint)
+        config["parameters"] = _parameters(recipe)
+        try:
+            notes = folder.restore(training, force=args.force)
+        except OutOfStep as error:
+            raise UsageError(f"{error}: put the right one back, or go on from the checkpoint with --force") from None
         begun = training.epoch if training.step else training.epoch - 1
         if args.epochs and args.epochs < begun:
             raise UsageError(f"--epochs is {args.epochs}, and the run is in epoch {begun} already")
-        was, over = _place(folder.config()), training.finished and folder.ended
+        over = training.finished and folder.ended
         if not over:
             folder.rewind(training.steps)
             folder.write_json("config.json", config)  # with the epochs that it is to have from now on
-    else:
-        folder = _create(args, config)
-    print(f"data     {data.name}")
-    for note in getattr(data, "notes", ()):
-        print(f"         {note}")
+        head = _what(folder, recipe, data, args) + _whether_safe(locks) + [f"note     {note}" for note in notes]
+        if config["decay"] == "linear" and args.epochs and begun > 0:
+            head.append("note     the learning rate falls to 0 over all epochs: with more of them it is another run")
+        if over:
+            print(*head, f"the run has had {training.epoch - 1} epochs: raise --epochs above that to go on", sep="\n")
+            return 0
+        return _train(args, folder, recipe, data, training, head + _whether_the_same(args, was, config))
+
+
+def _what(folder, recipe, data, args) -> list[str]:
+    """What is trained on what, and where it goes."""
+    config = recipe.config
+    lines = [f"data     {data.name}", *(f"         {note}" for note in getattr(data, "notes", ()))]
     if args.batch_size and config["batch_size"] < args.batch_size:
-        print(f"note     there are {config['batch_size']:,} training samples, so that is the batch size")
-    print(f"model    {recipe.describe()}")
+        lines.append(f"note     there are {config['batch_size']:,} training samples, so that is the batch size")
+    lines.append(f"model    {recipe.describe()}")
     if config["backend"] == "cupy":
-        print(f"GPU      {about()['device']}, {config['precision']}")
-    print(f"run      {folder.path}")
-    print(f"report   {folder.path / 'report.html'}", flush=True)
-    if was != _place(config) and not over:
-        print(f"note     until now on {was}, from here on {_place(config)}: the same run up to rounding")
-    if args.resume and config["decay"] == "linear" and args.epochs and begun > 0:
-        print("note     the learning rate falls to 0 over all epochs: with another number of them it is another run")
-    if over:
-        print(f"the run has had {training.epoch - 1} epochs: raise --epochs above that to go on")
-        return 0
-    with limited(config["threads"]):
-        return Session(folder, recipe, data, training, quiet=args.quiet).run()
+        lines.append(f"GPU      {about()['device']}, {config['precision']}")
+    return [*lines, f"run      {folder.path}", f"report   {folder.path / 'report.html'}"]
+
+
+def _whether_safe(locks: bool) -> list[str]:
+    unsafe = "note     this file system has no locks: two processes that train this run would spoil it unnoticed"
+    return [] if locks else [unsafe]
+
+
+def _whether_the_same(args, was: Config, config: Config) -> list[str]:
+    """What a resumed run does otherwise than until now, or does not though the environment asks for it."""
+    same, lines = "the same run up to rounding", []
+    if _place(was) != _place(config):
+        lines.append(f"note     until now on {_place(was)}, from here on {_place(config)}: {same}")
+    if was["backend"] == config["backend"] == "numpy":
+        before, now, asked = was.get("threads"), config["threads"], asked_for()
+        if before != now:
+            lines.append(f"note     until now with --threads {before}, from here on {now}: {same}")
+        elif args.threads is None and asked not in (None, now):
+            lines.append(f"note     it goes on with its --threads {now}, bit for bit, not SCRATCHGEN_THREADS={asked}")
+    return lines
+
+
+def _train(args, folder, recipe, data, training, head: list[str]) -> int:
+    with limited(recipe.config["threads"]):
+        return Session(folder, recipe, data, training, quiet=args.quiet).run(head)
+
+
+def _parameters(recipe) -> int:
+    return sum(p.value.size for p in recipe.model.parameters())
 
 
 def _training(config, data):
-    recipe = build(config)
+    with memory_for("the network", ": a smaller one needs less (--latent, --width, --hidden, --image-size)"):
+        recipe = build(config)
     settings = Settings(
         epochs=config["epochs"],
         batch_size=config["batch_size"],
@@ -174,9 +225,9 @@ def _training(config, data):
 
 def _started(args):
     _check_place(args.backend, args.precision)
-    data = load(args.data, image_size=args.image_size, channels=args.channels, progress=not args.quiet)
+    data = _loaded(args.data, args.image_size, args.channels, args)
     config = {"model": args.recipe.name, **{k: v for k, v in vars(args).items() if k not in NOT_KEPT}}
-    config["threads"] = args.threads or max(1, cores() - 1)
+    config["threads"] = args.threads or asked_for() or max(1, cores() - 1)
     config["data"] = _source(args.data)
     try:
         config = args.recipe.settled(config, data)
@@ -184,14 +235,12 @@ def _started(args):
         raise UsageError(str(error)) from None
     config.setdefault("decay", "none")
     config |= {"data_sha256": digest(data), "data_name": data.name, "scratchgen": __version__}
-    return None, config, data
+    return config, data
 
 
-def _resumed(args):
-    if args.out:
-        raise UsageError("--out and --resume exclude each other: a resumed run stays in its folder")
-    folder = RunFolder.open(args.resume)
-    config = folder.config()
+def _resumed(args, was: Config):
+    """The settings with which a run goes on, and its data."""
+    config = Config(was, was.source)
     if config["model"] != args.recipe.name:
         raise UsageError(
             f"{args.resume} is a run of {config['model']}: scratchgen train {config['model']} --resume …"
@@ -201,25 +250,30 @@ def _resumed(args):
         if name not in FREE and name not in NOT_KEPT and config.get(name) != value:
             switch = "--" + name.replace("_", "-")
             kept = config.get(name)
-            kept = ",".join(map(str, kept)) if isinstance(kept, list) else kept
+            kept = ("x" if name == "image_size" else ",").join(map(str, kept)) if isinstance(kept, list) else kept
             how = f"without {switch}" if kept is None else f"with {switch} {kept}"
             raise UsageError(f"{args.resume} was started {how}, and goes on so")
     _settle_place(args, config)
     config["epochs"] = args.epochs or config["epochs"]
     config["threads"] = args.threads or config["threads"]
     for name in ("evaluate", "keep_weights"):
-        config[name] = getattr(args, name, False) or config.get(name, False)
+        if hasattr(args, name):
+            config[name] = getattr(args, name) or config.get(name, False)
     config["save_every"] = (
         args.save_every if "save_every" in args.given else config.get("save_every", args.save_every)
     )
     source = args.data if args.data is not None else config["data"]
-    size, channels = config.get("image_size"), config.get("channels")
-    data = load(source, image_size=size, channels=channels, progress=not args.quiet)
+    data = _loaded(source, config.get("image_size"), config.get("channels"), args)
     if digest(data) != config["data_sha256"]:
         raise UsageError(
-            f"the data is not what {args.resume} was trained on, {config['data_name']}: choose with --data"
+            f"the data is not what {args.resume} was trained on, {printable(config['data_name'])}: choose with --data"
         )
-    return folder, config, data
+    return config, data
+
+
+def _loaded(source, size, channels, args):
+    with memory_for("the data", ": a smaller --image-size needs less, and so do fewer images"):
+        return load(source, image_size=pixels(size), channels=channels, progress=not args.quiet)
 
 
 def _check_place(backend: str, precision: str) -> None:
@@ -255,18 +309,21 @@ def _place(config) -> str:
 
 def _create(args, config) -> RunFolder:
     arch = f"-{config['arch']}" if "arch" in config else ""
-    path = args.out or RunFolder.unused("runs", f"{config['model']}{arch}")
-    try:
-        return RunFolder.create(path, config)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise UsageError(f"nothing can be written in {path}: {error.strerror}; choose a folder with --out") from error
+    for _ in range(100):  # so many at once may take the name that was free
+        folder = args.out or RunFolder.unused("runs", f"{config['model']}{arch}")
+        try:
+            return RunFolder.create(folder, config)
+        except FileExistsError as error:
+            taken = error
+            if args.out:
+                break
+        except OSError as error:
+            what = f"nothing can be written in {folder}: {error.strerror}"
+            raise UsageError(f"{what}; choose a folder with --out") from error
+    raise taken
 
 
 def _source(source) -> str:
     """What --data stands for, so that it means the same in another folder later."""
-    folder = source if source is not None else os.environ.get("SCRATCHGEN_DATA")
-    if not folder:
-        return "sample"
-    return source if source in SOURCES else os.path.abspath(os.path.expanduser(folder))
+    source = source if source is not None else os.environ.get("SCRATCHGEN_DATA") or "sample"
+    return source if source in SOURCES else os.path.abspath(as_path(source))

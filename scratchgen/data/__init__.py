@@ -1,5 +1,6 @@
 """Data: images and points from every source, and minibatches of them."""
 
+from scratchgen.data.arrays import load_arrays
 from scratchgen.data.batches import epoch_rng, minibatches, to_float
 from scratchgen.data.binarise import BINARISATIONS, binarise, to_signed, to_unit
 from scratchgen.data.cifar import download_cifar10, load_cifar10
@@ -28,6 +29,7 @@ __all__ = [
     "epoch_rng",
     "grid",
     "load",
+    "load_arrays",
     "load_cifar10",
     "load_fashion_mnist",
     "load_folder",

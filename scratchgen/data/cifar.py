@@ -1,6 +1,7 @@
-"""CIFAR-10, 60,000 small photographs of ten kinds of things: local files of the binary version, or download.
+"""CIFAR-10, 60,000 small photographs of ten kinds of things: local files, or a download of the binary version.
 
-A file is a row of records of 3073 bytes: the label, then 1024 red, 1024 green and 1024 blue pixels, each row by row.
+A file of the binary version is a row of records of 3073 bytes: the label, then 1024 red, 1024 green and 1024 blue
+pixels, each row by row.
 
 Source: Krizhevsky 2009, Learning multiple layers of features from tiny images;
 https://www.cs.toronto.edu/~kriz/cifar.html, section "Binary version".
@@ -19,9 +20,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from scratchgen.data.cifar_python import read_batch
 from scratchgen.data.dataset import Dataset
 from scratchgen.data.download import DownloadError, data_folder, download_files
 from scratchgen.files import atomic_write
+from scratchgen.paths import as_path
 
 TRAIN_FILES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST_FILE = "test_batch.bin"
@@ -29,6 +32,9 @@ FILES = (*TRAIN_FILES, TEST_FILE)
 RECORD = 1 + 3 * 32 * 32  # bytes
 MOST_RECORDS = 10_000  # in a published file
 INSIDE = "cifar-10-batches-bin"
+# Where the files may lie in a folder: unpacked, and the Python version as torchvision, Keras 2 and Keras 3 unpack it.
+PLACES = ("", INSIDE, "cifar-10-batches-py", "cifar-10-batches-py-target/cifar-10-batches-py")
+FIRST_LABELS = [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]  # of the test images
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 ARCHIVE = "cifar-10-binary.tar.gz"
@@ -42,67 +48,63 @@ def load_cifar10(source: str | os.PathLike[str], *, progress: bool = True) -> Da
 
     source:
         "download"  all 60,000 images, downloaded once and cached (`download_cifar10`, with a bar if `progress`)
-        other       a directory which holds data_batch_1.bin … data_batch_5.bin and test_batch.bin, itself or in
-                    `cifar-10-batches-bin/`; one of the five will do, and the files may hold any number of images
+        other       a directory which holds data_batch_1.bin … data_batch_5.bin and test_batch.bin, or the files of
+                    the Python version, data_batch_1 and so on, itself or where torchvision and Keras put them
+                    (`PLACES`); one of the five will do, and the files may hold any number of images
+
+    The files of the Python version are pickles; nothing in them is executed (`cifar_python`).
 
     Raises FileNotFoundError for missing files, ValueError for files that are not CIFAR-10, DownloadError for a
     failed download.
     """
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f'source must be "download" or a directory, not {type(source).__name__}.')
-    folder = download_cifar10(progress=progress) if source == "download" else Path(source).expanduser()
+    folder = download_cifar10(progress=progress) if source == "download" else as_path(source)
     found = find(folder)
     *train_paths, test_path = (found.get(name) for name in FILES)
     missing = [name for name in FILES if name not in found]
     train_paths = [path for path in train_paths if path]
     if not train_paths or not test_path:
         state = "does not hold CIFAR-10" if folder.is_dir() else "is not a directory"
-        if is_python_version(folder):
-            state = "holds the Python version of CIFAR-10, whose pickled files are not opened here"
         raise FileNotFoundError(
-            f"{folder}: {state}; missing: {', '.join(missing)}; looked in {folder} and {folder / INSIDE}. Give a "
-            'directory with the files of the binary version, or "download" to fetch them.'
+            f"{folder}: {state}; missing: {', '.join(missing)}; looked in it and in {', '.join(PLACES[1:])}. Give a "
+            'directory with the files of CIFAR-10, or "download" to fetch them.'
         )
     train, test = _read(train_paths), _read([test_path])
     counts = f"{len(train[0]):,} training and {len(test[0]):,} test images"
     notes = (f"{folder}: {', '.join(missing)} missing, so training goes without.",) if missing else ()
-    return Dataset(f"CIFAR-10 ({counts} from {folder})", *train, *test, CLASSES, notes)
+    return Dataset(f"CIFAR-10 ({counts} from {test_path.parent})", *train, *test, CLASSES, notes)
 
 
 def find(folder: Path) -> dict[str, Path]:
-    """Which of the six files lie in `folder` or in its sub-folder, whichever has more: name to path."""
-    places = (folder, folder / INSIDE)
-    found = [{name: place / name for name in FILES if (place / name).is_file()} for place in places]
+    """Which of the six files lie in `folder` or in one of its sub-folders, whichever has most: name to path."""
+    found = []
+    for place in (folder / inside for inside in PLACES):
+        spelled = {name: (place / name, place / name.removesuffix(".bin")) for name in FILES}
+        paths = {name: next((path for path in both if path.is_file()), None) for name, both in spelled.items()}
+        found.append({name: path for name, path in paths.items() if path})
     return max(found, key=len)  # the first of equals
-
-
-def is_python_version(folder: Path) -> bool:
-    """Whether the folder holds CIFAR-10 in pickled files, `data_batch_1` and so on."""
-    return any((place / "data_batch_1").is_file() for place in (folder, folder / "cifar-10-batches-py"))
 
 
 def _read(paths: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Images and labels of the files, one after the other."""
-    counts = []
-    for path in paths:
-        size = path.stat().st_size
-        if size == 0 or size % RECORD:
-            raise ValueError(
-                f"{path}: has {size} bytes; CIFAR-10 needs one or more records of {RECORD} bytes. Copy or fetch it "
-                "again."
-            )
-        counts.append(size // RECORD)
-    images = np.empty((sum(counts), 32, 32, 3), np.uint8)
-    labels = np.empty(sum(counts), np.uint8)
-    end = 0
-    for path, count in zip(paths, counts, strict=True):
-        start, end = end, end + count
-        records = np.fromfile(path, np.uint8, count * RECORD).reshape(count, RECORD)
-        labels[start:end] = records[:, 0]
-        images[start:end] = records[:, 1:].reshape(count, 3, 32, 32).transpose(0, 2, 3, 1)
-        if labels[start:end].max() > 9:
-            raise ValueError(f"{path}: has a label {labels[start:end].max()}; CIFAR-10 labels are 0 to 9.")
-    return images, labels
+    parts = [_read_records(path) if path.suffix == ".bin" else read_batch(path) for path in paths]
+    images, labels = zip(*parts, strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def _read_records(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images `(N, 32, 32, 3)` and labels `(N,)` of a file of the binary version."""
+    size = path.stat().st_size
+    if size == 0 or size % RECORD:
+        raise ValueError(
+            f"{path}: has {size} bytes; CIFAR-10 needs one or more records of {RECORD} bytes. Copy or fetch it again."
+        )
+    records = np.fromfile(path, np.uint8).reshape(-1, RECORD)
+    labels = records[:, 0].copy()
+    if labels.max() > 9:
+        raise ValueError(f"{path}: has a label {labels.max()}; CIFAR-10 labels are 0 to 9.")
+    return np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
 
 
 def download_cifar10(
@@ -119,7 +121,7 @@ def download_cifar10(
     folder = data_folder(folder, "cifar-10")
     if _whole(folder):
         return folder
-    advice = "Try again later, or give a directory with the files of the binary version of CIFAR-10."
+    advice = "Try again where there is a network, or give a directory with the files of CIFAR-10."
     download_files(SHA256, folder, mirrors, advice=advice, progress=progress)
     try:
         _unpack(folder / ARCHIVE, folder)

@@ -14,6 +14,7 @@ from scratchgen.data.dataset import Dataset
 from scratchgen.data.download import data_folder, download_files
 from scratchgen.data.idx import read_idx
 from scratchgen.data.labelled import find_all, read
+from scratchgen.paths import as_path
 
 # Of the published .gz files.
 SHA256 = {
@@ -27,6 +28,10 @@ MIRRORS = (
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
 )
+PLACES = (
+    "fashion-mnist",
+    "FashionMNIST/raw",
+)  # where the files may lie in a folder: as here, as torchvision puts them
 CLASSES = (
     "T-shirt/top",
     "Trouser",
@@ -51,16 +56,16 @@ def load_fashion_mnist(source: str | os.PathLike[str], *, progress: bool = True)
         "download"  all 70,000 images, downloaded once and cached (`download_fashion_mnist`, with a bar if
                     `progress`)
         other       a directory which holds the four original files, named as those of MNIST, gzipped or not,
-                    itself or in `fashion-mnist/`; the files may hold any number of images
+                    itself or in `fashion-mnist/` or `FashionMNIST/raw/`; the files may hold any number of images
 
     Raises FileNotFoundError for missing files, IdxError or ValueError for files that are not Fashion-MNIST,
     DownloadError for a failed download.
     """
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f'source must be "download" or a directory, not {type(source).__name__}.')
-    folder = download_fashion_mnist(progress=progress) if source == "download" else Path(source).expanduser()
+    folder = download_fashion_mnist(progress=progress) if source == "download" else as_path(source)
     advice = 'Give a directory with the four files, or "download" to fetch them.'
-    paths = find_all(folder, "fashion-mnist", title="Fashion-MNIST", advice=advice)
+    paths = find_all(folder, *PLACES, title="Fashion-MNIST", advice=advice)
     train, test = read(*paths[:2], "Fashion-MNIST"), read(*paths[2:], "Fashion-MNIST")
     counts = f"{len(train[0]):,} training and {len(test[0]):,} test images"
     return Dataset(f"Fashion-MNIST ({counts} from {folder})", *train, *test, CLASSES)
@@ -87,5 +92,5 @@ def download_fashion_mnist(
 
     Raises DownloadError, which lists every mirror with its reason.
     """
-    advice = "Try again later, or give a directory with the four Fashion-MNIST files."
+    advice = "Try again where there is a network, or give a directory with the four Fashion-MNIST files."
     return download_files(SHA256, data_folder(folder, "fashion-mnist"), mirrors, advice=advice, progress=progress)

@@ -21,7 +21,9 @@ from typing import IO
 
 import numpy as np
 
+from scratchgen.data.limits import check_expansion, check_memory
 from scratchgen.files import atomic_write
+from scratchgen.paths import as_path
 
 TYPES = {
     0x08: np.dtype(np.uint8),
@@ -48,11 +50,13 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """Read one IDX file, plain or gzipped, as an array in native byte order.
 
     Gzip is recognised by its first bytes, whatever the name. Memory stays in proportion to the file, even
-    when a forged header states enormous sizes.
+    when a forged header states enormous sizes: a packed file that would grow as no images do is refused
+    (`limits.MOST_EXPANSION`), and the values are read once, into the array that is returned.
 
-    Raises IdxError for a malformed, truncated, over-long or damaged file, FileNotFoundError for none at all.
+    Raises IdxError for a malformed, truncated, over-long or damaged file, FileNotFoundError for none at all,
+    ValueError for more values than this machine has memory.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; an IDX file is needed here.")
     if not path.is_file():
@@ -65,13 +69,13 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
             return _parse(path, file, most=size)
         try:
             with gzip.GzipFile(fileobj=file) as stream:
-                return _parse(path, stream, most=MAX_EXPANSION * size)
+                return _parse(path, stream, most=MAX_EXPANSION * size, packed=size)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise IdxError(f"{path}: has a damaged gzip stream ({error}); fetch or copy it again.") from error
 
 
-def _parse(path: Path, stream: IO[bytes], most: int) -> np.ndarray:
-    """Read header and values of a stream that can hold `most` bytes."""
+def _parse(path: Path, stream: IO[bytes], most: int, packed: int | None = None) -> np.ndarray:
+    """Read header and values of a stream that can hold `most` bytes, and is `packed` bytes on the disk."""
     magic = stream.read(4)
     if not magic:
         raise IdxError(f"{path}: is empty; an IDX file starts with a 4-byte magic number.")
@@ -99,15 +103,19 @@ def _parse(path: Path, stream: IO[bytes], most: int) -> np.ndarray:
     needed = math.prod(shape) * dtype.itemsize
     if needed > most - header:
         raise IdxError(f"{path}: has room for {most - header} bytes of values; {stated} needs {needed}.")
-    values = bytearray()
-    # One byte more than needed shows trailing bytes, and makes gzip reach and check its checksum.
-    while chunk := stream.read(min(CHUNK, needed + 1 - len(values))):
-        values += chunk
-    if len(values) < needed:
-        raise IdxError(f"{path}: has {len(values)} bytes of values; {stated} needs {needed}.")
-    if len(values) > needed:
+    if packed is not None:
+        check_expansion(path, packed, needed, IdxError)
+    check_memory(path, needed, "a data set with fewer or smaller images needs less")
+    array = np.empty(shape, dtype.newbyteorder(">"))  # pages that the stream does not fill cost nothing
+    values = array.reshape(-1).view(np.uint8)
+    filled = 0
+    while filled < needed and (count := stream.readinto(values[filled : filled + CHUNK])):  # gzip makes a copy of it
+        filled += count
+    if filled < needed:
+        raise IdxError(f"{path}: has {filled} bytes of values; {stated} needs {needed}.")
+    if stream.read(1):  # asked at the end, gzip reaches and checks its checksum, too
         raise IdxError(f"{path}: has trailing bytes; {stated} needs exactly {needed} bytes of values.")
-    return np.frombuffer(values, dtype.newbyteorder(">")).astype(dtype, copy=False).reshape(shape)
+    return array.astype(dtype, copy=False)
 
 
 def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
@@ -118,7 +126,7 @@ def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
     Raises TypeError for something else than a NumPy array of one of the six IDX types, ValueError for a shape
     that IDX cannot state, FileNotFoundError for a missing folder.
     """
-    path = Path(path)
+    path = as_path(path)
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{path}: an IDX file holds a NumPy array, not {type(array).__name__}.")
     codes = {dtype: code for code, dtype in TYPES.items()}

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
-from scratchgen import checks
-from scratchgen.data import cifar, labelled, toys
+from scratchgen.data import arrays, cifar, fashion, labelled, mnist, on_disk, toys
 from scratchgen.data.cifar import load_cifar10
 from scratchgen.data.dataset import Dataset
+from scratchgen.data.download import DownloadError
 from scratchgen.data.fashion import is_fashion, load_fashion_mnist
 from scratchgen.data.folder import load_folder
 from scratchgen.data.mnist import load_mnist
-from scratchgen.data.resize import channel_count, resized
+from scratchgen.data.resize import channel_count, resized, rows_and_columns
 from scratchgen.data.toys import Points
+from scratchgen.paths import as_path
 
 POINTS = ("ring", "grid", "moons")
 SOURCES = ("sample", "mnist", "download", "fashion-mnist", "cifar10", *POINTS)
@@ -26,73 +29,92 @@ _TOY_POINTS = 0x7095  # keeps their stream apart from all others of the same see
 def load(
     source: str | os.PathLike[str] | None = None,
     *,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     progress: bool = True,
 ) -> Dataset | Points:
-    """Load a data set by its name, or a folder by what is in it; images as `Dataset`, points as `Points`.
+    """Load a data set by its name, or a folder or file by what is in it; images as `Dataset`, points as `Points`.
 
     source:
-        None                     the folder in the environment variable SCRATCHGEN_DATA if it is set, else "sample"
+        None                     what the environment variable SCRATCHGEN_DATA says, one of these, if it is set, else
+                                 "sample"
         "sample"                 the embedded sample of MNIST, 12,000 digits
-        "mnist", "download"      all of MNIST, downloaded once and cached
-        "fashion-mnist"          Fashion-MNIST, downloaded once and cached
-        "cifar10"                CIFAR-10, downloaded once and cached
+        "mnist"                  all of MNIST: from the first place on this disk that has it (`on_disk`), or else
+                                 downloaded once and cached
+        "fashion-mnist"          Fashion-MNIST, in the same way
+        "cifar10"                CIFAR-10, in the same way
+        "download"               all of MNIST, downloaded once and cached, wherever else it lies
         "ring", "grid", "moons"  densities in the plane, the same points each time
-        other, or any Path       a folder: CIFAR-10 if it holds binary files of that, else MNIST or Fashion-MNIST if
-                                 it holds IDX files, else images (`load_folder`)
+        other, or any Path       a folder: CIFAR-10 if it holds files of that, else MNIST or Fashion-MNIST if it holds
+                                 IDX files, else images (`load_folder`); or a .npy or .npz file (`load_arrays`)
 
-    A name wins over a folder of that name, which "./name" reaches. `image_size` and `channels` (1 or 3) resize and
-    convert images of every kind; None keeps a data set as it is, and makes it 64 and 3 for a folder of images.
-    `progress` shows a bar for what takes long.
+    A name wins over a folder of that name, which "./name" reaches. `image_size`, (H, W) or one number for a square,
+    and `channels` (1 or 3) resize and convert images of every kind; None keeps a data set as it is, and makes it 64
+    and 3 for a folder of images. `progress` shows a bar for what takes long.
 
     Raises FileNotFoundError for neither a name nor a folder or for missing files, ValueError for files that are not
     what they should be, TypeError or ValueError for unusable arguments, DownloadError for a failed download.
     """
     if source is not None and not isinstance(source, str | os.PathLike):
         raise TypeError(f"source must be None, a name or a directory, not {type(source).__name__}.")
-    if image_size is not None:
-        image_size = checks.integer("load", "image_size", image_size)
+    shape = None if image_size is None else rows_and_columns("load", "image_size", image_size)
     if channels is not None:
         channels = channel_count("load", channels)
     said = ""
     variable = os.environ.get("SCRATCHGEN_DATA")
-    if source is None and variable:
-        source, said = Path(variable), " (from SCRATCHGEN_DATA)"
+    if source is None:
+        source, said = (variable, " (from SCRATCHGEN_DATA)") if variable else ("sample", "")
     match source:
         case "ring" | "grid" | "moons":
             if image_size is not None or channels is not None:
                 raise ValueError(f"{source}: points have neither image_size nor channels; leave them out.")
             rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(_TOY_POINTS,)))
             return {"ring": toys.ring, "grid": toys.grid, "moons": toys.moons}[source](rng=rng)
-        case None | "sample":
-            data = load_mnist("sample")
-        case "mnist" | "download":
-            data = load_mnist("download", progress=progress)
-        case "fashion-mnist":
-            data = load_fashion_mnist("download", progress=progress)
-        case "cifar10":
-            data = load_cifar10("download", progress=progress)
+        case "sample" | "download":
+            data = load_mnist(source, progress=progress)
+        case "mnist" | "fashion-mnist" | "cifar10":
+            data = _published(source, progress)
         case _:
-            folder = Path(source).expanduser()
-            if source == "" or not folder.is_dir():
+            path = as_path(source or os.curdir)
+            if path.is_file() and path.suffix.lower() in arrays.ENDINGS:
+                data = arrays.load_arrays(path)
+            elif source == "" or not path.is_dir():
+                close = get_close_matches(str(source).lower(), SOURCES, 1, 0.7)
+                meant = f" Did you mean {close[0]}?" if close and not path.exists() else ""
                 raise FileNotFoundError(
-                    f"{str(source)!r}{said}: is not a directory; give one, or one of the names {', '.join(SOURCES)}."
+                    f"{str(source)!r}{said}: is not a directory; give one, a .npy or .npz file, or one of the names "
+                    f"{', '.join(SOURCES)}.{meant}"
                 )
-            if cifar.find(folder) or cifar.is_python_version(folder):
-                data = load_cifar10(folder)
-            elif labelled.find(folder, "mnist", "fashion-mnist")[0]:
-                data = _load_idx(folder, said)
+            elif cifar.find(path):
+                data = load_cifar10(path)
+            elif labelled.find(path, *mnist.PLACES, *fashion.PLACES)[0]:
+                data = _load_idx(path, said)
             else:
-                return load_folder(folder, size=image_size or FOLDER_SIZE, channels=channels or 3, progress=progress)
-    return resized(data, image_size, channels)
+                return load_folder(path, size=shape or FOLDER_SIZE, channels=channels or 3, progress=progress)
+    return resized(data, shape, channels)
+
+
+def _published(name: str, progress: bool) -> Dataset:
+    """MNIST, Fashion-MNIST or CIFAR-10, from this disk or downloaded."""
+    data, passed = on_disk.find(name)
+    if data is not None:
+        return replace(data, notes=(*data.notes, *passed))
+    download = {"mnist": load_mnist, "fashion-mnist": load_fashion_mnist, "cifar10": load_cifar10}[name]
+    try:
+        data = download("download", progress=progress)
+    except DownloadError as error:
+        looked = ", ".join(map(str, on_disk.places(name)))
+        raise DownloadError("\n".join([str(error), f"It was looked for in {looked}.", *passed])) from None
+    return replace(data, notes=(*data.notes, *passed))
 
 
 def _load_idx(folder: Path, said: str) -> Dataset:
     """MNIST or Fashion-MNIST, whichever the four IDX files in the folder are."""
     advice = f"Give a directory with the four files, or one of the names {', '.join(SOURCES)}."
-    inside = ("mnist", "fashion-mnist")
+    inside = (*mnist.PLACES, *fashion.PLACES)
     paths = labelled.find_all(folder, *inside, title="MNIST or Fashion-MNIST", advice=advice, said=said)
-    if is_fashion(paths[3]):
-        return load_fashion_mnist(paths[3].parent)
-    return load_mnist(paths[3].parent)
+    chosen = paths[3].parent
+    data = load_fashion_mnist(chosen) if is_fashion(paths[3]) else load_mnist(chosen)
+    others = [next(iter(found.values())).parent for found in labelled.find(folder, *inside)[1:] if len(found) == 4]
+    notes = tuple(f"{other} holds such files, too; give that folder to take them." for other in others)
+    return replace(data, notes=(*data.notes, *notes))

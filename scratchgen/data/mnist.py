@@ -10,6 +10,7 @@ from scratchgen.data.dataset import Dataset
 from scratchgen.data.download import data_folder, download_files
 from scratchgen.data.idx import write_idx
 from scratchgen.data.labelled import FILES, find_all, read
+from scratchgen.paths import as_path
 
 # Of the published .gz files.
 SHA256 = {
@@ -23,6 +24,7 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 CLASSES = tuple("0123456789")
+PLACES = ("mnist", "MNIST/raw")  # where the files may lie in a folder: as here, and as torchvision puts them
 SAMPLE = Path(__file__).parent / "mnist_sample"
 SAMPLE_STEPS = (6, 5)  # the sample takes every 6th training digit and every 5th test digit
 
@@ -31,11 +33,11 @@ def load_mnist(source: str | os.PathLike[str] | None = None, *, progress: bool =
     """Load MNIST: uint8 images `(N, 28, 28, 1)` in 0 … 255 and uint8 labels `(N,)` in 0 … 9.
 
     source:
-        None        the directory in the environment variable SCRATCHGEN_DATA if it is set, else "sample"
+        None        what the environment variable SCRATCHGEN_DATA says, one of these, if it is set, else "sample"
         "sample"    the embedded sample: 10,000 training and 2,000 test digits
         "download"  all 70,000 digits, downloaded once and cached (`download_mnist`, with a bar if `progress`)
-        other       a directory which holds the four original files, gzipped or not, itself or in `mnist/`;
-                    the files may hold any number of digits
+        other       a directory which holds the four original files, gzipped or not, itself or in `mnist/` or, as
+                    torchvision has it, `MNIST/raw/`; the files may hold any number of digits
 
     Raises FileNotFoundError for missing files, IdxError or ValueError for files that are not MNIST,
     DownloadError for a failed download.
@@ -44,17 +46,17 @@ def load_mnist(source: str | os.PathLike[str] | None = None, *, progress: bool =
         raise TypeError(f"source must be None, a name or a directory, not {type(source).__name__}.")
     said = ""
     variable = os.environ.get("SCRATCHGEN_DATA")
-    if source is None and variable:
-        folder, said = Path(variable), " (from SCRATCHGEN_DATA)"
-    elif source is None or source == "sample":
+    if source is None:
+        source, said = (variable, " (from SCRATCHGEN_DATA)") if variable else ("sample", "")
+        source = "download" if source == "mnist" else source  # the name that `load` has for it
+    if source == "sample":
         folder = SAMPLE
     elif source == "download":
         folder = download_mnist(progress=progress)
     else:
-        folder = Path(source)
-    folder = folder.expanduser()
+        folder = as_path(source)
     advice = 'Give a directory with the four files, "download" to fetch them, or "sample" for the embedded sample.'
-    paths = find_all(folder, "mnist", title="MNIST", advice=advice, said=said)
+    paths = find_all(folder, *PLACES, title="MNIST", advice=advice, said=said)
     train, test = read(*paths[:2], "MNIST"), read(*paths[2:], "MNIST")
     title, origin = ("MNIST sample", ", embedded") if folder == SAMPLE else ("MNIST", f" from {folder}")
     counts = f"{len(train[0]):,} training and {len(test[0]):,} test digits"
@@ -66,11 +68,11 @@ def make_sample(originals: str | os.PathLike[str], folder: str | os.PathLike[str
 
     Raises ValueError if `originals` does not hold all 60,000 + 10,000 digits.
     """
-    data = load_mnist(Path(originals))
+    data = load_mnist(as_path(originals))
     counts = len(data.train_images), len(data.test_images)
     if counts != (60_000, 10_000):
         raise ValueError(f"{originals}: has {counts} digits; the sample is drawn from (60000, 10000).")
-    folder = Path(folder).expanduser()
+    folder = as_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     train, test = (slice(None, None, step) for step in SAMPLE_STEPS)
     sample = (
@@ -96,6 +98,7 @@ def download_mnist(
     Raises DownloadError, which lists every mirror with its reason.
     """
     advice = (
-        'Try again later, set SCRATCHGEN_DATA to a directory with the four MNIST files, or use the embedded "sample".'
+        "Try again where there is a network, set SCRATCHGEN_DATA to a directory with the four MNIST files, or use "
+        'the embedded "sample".'
     )
     return download_files(SHA256, data_folder(folder, "mnist"), mirrors, advice=advice, progress=progress)

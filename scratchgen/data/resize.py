@@ -21,39 +21,55 @@ def channel_count(owner: str, channels: int) -> int:
     return int(channels)
 
 
-def middle_square(image: Image.Image, size: int) -> Image.Image:
-    """The shorter side brought to `size` pixels and the middle square cut out, in one antialiased step (Lanczos)."""
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    return image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+def rows_and_columns(owner: str, name: str, size: int | tuple[int, int]) -> tuple[int, int]:
+    """(H, W), of a square for one number; TypeError or ValueError for anything else."""
+    if not isinstance(size, tuple | list):
+        size = checks.integer(owner, name, size)
+        return size, size
+    if len(size) != 2:
+        raise ValueError(f"{owner}: {name} is {size!r}, needs one number of pixels, or (height, width)")
+    height, width = (checks.integer(owner, name, n) for n in size)
+    return height, width
 
 
-def resized(data: Dataset, size: int | None = None, channels: int | None = None) -> Dataset:
-    """The data set with images `(N, size, size, channels)`, None keeping what is; its name says what was done.
+def middle(size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Of an image of `size` (width, height) the largest box of the proportions of `shape` (H, W) around its middle:
+    left, top, right, bottom.
+    """
+    width, height = size
+    rows, columns = shape
+    across = min(width, height * columns / rows)
+    down = min(height, width * rows / columns)
+    left, top = (width - across) / 2, (height - down) / 2
+    return left, top, min(width, left + across), min(height, top + down)
 
-    Grey is the luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B; colour from grey repeats it.
 
-    Raises TypeError or ValueError unless `size` ≥ 1 and `channels` is 1 or 3.
+def resized(data: Dataset, size: int | tuple[int, int] | None = None, channels: int | None = None) -> Dataset:
+    """The data set with images `(N, H, W, channels)`, None keeping what is; its name says what was done.
+
+    `size` is (H, W), or one number for a square. Of each image the middle is kept, cut to these proportions, in one
+    antialiased step (Lanczos). Grey is the luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B; colour from grey
+    repeats it.
+
+    Raises TypeError or ValueError unless the sizes are ≥ 1 and `channels` is 1 or 3.
     """
     height, width, depth = data.image_shape
-    if size is not None:
-        size = checks.integer("resized", "size", size)
+    shape = (height, width) if size is None else rows_and_columns("resized", "size", size)
     channels = depth if channels is None else channel_count("resized", channels)
     done = []
-    if size is not None and (height, width) != (size, size):
-        done.append(f"resized to {size} × {size}")
+    if (height, width) != shape:
+        done.append(f"resized to {shape[0]} × {shape[1]}")
     if channels != depth:
         done.append("in grey" if channels == 1 else "in RGB")
     if not done:
         return data
+    box = middle((width, height), shape)
 
     def convert(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        shape = (height, width) if size is None else (size, size)
         result = np.empty((len(images), *shape, channels), np.uint8)
         for old, new in zip(images, result, strict=True):
             image = Image.fromarray(old[..., 0] if depth == 1 else old).convert(MODES[channels])
-            new[:] = np.asarray(image if size is None else middle_square(image, size)).reshape(new.shape)
+            new[:] = np.asarray(image.resize(shape[::-1], Image.Resampling.LANCZOS, box)).reshape(new.shape)
         return result
 
     return replace(

@@ -2,8 +2,8 @@
 
     (A x)_{n r c o} = Σ_{i j k} x_{n, r·s + i·d − p, c·s + j·d − p, k} · W_{i j k o}
 
-is linear in x and linear in W, so its derivatives are its two adjoints, and nothing else is needed. With A* the adjoint
-in x, ⟨dy, A x⟩ = ⟨A* dy, x⟩, and A′(x, dy) the one in W, ⟨dy, A x⟩ = ⟨A′(x, dy), W⟩:
+is linear in x and linear in W, so its derivatives are its two adjoints, and nothing else is needed. With A* the
+adjoint in x, ⟨dy, A x⟩ = ⟨A* dy, x⟩, and A′(x, dy) the one in W, ⟨dy, A x⟩ = ⟨A′(x, dy), W⟩:
 
                 Conv2d              ConvTranspose2d
     forward     y  = A x            y  = A* x
@@ -110,7 +110,7 @@ class ConvTranspose2d(Layer):
                 )
         self.in_channels = checks.integer("ConvTranspose2d", "in_channels", in_channels)
         self.out_channels = checks.integer("ConvTranspose2d", "out_channels", out_channels)
-        # An input is scattered by every tap; an output is reached by one tap in `steps`, since they are that far apart.
+        # An input reaches every tap; an output is reached by one tap in `steps`, since windows are that far apart.
         self.fans = self.in_channels * self.window.taps / self.window.steps, self.out_channels * self.window.taps
         shape = (*self.window.kernel, self.out_channels, self.in_channels)
         rng = checks.generator("ConvTranspose2d", rng)

@@ -10,11 +10,13 @@ returns y and a function of dy; its Parameters and sub-layers are found by thems
 `predict` too, by their `predict`. What a layer returns may share memory with what it was given: do not write into it.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from scratchgen import checks
 from scratchgen.backend import backend_of, load_kernels, transfer
+from scratchgen.layers import held
 from scratchgen.layers.parameter import Parameter
 from scratchgen.layers.pullback import Pullback
 
@@ -22,20 +24,41 @@ from scratchgen.layers.pullback import Pullback
 class Module:
     """Owns parameters, buffers (arrays that are kept but not learned, named in `buffers`) and other modules.
 
-    They are found among its attributes, in the order in which these were set.
+    They are found among its attributes, in the order in which these were set, and in lists, tuples, dicts and
+    dataclasses of any depth there. What looks as if it were to be learned and is not found is `overlooked`:
+    `parameters`, `named_parameters` and `state` warn of it.
     """
 
     buffers: tuple[str, ...] = ()
 
     def members(self) -> Iterator[tuple[str, object]]:
-        """The parameters and modules that this one holds, each with its name."""
+        """The parameters and modules that this one holds, each with its name: "encoder", or "blocks.0.1" in lists."""
         for name, member in vars(self).items():
-            if isinstance(member, Parameter | Module):
+            if isinstance(member, PARTS):
                 yield name, member
-            elif isinstance(member, list | tuple | dict):
-                for key, part in member.items() if isinstance(member, dict) else enumerate(member):
-                    if isinstance(part, Parameter | Module):
-                        yield f"{name}.{key}", part
+            elif held.is_container(member):
+                yield from held.inside(name, member, PARTS)
+
+    def overlooked(self) -> dict[str, str]:
+        """What looks as if it were to be learned and is not found, by its dotted name, with the reason and the mend.
+
+        Layers and parameters in a set, in an object that is no Module, or on the class; arrays with the name of a
+        weight that are neither Parameters nor buffers. What a function closes over is not looked for.
+        """
+        return held.overlooked(self, PARTS)
+
+    def _warn(self) -> None:
+        """Say what is overlooked, at the line that called one of our methods."""
+        alike: dict[str, list[str]] = {}
+        for name, why in self.overlooked().items():
+            alike.setdefault(why, []).append(name)
+        faults = []
+        for why, names in alike.items():
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            faults.append(f"{', '.join(names[:3])}{more} ({why})")
+        if faults:
+            text = f"{type(self).__name__}: not found, so neither trained nor saved: {'; '.join(faults)}"
+            warnings.warn(text, stacklevel=3)
 
     def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, object]]:
         """This module, its parameters and all below it, depth first, each once, with dotted names."""
@@ -49,6 +72,16 @@ class Module:
             else:
                 seen.add(id(member))
                 yield f"{prefix}{name}", member
+
+    def _named(self) -> dict[str, object]:
+        """`_walk` by name; ValueError where two have the same one, of which a file would hold the last."""
+        parts: dict[str, object] = {}
+        for name, part in self._walk("", set()):
+            if name in parts:
+                owner, name = type(self).__name__, name.rstrip(".")
+                raise ValueError(f"{owner}: two parts have the name {name!r}: rename a key of a dict")
+            parts[name] = part
+        return parts
 
     def _parts(self, seen: set[int], found: list) -> list:
         """`_walk` without names, which every training step asks for."""
@@ -68,24 +101,36 @@ class Module:
         return [part for part in self._parts(set(), []) if isinstance(part, Module)]
 
     def named_parameters(self) -> dict[str, Parameter]:
-        """Every parameter by its dotted name ("encoder.1.W"), each once, in a fixed order."""
-        return {name: p for name, p in self._walk("", set()) if isinstance(p, Parameter)}
+        """Every parameter by its dotted name ("encoder.1.W"), each once, in a fixed order.
+
+        ValueError when two have one name, as by the keys 1 and "1" of a dict.
+        """
+        self._warn()
+        return {name: p for name, p in self._named().items() if isinstance(p, Parameter)}
 
     def parameters(self) -> list[Parameter]:
         """Every parameter, each once, in a fixed order."""
+        self._warn()
+        return [part for part in self._parts(set(), []) if isinstance(part, Parameter)]
+
+    def _parameters(self) -> list[Parameter]:
+        """`parameters` for a training step, which asks for them several times: nothing is looked for, or said."""
+        if type(self).parameters is not Module.parameters:  # a subclass lists its own
+            return self.parameters()
         return [part for part in self._parts(set(), []) if isinstance(part, Parameter)]
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
-        for p in self.parameters():
+        for p in self._parameters():
             p.zero_grad()
 
     # --- state: what a weights file holds ---
 
     def state(self) -> dict[str, object]:
         """Every parameter's value and every buffer by its dotted name: the arrays themselves, not copies."""
+        self._warn()
         arrays = {}
-        for name, member in self._walk("", set()):
+        for name, member in self._named().items():
             if isinstance(member, Parameter):
                 arrays[name] = member.value
             else:
@@ -114,7 +159,7 @@ class Module:
 
     def _replace(self, convert) -> None:
         """Put convert(name, array) in the place of every array of the state; gradients follow their values."""
-        for name, member in list(self._walk("", set())):
+        for name, member in self._named().items():
             if isinstance(member, Parameter):
                 member.value = convert(name, member.value)
             else:
@@ -133,6 +178,9 @@ class Module:
             raise
 
 
+PARTS = (Parameter, Module)  # what a module is asked for
+
+
 class Layer(Module):
     """A differentiable map with parameters of its own. Subclasses write `forward`."""
 
@@ -140,9 +188,9 @@ class Layer(Module):
         """y, backward: the value at x, and the pullback of this evaluation."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def predict(self, x):
-        """The value at x for inference: no pullback, nothing kept."""
-        y, _ = self.forward(x)
+    def predict(self, *inputs):
+        """The value at x, or at several inputs, for inference: no pullback, nothing kept."""
+        y, _ = self.forward(*inputs)
         return y
 
     def pullback(self, y, *, dx, grads=None, shared=None) -> Pullback:
@@ -154,25 +202,15 @@ class Layer(Module):
 
         A name in `shape` stands for any size, `...` for any number of axes, a number for itself: ("N", "H", "W", 3).
         """
-        home = checks.float_array(self, "x", x)
+        checks.float_array(self, "x", x)
         if not _fits(x.shape, shape):
             form = ", ".join("..." if s is ... else str(s) for s in shape)
             raise ValueError(f"{self}: x has shape {x.shape}, needs ({form})")
         if x.size == 0:
             raise ValueError(f"{self}: x is empty, shape {x.shape}; needs at least one sample")
         for p in vars(self).values():
-            if not isinstance(p, Parameter):
-                continue
-            if x.dtype != p.value.dtype:
-                raise TypeError(
-                    f"{self}: x has dtype {x.dtype}, needs {p.value.dtype}, the dtype of {p.name}: "
-                    f"convert x, or the layer with layer.astype({str(x.dtype)!r})"
-                )
-            if home != backend_of(p.value):
-                raise TypeError(
-                    f"{self}: x is a {home} array, needs a {backend_of(p.value)} array, as {p.name} is: "
-                    f"move x, or the layer with layer.to({home!r})"
-                )
+            if isinstance(p, Parameter):
+                checks.like(self, "x", x, p.name, None, p.value.dtype, backend_of(p.value), layer=True)
 
     def __repr__(self):
         return f"{type(self).__name__}()"

@@ -47,14 +47,20 @@ class Parameter:
 
     @grad.setter
     def grad(self, new):
+        home = checks.library("Parameter", f"{self.name}.grad", new)
         if new.shape != self._value.shape:
             raise ValueError(f"Parameter: {self.name}: grad got shape {new.shape}, needs {self._value.shape}")
+        if new.dtype != self._value.dtype or home != backend_of(self._value):
+            raise TypeError(
+                f"Parameter: {self.name}: grad got a {home} array of {new.dtype}, needs the value's "
+                f"{backend_of(self._value)} and {self._value.dtype}"
+            )
         if not self._frozen:
             self._grad = new
 
     def add_grad(self, gradient) -> None:
-        """grad += gradient. Where grad is zero the gradient's array becomes grad itself, which spares a pass over both:
-        so hand over an array that nobody else holds, and do not write into it afterwards."""
+        """grad += gradient. Where grad is zero the gradient's array becomes grad itself, which spares a pass over
+        both: so hand over an array that nobody else holds, and do not write into it afterwards."""
         if gradient.shape != self._value.shape:
             raise ValueError(
                 f"Parameter: {self.name}: gradient has shape {gradient.shape}, needs {self._value.shape}"
@@ -80,6 +86,11 @@ class Parameter:
         """Set the gradient to zero, by letting go of its array: whoever holds that keeps what it was."""
         self._grad = None
 
+    def __getstate__(self):
+        """For copies and pickles: they are no part of the `with frozen(...)` that the original may be in."""
+        attributes, slots = super().__getstate__()
+        return attributes, slots | {"_frozen": 0}
+
     def __repr__(self):
         return f"Parameter({self.name!r}, {tuple(self._value.shape)}, {self._value.dtype})"
 
@@ -96,7 +107,7 @@ def frozen(*modules):
         if isinstance(module, Parameter):
             parameters.append(module)
         elif callable(getattr(module, "parameters", None)):
-            parameters += module.parameters()
+            parameters += getattr(module, "_parameters", module.parameters)()
         else:
             raise TypeError(f"frozen: got a {type(module).__name__}, needs a layer, a model or a Parameter")
     for p in parameters:

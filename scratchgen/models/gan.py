@@ -1,5 +1,7 @@
 """The generative adversarial network: a game of two networks, and the two losses that play it."""
 
+import warnings
+from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -8,7 +10,7 @@ import numpy as np
 from scratchgen import checks
 from scratchgen.backend import array_library, formula, sum_with_map
 from scratchgen.functions import sigmoid
-from scratchgen.layers import BatchNorm, Dense, Flatten, Layer, LeakyReLU, Reshape, Sequential, Tanh, frozen
+from scratchgen.layers import BatchNorm, Dense, Flatten, Layer, LeakyReLU, Reshape, Sequential, Sigmoid, Tanh, frozen
 from scratchgen.layers.pullback import chain
 from scratchgen.losses import bce_with_logits
 from scratchgen.models.model import Model
@@ -16,6 +18,7 @@ from scratchgen.models.networks import stack
 
 LOSSES = ("non-saturating", "minimax")
 PRIORS = ("normal", "uniform")
+RANGES = {Tanh: (-1, 1), Sigmoid: (0, 1)}  # of a generator that ends in such a layer
 
 
 class GAN(Model):
@@ -37,6 +40,10 @@ class GAN(Model):
     `smoothing=0.1` gives D the target 0.9 for real samples, fake ones stay at 0 (one-sided: Salimans et al. 2016,
     §3.4).
     `prior` is the density of z: "normal", or "uniform" on [−1, 1]. (Goodfellow et al. 2014, eq. 1, §3 and theorem 1.)
+
+    Real samples that the last layer of G can never make, as pixels of 0 … 255 after a tanh, are warned of: D tells
+    them by their range. ValueError for numbers that are not finite, and for noise outside of the prior. Both are seen
+    on the CPU alone; on a GPU that would wait for it.
     """
 
     player = MappingProxyType({"discriminator_loss": "discriminator", "generator_loss": "generator"})
@@ -65,7 +72,7 @@ class GAN(Model):
     def discriminator_loss(self, real, z):
         """loss, backward for a batch of real samples and one of noise: L_D. backward() moves nothing of G."""
         with self.unchanged_on_error():
-            fake, _ = chain(z, self.generator)
+            fake, _ = self._fake(z)
             self._check_real(real, fake)
             _, loss_real, real_backward = self._discriminator_pass(real, 1 - self.smoothing)
             _, loss_fake, fake_backward = self._discriminator_pass(fake, 0)
@@ -79,12 +86,19 @@ class GAN(Model):
     def generator_loss(self, z):
         """loss, backward for a batch of noise: L_G, through a discriminator that takes no gradient."""
         with self.unchanged_on_error():
-            fake, generator_backward = chain(z, self.generator)
+            fake, generator_backward = self._fake(z)
             loss, loss_backward = self._generator_loss(fake)
         return loss, lambda: generator_backward(loss_backward(), need_dx=False)
 
+    def _fake(self, z):
+        """G(z), and its pullback. ValueError for noise that the prior does not have."""
+        bound = 1 if self.prior == "uniform" else inf
+        checks.between("GAN", "z", z, -bound, bound, ", as the prior is")
+        return chain(z, self.generator)
+
     def _discriminator_pass(self, x, label: float):
-        """Logits s of a batch; the loss with this label for all of it, one term of L_D; its pullback to D's weights."""
+        """Logits s of a batch; the loss with this label for all of it, one term of L_D; its pullback to D's
+        weights."""
         s, backward = chain(x, self.discriminator)
         loss, ds = bce_with_logits(s, _all(label, s))
         return s, loss, lambda: backward(ds, need_dx=False)
@@ -106,6 +120,13 @@ class GAN(Model):
             raise ValueError(
                 f"GAN: real has shape {real.shape}, the generator makes {fake.shape}; needs samples of one shape"
             )
+        checks.between("GAN", "real", real, -inf, inf)
+        last = _last(self.generator)
+        if type(last) in RANGES:
+            try:
+                checks.between("GAN", "real", real, *RANGES[type(last)], f", the range of {last}, where G ends")
+            except ValueError as error:  # a game all the same, but one that D wins by the range alone
+                warnings.warn(str(error), stacklevel=4)
 
     # --- the game ---
 
@@ -130,7 +151,7 @@ class GAN(Model):
         if g_optimizer is not None:
             self.check_optimizer("g_optimizer", g_optimizer, self.generator)
         with self.unchanged_on_error():
-            fake, generator_backward = chain(z, self.generator)
+            fake, generator_backward = self._fake(z)
             self._check_real(real, fake)
             try:
                 s_real, loss_real, backward = self._discriminator_pass(real, 1 - self.smoothing)
@@ -173,6 +194,13 @@ class GAN(Model):
         s_real, s_fake = self.discriminator.predict(real), self.discriminator.predict(self.generate(z))
         real_term = bce_with_logits(s_real, _all(1, s_real))[0]
         return -(real_term + bce_with_logits(s_fake, _all(0, s_fake))[0])
+
+
+def _last(layer: Layer) -> Layer:
+    """The layer that a network ends in, those of shape alone left out."""
+    while isinstance(layer, Sequential):
+        layer = next((part for part in reversed(layer.layers) if not isinstance(part, Flatten | Reshape)), None)
+    return layer
 
 
 class Played(NamedTuple):

@@ -1,6 +1,6 @@
 """The variational autoencoder: a density of images with a latent cause, and the bound that makes it learnable."""
 
-from math import log
+from math import inf, log
 from typing import NamedTuple
 
 import numpy as np
@@ -67,7 +67,10 @@ class VAE(Model):
     # --- training ---
 
     def loss(self, x, eps):
-        """loss, backward for a batch x and noise eps (N, latent): −ELBO per sample, its KL weighted by β."""
+        """loss, backward for a batch x and noise eps (N, latent): −ELBO per sample, its KL weighted by β.
+
+        ValueError where the likelihood is Bernoulli and pixels are not in [0, 1]; on a GPU the loss is NaN then.
+        """
         terms, backward = self.terms_and_pullback(x, eps)
         return terms.reconstruction + self.beta * terms.kl, backward
 
@@ -81,7 +84,7 @@ class VAE(Model):
 
     def terms_and_pullback(self, x, eps):
         """The two terms of the loss, and the pullback of their sum with the KL weighted by β."""
-        self._check_noise(x, eps)
+        self._check_batch(x, eps)
         with self.unchanged_on_error():
             h, encoder_backward = chain(x, self.encoder)  # (N, 2·latent)
             mu, logvar = self._halves(h)
@@ -128,7 +131,7 @@ class VAE(Model):
 
     def terms(self, x, eps) -> Terms:
         """Both terms of −ELBO for inference: nothing kept, BatchNorm by its running statistics. β plays no part."""
-        self._check_noise(x, eps)
+        self._check_batch(x, eps)
         mu, logvar = self.encode(x)
         y = self.decoder.predict(sample(mu, logvar, eps)[0])
         reconstruction, _ = self.likelihood.nll(y, x)
@@ -153,6 +156,7 @@ class VAE(Model):
         checks.float_array("VAE.log_likelihood", "x", x)
         if x.size == 0:
             raise ValueError(f"VAE.log_likelihood: x is empty, shape {x.shape}; needs at least one image")
+        self._check_pixels(x)
         rows = max(1, BLOCK * len(x) // x.size)  # decoded images at a time
         images = max(1, rows // K)
         return np.concatenate(
@@ -186,20 +190,26 @@ class VAE(Model):
             )
         return h[:, : self.latent], h[:, self.latent :]
 
+    def _check_batch(self, x, eps):
+        self._check_noise(x, eps)
+        self._check_pixels(x)
+
+    def _check_pixels(self, x):
+        domain = getattr(self.likelihood, "domain", None)
+        if domain is not None:
+            checks.between("VAE", "x", x, *domain, checks.UNIT)
+
     def _check_noise(self, x, eps):
         checks.float_array("VAE", "x", x)
         checks.float_array("VAE", "eps", eps)
         if eps.shape != (len(x), self.latent):
             raise ValueError(f"VAE: eps has shape {eps.shape}, needs {(len(x), self.latent)}, a row for each sample")
-        if eps.dtype != x.dtype or backend_of(eps) != backend_of(x):
-            raise TypeError(
-                f"VAE: eps is a {backend_of(eps)} array of {eps.dtype}, needs a {backend_of(x)} one of {x.dtype}, "
-                "as x is"
-            )
+        checks.like("VAE", "eps", eps, "x", None, x.dtype, backend_of(x))
+        checks.between("VAE", "eps", eps, -inf, inf)
 
     def _at_home(self, eps):
         """Noise in the parameters' dtype and library."""
-        like = self.parameters()[0].value
+        like = self._parameters()[0].value
         return transfer(eps, backend_of(like)).astype(like.dtype, copy=False)
 
 

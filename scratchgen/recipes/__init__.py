@@ -4,25 +4,63 @@ recipe = build(config)       # from the config of a run
 recipe.model, recipe.step(batch, rng), recipe.sheet(data), recipe.measure(data)
 """
 
+from scratchgen.files import shown
 from scratchgen.recipes.autoencoder import AutoencoderRecipe
 from scratchgen.recipes.gan import DCGANRecipe, GANRecipe
+from scratchgen.recipes.options import COMMON, FOUND, Config, Lacking, identity
 from scratchgen.recipes.recipe import Findings, Recipe, RecipeError
 from scratchgen.recipes.vae import VAERecipe
+from scratchgen.schema import Choice, Kind, check, text
 from scratchgen.training import RunFolder
-from scratchgen.weights import load_weights
 
 RECIPES = {recipe.name: recipe for recipe in (AutoencoderRecipe, VAERecipe, GANRecipe, DCGANRecipe)}
 
 
 def build(config) -> Recipe:
-    """The recipe of a run's config, with its first weights. ValueError when the config names no known model."""
-    if config.get("model") not in RECIPES:
-        raise ValueError(f"the run is of a model {config.get('model')!r}, known are {', '.join(RECIPES)}")
+    """The recipe of a run's config, with its first weights. ValueError when a setting is missing or not what it needs
+    to be, or the config names no known model."""
+    from_file = isinstance(config, Config)
+    if not from_file:
+        config = Config(config)
+        _check(config)
+    recipe = RECIPES[config["model"]]
+    if "dimensions" in config and recipe.points:
+        recipe = recipe.points
     try:
-        recipe = RECIPES[config["model"]]
-        return recipe.points(config) if "dimensions" in config and recipe.points else recipe(config)
-    except KeyError as error:
-        raise ValueError(f"the run's config lacks {error}") from None
+        return recipe(config)
+    except ValueError as error:  # settings that do not fit together
+        if not from_file or isinstance(error, Lacking):
+            raise
+        raise ValueError(f"{config.source} is damaged: {error}") from None
+
+
+def config_of(run: RunFolder) -> Config:
+    """The config of a run folder, each setting of which is what the command line takes. ValueError for any other."""
+    config = Config(run.config(), run.path / "config.json")
+    try:
+        _check(config)
+        if config.get("id", identity(config)) != identity(config):
+            raise ValueError("it is not what the run was started with, a setting was changed")
+    except ValueError as error:
+        raise ValueError(f"{config.source} is damaged: {error}") from None
+    return config
+
+
+def _check(config: Config) -> None:
+    if config.get("model") not in RECIPES:
+        raise ValueError(f"the run is of a model {shown(config.get('model'))}, known are {', '.join(RECIPES)}")
+    check(config, _schema(RECIPES[config["model"]]))
+
+
+def _schema(recipe: type[Recipe]) -> dict[str, Kind]:
+    """What each setting of a model needs to be: as its switches have it."""
+    schema = COMMON | FOUND
+
+    def option(name, *, type=text, choices=None, **others):
+        schema[name.removeprefix("--").replace("-", "_")] = Choice(choices) if choices else type
+
+    recipe.add_options(option)
+    return schema
 
 
 def load_run(path, *, backend: str = "numpy") -> Recipe:
@@ -31,12 +69,11 @@ def load_run(path, *, backend: str = "numpy") -> Recipe:
     FileNotFoundError when there is no run or no weights; ValueError when its files are damaged or do not fit.
     """
     run = RunFolder.open(path)
-    try:
-        recipe = build({**run.config(), "backend": backend, "precision": "float32"})  # also where there is no TF32
-    except TypeError as error:  # a number that is none
-        raise ValueError(f"{run.path / 'config.json'} is damaged: {error}") from None
-    load_weights(recipe.model, run.weights)
+    config = config_of(run)
+    here = {"backend": backend, "precision": "float32"}  # also where there is no TF32
+    recipe = build(Config({**config, **here}, config.source))
+    run.load_weights(recipe.model)
     return recipe
 
 
-__all__ = ["RECIPES", "Findings", "Recipe", "RecipeError", "build", "load_run"]
+__all__ = ["RECIPES", "Findings", "Recipe", "RecipeError", "build", "config_of", "load_run"]

@@ -8,7 +8,7 @@ from scratchgen.models import conv_autoencoder, dense_autoencoder
 from scratchgen.models.autoencoder import LOSSES
 from scratchgen.plots import Panel, codes, image_rows
 from scratchgen.recipes.options import positive, sizes
-from scratchgen.recipes.recipe import Findings, Recipe, RecipeError, sized, typical
+from scratchgen.recipes.recipe import Findings, Recipe, RecipeError, formatted, sized, typical
 
 SHOWN = 12  # images
 
@@ -61,13 +61,16 @@ class AutoencoderRecipe(Recipe):
         )
 
     def epoch_measures(self, data):
-        return {
-            "test_loss": mean_loss(self.model.predict_loss, data.test_images, self.backend),
-            "test_mse": reconstruction_error(self.reconstruct, data.test_images),
-        }
+        found = Findings()
+        with found.part("the test loss"):
+            found.values["test_loss"] = mean_loss(self.model.predict_loss, data.test_images, self.backend)
+        with found.part("the test error"):
+            found.values["test_mse"] = reconstruction_error(self.reconstruct, data.test_images)
+        return found
 
     def line(self, r):
-        return f"loss {r['loss']:8.2f}  test loss {r['test_loss']:8.2f}  test error {r['test_mse']:.5f}"
+        test = f"test loss {formatted(r, 'test_loss', '8.2f')}  test error {formatted(r, 'test_mse', '.5f')}"
+        return f"loss {r['loss']:8.2f}  {test}"
 
     def reconstruct(self, images):
         return self.on_host(self.model.reconstruct, images)
@@ -83,30 +86,28 @@ class AutoencoderRecipe(Recipe):
         return image_rows([("originals", originals), ("reconstructions", self.reconstruct(originals))], SHOWN)
 
     def measure(self, data, **options):
-        pca = PCA(data.train_images, self.config["latent"])
-        pca_error = reconstruction_error(pca.reconstruct, data.test_images)
-        error = reconstruction_error(self.reconstruct, data.test_images)
-        ratio = error / pca_error if pca_error > 1e-9 else None
-        found = Findings()
-        found.rows = [
-            ("mean squared error per pixel", f"on the {len(data.test_images):,} test images"),
-            ("  autoencoder", f"{error:.5f}"),
-            (f"  PCA, {self.config['latent']} components", f"{pca_error:.5f}"),
-            ("  ratio", "–, PCA is exact" if ratio is None else f"{ratio:.3f}"),
-        ]
-        found.values = {"test_mse": error, "pca_test_mse": pca_error, "ratio": ratio}
+        found = Findings([("mean squared error per pixel", f"on the {len(data.test_images):,} test images")])
         originals = to_float(data.test_images[typical(data, SHOWN)])
-        found.pictures["reconstructions.png"] = image_rows(
-            [
-                ("originals", originals),
-                (f"autoencoder\nerror {error:.4f}", self.reconstruct(originals)),
-                (f"PCA\nerror {pca_error:.4f}", pca.reconstruct(originals)),
-            ],
-            SHOWN,
-        )
+        pictures = [("originals", originals)]
+        with found.part("the test error"):
+            error = found.values["test_mse"] = reconstruction_error(self.reconstruct, data.test_images)
+            found.rows.append(("  autoencoder", f"{error:.5f}"))
+            pictures.append((f"autoencoder\nerror {error:.4f}", self.reconstruct(originals)))
+            with found.part("PCA"):
+                pca = PCA(data.train_images, self.config["latent"])
+                pca_error = found.values["pca_test_mse"] = reconstruction_error(pca.reconstruct, data.test_images)
+                ratio = found.values["ratio"] = error / pca_error if pca_error > 1e-9 else None
+                found.rows += [
+                    (f"  PCA, {self.config['latent']} components", f"{pca_error:.5f}"),
+                    ("  ratio", "–, PCA is exact" if ratio is None else f"{ratio:.3f}"),
+                ]
+                pictures.append((f"PCA\nerror {pca_error:.4f}", pca.reconstruct(originals)))
+        with found.part("reconstructions.png"):
+            found.pictures["reconstructions.png"] = image_rows(pictures, SHOWN)
         if self.config["latent"] == 2:
-            z = self.encode(to_float(data.test_images))
-            found.pictures["codes.png"] = codes(
-                z, data.test_labels, classes=data.classes, title="codes of test images"
-            )
+            with found.part("codes.png"):
+                z = self.encode(to_float(data.test_images))
+                found.pictures["codes.png"] = codes(
+                    z, data.test_labels, classes=data.classes, title="codes of test images"
+                )
         return found

@@ -16,13 +16,14 @@ from scratchgen.models.gan import LOSSES, PRIORS, mean_probability
 from scratchgen.optim import Adam
 from scratchgen.plots import Panel, histogram, image_grid, image_rows, scatter, zoom
 from scratchgen.recipes.options import fraction, positive, rate, sizes
-from scratchgen.recipes.recipe import Findings, Recipe, RecipeError
+from scratchgen.recipes.recipe import Findings, Recipe, RecipeError, formatted
 
 SHOWN = 64  # generated images in a sheet
 DRAWN = 2500  # generated points, to show and to measure
 LOOKED_UP = 100  # generated images compared with all training images
 CONFIDENT = 0.9  # probability of a class
 NEIGHBOURS = 12  # of these, shown beside the nearest training image
+CERTAIN = 0.99  # D's mean probability when it has won the game
 
 
 class Game(Recipe):
@@ -106,8 +107,26 @@ class Game(Recipe):
         return self.generate(self.noise(count, self.measure_rng()))
 
     def line(self, r):
-        text = f"D loss {r['d_loss']:.3f}  G loss {r.get('g_loss', float('nan')):.3f}"
+        text = f"D loss {r['d_loss']:.3f}  G loss {formatted(r, 'g_loss', '5.3f')}"  # none while only D was updated
         return f"{text}  D(x) {r['D(x)']:.2f}  D(G(z)) {r['D(G(z))']:.2f}"
+
+    def symptom(self, epochs):
+        last, c = epochs[-1], self.config
+        if "g_loss" not in last:
+            steps = last["step"] // last["epoch"]
+            return f"G was not updated: with --k {c['k']} it is at every {c['k']}th step, and an epoch has {steps}"
+
+        def won(real, fake):
+            return real >= (1 - c["smoothing"]) * CERTAIN and fake <= 1 - CERTAIN
+
+        if not self.for_long(epochs, won, "D(x)", "D(G(z))"):
+            return None
+        tries = ["--k 1"] if c["k"] > 1 else []
+        tries += ["--loss non-saturating"] if c["loss"] == "minimax" else []
+        tries += ["--smoothing 0.1"] if c["smoothing"] == 0 else []
+        tries += [f"--d-lr {c.get('d_lr', c['lr']) / 4:g}"]
+        what = f"D is sure of every sample (D(x) {last['D(x)']:.2f}, D(G(z)) {last['D(G(z))']:.2f})"
+        return f"{what}, which leaves G little to learn from; try {' or '.join(tries)}"
 
 
 class PointGANRecipe(Game):
@@ -141,10 +160,12 @@ class PointGANRecipe(Game):
         return x * self.config["scale"]
 
     def epoch_measures(self, data):
-        if data.centres is None:
-            return {}
-        found = mode_coverage(self.drawn(DRAWN), data.centres, data.std)
-        return {"modes": found.modes, "high_quality": found.high_quality, "reverse_kl": found.reverse_kl}
+        found = Findings()
+        if data.centres is not None:
+            with found.part("the modes"):
+                m = mode_coverage(self.drawn(DRAWN), data.centres, data.std)
+                found.values = {"modes": m.modes, "high_quality": m.high_quality, "reverse_kl": m.reverse_kl}
+        return found
 
     def line(self, r):
         text = super().line(r)
@@ -155,19 +176,21 @@ class PointGANRecipe(Game):
 
     def measure(self, data, **options):
         found, points = Findings(), self.drawn(DRAWN)
-        found.pictures["samples.png"] = scatter(points, data.test[:DRAWN])
+        with found.part("samples.png"):
+            found.pictures["samples.png"] = scatter(points, data.test[:DRAWN])
         if data.centres is None:
             found.rows = [("modes", "none to count: the density is no mixture")]
             return found
-        m = mode_coverage(points, data.centres, data.std)
-        found.rows = [
-            (f"{DRAWN:,} samples", ""),
-            ("  modes covered", f"{m.modes} of {m.of}"),
-            ("  high quality, within 3σ", f"{100 * m.high_quality:.1f} %"),
-            ("  reverse KL", f"{m.reverse_kl:.3f} nats"),
-        ]
-        found.values = {"modes": m.modes, "of": m.of, "high_quality": m.high_quality, "reverse_kl": m.reverse_kl}
-        found.values["counts"] = [int(n) for n in m.counts]
+        with found.part("the modes"):
+            m = mode_coverage(points, data.centres, data.std)
+            found.rows = [
+                (f"{DRAWN:,} samples", ""),
+                ("  modes covered", f"{m.modes} of {m.of}"),
+                ("  high quality, within 3σ", f"{100 * m.high_quality:.1f} %"),
+                ("  reverse KL", f"{m.reverse_kl:.3f} nats"),
+            ]
+            found.values = {"modes": m.modes, "of": m.of, "high_quality": m.high_quality, "reverse_kl": m.reverse_kl}
+            found.values["counts"] = [int(n) for n in m.counts]
         return found
 
 
@@ -243,9 +266,12 @@ class GANRecipe(Game):
     def measure(self, data, *, progress=True, **options):
         found = Findings()
         samples = self.drawn(LOOKED_UP)
-        found.pictures["samples.png"] = image_grid(samples, 10, scale=zoom(self.image_shape))
-        self._measure_classes(data, found, progress)
-        self._measure_copies(data, samples, found)
+        with found.part("samples.png"):
+            found.pictures["samples.png"] = image_grid(samples, 10, scale=zoom(self.image_shape))
+        with found.part("the classes"):
+            self._measure_classes(data, found, progress)
+        with found.part("the nearest training images"):
+            self._measure_copies(data, samples, found)
         return found
 
     def _measure_classes(self, data, found, progress):
@@ -290,7 +316,7 @@ class GANRecipe(Game):
 class DCGANRecipe(GANRecipe):
     name = "dcgan"
     title = "DCGAN"
-    help = "deep convolutional GAN: of square images of any size, your own too"
+    help = "deep convolutional GAN: of images of any size, your own too"
     description = "Train a deep convolutional GAN, in the style of Radford et al. 2016, on images."
     defaults = {"epochs": 15, "batch_size": 128, "lr": 2e-4, "beta1": 0.5, "latent": 100}
     points = None

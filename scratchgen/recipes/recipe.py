@@ -1,16 +1,19 @@
 """What the training of one kind of model consists of: its switches, networks, step, pictures and measures."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from scratchgen.backend import load_kernels, to_host, transfer
 from scratchgen.data import Dataset, Points
+from scratchgen.errors import sentence
 from scratchgen.models import Model
 from scratchgen.optim import Adam, Optimizer
 
 BLOCK = 500  # samples at a time
+PATIENCE = 3  # epochs in a row that look alike before they are a symptom
 _PICTURES, _MEASURES = 0x91C7, 0x3EA5  # keep their streams apart from all others of the same seed
 
 
@@ -20,11 +23,22 @@ class RecipeError(ValueError):
 
 @dataclass
 class Findings:
-    """What `measure` found: rows to print, numbers to keep (JSON), and pictures by file name."""
+    """What measures found: rows to print, numbers to keep (JSON), and pictures by file name; and what could not be
+    found, with the reason."""
 
     rows: list[tuple[str, str]] = field(default_factory=list)
     values: dict = field(default_factory=dict)
     pictures: dict[str, object] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def part(self, what: str) -> Iterator[None]:
+        """What may fail without the rest, whatever the error: then `missing` says why. A measure is never worth more
+        than the model that it measures, and that is saved."""
+        try:
+            yield
+        except Exception as error:
+            self.missing[what] = sentence(error)
 
 
 class Recipe:
@@ -63,7 +77,8 @@ class Recipe:
 
     @classmethod
     def add_options(cls, option) -> None:
-        """Add the model's own switches to the command line: option(name, help=..., ...)."""
+        """Add the model's own switches: option(name, help=..., type=..., choices=..., ...). What a value needs to be
+        on the command line it needs to be in a run's config."""
 
     @classmethod
     def settled(cls, config: dict, data) -> dict:
@@ -94,8 +109,8 @@ class Recipe:
         return data.train_images
 
     def step(self, batch, rng: np.random.Generator) -> dict[str, object]:
-        """One training step on a batch of the model's backend, and its losses by name, in the order in which they were
-        computed, as 0-d arrays; noise is drawn on the host from rng."""
+        """One training step on a batch of the model's backend, and its losses by name, in the order in which they
+        were computed, as 0-d arrays; noise is drawn on the host from rng."""
         raise NotImplementedError
 
     # --- what users see ---
@@ -105,13 +120,31 @@ class Recipe:
         size = sum(p.value.size for p in self.model.parameters())
         return f"{self.title}, {size:,} parameters"
 
-    def epoch_measures(self, data) -> dict[str, float]:
-        """Cheap measures after each epoch, for its record."""
-        return {}
+    def epoch_measures(self, data) -> Findings:
+        """Cheap measures after each epoch: its `values` go into the epoch's record."""
+        return Findings()
 
     def line(self, record: Mapping) -> str:
-        """An epoch's record for the terminal."""
+        """An epoch's record for the terminal; measures may be missing in it."""
         raise NotImplementedError
+
+    def symptom(self, epochs: Sequence[Mapping]) -> str | None:
+        """What ails the training by the records of its epochs so far, and what to try; None while nothing does."""
+        return None
+
+    def advice(self, *, updated: bool) -> str:
+        """What to try where a number is no longer finite; `updated` when weights had been updated before."""
+        if updated:
+            return "try a lower learning rate"
+        return (
+            "no weight was updated before, so that is no matter of the learning rate; look at the data and settings"
+        )
+
+    def for_long(self, epochs: Sequence[Mapping], fits: Callable[..., bool], *keys: str) -> bool:
+        """Whether the numbers of these keys fit in each of the last PATIENCE epochs, or in all of a shorter run."""
+        long = min(PATIENCE, self.config["epochs"])
+        numbers = [[r.get(key) for key in keys] for r in epochs[-long:]]
+        return len(epochs) >= long and all(None not in each and fits(*each) for each in numbers)
 
     def sheet(self, data):
         """The picture that shows how far training is, always of the same images and noise."""
@@ -127,6 +160,11 @@ class Recipe:
     def image_shape(self) -> tuple[int, int, int]:
         return tuple(self.config["image_shape"])
 
+    @property
+    def numbers(self) -> int:
+        """Of one sample: pixels and channels, or coordinates."""
+        return int(np.prod(self.config["image_shape"])) if "image_shape" in self.config else self.config["dimensions"]
+
     def picture_rng(self) -> np.random.Generator:
         """The same noise for every picture of the run."""
         return np.random.default_rng(np.random.SeedSequence(self.config["seed"], spawn_key=(_PICTURES,)))
@@ -139,6 +177,12 @@ class Recipe:
         """function(x) for a NumPy array, computed on the model's backend, BLOCK samples at a time."""
         blocks = (transfer(x[i : i + BLOCK], self.backend) for i in range(0, len(x), BLOCK))
         return np.concatenate([to_host(function(block)) for block in blocks])
+
+
+def formatted(record: Mapping, key: str, form: str) -> str:
+    """A number of a record in this form, or a dash of the same width where it is missing."""
+    number = record.get(key)
+    return f"{number:{form}}" if number is not None else f"{'–':>{form.partition('.')[0] or 1}}"
 
 
 def sized(config: dict, *, hidden: list[int]) -> dict:

@@ -13,6 +13,9 @@ from scratchgen.recipes.options import non_negative, positive, sizes
 from scratchgen.recipes.recipe import BLOCK, Findings, Recipe, sized, typical
 
 SHOWN = 12  # images
+ACTIVE = "active latent units"
+NO_KL = 0.01  # nats per image, below which z says nothing
+LARGE_BETA = 1000  # above which β itself is what overflows
 
 
 class VAERecipe(Recipe):
@@ -100,19 +103,39 @@ class VAERecipe(Recipe):
         return sums / len(data.test_images), np.concatenate(mus)
 
     def epoch_measures(self, data):
-        (reconstruction, kl), mu = self.test_terms(data)
-        return {
-            "test_loss": reconstruction + self.config["beta"] * kl,
-            "test_reconstruction": reconstruction,
-            "test_kl": kl,
-            "active_units": active_units(mu)[0],
-        }
+        found = Findings()
+        with found.part("the test loss"):
+            (reconstruction, kl), mu = self.test_terms(data)
+            found.values = {
+                "test_loss": reconstruction + self.config["beta"] * kl,
+                "test_reconstruction": reconstruction,
+                "test_kl": kl,
+            }
+            with found.part(ACTIVE):
+                found.values["active_units"] = active_units(mu)[0]
+        return found
 
     def line(self, r):
-        return (
-            f"loss {r['loss']:7.2f}  test −ELBO {r['test_reconstruction'] + r['test_kl']:7.2f} = "
-            f"reconstruction {r['test_reconstruction']:.2f} + KL {r['test_kl']:.2f}"
-        )
+        test = "test –"
+        if "test_kl" in r:
+            test = (
+                f"test −ELBO {r['test_reconstruction'] + r['test_kl']:7.2f} = "
+                f"reconstruction {r['test_reconstruction']:.2f} + KL {r['test_kl']:.2f}"
+            )
+        return f"loss {r['loss']:7.2f}  {test}"
+
+    def symptom(self, epochs):
+        if not self.for_long(epochs, lambda kl: kl < NO_KL, "kl"):
+            return None
+        beta = self.config["beta"]
+        what = f"the KL is {epochs[-1]['kl']:.3f} nats: z tells the decoder nothing of the image (posterior collapse)"
+        return f"{what}; try --beta {1 if beta > 1 else beta / 10:g}"
+
+    def advice(self, *, updated):
+        beta = self.config["beta"]
+        if beta <= LARGE_BETA:
+            return super().advice(updated=updated)
+        return f"try a smaller --beta than {beta:g}" + (", or a lower learning rate" if updated else "")
 
     def encode(self, images):
         return self.on_host(lambda x: self.model.encode(x)[0], images)
@@ -143,36 +166,42 @@ class VAERecipe(Recipe):
         )
 
     def measure(self, data, *, importance: int = 500, **options):
-        (reconstruction, kl), mu = self.test_terms(data)
-        active, variances = active_units(mu)
-        noise = self.picture_rng()
-        bounds = np.concatenate([self.model.log_likelihood(x, importance, noise) for x in self._test_batches(data)])
-        elbo, nll = -(reconstruction + kl), -float(bounds.mean())
-        found = Findings()
         binary = {"none": "grey pixels", "threshold": "pixels cut at one half", "dynamic": "pixels drawn as 0 or 1"}
-        found.rows = [
-            ("nats per image", f"on the {len(data.test_images):,} test images, {binary[self.config['binarise']]}"),
-            ("  −ELBO", f"{-elbo:.2f}"),
-            ("    reconstruction", f"{reconstruction:.2f}"),
-            ("    KL", f"{kl:.2f}"),
-            (f"  importance-weighted NLL, K = {importance}", f"{nll:.2f}"),
-            ("  gap", f"{-elbo - nll:.2f}"),
-            ("active latent units", f"{active} of {self.config['latent']}"),
-        ]
-        found.values = {
-            "negative_elbo": -elbo,
-            "reconstruction": reconstruction,
-            "kl": kl,
-            "importance_samples": importance,
-            "importance_weighted_nll": nll,
-            "active_units": active,
-            "variances_of_mu": [float(v) for v in variances],
-        }
-        found.pictures["reconstructions.png"] = self.sheet(data)
-        found.pictures["samples.png"] = image_grid(
-            self.decode(self.noise(100, self.picture_rng())), 10, scale=zoom(self.image_shape)
-        )
+        on = f"on the {len(data.test_images):,} test images, {binary[self.config['binarise']]}"
+        found = Findings([("nats per image", on)])
+        with found.part("the −ELBO"):
+            (reconstruction, kl), mu = self.test_terms(data)
+            elbo = -(reconstruction + kl)
+            found.values = {"negative_elbo": -elbo, "reconstruction": reconstruction, "kl": kl}
+            found.rows += [
+                ("  −ELBO", f"{-elbo:.2f}"),
+                ("    reconstruction", f"{reconstruction:.2f}"),
+                ("    KL", f"{kl:.2f}"),
+            ]
+            with found.part(f"the importance-weighted NLL, K = {importance}"):
+                noise = self.picture_rng()
+                bounds = [self.model.log_likelihood(x, importance, noise) for x in self._test_batches(data)]
+                nll = -float(np.concatenate(bounds).mean())
+                found.values |= {"importance_samples": importance, "importance_weighted_nll": nll}
+                found.rows += [
+                    (f"  importance-weighted NLL, K = {importance}", f"{nll:.2f}"),
+                    ("  gap", f"{-elbo - nll:.2f}"),
+                ]
+            with found.part(ACTIVE):
+                active, variances = active_units(mu)
+                found.values |= {"active_units": active, "variances_of_mu": [float(v) for v in variances]}
+                found.rows.append((ACTIVE, f"{active} of {self.config['latent']}"))
+            if self.config["latent"] == 2:
+                with found.part("codes.png"):
+                    found.pictures["codes.png"] = codes(
+                        mu, data.test_labels, classes=data.classes, title="mu of test images"
+                    )
+        with found.part("reconstructions.png"):
+            found.pictures["reconstructions.png"] = self.sheet(data)
+        with found.part("samples.png"):
+            drawn = self.decode(self.noise(100, self.picture_rng()))
+            found.pictures["samples.png"] = image_grid(drawn, 10, scale=zoom(self.image_shape))
         if self.config["latent"] == 2:
-            found.pictures["codes.png"] = codes(mu, data.test_labels, classes=data.classes, title="mu of test images")
-            found.pictures["plane.png"] = latent_plane(self.decode)
+            with found.part("plane.png"):
+                found.pictures["plane.png"] = latent_plane(self.decode)
         return found

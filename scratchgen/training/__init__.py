@@ -1,15 +1,18 @@
 """Training: the loop, what it watches, checkpoints, and the folder in which a run leaves what it made."""
 
 from scratchgen.training.checkpoint import load_checkpoint, save_checkpoint
-from scratchgen.training.loop import Settings, Stopped, Training, stop_request
-from scratchgen.training.run import RunFolder, save_picture
+from scratchgen.training.loop import Settings, StepTooLarge, Stopped, StopRequest, Training, stop_request
+from scratchgen.training.run import OutOfStep, RunFolder, save_picture
 from scratchgen.training.watch import Means, NotFinite, Watch
 
 __all__ = [
     "Means",
     "NotFinite",
+    "OutOfStep",
     "RunFolder",
     "Settings",
+    "StepTooLarge",
+    "StopRequest",
     "Stopped",
     "Training",
     "Watch",

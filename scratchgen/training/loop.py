@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,6 @@ from scratchgen.training.watch import Means, NotFinite, Watch
 
 FETCH_EVERY = 10  # steps between looks at the numbers, which on a GPU wait for them
 RECORDS = 40  # records of an epoch, at the most
-ADVICE = "try a lower learning rate"
 _NOISE = 0x0153  # keeps the stream of noise apart from all others of the same seed
 
 
@@ -38,12 +37,16 @@ class Stopped(Exception):
     """The run was asked to stop; everything up to now is in the checkpoint."""
 
 
+class StepTooLarge(MemoryError):
+    """A training step needs more memory than there is; everything before it is as it was."""
+
+
 class Training:
     """Trains the model of a recipe on an array of images or points, in epochs that can be left and entered anywhere.
 
-    A recipe has `model`, `optimizers` (by name), and `step(batch, rng)`, which takes one step and returns its losses by
-    name. The order of the data is a function of seed and epoch; the noise of the steps is drawn from a
-    generator whose state is in the checkpoint.
+    A recipe has `model`, `optimizers` (by name), `step(batch, rng)`, which takes one step and returns its losses by
+    name, and `advice(updated)`, what to try where a number is no longer finite. The order of the data is a
+    function of seed and epoch; the noise of the steps is drawn from a generator whose state is in the checkpoint.
     """
 
     def __init__(self, recipe, samples: np.ndarray, settings: Settings):
@@ -57,6 +60,7 @@ class Training:
         self.watch = Watch(recipe.model, recipe.optimizers)
         self.epoch, self.step, self.seconds = 1, 0, 0.0  # the epoch under way, its steps so far, time spent
         self.of_epoch, self.recent = Means(), Means()
+        self.ended: dict | None = None  # the record of the epoch that ended last
 
     @property
     def steps(self) -> int:
@@ -69,10 +73,14 @@ class Training:
 
     # --- checkpoints ---
 
-    def save(self, path) -> None:
-        """Write a checkpoint. NotFinite, and the old one stays, when a weight or a number of a last step is not."""
+    def save(self, path, about: Mapping[str, object] | None = None) -> None:
+        """Write a checkpoint, with what is to be kept `about` it.
+
+        NotFinite, and the old one stays, when a weight or a number of a last step is not finite.
+        """
         self._fetch()
         position = {
+            **(about or {}),
             "epoch": self.epoch,
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
@@ -80,18 +88,29 @@ class Training:
             "rng": self.rng.bit_generator.state,
             "of_epoch": self.of_epoch.state(),
             "recent": self.recent.state(),
+            "ended": self.ended,
         }
         try:
             save_checkpoint(path, self.recipe.model, self.recipe.optimizers, position)
         except NotFinite as error:
-            raise NotFinite(f"{error} after step {self.steps}: {ADVICE}") from None
+            raise NotFinite(f"{error} after step {self.steps}: {self.recipe.advice(updated=True)}") from None
 
-    def load(self, path) -> None:
-        """Go back to a checkpoint, exactly. ValueError, before anything changes, when it does not fit this run."""
-        position = load_checkpoint(path, self.recipe.model, self.recipe.optimizers, check=self._check)
+    def load(self, path, *, check: Callable[[dict], None] = lambda about: None) -> dict:
+        """Go back to a checkpoint, exactly, and return what is kept about it, which `check` may refuse.
+
+        ValueError, before anything changes, when it does not fit this run.
+        """
+
+        def check_all(position):
+            check(position)
+            self._check(position)
+
+        position = load_checkpoint(path, self.recipe.model, self.recipe.optimizers, check=check_all)
         self.epoch, self.step, self.seconds = position["epoch"], position["step"], position["seconds"]
         self.rng.bit_generator.state = position["rng"]
         self.of_epoch, self.recent = Means(position["of_epoch"]), Means(position["recent"])
+        self.ended = position.get("ended")  # not in checkpoints of 0.1.0
+        return position
 
     def _check(self, position: dict) -> None:
         """Complains unless a checkpoint's position is one of this run."""
@@ -107,6 +126,11 @@ class Training:
         np.random.default_rng(0).bit_generator.state = position["rng"]
         for means in (position["of_epoch"], position["recent"]):
             Means(means).means()
+        ended = position.get("ended")
+        if ended is not None and not {"epoch", "step", "seconds", "per_second"} <= ended.keys():
+            raise ValueError(f"its record of the last epoch has only {', '.join(ended)}")
+        for name, value in (ended or {}).items():
+            checks.real("checkpoint", name, value, lambda _: True, "a number")
 
     # --- the loop ---
 
@@ -139,7 +163,10 @@ class Training:
                     batch = next(batches, None)
                     while batch is not None:
                         count = len(batch)
-                        self._one_step(batch)
+                        try:
+                            self._one_step(batch)
+                        except MemoryError as error:
+                            raise StepTooLarge(str(error)) from error
                         batch = next(batches, None)  # made and on its way while a GPU is at the step
                         seen += count
                         bar.update(count)
@@ -160,7 +187,7 @@ class Training:
                 record = {"epoch": self.epoch, "step": self.steps, **self.of_epoch.means()}
                 record["seconds"] = round(self.seconds, 3)
                 record["per_second"] = round(seen / max(1e-9, self.seconds - clock), 1)
-                self.epoch, self.step, self.of_epoch = self.epoch + 1, 0, Means()
+                self.epoch, self.step, self.of_epoch, self.ended = self.epoch + 1, 0, Means(), dict(record)
                 bar.clear()
                 yield record
 
@@ -178,13 +205,14 @@ class Training:
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found by the watch
             losses = self.recipe.step(batch, self.rng)
         self.step += 1
-        self.watch.end_step(f"in epoch {self.epoch}, step {self.step}", len(batch), losses)
+        self.watch.end_step(_where(self.epoch, self.step), len(batch), losses)
 
     def _fetch(self) -> None:
         try:
             self.watch.fetch(self.of_epoch, self.recent)
         except NotFinite as error:
-            raise NotFinite(f"{error}: {ADVICE}") from None
+            advice = self.recipe.advice(updated=error.where != _where(1, 1))
+            raise NotFinite(f"{error}: {advice}", error.where) from None
 
     def _recent(self) -> dict[str, float]:
         return self.recent.means()
@@ -193,20 +221,37 @@ class Training:
         return ", ".join(f"{name} {value:.3g}" for name, value in self._recent().items())
 
 
+def _where(epoch: int, step: int) -> str:
+    return f"in epoch {epoch}, step {step}"
+
+
+class StopRequest(threading.Event):
+    """Set when the run is asked to stop; `number` is that of the signal that asked."""
+
+    number = signal.SIGINT
+
+
 @contextmanager
-def stop_request() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C, or SIGTERM, sets, so that a step is never torn; a second Ctrl-C interrupts."""
-    event = threading.Event()
+def stop_request() -> Iterator[StopRequest]:
+    """An event that the first Ctrl-C, or SIGTERM, or the end of the terminal (SIGHUP) sets, so that a step is never
+    torn; a second Ctrl-C or SIGTERM interrupts. What was ignored, as `nohup` has it, stays so."""
+    event = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
 
     def handler(number, frame):
-        if event.is_set():
+        if event.is_set() and number != getattr(signal, "SIGHUP", None):  # which often comes along with another
             raise KeyboardInterrupt
+        if not event.is_set():
+            event.number = number
         event.set()
 
-    before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
+    before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, handler)
     try:
         yield event
     finally:

@@ -11,7 +11,7 @@ from scratchgen.training.run import RunFolder
 REFRESH = 10  # seconds between two looks of a browser at a run under way
 SHEETS = 24  # earlier sample sheets, evenly chosen, at the most
 SHEET = re.compile(r"epoch-[0-9]+\.png")
-HIDDEN = ("image_shape", "data_sha256", "scratchgen")  # of the config, not worth a row
+HIDDEN = ("image_shape", "data_sha256", "scratchgen", "id")  # of the config, not worth a row
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --soft: #6b6b6b; --line: #dcdcdc; --paper: #fcfcfb; }
@@ -42,11 +42,7 @@ def write_report(run: RunFolder, *, title: str, state: str, under_way: bool) -> 
     for name, heading in (("losses.png", "Losses"), ("health.png", "Health")):
         if (run.path / name).is_file():
             parts += [f"<h2>{heading}</h2>", _picture(run.path / name, heading.lower())]
-    measures = run.measures()
-    if measures:
-        parts.append(f"<h2>Measures after epoch {measures['epoch']}, {html.escape(str(measures['data']))}</h2>")
-        parts.append(_table(measures["rows"]))
-        parts += [_picture(path, path.stem) for path in sorted((run.path / "evaluation").glob("*.png"))]
+    parts += _measures(run)
     if len(sheets) > 1:
         parts.append("<h2>From epoch to epoch, the same noise</h2>")
         parts.append('<div class="sheets">' + "".join(_picture(s, _epoch(s)) for s in _chosen(sheets)) + "</div>")
@@ -63,6 +59,19 @@ def write_report(run: RunFolder, *, title: str, state: str, under_way: bool) -> 
     with atomic_write(path) as stream:
         stream.write(page.encode(errors="replace"))  # a name of bytes that are no text has no other form
     return path
+
+
+def _measures(run: RunFolder) -> list[str]:
+    """What `scratchgen evaluate` kept, or why it cannot be shown."""
+    try:
+        measures = run.measures()
+    except ValueError as error:
+        return ["<h2>Measures</h2>", f'<p class="state">Left out: {html.escape(str(error))}</p>']
+    if measures is None:
+        return []
+    heading = f"Measures after epoch {measures['epoch']}, {measures['data']}"
+    pictures = [_picture(path, path.stem) for path in sorted((run.path / "evaluation").glob("*.png"))]
+    return [f"<h2>{html.escape(heading)}</h2>", _table(measures["rows"]), *pictures]
 
 
 def _picture(path: Path, caption: str) -> str:

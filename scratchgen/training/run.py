@@ -1,31 +1,100 @@
-"""The folder of a run: it holds everything that belongs to it."""
+"""The folder of a run: it holds everything that belongs to it.
+
+Its files are written in this order: config.json first; records as they come; at a checkpoint the records so far have
+reached the disk, then the checkpoint is written, then the weights. The record of an epoch comes after these, once
+the epoch is measured; until then it is in the checkpoint, without the measures. So after a kill or a power cut the
+weights may be older than the checkpoint, never newer, and the records may be newer, by an epoch at the most, but for
+that one never older.
+
+Each file says of which run it is: by the `id` in config.json, a digest of the settings. So the same run has the same
+files, byte for byte. Only times differ: `seconds` and `per_second`, in the records and in the checkpoint, and the
+seconds that report.html shows.
+"""
 
 import json
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
-from scratchgen.files import atomic_write
-from scratchgen.weights import save_weights
+from scratchgen.files import InUse, atomic_write, clear, from_json, locked, make_folder, naming, read_json, sync
+from scratchgen.paths import as_path
+from scratchgen.plots import write_figure
+from scratchgen.safetensors_file import read_arrays
+from scratchgen.schema import Kind, Pairs, Real, Whole, check, text
+from scratchgen.weights import fit, save_weights
+
+LONGEST = 1 << 20  # bytes of a record that is read
+TRAINED = ("weights.safetensors", "weights/*.safetensors", "samples/latest.png", "evaluation/*")  # after a checkpoint
+
+NUMBER, COUNT = Real(lambda x: True, "a number"), Whole(0, most=2**63 - 1)
+RECORD = {"kind": text, "step": COUNT, "epoch": Real(lambda x: x >= 0, "a number of at least 0")}
+MEASURES = {"data": text, "epoch": COUNT, "rows": Pairs(), "run": text}
+MARKS = {"run": text, "step": COUNT}  # in what weights say about themselves
+
+
+class Numbers(Kind):
+    """A number, null in place of one, or lists and objects of these."""
+
+    form = "numbers"
+
+    def fits(self, value):
+        if isinstance(value, list | dict):
+            return all(map(self.fits, value.values() if isinstance(value, dict) else value))
+        return value is None or NUMBER.fits(value)
+
+
+class OutOfStep(ValueError):
+    """A run's weights or records do not belong to its checkpoint: to go on from there would lose them."""
+
+
+class Records(list):
+    """What metrics.jsonl says, line by line, but for the lines that cannot be read."""
+
+    unreadable = 0  # how many
+    end_unreadable = False  # one of them comes after the last record of a step
+
+    @property
+    def step(self) -> int:
+        """After how many steps the last was written."""
+        return max((r.get("step", 0) for r in self), default=0)
+
+    @property
+    def note(self) -> str:
+        """On what is left out."""
+        return f"{self.unreadable:,} line{'s' * (self.unreadable > 1)} cannot be read and are left out"
 
 
 class RunFolder:
     """config.json, metrics.jsonl, checkpoint.safetensors, weights.safetensors, samples/, curves and report.html."""
 
     def __init__(self, path):
-        self.path = Path(path)
+        self.path = as_path(path)
+        self._logged = 0  # the step of the last record
 
     @classmethod
     def create(cls, path, config: dict) -> "RunFolder":
-        """Make the folder. FileExistsError when there is something in it: a run is never written over."""
-        path = Path(path)
+        """Make the folder. FileExistsError when there is something in it: a run is never written over, not even by
+        another that is made at the same moment."""
+        run = cls(path)
+        run._check_empty()
+        make_folder(run.path)
+        try:
+            with locked(run.path / ".lock"):
+                run._check_empty()  # no other was faster
+                clear(run.path)
+                run.write_json("config.json", config)  # the first file: a run that is killed hereafter can be resumed
+        except InUse:
+            raise FileExistsError(f"{path} is taken by another run; choose another folder with --out") from None
+        make_folder(run.path / "samples")
+        return run
+
+    def _check_empty(self) -> None:
+        path = self.path
         if path.exists() and (not path.is_dir() or any(not p.name.startswith(".") for p in path.iterdir())):
             raise FileExistsError(f"{path} is there already and not empty; choose another folder with --out")
-        path.mkdir(parents=True, exist_ok=True)
-        run = cls(path)
-        run._clear()
-        run.write_json("config.json", config)  # the first file: a run that is killed hereafter can be resumed
-        (path / "samples").mkdir(exist_ok=True)
-        return run
 
     @classmethod
     def open(cls, path) -> "RunFolder":
@@ -41,7 +110,20 @@ class RunFolder:
     def unused(parent, name: str) -> Path:
         """parent/name, or parent/name-2, -3, … : the first that is not there."""
         candidates = [name, *(f"{name}-{i}" for i in range(2, 10_000))]
-        return next(Path(parent) / c for c in candidates if not (Path(parent) / c).exists())
+        parent = as_path(parent)
+        return next(parent / c for c in candidates if not os.path.lexists(parent / c))
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Only one process trains a run at a time: InUse, which says who, when another does; readers need no lock.
+
+        False where the file system has no locks, so that another would go unnoticed.
+        """
+        try:
+            with locked(self.path / ".lock") as held:
+                yield held
+        except InUse as holder:
+            raise InUse(f"{self.path} is being trained by {holder}: wait for its end, or stop it") from None
 
     @property
     def checkpoint(self) -> Path:
@@ -51,50 +133,158 @@ class RunFolder:
     def weights(self) -> Path:
         return self.path / "weights.safetensors"
 
-    def config(self) -> dict:
-        """What the run was started with. ValueError when it cannot be read."""
-        path = self.path / "config.json"
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(config, dict) or not isinstance(config.get("model"), str):
-                raise ValueError("it names no model")
-        except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-            raise ValueError(f"{path} is damaged: {error}") from None
-        return config
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
 
-    def measures(self) -> dict | None:
-        """What `scratchgen evaluate` kept last; None when there is nothing, or nothing readable."""
+    @cached_property
+    def id(self) -> str | None:
+        """What all files of the run bear; None for a run from before there were ids."""
+        return self.config().get("id")
+
+    def config(self) -> dict:
+        """What the run was started with, as it is written there. ValueError when it cannot be read."""
+        config = read_json(self.path / "config.json")
         try:
-            measures = json.loads((self.path / "evaluation" / "measures.json").read_text(encoding="utf-8"))
-            return measures if {"epoch", "data", "rows"} <= measures.keys() else None
-        except (OSError, ValueError, AttributeError):
-            return None
+            check(config, {"model": text, "id": text}, required=("model",))
+        except ValueError as error:
+            raise ValueError(f"{self.path / 'config.json'} is damaged: {error}") from None
+        return config
 
     def write_json(self, name: str, content) -> None:
         with atomic_write(self.path / name) as stream:
             stream.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
+    # --- the state of training ---
+
+    def save(self, training) -> None:
+        """Write a checkpoint and the weights. NotFinite, and the old ones stay, when a number is no longer finite."""
+        sync(self.metrics)
+        training.save(self.checkpoint, {**self._mark(), "logged": self._logged})
+        self.save_weights(training)
+
+    def save_weights(self, training, name: str = "weights.safetensors") -> Path:
+        path = self.path / name
+        make_folder(path.parent)
+        save_weights(training.recipe.model, path, about={**self._mark(), "step": training.steps})
+        return path
+
+    def restore(self, training, *, force: bool = False) -> list[str]:
+        """Take a training that has not begun to where the run was; notes on what is damaged and will be written anew.
+
+        ValueError, and nothing is written: when the checkpoint is missing although something was trained, is damaged,
+        or of another run; unless `force`, OutOfStep when weights or records are of another run, or newer than the
+        checkpoint, or records that were there before it are missing.
+        """
+        records = self.records()
+        if not self.checkpoint.exists():
+            left = self._left_of_training(records)
+            if left:
+                raise ValueError(
+                    f"{self.checkpoint} is missing, and {left} shows that the run was trained: put it back, or start "
+                    "a new run"
+                )
+            return []
+        position = training.load(self.checkpoint, check=self._is_ours)
+        fault, notes = self._fault_of_weights(training.steps)
+        if records.unreadable:
+            notes.append(f"{self.metrics}: {records.note}")
+        fault = fault or self._fault_of_records(records, training, position)
+        if fault and not force:
+            raise OutOfStep(fault)
+        return notes
+
+    def load_weights(self, model) -> None:
+        """Give a model the weights of the run, or those of its checkpoint where the weights are missing.
+
+        FileNotFoundError when there are none; ValueError when they are damaged, of another run or another model.
+        """
+        path = self.weights if self.weights.exists() else self.checkpoint
+        if not path.exists():
+            if self._left_of_training(self.records()):
+                raise FileNotFoundError(f"{self.weights} is missing, and so is the checkpoint")
+            raise FileNotFoundError(f"{self.path} has no weights yet: it was stopped before its first step")
+        arrays, about = read_arrays(path, ours=False)
+        if about.get("run", self.id) != self.id:  # weights that a user put there say nothing of a run
+            raise ValueError(f"{path} is of another run")
+        if path == self.checkpoint:
+            arrays = {k.removeprefix("model/"): a for k, a in arrays.items() if k.startswith("model/")}
+        fit(model, arrays, path)
+
+    def _mark(self) -> dict:
+        return {} if self.id is None else {"run": self.id}
+
+    def _is_ours(self, position: dict) -> None:
+        if position.get("run") != self.id:
+            raise ValueError("it is of another run")
+
+    def _left_of_training(self, records: Records) -> str | None:
+        """The name of a file that only training beyond the first checkpoint leaves; None when there is none."""
+        if records.step > 0 or records.unreadable:
+            return self.metrics.name
+        sheets = (p for p in self.path.glob("samples/epoch-*.png") if p.name != "epoch-000.png")
+        left = [p for pattern in TRAINED for p in sorted(self.path.glob(pattern))] + sorted(sheets)
+        return str(left[0].relative_to(self.path)) if left else None
+
+    def _fault_of_weights(self, steps: int) -> tuple[str | None, list[str]]:
+        """Why weights.safetensors may not be written over, and notes."""
+        try:
+            _, about = read_arrays(self.weights, ours=False)
+            check(about, MARKS)
+        except FileNotFoundError:
+            return None, []
+        except ValueError as error:
+            return None, [f"{error}; they are taken from the checkpoint"]
+        if about.get("run") != self.id:
+            return f"{self.weights} is of another run", []
+        if about.get("step", 0) > steps:
+            return f"{self.checkpoint} is of step {steps:,}, and {self.weights.name} of step {about['step']:,}", []
+        return None, []
+
+    def _fault_of_records(self, records: Records, training, position: dict) -> str | None:
+        """Why training may not go on with these records."""
+        logged = position.get("logged", (training.epoch - 1) * training.steps_per_epoch)
+        if any(r["kind"] == "run" and r.get("id") != self.id for r in records):
+            return f"{self.metrics} is of another run"
+        if records.step > training.epoch * training.steps_per_epoch:
+            goes = f"{self.metrics.name} goes to step {records.step:,}"
+            return f"{self.checkpoint} is of step {training.steps:,}, and {goes}"
+        if records.step < logged and not records.end_unreadable:
+            if not self.metrics.exists():
+                return f"{self.metrics} is missing"
+            ends = f"ends at step {records.step:,}" if records else "is empty"
+            return f"{self.metrics} {ends}, and the checkpoint is of step {training.steps:,}"
+        return None
+
     # --- metrics: one JSON object a line; "steps" records within an epoch, "epoch" records at its end ---
 
     def log(self, record: dict) -> None:
         """Append one line to metrics.jsonl."""
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(_finite(record)) + "\n")
+        with naming(self.metrics), open(self.metrics, "a", encoding="utf-8") as stream:
+            first = [{"kind": "run", "id": self.id}] if self.id is not None and stream.tell() == 0 else []
+            stream.write("".join(json.dumps(r) + "\n" for r in (*first, _finite(record))))
+        self._logged = record.get("step", self._logged)
+        if record["kind"] == "end":
+            sync(self.metrics)
 
-    def records(self) -> list[dict]:
-        """All lines of metrics.jsonl; one that a crash has cut is left out."""
-        try:
-            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return []
-        records = []
-        for line in lines:
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(record, dict) and "kind" in record:
-                records.append(record)
+    def records(self) -> Records:
+        """All lines of metrics.jsonl that can be read."""
+        records = Records()
+        if not self.metrics.is_file():
+            return records
+        with open(self.metrics, "rb") as stream:
+            for line in _lines(stream):
+                if not line.endswith(b"\n"):  # cut by a crash
+                    break
+                try:
+                    record = from_json(line)
+                    _check_record(record)
+                except ValueError:
+                    records.unreadable += 1
+                    records.end_unreadable = True
+                else:
+                    records.append(record)
+                    records.end_unreadable &= "step" not in record
         return records
 
     @property
@@ -104,29 +294,41 @@ class RunFolder:
 
     def rewind(self, step: int) -> None:
         """Take back what was logged after that step, which a resumed run logs again, and what a killed one left."""
-        self._clear()
-        kept = [r for r in self.records() if r.get("step", 0) <= step and r["kind"] != "end"]
-        with atomic_write(self.path / "metrics.jsonl") as stream:
-            stream.write("".join(json.dumps(r) + "\n" for r in kept).encode())
-
-    def _clear(self) -> None:
-        """Remove what atomic_write left here when it was killed."""
         for folder in (self.path, *(p for p in self.path.iterdir() if p.is_dir())):
-            for leftover in folder.glob(".*.tmp"):
-                leftover.unlink(missing_ok=True)
+            clear(folder)
+        kept = Records(r for r in self.records() if r.get("step", 0) <= step and r["kind"] != "end")
+        with atomic_write(self.metrics) as stream:
+            stream.write("".join(json.dumps(r) + "\n" for r in kept).encode())
+        self._logged = kept.step
 
-    # --- files ---
+    # --- what was measured ---
 
-    def save_weights(self, model, name: str = "weights.safetensors") -> Path:
-        path = self.path / name
-        path.parent.mkdir(exist_ok=True)
-        save_weights(model, path)
-        return path
+    def write_measures(self, measures: dict) -> None:
+        """Keep what `scratchgen evaluate` found: its data, epoch and rows (pairs of texts), and more."""
+        make_folder(self.path / "evaluation")
+        self.write_json("evaluation/measures.json", {**self._mark(), **measures})
+
+    def measures(self) -> dict | None:
+        """What `scratchgen evaluate` kept last; None when there is nothing. ValueError when it is damaged, or of
+        another run."""
+        path = self.path / "evaluation" / "measures.json"
+        if not path.is_file():
+            return None
+        measures = read_json(path)
+        try:
+            check(measures, MEASURES, required=("data", "epoch", "rows"))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from None
+        if measures.get("run") != self.id:
+            raise ValueError(f"{path} is of another run")
+        return measures
+
+    # --- pictures ---
 
     def save_picture(self, picture, name: str) -> Path:
         """Write a matplotlib Figure or a Pillow image as PNG."""
         path = self.path / name
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         save_picture(picture, path)
         return path
 
@@ -135,7 +337,7 @@ def save_picture(picture, path) -> None:
     """Write a matplotlib Figure or a Pillow image as PNG; the file appears whole or not at all."""
     with atomic_write(path) as stream:
         if hasattr(picture, "savefig"):
-            picture.savefig(stream, format="png", dpi=picture.dpi)
+            write_figure(picture, stream)
         else:
             picture.save(stream, format="PNG")
 
@@ -149,3 +351,22 @@ def _finite(value):
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _lines(stream) -> Iterator[bytes]:
+    """The lines of a binary file; of one that is longer than any record no more than that."""
+    while line := stream.readline(LONGEST):
+        part = line
+        while part and not part.endswith(b"\n"):
+            part = stream.readline(LONGEST)
+            if part.endswith(b"\n"):
+                line = b"\n"
+        yield line
+
+
+def _check_record(record) -> None:
+    """ValueError unless it is a record, and one of training has numbers that curves can be drawn of."""
+    check(record, RECORD, required=("kind",))
+    if record["kind"] in ("steps", "epoch"):
+        numbers = dict.fromkeys(record.keys() - RECORD.keys(), Numbers())
+        check(record, RECORD | numbers, required=("step", "epoch"))

@@ -13,7 +13,11 @@ from scratchgen.optim import Optimizer
 
 
 class NotFinite(ArithmeticError):
-    """A loss or gradient is no longer a number; the message names the first."""
+    """A loss or gradient is no longer a number; the message names the first, and `where` is the step, in words."""
+
+    def __init__(self, message: str, where: str = ""):
+        super().__init__(message)
+        self.where = where
 
 
 class Means:
@@ -80,12 +84,12 @@ class Watch:
                     squares = next(numbers)
                     bad = [t for t, s in zip(tensors, squares, strict=True) if not math.isfinite(s)]
                     if bad:
-                        raise NotFinite(f"the {bad[-1]} is no longer finite {where}")
+                        raise NotFinite(f"the {bad[-1]} is no longer finite {where}", where)
                     number = math.sqrt(sum(squares))
                 else:
                     (number,) = next(numbers)
                     if not math.isfinite(number):
-                        raise NotFinite(f"{name} is no longer finite {where}")
+                        raise NotFinite(f"{name} is no longer finite {where}", where)
                 for mean in means:
                     mean.add(name, number, count)
 

@@ -1,4 +1,5 @@
-"""A formula as NumPy's calls, each of which writes into memory that is there already: its program, one line an operation.
+"""A formula as NumPy's calls, each of which writes into memory that is there already: its program, one line an
+operation.
 
     tanh_pullback        def formula(a0, a1, k_1, m0, r0):
                              multiply(a1, a1, out=m0)
@@ -6,9 +7,9 @@
                              multiply(a0, m0, out=r0)
                              return (r0,)
 
-Called as it is, a formula asks for new memory at every operation. Here what nobody reads any more is written over, and
-the last call writes the result itself, a block that stays in cache at a time. These are the calls that the formula
-itself would make, so the result is the same bit for bit.
+Called as it is, a formula asks for new memory at every operation. Here what nobody reads any more is written over,
+and the last call writes the result itself, a block that stays in cache at a time. These are the calls that the
+formula itself would make, so the result is the same bit for bit.
 """
 
 from collections.abc import Callable, Iterable
@@ -50,8 +51,8 @@ FUNCTIONS |= {"where": select, "scale_unless": scale_unless, "copyto": np.copyto
 
 
 class Calls:
-    """A plan laid out in memory. `written` are the numbers of the terms that go into arrays of the caller's; the others
-    stay in memory that the next block's are written into. What is the same for all rows is made once."""
+    """A plan laid out in memory. `written` are the numbers of the terms that go into arrays of the caller's; the
+    others stay in memory that the next block's are written into. What is the same for all rows is made once."""
 
     def __init__(self, plan: Plan, written: tuple[int, ...] = ()):
         self.plan, program = plan, plan.program
@@ -69,9 +70,7 @@ class Calls:
         lines = []
         for n, (place, operation) in enumerate(each):
             read = {names[p] for p in operation.operands if last[p] == n}
-            over = [
-                piece for piece in range(len(self.pieces)) if f"m{piece}" in read
-            ]  # may be written over from here on
+            over = [piece for piece in range(len(self.pieces)) if f"m{piece}" in read]  # nobody reads these afterwards
             if operation.name != "scale_unless":
                 free, over = free + over, []
             names[place] = results.get(place) or f"m{self._piece(free, place in plan.booleans)}"
@@ -84,6 +83,9 @@ class Calls:
         lines.append(f"return ({', '.join(names[p] for p in program.results)},)")
         pieces = [f"m{piece}" for piece in range(len(self.pieces))]
         parameters = [*(names[p] for p in (*self.rows, *self.same)), *pieces, *(f"r{term}" for term in written)]
+        self.roles = [(f"formula {piece}", boolean) for piece, boolean in enumerate(self.pieces)]
+        given = range(len(plan.arguments))
+        self.as_given = [(p, plan.kind(p) == NUMBER) for p in self.same] if set(self.same) <= set(given) else None
         self.text = f"def formula({', '.join(parameters)}):\n" + "".join(f"    {line}\n" for line in lines)
         made: dict = {}
         exec(compile(self.text, f"<{plan.name}>", "exec"), FUNCTIONS.copy(), made)
@@ -112,13 +114,15 @@ class Calls:
 
     def _memory(self, like) -> list:
         shape, dtype = like.shape, like.dtype
-        return [workspace(f"formula {n}", shape, bool if b else dtype) for n, b in enumerate(self.pieces)]
+        return [workspace(role, shape, bool if boolean else dtype) for role, boolean in self.roles]
 
     def _same(self, arguments) -> list:
-        """What each block is called with besides its rows: numbers as arrays, for which NumPy needs Python's lock less
-        long, and what is made of one value a channel."""
-        dtype, values = arguments[0].dtype, self.plan.numbers(arguments)
-        values = {place: np.array(number, dtype) for place, number in values.items()}
+        """What each block is called with besides its rows: numbers as arrays, for which NumPy needs Python's lock
+        less long, and what is made of one value a channel."""
+        dtype = arguments[0].dtype
+        if self.as_given:
+            return [np.array(arguments[p], dtype) if number else arguments[p] for p, number in self.as_given]
+        values = {place: np.array(number, dtype) for place, number in self.plan.numbers(arguments).items()}
         for place, argument in enumerate(arguments):
             values.setdefault(place, argument)
         for place, operation in self.once:

@@ -9,9 +9,7 @@ from scratchgen.backend.numpy_ops.memory import empty, workspace
 from scratchgen.backend.reference import itself
 
 FEW = 1 << 12  # elements up to which a formula is simply called
-BLOCK = (
-    1 << 17
-)  # elements of each array at a time: a few such arrays fit in L2, and Python's own time is small beside
+BLOCK = 1 << 17  # elements of each array at a time: a few such fit in L2, and Python's own time is small beside
 WIDE = 4096  # elements side by side at least, so that NumPy's inner loop is long where a row of C is short
 LONG = 64  # channels from which rows need not be put side by side
 COST = 128  # of the work on one element, in multiply-adds: it decides whether threads are worth waking
@@ -137,7 +135,8 @@ def _mean_and_squares(x, ones):
 
 
 def _wide(*arguments):
-    """Arrays (..., C) as matrices whose rows are k rows side by side, vectors (C,) as one such row, numbers as they are.
+    """Arrays (..., C) as matrices whose rows are k rows side by side, vectors (C,) as one such row, numbers as
+    they are.
 
     The work on every element stays the same, but NumPy's inner loop over it is longer.
     """
