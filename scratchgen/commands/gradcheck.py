@@ -6,12 +6,14 @@ import time
 import numpy as np
 
 from scratchgen.commands import UsageError
+from scratchgen.files import shown
 from scratchgen.gradcheck import Report, check
 from scratchgen.gradcheck.grid import cases, kinds
 from scratchgen.gradcheck.mutants import mutants
 from scratchgen.gradcheck.report import table
 from scratchgen.gradcheck.student import CannotCheck, load, trial_inputs
 from scratchgen.gradcheck.subject import told
+from scratchgen.recipes.options import seed
 
 DESCRIPTION = """\
 Compare hand-written gradients with central differences in float64.
@@ -48,7 +50,7 @@ def add_parser(commands) -> None:
         help="draw the inputs of your layer evenly between these, as in 0.1,5 for a logarithm "
         "(default: normal numbers)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of inputs, parameters and dy (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of inputs, parameters and dy (default 0)")
     parser.add_argument(
         "--tolerance", type=float, default=1e-6, help="largest relative error of a right gradient (default 1e-6)"
     )
@@ -65,8 +67,6 @@ def add_parser(commands) -> None:
 def run(args) -> int:
     if not 0 < args.tolerance < 1:
         raise UsageError(f"--tolerance is {args.tolerance}, needs a number between 0 and 1")
-    if args.seed < 0:
-        raise UsageError(f"--seed is {args.seed}, needs an integer ≥ 0")
     if args.mutants:
         if args.target:
             raise UsageError("--mutants shows the whole gallery, leave out the names")
@@ -184,7 +184,7 @@ def _shape(text: str) -> tuple[int, ...]:
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no shape, write it as 5,3 or 2,8,8,3")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no shape, write it as 5,3 or 2,8,8,3")
     return shape
 
 
@@ -194,5 +194,5 @@ def _range(text: str) -> tuple[float, float]:
     except ValueError:
         low = high = 0.0
     if not (low < high and np.isfinite([low, high]).all()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no range, write it as 0.1,5")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no range, write it as 0.1,5")
     return low, high
