@@ -109,10 +109,11 @@ def main(argv: list[str] | None = None) -> int:
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="replace")  # a terminal without Greek letters shows a question mark
-        args = parser().parse_args(argv)
-        status = args.run(args)
-        _flush()
-        return status
+        try:
+            args = parser().parse_args(argv)
+            return args.run(args)
+        finally:
+            _flush()  # what was printed may still be on its way, and fail only now
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         _leave(sys.stdout)
         return BROKEN_PIPE
@@ -127,7 +128,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _flush() -> None:
-    """What was printed may still be on its way, and fail only now."""
     try:
         print(end="", flush=True)
     except OSError as error:

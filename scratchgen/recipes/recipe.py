@@ -127,23 +127,22 @@ class Recipe:
         """An epoch's record for the terminal; measures may be missing in it."""
         raise NotImplementedError
 
-    def symptom(self, epochs: Sequence[Mapping]) -> str | None:
-        """What ails the training by the records of its epochs so far, and what to try; None while nothing does."""
-        return None
+    def symptoms(self, epochs: Sequence[Mapping]) -> dict[str, str]:
+        """What ails the training by the records of its epochs so far: kinds, each with a sentence and what to try."""
+        return {}
 
     def advice(self, *, updated: bool) -> str:
         """What to try where a number is no longer finite; `updated` when weights had been updated before."""
         if updated:
             return "try a lower learning rate"
-        return (
-            "no weight was updated before, so that is no matter of the learning rate; look at the data and settings"
-        )
+        return "no weight was updated before, so it is not the learning rate; look at the data and the settings"
 
     def for_long(self, epochs: Sequence[Mapping], fits: Callable[..., bool], *keys: str) -> bool:
         """Whether the numbers of these keys fit in each of the last PATIENCE epochs, or in all of a shorter run."""
         long = min(PATIENCE, self.config["epochs"])
         numbers = [[r.get(key) for key in keys] for r in epochs[-long:]]
-        return len(epochs) >= long and all(None not in each and fits(*each) for each in numbers)
+        there = all(isinstance(number, int | float) for each in numbers for number in each)
+        return there and len(epochs) >= long and all(fits(*each) for each in numbers)
 
     def sheet(self, data):
         """The picture that shows how far training is, always of the same images and noise."""
