@@ -361,6 +361,15 @@ def test_a_lock_is_one_and_is_gone_afterwards(tmp_path):
     os.close(number)
 
 
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="needs a system that can refuse links")
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "lock").symlink_to("mine")
+    with pytest.raises(OSError, match=r"lock"), files.locked(tmp_path / "lock"):
+        pass
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
 def test_a_lock_that_its_holder_removes_meanwhile_is_taken_anew(tmp_path, monkeypatch):
     """Between opening the file and locking it the one before lets go and removes it: the lock would be of no file."""
     path, lock, removed = tmp_path / "lock", files._lock, []
@@ -535,7 +544,8 @@ def test_a_checkpoint_is_on_the_disk_with_its_name_and_the_records_before_it(her
     assert len(ends) == 3  # at the start and after each epoch
     for end in ends[1:]:
         assert synced[end - 2 : end] == ["metrics.jsonl", "run/"]
-    assert synced.count("metrics.jsonl") == 2  # not at every line
+    assert synced[-2:] == ["metrics.jsonl", "run/"]  # and the record of the end
+    assert synced.count("metrics.jsonl") == 3  # not at every line
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
