@@ -193,6 +193,7 @@ def fuzz(base, whole, count: int, monkeypatch) -> dict[str, Counter]:
     monkeypatch.chdir(base / "runs")
     monkeypatch.setattr("scratchgen.training.loop.FETCH_EVERY", 2)
     tiny.no_pictures(monkeypatch)
+    monkeypatch.setattr(os, "fsync", lambda number: None)  # a wait for the disk
     faults, counts = [], {target.name: Counter() for target in TARGETS}
     before = {target.name: contents(base / target.name) for target in TARGETS}
     elsewhere = sorted(os.listdir())

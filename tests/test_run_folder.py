@@ -47,8 +47,9 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def here(trained, monkeypatch):
-    """In that folder, without pictures."""
+    """In that folder, without pictures, and without a wait for the disk."""
     monkeypatch.chdir(trained)
+    monkeypatch.setattr(os, "fsync", lambda number: None)
     monkeypatch.delenv("SCRATCHGEN_DATA", raising=False)
     monkeypatch.setattr("scratchgen.training.loop.FETCH_EVERY", 2)
     tiny.few_points(monkeypatch)
