@@ -7,6 +7,8 @@ import numpy as np
 
 from scratchgen.backend import backend_of
 
+ROUNDING = 1e-6  # beyond a bound: 255 times the float32 nearest to 1/255 is a little more than 1
+UNIT = ": divide pixels of 0 … 255 by 255, take (x + 1) / 2 of those of [−1, 1], and do not standardise"
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -80,6 +82,22 @@ def float_array(owner, name: str, value) -> str:
         hint = ": convert it, x.astype(np.float32)" if value.dtype.kind in "iub" else ""
         raise TypeError(f"{owner}: {name} has dtype {value.dtype}, needs float32 or float64{hint}")
     return where
+
+
+def between(owner, name: str, array, low: float, high: float, mend: str = "") -> None:
+    """ValueError unless every number of a float array is finite and in [low, high], up to rounding.
+
+    Two passes over memory at its speed. An array on a GPU is not looked at: that would wait for it.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.size == 0:
+        return
+    least, most = float(array.min()), float(array.max())
+    if low - ROUNDING <= least and most <= high + ROUNDING and isfinite(least) and isfinite(most):
+        return
+    if not np.isfinite(array).all():
+        count = array.size - np.count_nonzero(np.isfinite(array))
+        raise ValueError(f"{owner}: {name} holds {count} of {array.size} numbers that are not finite")
+    raise ValueError(f"{owner}: {name} goes from {least:.4g} to {most:.4g}, needs {low:g} to {high:g}{mend}")
 
 
 def state(owner: str, mine: Mapping, new: Mapping) -> None:

@@ -4,23 +4,31 @@
 
 A loss sums over the features of a sample and averages over the batch (axis 0, N samples): it is in nats per sample
 where it is a log-likelihood. Shapes must agree exactly, nothing is broadcast: ValueError or TypeError else.
+
+Targets have a domain, and it is checked: ValueError with the range that was found, and what is needed. Only on a GPU
+nobody looks, as that would wait for it; what comes of it there is said with each loss.
 """
 
-from math import log, pi
+from math import inf, isfinite, log, pi
 
 from scratchgen import checks
-from scratchgen.backend import array_library, kernels
+from scratchgen.backend import array_library, backend_of, kernels
 
 
 def mse(y, target):
-    """Squared error, L = 1/N Σ_n Σ_i (y_ni − t_ni)²; dy = 2/N (y − t). Any shape (N, ...)."""
+    """Squared error, L = 1/N Σ_n Σ_i (y_ni − t_ni)²; dy = 2/N (y − t). Any shape (N, ...).
+
+    Targets are any finite numbers; with others L is not finite either, on a GPU.
+    """
     N = _check("mse", y=y, target=target)
 
     def terms(y, t):
         r = y - t
         return r * r, r * (2 / N)
 
-    return kernels(y).total(terms, y, target, over=N)
+    loss, dy = kernels(y).total(terms, y, target, over=N)
+    _check_finite("mse", loss, target)
+    return loss, dy
 
 
 def bce_with_logits(logits, target):
@@ -31,10 +39,13 @@ def bce_with_logits(logits, target):
 
     softplus(s) = log(1 + eˢ) = max(s, 0) + log(1 + e^(−|s|)): the large terms max(s, 0) − t·s are taken together
     first, so that nothing small is lost beside them; likewise σ(s) − t = (1 − t) − σ(−s) is taken from the side on
-    which σ is small. Finite for every finite s, and the gradient never vanishes where p is wrong. Targets are in
-    [0, 1], 0 and 1 for a true likelihood. Any shape (N, ...).
+    which σ is small. Finite for every finite s, and the gradient never vanishes where p is wrong. Any shape (N, ...).
+
+    Targets are in [0, 1], 0 and 1 for a true likelihood; outside L would fall without bound, and on a GPU it is NaN.
     """
     N = _check("bce_with_logits", logits=logits, target=target)
+    checks.between("bce_with_logits", "target", target, 0, 1, checks.UNIT)
+    on_host = backend_of(target) == "numpy"
     ops = kernels(logits)
     xp = ops.xp
 
@@ -42,7 +53,10 @@ def bce_with_logits(logits, target):
         e = xp.exp(-xp.abs(s))
         q = e / (1 + e)  # σ(−|s|), the probability of the less likely side
         h = (s >= 0).astype(s.dtype)  # 1 where that side is 0: (1 − t) − q there, q − t elsewhere
-        return (xp.maximum(s, 0) - t * s) + xp.log1p(e), ((h - t) - (2 * h - 1) * q) * (1 / N)
+        nll = (xp.maximum(s, 0) - t * s) + xp.log1p(e)
+        if not on_host:
+            nll = nll + 0 * xp.sqrt((t + checks.ROUNDING) * (1 + checks.ROUNDING - t))  # NaN outside of [0, 1]
+        return nll, ((h - t) - (2 * h - 1) * q) * (1 / N)
 
     return ops.total(terms, logits, target, over=N)
 
@@ -54,8 +68,8 @@ def softmax_cross_entropy(logits, target):
     dlogits_k = (p_k Σ_j t_j − t_k)/N, since ∂log Z/∂s_k = p_k
 
     One number added to all logits of a row changes neither, so the largest is subtracted first.
-    `logits (N, K)`; `target` is integer labels (N,), or probabilities (N, K). Finite for every finite s.
-    ValueError when a label is not in 0 … K − 1: to know that of integer labels on a GPU, each call waits for it.
+    `logits (N, K)`; `target` is integer labels (N,) of 0 … K − 1, or probabilities (N, K), of which each row sums
+    to 1. Finite for every finite s. Integer labels are looked at on a GPU too, so that each call waits for it.
     """
     _check("softmax_cross_entropy", logits=logits)
     xp = array_library(logits)
@@ -65,6 +79,7 @@ def softmax_cross_entropy(logits, target):
     if getattr(target, "ndim", None) == 1 and target.dtype.kind in "iu":
         target = _one_hot(target, logits, xp)
     N = _check("softmax_cross_entropy", logits=logits, target=target)
+    _check_probabilities(target)
     s = logits - logits.max(axis=1, keepdims=True)
     e = xp.exp(s)
     Z = e.sum(axis=1, keepdims=True)
@@ -79,6 +94,7 @@ def gaussian_nll(mu, logvar, target):
     dmu = (mu − t) e^{−logvar} / N,   dlogvar = ½ (1 − (t − mu)² e^{−logvar}) / N
 
     `logvar` has mu's shape, or is one number for all (a float or 0-d array): then dlogvar is summed to one number.
+    Targets are any finite numbers; with others L is not finite either, on a GPU.
     """
     shared = isinstance(logvar, float) or getattr(logvar, "ndim", None) == 0
     N = _check("gaussian_nll", mu=mu, target=target, **({} if shared else {"logvar": logvar}))
@@ -94,6 +110,7 @@ def gaussian_nll(mu, logvar, target):
         return q + (logvar + log(2 * pi)), z * inv_std * (1 / N), (1 - q) * (0.5 / N)
 
     loss, dmu, dlogvar = ops.total(terms, mu, logvar, target, over=2 * N)  # L has a ½
+    _check_finite("gaussian_nll", loss, target)
     return loss, dmu, dlogvar.sum() if shared else dlogvar
 
 
@@ -102,8 +119,8 @@ def gaussian_kl(mu, logvar):
 
     L = 1/N Σ ½ (mu² + σ² − 1 − logvar);   dmu = mu / N,   dlogvar = ½ (σ² − 1) / N
 
-    logvar is the log of the *variance*: a sample of this distribution is mu + exp(½ logvar) · eps.
-    (Kingma & Welling 2014, appendix B.)
+    logvar is the log of the *variance*: a sample of this distribution is mu + exp(½ logvar) · eps. Both are any
+    numbers; L overflows in float32 from logvar = 89 on. (Kingma & Welling 2014, appendix B.)
     """
     N = _check("gaussian_kl", mu=mu, logvar=logvar)
     ops = kernels(mu)
@@ -113,6 +130,25 @@ def gaussian_kl(mu, logvar):
         return mu * mu + (excess - logvar), mu * (1 / N), excess * (0.5 / N)
 
     return ops.total(terms, mu, logvar, over=2 * N)  # L has a ½
+
+
+def _check_finite(loss: str, value, target) -> None:
+    """ValueError when it is the target's fault that a loss is not finite; on a GPU that would wait to be known."""
+    if backend_of(target) == "numpy" and not isfinite(value):
+        checks.between(loss, "target", target, -inf, inf)
+
+
+def _check_probabilities(target) -> None:
+    """ValueError unless each row is a distribution; not on a GPU, where that would wait."""
+    if backend_of(target) != "numpy":
+        return
+    mend = ": probabilities of the classes, or integer labels"
+    checks.between("softmax_cross_entropy", "target", target, 0, 1, mend)
+    sums = target.sum(axis=1)
+    if abs(sums - 1).max() > 1e-3:  # more than the rounding of a table
+        raise ValueError(
+            f"softmax_cross_entropy: rows of target sum to {sums.min():.4g} to {sums.max():.4g}, needs 1{mend}"
+        )
 
 
 def _one_hot(labels, logits, xp):

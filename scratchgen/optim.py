@@ -41,13 +41,15 @@ class Optimizer:
         self._lr = checks.real(type(self).__name__, "lr", value, lambda x: x > 0, "a positive number")
 
     def step(self) -> None:
-        """One update of every parameter by its gradient, which is zero afterwards."""
+        """One update of every parameter by its gradient, which is zero afterwards. What is frozen stays, also where
+        momentum would carry it on."""
         self.check()
         if self.before_step is not None:
             self.before_step(self)
         self.t += 1
         for p, value in zip(self.parameters, self._updated(), strict=True):
-            p.value = value
+            if not p.frozen:
+                p.value = value
             p.zero_grad()
 
     def _updated(self) -> list:

@@ -1038,8 +1038,8 @@ def test_gradients_only_leaves_the_contract_out(layers, capsys):
     assert run("gradcheck", f"{layers}:Late", "--gradients-only") == 0
 
 
-def test_report_of_nothing_is_right():
-    assert Report("empty").ok
+def test_report_of_nothing_is_not_right():
+    assert not Report("empty").ok
     assert Report("empty").error == 0
 
 

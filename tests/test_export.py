@@ -452,6 +452,7 @@ MODELS = [
     named(point_gan, 2, latent=3, hidden=(8, 8)),
     *(named(dcgan, (n, n, c), latent=6, width=3) for n in (28, 32, 64) for c in (1, 3)),
     *(named(dcgan, (128, 128, c), latent=6, width=2) for c in (1, 3)),
+    *(named(dcgan, shape, latent=6, width=2) for shape in ((32, 64, 3), (24, 9, 1))),
 ]
 
 

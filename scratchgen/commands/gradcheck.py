@@ -12,6 +12,7 @@ from scratchgen.gradcheck.apart import check_apart
 from scratchgen.gradcheck.grid import cases, kinds
 from scratchgen.gradcheck.mutants import mutants
 from scratchgen.gradcheck.report import table
+from scratchgen.gradcheck.student import PASSED_OVER
 
 DESCRIPTION = """\
 Compare hand-written gradients with central differences in float64.
@@ -23,13 +24,6 @@ function that returns the pair y, backward; where it takes arguments, write file
 
 Exit status: 0 all gradients are right, 1 something is wrong, 2 the check could not be run.
 """
-
-
-VERDICTS = {
-    "right": "all right",
-    "WRONG": "WRONG",
-    "UNPROVED": "UNPROVED: neither right nor wrong, since not everything could be checked",
-}
 
 
 def add_parser(commands) -> None:
@@ -46,7 +40,7 @@ def add_parser(commands) -> None:
         type=_form,
         metavar="N,...[:KIND]",
         help="shape of the input of your layer, as in 5,3 or 2,8,8,3; once for each input. 5,3:10 are integers below "
-        "10, as an embedding or labels need, 5,3:bool a mask. "
+        "10, as an embedding or labels need, 5,3:bool is a mask, 5,3:const takes no gradient. "
         "By default a small batch of vectors and one of images are tried, then other forms",
     )
     parser.add_argument(
@@ -123,18 +117,23 @@ def _check_built_in(args) -> int:
         worst = max(reports, key=lambda r: r.error)
         tensors = sum(len(r.tensors) for r in reports)
         kinks = sum(t.kinks for r in reports for t in r.tensors)
-        wrong = sum(not r.ok for r in reports)
-        verdict = f"{wrong} WRONG" if wrong else f"right but for {kinks} kinks" if kinks else "right"
+        verdict = _failures(reports) or (f"right but for {kinks} kinks" if kinks else "right")
         rows.append((kind, len(reports), tensors, f"{worst.error:.1e}", verdict, worst.name))
     print(*table(("", "cases", "gradients", "rel. error", "verdict", "largest error in"), rows), sep="\n")
     reports = [r for rs in by_kind.values() for r in rs]
-    wrong = sum(not r.ok for r in reports)
+    failures = _failures(reports)
     print(
         f"\n{len(reports)} configurations, {sum(len(r.tensors) for r in reports)} gradients, "
         f"largest relative error {max(r.error for r in reports):.1e}, {time.perf_counter() - start:.0f} s: "
-        + (f"{wrong} WRONG" if wrong else "all right")
+        + (failures or "all right")
     )
-    return 1 if wrong else 0
+    return 1 if failures else 0
+
+
+def _failures(reports: list[Report]) -> str:
+    """How many are wrong, and how many could not be proved; "" where there are none."""
+    counts = {verdict: sum(r.verdict == verdict for r in reports) for verdict in ("WRONG", "UNPROVED")}
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
 def _check_own(spec: str, args) -> int:
@@ -150,14 +149,15 @@ def _check_own(spec: str, args) -> int:
         args.timeout,
     )
     for report in outcome.reports.values():
-        print(report["text"])
-        print(f"  {VERDICTS[report['verdict']]}\n")
-        if report["advice"]:
-            print(f"  {report['advice']}\n")
-    why = list(dict.fromkeys(filter(None, (*outcome.cannot.values(), outcome.why and f"{spec}: {outcome.why}"))))
+        print(report["text"], end="\n\n")
+    why = [
+        f"it cannot be checked on {' nor on '.join(inputs)}: {reason}" if all(inputs) else reason
+        for reason, inputs in outcome.cannot.items()
+    ]
+    why += [f"{spec}: {outcome.why}"] if outcome.why else []
     for sentence in why:
         print(f"scratchgen: {sentence}", file=sys.stderr)
-    verdicts = {report["verdict"] for report in outcome.reports.values()}
+    verdicts = {report["verdict"] for report in outcome.reports.values()} - {PASSED_OVER}
     if "WRONG" in verdicts:
         return 1
     return 2 if why or not verdicts else 1 if verdicts != {"right"} else 0
@@ -178,19 +178,19 @@ def _checked(target, inputs, args, name=None) -> Report:
     return check(target, *inputs, rng=rng, tolerance=args.tolerance, contract_too=not args.gradients_only, name=name)
 
 
-def _form(text: str) -> tuple[tuple[int, ...], int | None, bool]:
-    """Shape, the number below which integers are to be, and whether it is truth values that are wanted."""
-    sizes, _, kind = text.partition(":")
+def _form(text: str) -> tuple[tuple[int, ...], str | int]:
+    """Shape and kind of an input, see `Form`."""
+    sizes, colon, kind = text.partition(":")
     try:
         shape = tuple(int(n) for n in sizes.replace("x", ",").strip("()").split(",") if n.strip())
-        below = int(kind) if kind not in ("", "bool") else None
+        kind = kind if not colon or kind in ("bool", "const") else int(kind)
     except ValueError:
-        shape, below = (), None
-    if not shape or min(shape) < 1 or (below is not None and below < 1):
+        shape = ()
+    if not shape or min(shape) < 1 or (isinstance(kind, int) and kind < 1):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no shape, write it as 5,3 or 2,8,8,3; 5,3:10 for integers below 10, 5,3:bool for a mask"
+            f"{text!r} is no shape, write it as 5,3 or 2,8,8,3, integers below 10 as 5,3:10, a mask as 5,3:bool"
         )
-    return shape, below, kind == "bool"
+    return shape, kind
 
 
 def _range(text: str) -> tuple[float, float]:

@@ -25,11 +25,11 @@ START = "import sys; sys.path[:] = {path!r}; from scratchgen.gradcheck import ap
 
 @dataclass
 class Outcome:
-    """What the check of a file came to: texts and verdicts, by what the inputs were; the kinds of inputs that could
-    not be checked, with the reason; and why there is no more, which is "" when it has come to its end."""
+    """What the check of a file came to: texts and verdicts, by what the inputs were; for each reason why a check
+    could not be made, the inputs; and why there is no more, which is "" when it has come to its end."""
 
     reports: dict[str, dict] = field(default_factory=dict)
-    cannot: dict[str, str] = field(default_factory=dict)
+    cannot: dict[str, list[str]] = field(default_factory=dict)
     why: str = ""
 
 
@@ -57,7 +57,11 @@ def check_apart(request: dict, timeout: float) -> Outcome:
             reader.join(LAST_WORDS)
     finally:
         if child.returncode is None or any(reader.is_alive() for reader in readers):
-            _end(child)
+            _end(child)  # or what it has started, which holds the pipes
+        for reader, pipe in zip(readers, (child.stdout, child.stderr), strict=True):
+            reader.join(LAST_WORDS)
+            if not reader.is_alive():  # a process that has left the group may hold the pipe for good
+                pipe.close()
     return _outcome(told, child.returncode, timeout, request["spec"])
 
 
@@ -101,7 +105,7 @@ def _outcome(told, status, timeout, spec) -> Outcome:
             case {"report": which}:
                 outcome.reports[which] = message
             case {"cannot": which, "why": why}:
-                outcome.cannot[which] = why
+                outcome.cannot.setdefault(why, []).append(which)
     outcome.why = _why(phase, "".join(last_words), status, timeout, spec)
     return outcome
 
@@ -122,7 +126,7 @@ def _why(phase, last_words, status, timeout, spec) -> str:
     if status < 0 or frames:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"exit status {status}"
         return f"{phase} crashed the interpreter, {name}{where}"
-    return f"{phase} ended the interpreter with exit status {status}, as os._exit does: take that out"
+    return f"{phase} ended the process, with exit status {status}, as os._exit does: take that out"
 
 
 # --- in the process apart ---
@@ -136,16 +140,18 @@ def child() -> None:
     arguments = json.loads(sys.argv[1])
     request, timeout = arguments["request"], arguments["timeout"]
     sys.argv[:] = [request["spec"].partition(".py:")[0] + ".py"]
-    me, phase, armed = os.getpid(), "", 0.0
+    parent, phase, armed = os.getppid(), "", 0.0
 
     def emit(**message):
-        if os.getpid() != me:  # a fork, which came back out of the code as well
-            os._exit(0)
+        if os.getppid() != parent:  # it has ended; or this is a fork, which came out of the code as well
+            os._exit(1)
         channel.write(json.dumps(message) + "\n")
 
     def watch(new: str):
         """Start the clock anew for a call, or let it run if it was started just now."""
         nonlocal phase, armed
+        if os.getppid() != parent:
+            os._exit(1)
         if new != phase:
             phase = new
             emit(phase=phase)
@@ -153,7 +159,7 @@ def child() -> None:
             armed = time.monotonic()
             faulthandler.dump_traceback_later(1.1 * timeout, exit=True, file=channel)
 
-    guard.watch = watch
+    guard.watch, guard.apart = watch, True
     watch("the start")
     try:
         from scratchgen.gradcheck.student import check_file

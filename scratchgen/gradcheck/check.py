@@ -7,7 +7,7 @@ import numpy as np
 from scratchgen import checks
 from scratchgen.gradcheck import contract
 from scratchgen.gradcheck.compare import Gradients, Variable, broken, standing_at
-from scratchgen.gradcheck.guard import told
+from scratchgen.gradcheck.guard import contained, told
 from scratchgen.gradcheck.points import Point, nudged, other_points
 from scratchgen.gradcheck.report import Report
 from scratchgen.gradcheck.styles import takes_no_argument
@@ -44,13 +44,19 @@ def check(
 
     `on_progress` gets the report whenever there is more in it.
 
-    Raises what the target raises at these inputs; TypeError when it does not return `y, backward`.
+    Raises what the target raises at these inputs, RuntimeError in the place of what is no Exception, as SystemExit;
+    TypeError when it does not return `y, backward`.
     """
     rng = np.random.default_rng(0) if rng is None else checks.generator("gradcheck", rng)
-    subject = Subject(target, parameters)
+    settings = {"rng": rng, "tolerance": tolerance, "elementwise": elementwise, "directions": directions}
+    with contained():  # whatever it raises
+        return _check(Subject(target, parameters), inputs, settings, contract_too, name, on_progress)
+
+
+def _check(subject, inputs, settings, contract_too, name, on_progress) -> Report:
     inputs = [_as_float64(x) for x in inputs]
     report = Report(name or subject.name)
-    settings = {"rng": rng, "tolerance": tolerance, "elementwise": elementwise, "directions": directions}
+    rng = settings["rng"]
     with subject.in_float64(), np.errstate(all="ignore"):  # what is not finite is told, not warned of
         subject.discover(inputs)
         variables = _check_here(subject, inputs, report, **settings)

@@ -71,8 +71,8 @@ def _forward_returns_backward(subject, inputs, dy) -> Iterator[str]:
         yield "a network calls `y, backward = layer.forward(x)`: end forward in `return (a, b), backward`"
     if form == "beside":
         yield (
-            "a network calls `y, backward = layer.forward(x)`, and this forward returns no backward: keep what backward "
-            "needs in local variables of forward, write backward inside it, and end in `return y, backward`"
+            "a network calls `y, backward = layer.forward(x)`, and this forward returns no backward: keep what it "
+            "needs in local variables of forward, write backward inside forward, and end in `return y, backward`"
         )
 
 
@@ -152,7 +152,7 @@ def _float32_stays(subject, inputs, dy) -> Iterator[str]:
     for name, array in arrays.items():
         if not _is_single(array):
             found = f"for float32 x, {name} comes out as {array.dtype}"
-            yield f"{found}: an array inside is float64, use .astype(x.dtype)"
+            yield f"{found}: an array, or a number of NumPy's, inside is float64: use .astype(x.dtype), or float(...)"
 
 
 def _what_is_learned_is_found(subject, inputs, dy) -> Iterator[str]:
@@ -160,10 +160,11 @@ def _what_is_learned_is_found(subject, inputs, dy) -> Iterator[str]:
     for name, why in subject.module.overlooked().items():
         if name not in arrays and name not in subject.unlearned:  # of those there is a finding already
             yield f"{name} is not found, so it is neither trained nor saved: it is {why}"
-    for name, p in arrays.items():
+    if arrays:
+        first = next(iter(arrays))
         yield (
-            f"{name} is learned, since backward gives its gradient ({p.source}), but is no Parameter, so it is "
-            f"neither trained nor saved: self.{name} = Parameter({name!r}, ...), and self.{name}.grad += in backward"
+            f"{', '.join(arrays)}: learned, since backward gives the gradient, but no Parameter, so neither trained "
+            f"nor saved: self.{first} = Parameter({first!r}, ...), and self.{first}.grad += ... in backward"
         )
 
 

@@ -169,3 +169,6 @@ def _models(rng):
         real = rng.uniform(-1, 1, (3, 8, 8, 2))
         yield "DCGAN", deep.discriminator_loss, (real, rng.standard_normal((4, 4)))
         yield "DCGAN", deep.generator_loss, (rng.standard_normal((4, 4)),)
+    wide = dcgan((8, 13, 1), 3, 1, smallest=4, rng=rng)  # 8×13 → 4×7 → 2×4
+    yield "DCGAN", wide.discriminator_loss, (rng.uniform(-1, 1, (3, 8, 13, 1)), rng.standard_normal((4, 3)))
+    yield "DCGAN", wide.generator_loss, (rng.standard_normal((4, 3)),)

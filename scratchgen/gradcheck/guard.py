@@ -2,13 +2,17 @@
 
 import traceback
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 PACKAGE = str(Path(__file__).parents[1])
+CHECKER = str(Path(__file__).parent)
 NUMPY = str(Path(np.__file__).parent)
 LONGEST = 300  # characters of somebody else's message
+
+apart = False  # whether this is a process of its own (`apart.py`), which Ctrl-C does not reach
 
 
 def watch(phase: str) -> None:
@@ -16,23 +20,28 @@ def watch(phase: str) -> None:
 
 
 class Left(RuntimeError):
-    """The code that was called tried to leave: it raised what is no Exception, SystemExit say."""
+    """The code that was called tried to leave: it raised what is no Exception, SystemExit say. Its text has all."""
 
 
 def guarded(phase: str, function: Callable, *args, **options):
-    """function(*args, **options), for a `phase` such as "forward".
-
-    Whatever it raises comes out as an Exception, Ctrl-C apart: a layer that calls sys.exit() must not end the check.
-    The floating-point settings of NumPy are as before afterwards.
-    """
+    """function(*args, **options), for a `phase` such as "forward", contained; the floating-point settings of NumPy
+    are as before afterwards."""
     watch(phase)
+    with contained(), np.errstate(all="ignore"):  # what is not finite is told, not warned of
+        return function(*args, **options)
+
+
+@contextmanager
+def contained():
+    """Out of the block come Exceptions alone, and Ctrl-C: a layer that calls sys.exit() does not end the check."""
     try:
-        with np.errstate(all="ignore"):  # what is not finite is told, not warned of
-            return function(*args, **options)
-    except (Exception, KeyboardInterrupt):
+        yield
+    except Exception:
         raise
     except BaseException as error:
-        raise Left(f"{phase} raised {told(error)}") from error
+        if isinstance(error, KeyboardInterrupt) and not apart:
+            raise
+        raise Left(told(error)) from error
 
 
 def told(error: BaseException) -> str:
@@ -59,7 +68,8 @@ def words(error: BaseException) -> str:
 
 
 def place(error: BaseException) -> str:
-    """File and line where it was raised: the innermost that is neither NumPy's nor the library's, if there is one."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """File and line where it was raised: the innermost that is neither NumPy's nor the library's; "" where the
+    checker itself raised it."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(CHECKER)]
     own = [f for f in frames if not f.filename.startswith((PACKAGE, NUMPY, "<frozen "))]
     return f"{(own or frames)[-1].filename}, line {(own or frames)[-1].lineno}" if frames else ""

@@ -28,66 +28,65 @@ class Subject:
     def __init__(self, target, parameters: Iterable[Parameter] | Module | None = None, dtype=np.float64):
         if inspect.isclass(target):
             raise TypeError(f"gradcheck: got the class {target.__name__}, needs an instance: {target.__name__}(...)")
-        owner = getattr(target, "__self__", None)
-        self.target, self.given, self.dtype = target, parameters, dtype
+        self.target, self.dtype = target, dtype
         self.is_layer = hasattr(target, "forward") or (callable(target) and hasattr(target, "backward"))
-        self.module = None
+        self.module = None  # the copy of a layer or model
         self.own = None  # the backward that stands beside forward, where forward does not return one
+        self.parameters: dict[str, Parameter | ArrayParameter] = _named(parameters or ())
+        self.bystanders: dict[str, Parameter] = {}  # those of the other players, which must take no gradient
+        self.closed_over: dict[str, Parameter] = {}  # those of a function of which nobody has said that they learn
+        self.borrowed: list[Module] = []  # what a function closes over
+        self.unlearned: list[str] = []  # what moves y, and has no gradient
+        self.step: dict[str, object] = {}  # by how much the last backward moved what it moves itself
+        owner = getattr(target, "__self__", None)
         if self.is_layer:
             self.module = copy.deepcopy(target)
             self.function = getattr(self.module, "forward", self.module)
             self.own = getattr(self.module, "backward", None)
             self.name = title(target)
+            self._take_over(player=None)
         elif isinstance(owner, Module):
             self.module = copy.deepcopy(owner)
             self.function = getattr(self.module, target.__name__)
             self.name = f"{type(owner).__name__}.{target.__name__}"
+            self._take_over(player=getattr(owner, "player", {}).get(target.__name__))
         elif callable(target) and not inspect.ismodule(target):
             self.function = target
             self.own = partner(target)
             self.name = getattr(getattr(target, "func", target), "__name__", type(target).__name__)
+            if parameters is None:
+                held = _closed_over(target)
+                self.closed_over = {place.path: p for place, p in held if isinstance(p, Parameter)}
+                self.borrowed = [module for _, module in held if isinstance(module, Module)]
+            elif isinstance(parameters, Module):
+                self.borrowed = parameters.modules()
         else:
             raise TypeError(f"gradcheck: got a {type(target).__name__}, needs a layer or a function of x")
 
-        held = list(places(self.module)) if self.module is not None else []
-        if self.module is None and parameters is None:
-            held = _closed_over(self.function)
-        elif isinstance(parameters, Module):
-            held += [(None, m) for m in parameters.modules()]
-        self.parameters: dict[str, Parameter | ArrayParameter] = {}
-        self.bystanders = {}  # the parameters of the other players, which must take no gradient
-        self.lost = {}  # the Parameters that the module itself does not find
-        self.closed_over = {}  # those of a function of which nobody has said whether they learn
-        self.unlearned: list[str] = []  # arrays on which y depends and for which backward gives no gradient
-        self.borrowed = [m for _, m in held if isinstance(m, Module)] if self.module is None else []
-        self.step: dict[str, object] = {}  # by how much the last backward moved what it moves itself
-        self.parameters |= _named(parameters or ())
-        found = {place.path: p for place, p in held if isinstance(p, Parameter)}
-        if self.module is None:
-            self.closed_over = found
-            return
-        for module in (self.module, *(m for _, m in held)):
+    def _take_over(self, player: str | None) -> None:
+        """Convert all that the copy holds, and take its parameters: of a player of a game, its own alone."""
+        held = places(self.module)
+        for module in (self.module, *(part for _, part in held)):
             if isinstance(module, Module):
-                module.to("numpy").astype(dtype)
-        fresh: dict[int, np.ndarray] = {}  # an array that is held under several names stays one
-        for place, value in held:
-            if isinstance(value, np.ndarray) and dtype == np.float64 and value.dtype != dtype and place.settable:
-                place.put(fresh.setdefault(id(value), value.astype(dtype)))
-        for p in found.values():
+                module.to("numpy").astype(self.dtype)
+        found = {place.path: p for place, p in held if isinstance(p, Parameter)}
+        for p in found.values():  # of objects that are no Modules, too
             p._frozen = 0  # the copy may have been made inside `with frozen(...)`
-            p.value = p.value.astype(dtype)
+            p.value = p.value.astype(self.dtype)
+        if self.dtype == np.float64:
+            fresh: dict[int, np.ndarray] = {}  # an array that is held under several names stays one
+            for place, value in held:
+                if isinstance(value, np.ndarray) and value.dtype != np.float64 and place.settable:
+                    place.put(fresh.setdefault(id(value), value.astype(np.float64)))
+        named = {}
         if isinstance(self.module, Module):
-            player = getattr(owner, "player", {}).get(getattr(target, "__name__", None))
-            with warnings.catch_warnings():  # what they do not find is told by the contract
+            with warnings.catch_warnings():  # of what they do not find, which the contract tells
                 warnings.simplefilter("ignore")
                 named = self.module.named_parameters()
-            self.parameters |= {name: p for name, p in named.items() if _is_of(player, name)}
-            self.bystanders = {name: p for name, p in named.items() if not _is_of(player, name)}
-            known = {id(p) for p in named.values()}
-            self.lost = {name: p for name, p in found.items() if id(p) not in known}
-            self.parameters |= self.lost
-        else:
-            self.parameters |= found
+        known = {id(p) for p in named.values()}
+        named |= {name: p for name, p in found.items() if id(p) not in known}
+        self.parameters |= {name: p for name, p in named.items() if _is_of(player, name)}
+        self.bystanders = {name: p for name, p in named.items() if not _is_of(player, name)}
 
     @property
     def keeps_contract(self) -> bool:
@@ -224,7 +223,8 @@ class Subject:
     def notes(self) -> list[str]:
         """Where gradients were found, and what was taken for a constant."""
         arrays = [p for p in self.parameters.values() if isinstance(p, ArrayParameter)]
-        said = [f"the gradient of {p.name} is {p.source}" for p in arrays]
+        sources = [f"{p.name} is {p.source}" for p in arrays]
+        said = [f"found by name: the gradient of {', of '.join(sources)}"] if sources else []
         constant = [n for n in self.unlearned if n not in self.closed_over and not is_weight(n)]
         if constant:
             what = "make it a Parameter" if isinstance(self.module, Module) else "leave its gradient in self.d…"
@@ -252,7 +252,7 @@ def joined(arrays) -> np.ndarray:
 def parted(vector, shapes) -> tuple:
     """The arrays of these shapes whose numbers stand one after another in a vector."""
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-    parts = np.split(vector, ends[:-1])
+    parts = np.split(np.ravel(vector), ends[:-1])
     return tuple(_scalar(part.reshape(shape)) for part, shape in zip(parts, shapes, strict=True))
 
 

@@ -5,14 +5,14 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 
 import numpy as np
 
 from scratchgen.backend import backend_of
 from scratchgen.layers.parameter import Parameter
 
-SEQUENCES = (list, tuple, deque)
+SEQUENCES, MAPPINGS = (list, tuple, deque), (dict, MappingProxyType)
 PLAIN = frozenset((int, float, complex, bool, str, bytes, type(None)))  # hold nothing
 CLOSED = (np.generic, type, ModuleType, FunctionType, BuiltinFunctionType)  # are not looked into
 WEIGHT = re.compile(r"_*([WwbUV](_?[a-z]{0,2}\d*|_in|_out)|weights?|bias(es)?|gamma|beta|kernels?|theta|params?)\d*")
@@ -23,13 +23,13 @@ LOOKS = 10_000  # at so many things: who keeps a figure or a table on a layer ke
 def is_container(value) -> bool:
     """Whether its parts have an order and names that last, so that they are found: not those of a set."""
     return type(value) not in PLAIN and (
-        isinstance(value, (*SEQUENCES, dict)) or hasattr(type(value), "__dataclass_fields__")
+        isinstance(value, SEQUENCES + MAPPINGS) or hasattr(type(value), "__dataclass_fields__")
     )
 
 
 def contents(container) -> Iterator[tuple[object, object]]:
     """The parts of a container by key: a number, the key of a dict, or the name of a field."""
-    if isinstance(container, dict):
+    if isinstance(container, MAPPINGS):
         return iter(container.items())
     if isinstance(container, SEQUENCES):
         return enumerate(container)
@@ -47,7 +47,7 @@ def inside(name: str, container, parts, seen=None) -> Iterator[tuple[str, object
             yield from inside(f"{name}.{key}", value, parts, seen)
 
 
-# --- what is overlooked -----------------------------------------------------------------------------------------------
+# --- what is overlooked ---
 
 
 def overlooked(root, parts) -> dict[str, str]:
@@ -58,7 +58,7 @@ def overlooked(root, parts) -> dict[str, str]:
         (prefix, name, value, why)
         for prefix, module in found
         if not isinstance(module, Parameter)
-        for name, value, why in _of_module(module, (*parts, *SEQUENCES, dict, np.ndarray))
+        for name, value, why in _of_module(module, (*parts, *SEQUENCES, *MAPPINGS, np.ndarray))
     )
     faults: dict[str, str] = {}
     most = len(seen) + LOOKS
@@ -93,10 +93,12 @@ def _of_module(module, candidates) -> Iterator[tuple[str, object, str]]:
 
 
 def _is_array(value) -> bool:
+    """Whether it is an array of numbers, of any library."""
     try:
-        return bool(backend_of(value)) and value.dtype.kind != "O"
-    except (TypeError, AttributeError):  # a function of an array library
+        backend_of(value)  # also says so of other things out of NumPy
+    except TypeError:
         return False
+    return getattr(getattr(value, "dtype", None), "kind", "O") != "O"
 
 
 def _leads_back(part, root) -> bool:

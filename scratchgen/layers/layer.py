@@ -78,7 +78,8 @@ class Module:
         parts: dict[str, object] = {}
         for name, part in self._walk("", set()):
             if name in parts:
-                raise ValueError(f"{type(self).__name__}: two parts have the name {name.rstrip('.')!r}: rename a key of a dict")
+                owner, name = type(self).__name__, name.rstrip(".")
+                raise ValueError(f"{owner}: two parts have the name {name!r}: rename a key of a dict")
             parts[name] = part
         return parts
 
@@ -187,9 +188,9 @@ class Layer(Module):
         """y, backward: the value at x, and the pullback of this evaluation."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def predict(self, *inputs):
-        """The value at x, or at several inputs, for inference: no pullback, nothing kept."""
-        y, _ = self.forward(*inputs)
+    def predict(self, x, *more):
+        """The value at x, and at more inputs where the layer has several, for inference: no pullback, nothing kept."""
+        y, _ = self.forward(x, *more)
         return y
 
     def pullback(self, y, *, dx, grads=None, shared=None) -> Pullback:

@@ -26,7 +26,11 @@ class Autoencoder(Model):
         self.encoder, self.decoder, self.loss_name = encoder, decoder, loss
 
     def loss(self, x):
-        """loss, backward for a batch x; per sample, summed over its pixels. backward() returns nothing."""
+        """loss, backward for a batch x; per sample, summed over its pixels. backward() returns nothing.
+
+        ValueError where the loss is "bernoulli" and pixels are not in [0, 1]; on a GPU the loss is NaN then.
+        """
+        self._check_pixels(x)
         with self.unchanged_on_error():
             z, encoder_backward = self.encoder.forward(x)
             y, decoder_backward = self.decoder.forward(z)
@@ -47,6 +51,7 @@ class Autoencoder(Model):
 
     def predict_loss(self, x):
         """The loss of a batch for inference: nothing kept, BatchNorm by its running statistics."""
+        self._check_pixels(x)
         loss, _ = LOSSES[self.loss_name](self.decoder.predict(self.encoder.predict(x)), x)
         return loss
 
@@ -62,6 +67,10 @@ class Autoencoder(Model):
     def reconstruct(self, x):
         """decode(encode(x))."""
         return self.decode(self.encode(x))
+
+    def _check_pixels(self, x) -> None:
+        if self.loss_name == "bernoulli":
+            checks.between("Autoencoder", "x", x, 0, 1, checks.UNIT)
 
 
 def dense_autoencoder(

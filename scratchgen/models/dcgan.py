@@ -17,17 +17,17 @@ def dcgan(
     prior: str = "normal",
     rng=None,
 ) -> GAN:
-    """A DCGAN for square images (H, H, C) in [−1, 1] of any size from 8 pixels: 28, 32, 64, 128.
+    """A DCGAN for images (H, W, C) in [−1, 1] of any size from 8 pixels, square or not: 28, 32, 64, 128, 32×64.
 
-        G   z → base × base      ConvT, kernel base: the "fully connected" layer as a convolution
+        G   z → base             ConvT, kernel base: the "fully connected" layer as a convolution
               → twice the size   ConvT, kernel 4, stride 2, padding 1, until the image is reached
-        D   the mirror image:    Conv, kernel 4, stride 2, padding 1, down to base × base, Conv, kernel base → 1 logit
+        D   the mirror image:    Conv, kernel 4, stride 2, padding 1, down to base, Conv, kernel base → 1 logit
 
-    The side is halved until it is at most `smallest` (28 → 14 → 7; 32, 64 and 128 → 4). An odd side n has kernel 3,
-    which takes it to (n + 1)/2 and back. Next to the image there are `width` channels, and twice as many for each
-    halving.
+    Both sides are halved together until both are at most `smallest`; what is left is the base (28 → 14 → 7; 32, 64
+    and 128 → 4; 32×64 → 16×32 → 8×16 → 4×8 → 2×4). Along an odd side n the kernel is 3, which takes it to (n + 1)/2
+    and back. Next to the image there are `width` channels, and twice as many for each halving.
 
-    D's last layer is linear in its base × base features. With 28 → 7 each of these has seen a patch of 10 pixels, and
+    D's last layer is linear in the features of its base. With 28 → 7 each of these has seen a patch of 10 pixels, and
     nothing but their sum judges whether strokes form a digit; `smallest=4` gives it one layer more (28 → 14 → 7 → 4),
     and digits that hold together sooner.
 
@@ -36,23 +36,26 @@ def dcgan(
     oscillate. A bias before BatchNorm would be cancelled by its mean, and none is used elsewhere. ReLU in G with tanh
     at its output, LeakyReLU 0.2 in D, weights N(0, 0.02²). (Radford et al. 2016, §3 and §4; their figure 1 has
     kernels of 5, width=128 and prior="uniform", today's usual kernels of 4 divide evenly by the stride.)
-    `dcgan_optimizers` has the Adam settings that go with it. ValueError for images that are not square, or smaller.
+    `dcgan_optimizers` has the Adam settings that go with it. ValueError for images that are smaller, or not to be
+    halved at all.
     """
     rng = checks.generator("dcgan", rng)
     H, W, C = checks.image_shape("dcgan", image_shape)
     latent = checks.integer("dcgan", "latent", latent)
     width = checks.integer("dcgan", "width", width)
     smallest = checks.integer("dcgan", "smallest", smallest, least=2)
-    if H != W or H < 8 or smallest >= H:
-        raise ValueError(f"dcgan: images are {H}×{W}, needs squares of at least {max(8, smallest + 1)} pixels")
+    if min(H, W) < 8 or max(H, W) <= smallest:
+        form = f"at least 8 pixels a side, and one of more than smallest = {smallest}"
+        raise ValueError(f"dcgan: images are {H}×{W}, needs {form}")
 
-    sizes = [H]  # of the feature maps, from the image inwards
-    while sizes[-1] > smallest:
-        sizes.append((sizes[-1] + 1) // 2)
+    sizes = [(H, W)]  # of the feature maps, from the image inwards
+    while max(sizes[-1]) > smallest:
+        sizes.append(tuple((n + 1) // 2 for n in sizes[-1]))
     base, channels = sizes[-1], [width * 2**i for i in range(len(sizes) - 1)]
     wide = channels[-1]
     options = {"bias": False, "rng": rng}
-    doubling = [{"kernel_size": 4 - n % 2, "stride": 2, "padding": 1, **options} for n in sizes[:-1]]
+    kernels = [tuple(4 - n % 2 for n in size) for size in sizes[:-1]]
+    doubling = [{"kernel_size": kernel, "stride": 2, "padding": 1, **options} for kernel in kernels]
 
     up = [Reshape(1, 1, latent), ConvTranspose2d(latent, wide, base, **options), BatchNorm(wide), ReLU()]
     for i in reversed(range(1, len(channels))):

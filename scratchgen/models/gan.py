@@ -1,5 +1,7 @@
 """The generative adversarial network: a game of two networks, and the two losses that play it."""
 
+import warnings
+from math import inf
 from types import MappingProxyType
 
 import numpy as np
@@ -7,7 +9,7 @@ import numpy as np
 from scratchgen import checks
 from scratchgen.backend import array_library, kernels
 from scratchgen.functions import sigmoid
-from scratchgen.layers import BatchNorm, Dense, Flatten, Layer, LeakyReLU, Reshape, Sequential, Tanh, frozen
+from scratchgen.layers import BatchNorm, Dense, Flatten, Layer, LeakyReLU, Reshape, Sequential, Sigmoid, Tanh, frozen
 from scratchgen.layers.pullback import pull
 from scratchgen.losses import bce_with_logits
 from scratchgen.models.model import Model
@@ -15,6 +17,7 @@ from scratchgen.models.networks import stack
 
 LOSSES = ("non-saturating", "minimax")
 PRIORS = ("normal", "uniform")
+RANGES = {Tanh: (-1, 1), Sigmoid: (0, 1)}  # of a generator that ends in such a layer
 
 
 class GAN(Model):
@@ -36,6 +39,10 @@ class GAN(Model):
     `smoothing=0.1` gives D the target 0.9 for real samples, fake ones stay at 0 (one-sided: Salimans et al. 2016,
     §3.4).
     `prior` is the density of z: "normal", or "uniform" on [−1, 1]. (Goodfellow et al. 2014, eq. 1, §3 and theorem 1.)
+
+    Real samples that the last layer of G can never make, as pixels of 0 … 255 after a tanh, are warned of: D tells
+    them by their range. ValueError for numbers that are not finite, and for noise outside of the prior. Both are seen
+    on the CPU alone; on a GPU that would wait for it.
     """
 
     player = MappingProxyType({"discriminator_loss": "discriminator", "generator_loss": "generator"})
@@ -64,15 +71,21 @@ class GAN(Model):
     def discriminator_loss(self, real, z):
         """loss, backward for a batch of real samples and one of noise: L_D. backward() moves nothing of G."""
         with self.unchanged_on_error():
-            fake, _ = self.generator.forward(z)
+            fake, _ = self._fake(z)
             return self._discriminator_loss(real, fake)
 
     def generator_loss(self, z):
         """loss, backward for a batch of noise: L_G, through a discriminator that takes no gradient."""
         with self.unchanged_on_error():
-            fake, generator_backward = self.generator.forward(z)
+            fake, generator_backward = self._fake(z)
             loss, discriminator_backward = self._generator_loss(fake)
         return loss, lambda: _end(generator_backward, discriminator_backward())
+
+    def _fake(self, z):
+        """G(z), and its pullback. ValueError for noise that the prior does not have."""
+        bound = 1 if self.prior == "uniform" else inf
+        checks.between("GAN", "z", z, -bound, bound, ", as the prior is")
+        return self.generator.forward(z)
 
     def _discriminator_loss(self, real, fake):
         self._check_real(real, fake)
@@ -115,6 +128,13 @@ class GAN(Model):
             raise ValueError(
                 f"GAN: real has shape {real.shape}, the generator makes {fake.shape}; needs samples of one shape"
             )
+        checks.between("GAN", "real", real, -inf, inf)
+        last = _last(self.generator)
+        if type(last) in RANGES:
+            try:
+                checks.between("GAN", "real", real, *RANGES[type(last)], f", the range of {last}, where G ends")
+            except ValueError as error:  # a game all the same, but one that D wins by the range alone
+                warnings.warn(str(error), stacklevel=4)
 
     def _generator_loss(self, fake):
         """L_G, and its pullback to the fake samples: D's weights are frozen, dx goes through."""
@@ -143,7 +163,7 @@ class GAN(Model):
         self.check_optimizer("d_optimizer", d_optimizer, self.discriminator)
         self.check_optimizer("g_optimizer", g_optimizer, self.generator)
         with self.unchanged_on_error():
-            fake, generator_backward = self.generator.forward(z)
+            fake, generator_backward = self._fake(z)
             d_loss, backward = self._discriminator_gradients(real, fake, watch)
         backward()
         del backward  # and with it D's activations and old weights
@@ -163,7 +183,7 @@ class GAN(Model):
         one of G. (Goodfellow et al. 2014, Algorithm 1.)"""
         self.check_optimizer("d_optimizer", d_optimizer, self.discriminator)
         with self.unchanged_on_error():
-            fake = self.generator.forward(z)[0]
+            fake = self._fake(z)[0]
             loss, backward = self._discriminator_gradients(real, fake, watch)
         backward()
         d_optimizer.step()
@@ -188,6 +208,13 @@ class GAN(Model):
         s_real, s_fake = self.discriminator.predict(real), self.discriminator.predict(self.generate(z))
         real_term = bce_with_logits(s_real, self._target(s_real, 1))[0]
         return -(real_term + bce_with_logits(s_fake, self._target(s_fake, 0))[0])
+
+
+def _last(layer: Layer) -> Layer:
+    """The layer that a network ends in, those of shape alone left out."""
+    while isinstance(layer, Sequential):
+        layer = next((part for part in reversed(layer.layers) if not isinstance(part, Flatten | Reshape)), None)
+    return layer
 
 
 def _mean_probability(s):

@@ -32,19 +32,26 @@ class Model(Module):
         """Complains, before anything changes, unless the optimizer can step the network's (the model's) parameters.
 
         TypeError for what cannot step, or was made before its parameters were moved or converted; ValueError when it
-        holds others: the network would not move, or another would.
+        holds others, or lacks some that are not frozen: the network would not move, or another would.
         """
         owner = type(self).__name__
         if not callable(getattr(optimizer, "step", None)):
             raise TypeError(f"{owner}: {name} is {optimizer!r}, needs an optimizer such as Adam(model.parameters())")
         if isinstance(optimizer, Optimizer):
             optimizer.check()
-            own = {id(p) for p in (network or self)._parameters()}
-            strangers = sum(id(p) not in own for p in optimizer.parameters)
+            own = {id(p): p for p in (network or self)._parameters()}
+            held = {id(p) for p in optimizer.parameters}
+            strangers = held - own.keys()
             if strangers:
                 whose = "the model's" if network is None else "its player's (the discriminator's comes first)"
-                count = f"{strangers} of {len(optimizer.parameters)}"
+                count = f"{len(strangers)} of {len(held)}"
                 raise ValueError(f"{owner}: {name} holds {count} parameters that are not {whose}")
+            missing = [p for key, p in own.items() if key not in held and not p.frozen]
+            if missing:
+                raise ValueError(
+                    f"{owner}: {name} lacks {len(missing)} of {len(own)} parameters, the first is {missing[0]!r}: "
+                    "make it of all, or freeze those that are to stay as they are, `with frozen(...)`"
+                )
 
     def __repr__(self):
         networks = [f"{name}={network}".replace("\n", "\n    ") for name, network in self.members()]

@@ -1,6 +1,6 @@
 """The variational autoencoder: a density of images with a latent cause, and the bound that makes it learnable."""
 
-from math import log
+from math import inf, log
 from typing import NamedTuple
 
 import numpy as np
@@ -67,7 +67,10 @@ class VAE(Model):
     # --- training ---
 
     def loss(self, x, eps):
-        """loss, backward for a batch x and noise eps (N, latent): −ELBO per sample, its KL weighted by β."""
+        """loss, backward for a batch x and noise eps (N, latent): −ELBO per sample, its KL weighted by β.
+
+        ValueError where the likelihood is Bernoulli and pixels are not in [0, 1]; on a GPU the loss is NaN then.
+        """
         terms, backward = self._evaluate(x, eps)
         return terms.reconstruction + self.beta * terms.kl, backward
 
@@ -85,7 +88,7 @@ class VAE(Model):
         return loss
 
     def _evaluate(self, x, eps):
-        self._check_noise(x, eps)
+        self._check_batch(x, eps)
         with self.unchanged_on_error():
             h, encoder_backward = self.encoder.forward(x)
             mu, logvar = self._halves(h)
@@ -134,7 +137,7 @@ class VAE(Model):
 
     def terms(self, x, eps) -> Terms:
         """Both terms of −ELBO for inference: nothing kept, BatchNorm by its running statistics. β plays no part."""
-        self._check_noise(x, eps)
+        self._check_batch(x, eps)
         mu, logvar = self.encode(x)
         y = self.decoder.predict(mu + array_library(mu).exp(0.5 * logvar) * eps)
         reconstruction, _ = self.likelihood.nll(y, x)
@@ -159,6 +162,7 @@ class VAE(Model):
         checks.float_array("VAE.log_likelihood", "x", x)
         if x.size == 0:
             raise ValueError(f"VAE.log_likelihood: x is empty, shape {x.shape}; needs at least one image")
+        self._check_pixels(x)
         rows = max(1, BLOCK * len(x) // x.size)  # decoded images at a time
         images = max(1, rows // K)
         return np.concatenate(
@@ -194,6 +198,15 @@ class VAE(Model):
             )
         return h[:, : self.latent], h[:, self.latent :]
 
+    def _check_batch(self, x, eps):
+        self._check_noise(x, eps)
+        self._check_pixels(x)
+
+    def _check_pixels(self, x):
+        domain = getattr(self.likelihood, "domain", None)
+        if domain is not None:
+            checks.between("VAE", "x", x, *domain, checks.UNIT)
+
     def _check_noise(self, x, eps):
         checks.float_array("VAE", "x", x)
         checks.float_array("VAE", "eps", eps)
@@ -204,6 +217,7 @@ class VAE(Model):
                 f"VAE: eps is a {backend_of(eps)} array of {eps.dtype}, needs a {backend_of(x)} one of {x.dtype}, "
                 "as x is"
             )
+        checks.between("VAE", "eps", eps, -inf, inf)
 
     def _noise(self, shape, rng, owner):
         """Standard normal numbers, drawn on the host, of the parameters' dtype and library."""

@@ -286,7 +286,7 @@ class GANRecipe(Game):
 class DCGANRecipe(GANRecipe):
     name = "dcgan"
     title = "DCGAN"
-    help = "deep convolutional GAN: of square images of any size, your own too"
+    help = "deep convolutional GAN: of images of any size, your own too"
     description = "Train a deep convolutional GAN, in the style of Radford et al. 2016, on images."
     defaults = {"epochs": 15, "batch_size": 128, "lr": 2e-4, "beta1": 0.5, "latent": 100}
     points = None
