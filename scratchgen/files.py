@@ -131,8 +131,9 @@ def locked(path: Path) -> Iterator[bool]:
     The operating system's own lock: it ends with the process, however that ends, so a file that a crash has left
     stops nobody. False where the file system has no locks, and nothing is held.
     """
+    how = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # a link in somebody's run may lead anywhere
     while True:
-        number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        number = os.open(path, how, 0o666)
         try:
             held = _lock(number)
             if held is False:

@@ -431,7 +431,15 @@ def _refuse(*_):
     raise AssertionError("this work should not be done")
 
 
-KERNELS = ("correlate", "correlate_adjoint_x", "correlate_adjoint_W", "matmul", "elementwise", "channel_sum", "channel_sums")
+KERNELS = (
+    "correlate",
+    "correlate_adjoint_x",
+    "correlate_adjoint_W",
+    "matmul",
+    "elementwise",
+    "channel_sum",
+    "channel_sums",
+)
 
 
 @over([row for row in TABLE if row.made.parameters() and not row.normalises])  # BatchNorm's dx needs sums, too

@@ -287,6 +287,29 @@ def test_an_expansion_that_no_images_have_is_refused(tmp_path: Path, monkeypatch
         load_arrays(saved(tmp_path, x=GREY))
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_the_checksum_of_an_archive_is_looked_at(tmp_path: Path, packed: bool, dtype: type) -> None:
+    """One pixel has changed, and all else is as it was."""
+    path = saved(tmp_path, packed=False, x=GREY.astype(dtype), y=np.arange(23, dtype=np.uint8))
+    content = bytearray(path.read_bytes())
+    at = content.index(GREY.astype(dtype).tobytes()[-40:]) + 20
+    content[at] ^= 1
+    if packed:  # with the checksum of what it was
+        with (
+            zipfile.ZipFile(path) as whole,
+            zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
+            for name in whole.namelist():
+                archive.writestr(name, whole.read(name))
+            archive.getinfo("x.npy").CRC ^= 1
+        path = tmp_path / "b.npz"
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"is damaged \(Bad CRC-32 for file 'x.npy'\)"):
+        load_arrays(path)
+
+
 def test_archives_that_numpy_does_not_write(tmp_path: Path) -> None:
     content = io.BytesIO()
     np.save(content, GREY)

@@ -47,8 +47,9 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def here(trained, monkeypatch):
-    """In that folder, without pictures."""
+    """In that folder, without pictures, and without a wait for the disk."""
     monkeypatch.chdir(trained)
+    monkeypatch.setattr(os, "fsync", lambda number: None)
     monkeypatch.delenv("SCRATCHGEN_DATA", raising=False)
     monkeypatch.setattr("scratchgen.training.loop.FETCH_EVERY", 2)
     tiny.few_points(monkeypatch)
@@ -359,6 +360,15 @@ def test_a_lock_is_one_and_is_gone_afterwards(tmp_path):
     with pytest.raises(files.InUse, match=r"^another process$"), files.locked(path):  # who has not said yet who it is
         pass
     os.close(number)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="needs a system that can refuse links")
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "lock").symlink_to("mine")
+    with pytest.raises(OSError, match=r"lock"), files.locked(tmp_path / "lock"):
+        pass
+    assert (tmp_path / "mine").read_text() == "precious"
 
 
 def test_a_lock_that_its_holder_removes_meanwhile_is_taken_anew(tmp_path, monkeypatch):

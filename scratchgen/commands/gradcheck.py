@@ -7,22 +7,30 @@ import time
 import numpy as np
 
 from scratchgen.commands import UsageError
+from scratchgen.files import shown
 from scratchgen.gradcheck import Report, check
 from scratchgen.gradcheck.apart import check_apart
 from scratchgen.gradcheck.grid import cases, kinds
 from scratchgen.gradcheck.mutants import mutants
 from scratchgen.gradcheck.report import table
 from scratchgen.gradcheck.student import PASSED_OVER
+from scratchgen.recipes.options import seed
 
 DESCRIPTION = """\
 Compare hand-written gradients with central differences in float64.
 
 Without TARGET: every built-in layer, loss and model, over a grid of configurations.
 With built-in names (Conv2d, mse, ...): only those.
-With path/to/file.py:MyLayer: yours. MyLayer may be a subclass of scratchgen.Layer, an instance of one, or any
-function that returns the pair y, backward; where it takes arguments, write file.py:'MyLayer(3, stride=2)'.
+With path/to/file.py:MyLayer: yours, in a process of its own. MyLayer may be
 
-Exit status: 0 all gradients are right, 1 something is wrong, 2 the check could not be run.
+  a subclass of scratchgen.Layer, an instance of one, or any function, that returns the pair y, backward;
+  a class with forward(x) and backward(dy), which leaves the gradient of self.W in self.dW, self.grads["W"], ...;
+  a function f_forward(x, w) that returns y, cache, beside f_backward(dy, cache) in the same file.
+
+Where it takes arguments, write file.py:'MyLayer(3, stride=2)'. With several inputs backward returns as many
+gradients; with several outputs it takes as many.
+
+Exit status: 0 all gradients are right, 1 something is wrong or could not be proved, 2 the check could not be made.
 """
 
 
@@ -57,7 +65,7 @@ def add_parser(commands) -> None:
         metavar="SECONDS",
         help="how long a single call of your code may take (default 30)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of inputs, parameters and dy (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of inputs, parameters and dy (default 0)")
     parser.add_argument(
         "--tolerance", type=float, default=1e-6, help="largest relative error of a right gradient (default 1e-6)"
     )
@@ -74,8 +82,6 @@ def add_parser(commands) -> None:
 def run(args) -> int:
     if not 0 < args.tolerance < 1:
         raise UsageError(f"--tolerance is {args.tolerance}, needs a number between 0 and 1")
-    if args.seed < 0:
-        raise UsageError(f"--seed is {args.seed}, needs an integer ≥ 0")
     if not 0 < args.timeout <= 1e6:
         raise UsageError(f"--timeout is {args.timeout:g}, needs a number of seconds > 0")
     if args.mutants:
@@ -188,9 +194,8 @@ def _form(text: str) -> tuple[tuple[int, ...], str | int]:
         shape = ()
     if not shape or min(shape) < 1 or (isinstance(kind, int) and kind < 1):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no shape, write it as 5,3 or 2,8,8,3, integers below 10 as 5,3:10, a mask as 5,3:bool"
+            f"{shown(text)} is no shape, write it as 5,3 or 2,8,8,3, integers below 10 as 5,3:10, a mask as 5,3:bool"
         )
-    return shape, kind
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -199,5 +204,5 @@ def _range(text: str) -> tuple[float, float]:
     except ValueError:
         low = high = 0.0
     if not (low < high and np.isfinite([low, high]).all()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no range, write it as 0.1,5")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no range, write it as 0.1,5")
     return low, high

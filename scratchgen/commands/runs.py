@@ -51,8 +51,14 @@ def data_of(args, recipe: Recipe):
         size, channels = size or pixels(own), channels or depth
     if "image_shape" in c and args.data in POINTS:
         raise UsageError(f"the run is of images {tuple(c['image_shape'])}, and {args.data} is of points")
-    with memory_for("the data"):
-        data = load(args.data if args.data is not None else c["data"], image_size=size, channels=channels)
+    source = args.data if args.data is not None else c["data"]
+    try:
+        with memory_for("the data"):
+            data = load(source, image_size=size, channels=channels)
+    except FileNotFoundError as error:
+        if args.data is not None:
+            raise
+        raise UsageError(f"the data of {args.RUN} is not where its config.json says: {error}") from None
     if list(getattr(data, "image_shape", ())) != list(c.get("image_shape", ())):
         what = f"images {tuple(c['image_shape'])}" if "image_shape" in c else "points"
         raise UsageError(f"{data.name} does not fit: the run is of {what}")

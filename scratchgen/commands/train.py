@@ -263,7 +263,12 @@ def _resumed(args, was: Config):
         args.save_every if "save_every" in args.given else config.get("save_every", args.save_every)
     )
     source = args.data if args.data is not None else config["data"]
-    data = _loaded(source, config.get("image_size"), config.get("channels"), args)
+    try:
+        data = _loaded(source, config.get("image_size"), config.get("channels"), args)
+    except FileNotFoundError as error:
+        if args.data is not None:
+            raise
+        raise UsageError(f"the data of {args.resume} is not where its config.json says: {error}") from None
     if digest(data) != config["data_sha256"]:
         raise UsageError(
             f"the data is not what {args.resume} was trained on, {printable(config['data_name'])}: choose with --data"

@@ -1,6 +1,7 @@
 """The check of a layer or function out of somebody's own file, on inputs that are given or found."""
 
 import ast
+import difflib
 import importlib.util
 import inspect
 import re
@@ -162,7 +163,10 @@ def load(spec: str, rng: np.random.Generator):
     module = _import(Path(path))
     if not hasattr(module, name):
         mine = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
-        raise CannotCheck(f"{path} has no {name}" + (f"; it has {', '.join(mine)}" if mine else ""))
+        near = difflib.get_close_matches(name, mine, 1)
+        known = ", ".join(mine[:10]) + (f" and {len(mine) - 10} more" if len(mine) > 10 else "")
+        hint = f"; did you mean {near[0]}?" if near else f"; it has {known}" if mine else ""
+        raise CannotCheck(f"{path} has no {name}{hint}")
     found = getattr(module, name)
     called = expression != name
     if inspect.isclass(found) or called or (inspect.isfunction(found) and not required(found)):

@@ -173,9 +173,14 @@ class Recipe:
         return np.random.default_rng(np.random.SeedSequence(self.config["seed"], spawn_key=(_MEASURES,)))
 
     def on_host(self, function, x) -> np.ndarray:
-        """function(x) for a NumPy array, computed on the model's backend, BLOCK samples at a time."""
+        """function(x) for a NumPy array, computed on the model's backend, BLOCK samples at a time; ValueError when it
+        is not finite."""
         blocks = (transfer(x[i : i + BLOCK], self.backend) for i in range(0, len(x), BLOCK))
-        return np.concatenate([to_host(function(block)) for block in blocks])
+        with np.errstate(over="ignore", invalid="ignore"):
+            y = np.concatenate([to_host(function(block)) for block in blocks])
+        if not np.isfinite(y).all():
+            raise ValueError("what the model computes is not finite: its weights are too large")
+        return y
 
 
 def formatted(record: Mapping, key: str, form: str) -> str:

@@ -215,6 +215,7 @@ class RunFolder:
         return {} if self.id is None else {"run": self.id}
 
     def _is_ours(self, position: dict) -> None:
+        check(position, {"run": text, "logged": COUNT})
         if position.get("run") != self.id:
             raise ValueError("it is of another run")
 
