@@ -123,13 +123,13 @@ SIGNATURES = {
     sg.Layer.forward: "(self, x)",
     sg.Layer.predict: "(self, x, *more)",
     sg.Autoencoder.loss: "(self, x)",
-    sg.Autoencoder.train_step: "(self, x, optimizer, *, watch=None)",
+    sg.Autoencoder.train_step: "(self, x, optimizer)",
     sg.VAE.loss: "(self, x, eps)",
-    sg.VAE.train_step: "(self, x, eps, optimizer, *, watch=None)",
+    sg.VAE.train_step: "(self, x, eps, optimizer)",
     sg.VAE.log_likelihood: "(self, x, samples=500, rng=None)",
     sg.GAN.discriminator_loss: "(self, real, z)",
     sg.GAN.generator_loss: "(self, z)",
-    sg.GAN.train_step: "(self, real, z, d_optimizer, g_optimizer, *, watch=None)",
+    sg.GAN.train_step: "(self, real, z, d_optimizer, g_optimizer)",
 }
 
 

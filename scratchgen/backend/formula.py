@@ -47,6 +47,7 @@ class Operation:
 
     name: str
     operands: tuple[int, ...]
+    called: bool = True  # by NumPy's name, not by an operator
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,8 @@ class Plan:
         kind = self.kinds[place] = max(kinds, key=KINDS.index)
         if operation.name in COMPARISONS:
             self.booleans.add(place)
+        if kind == NUMBER and operation.called and operation.name in ARITHMETIC:  # NumPy's would be a np.float64
+            raise TypeError(f"formula {self.name}: np.{operation.name} of plain numbers alone; use the operator")
         if kind == NUMBER and operation.name not in ARITHMETIC:
             raise TypeError(
                 f"formula {self.name}: {operation.name} of plain numbers alone; work it out before the call"
@@ -245,6 +248,20 @@ class Symbol(NDArrayOperatorsMixin):
     __hash__ = object.__hash__
 
 
+def _operator(name: str, reflected: bool):
+    def operator(self, *other):
+        operands = (*other, self) if reflected else (self, *other)
+        return self._trace.add(name, operands, called=False)
+
+    return operator
+
+
+for _short, _name in {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide"}.items():
+    setattr(Symbol, f"__{_short}__", _operator(_name, reflected=False))
+    setattr(Symbol, f"__r{_short}__", _operator(_name, reflected=True))
+Symbol.__neg__ = _operator("negative", reflected=False)
+
+
 _KNOWN = ", ".join((*REAL, *COMPARISONS, "where"))
 
 
@@ -266,7 +283,7 @@ class _Trace:
         self.arguments += 1
         return Symbol(self, self.arguments - 1)
 
-    def add(self, name: str, operands) -> Symbol:
+    def add(self, name: str, operands, *, called: bool = True) -> Symbol:
         """The symbol for a function of symbols and constants."""
         if name not in REAL and name not in COMPARISONS and name != "where":
             self.refuse(f"{name} is not known; there are {_KNOWN}")
@@ -281,7 +298,7 @@ class _Trace:
                 f"{name} of truth values and plain numbers alone has no float type; "
                 "use np.where with an array for one of its branches"
             )
-        self.operations.append(Operation(name, tuple(self.place(v) for v in operands)))
+        self.operations.append(Operation(name, tuple(self.place(v) for v in operands), called))
         return Symbol(self, self.arguments + len(self.operations) - 1, name in COMPARISONS)
 
     def place(self, value) -> int:

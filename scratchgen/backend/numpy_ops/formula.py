@@ -70,7 +70,7 @@ class Calls:
         lines = []
         for n, (place, operation) in enumerate(each):
             read = {names[p] for p in operation.operands if last[p] == n}
-            over = [piece for piece in range(len(self.pieces)) if f"m{piece}" in read]  # no longer needed
+            over = [piece for piece in range(len(self.pieces)) if f"m{piece}" in read]  # read for the last time
             if operation.name != "scale_unless":
                 free, over = free + over, []
             names[place] = results.get(place) or f"m{self._piece(free, place in plan.booleans)}"
