@@ -10,7 +10,7 @@ For a composition y = g(f(x)) it is Jᵀ = J_fᵀ J_gᵀ: the pullbacks of the p
 from collections.abc import Sequence
 
 from scratchgen import checks
-from scratchgen.backend import backend_of
+from scratchgen.backend import array_library, backend_of
 from scratchgen.layers.parameter import Parameter, frozen
 
 
@@ -104,6 +104,10 @@ def chain(x, *layers):
 
 
 def _own(gradient, dy):
-    """The gradient, as a copy where it is dy or both are views of one array."""
-    base = gradient.base
-    return gradient.copy() if gradient is dy or (base is not None and (base is dy or base is dy.base)) else gradient
+    """The gradient as an array that may be written into: a copy where it is dy or looks at its memory, where its own
+    memory is no array's, and where it is read-only or does not fill its memory, as what was broadcast."""
+    base, flags, kind = gradient.base, gradient.flags, type(dy)
+    lent = gradient is dy or (base is not None and (base is dy or base is dy.base or type(base) is not kind))
+    if lent or type(gradient) is not kind or not flags.forc or not getattr(flags, "writeable", True):
+        return array_library(dy).array(gradient)
+    return gradient
