@@ -14,14 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernel_sources import FLOATS, kernels_on_the_standin
 
-from scratchgen import BatchNorm, LeakyReLU, ReLU, Sigmoid, Tanh, losses
 from scratchgen.backend import formula, numpy_ops
-from scratchgen.backend import formula as of_a_module
 from scratchgen.backend.formula import COMPARISONS, REAL
 from scratchgen.backend.numpy_ops import formula as numpy_calls
-from scratchgen.functions import sigmoid
-from scratchgen.layers import activations, batchnorm
-from scratchgen.models import vae
 
 ROUNDED = ("cos", "exp", "expm1", "log", "log1p", "sin", "tanh")  # by each library in its own way
 UNARY = ("absolute", "negative", "sqrt", "square", *ROUNDED)
