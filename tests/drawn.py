@@ -154,7 +154,7 @@ def kernel_modules():
 
 
 def poison(patch) -> None:
-    """Uninitialised memory holds NaN, wherever a kernel asks for some: a number that it forgets to write shows."""
+    """Uninitialised memory holds NaN, or ones, wherever a kernel asks for some: what it forgets to write shows."""
     for module in kernel_modules():
         for name in ("empty", "workspace"):
             if hasattr(module, name) and not module.__name__.endswith(".memory"):
@@ -164,7 +164,7 @@ def poison(patch) -> None:
 def _poisoned(make):
     def made(*args):
         array = make(*args)
-        array[...] = np.nan
+        array[...] = np.nan if array.dtype.kind == "f" else 1
         return array
 
     return made

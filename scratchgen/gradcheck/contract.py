@@ -76,6 +76,38 @@ def _forward_returns_backward(subject, inputs, dy) -> Iterator[str]:
         )
 
 
+def _gradients_are_arrays_of_their_own(subject, inputs, dy) -> Iterator[str]:
+    """The library takes the arrays over that it is given, so that they may be added to: no two may share memory, nor
+    one with an input, y or a value. With dy a dx may: what calls backward sees to that."""
+    if subject.call(inputs).form == "beside":
+        return
+    names = subject.input_names(len(inputs))
+    parameters = {name: p for name, p in subject.parameters.items() if not isinstance(p, ArrayParameter)}
+    lent = list(map(_copied, inputs))
+    outputs, backward = subject.evaluate(lent, lend=True)
+    held = dict(zip(names, lent, strict=True)) | {f"y[{i}]": y for i, y in enumerate(outputs)}
+    held |= {name: p.value for name, p in parameters.items()}
+    for turn in ("", " of another backward"):
+        for p in parameters.values():
+            p.zero_grad()
+        dxs = subject.pull(backward, dy.copy())
+        found = {f"d{name}{turn}": dx for name, dx in zip(names, dxs, strict=False)}
+        found |= {f"{name}.grad{turn}": p.grad for name, p in parameters.items()}
+        for name, array in found.items():
+            other = next((other for other, b in held.items() if _share_memory(array, b)), None)
+            if other:
+                yield (
+                    f"{name} and {other} are one array, or parts of one: a gradient must be an array of its own, "
+                    "since others are added to it; return a copy"
+                )
+                return
+            held[name] = array
+
+
+def _share_memory(a, b) -> bool:
+    return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.shares_memory(a, b)
+
+
 def _gradients_are_added(subject, inputs, dy) -> Iterator[str]:
     if subject.call(inputs).form == "beside":
         return
@@ -175,6 +207,7 @@ EVERYBODY = (
 )
 LAYERS = (
     (_forward_returns_backward, "a second evaluation"),
+    (_gradients_are_arrays_of_their_own, "a second evaluation"),
     (_gradients_are_added, "a second evaluation"),
     (_evaluations_are_their_own, "a backward after another forward, or with other values of the parameters,"),
     (_predict_agrees, "predict"),

@@ -10,7 +10,7 @@ For a composition y = g(f(x)) it is Jᵀ = J_fᵀ J_gᵀ: the pullbacks of the p
 from collections.abc import Sequence
 
 from scratchgen import checks
-from scratchgen.backend import backend_of
+from scratchgen.backend import array_library, backend_of
 from scratchgen.layers.parameter import Parameter, frozen
 
 
@@ -106,11 +106,13 @@ def chain(x, *layers):
 
 
 def _own(gradient, taken: list):
-    """The gradient, which is taken from then on; a copy where it is one of those taken, or a view of the same array."""
-    base = gradient.base
-    for other in taken:
-        if gradient is other or (base is not None and (base is other or base is other.base)):
-            gradient = gradient.copy()
-            break
+    """The gradient as an array that may be written into, and is taken from then on: a copy where it is one of those
+    taken or looks at its memory, where its own memory is no array's, and where it is read-only or does not fill its
+    memory, as what was broadcast."""
+    base, flags, kind = gradient.base, gradient.flags, type(taken[0])
+    lent = base is not None and type(base) is not kind
+    lent = lent or any(gradient is a or (base is not None and (base is a or base is a.base)) for a in taken)
+    if lent or type(gradient) is not kind or not flags.forc or not getattr(flags, "writeable", True):
+        gradient = array_library(taken[0]).array(gradient)
     taken.append(gradient)
     return gradient
