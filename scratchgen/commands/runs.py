@@ -16,6 +16,7 @@ from scratchgen.errors import sentence
 from scratchgen.files import atomic_write, printable
 from scratchgen.recipes import Recipe, config_of, load_run
 from scratchgen.recipes.options import path
+from scratchgen.table import aligned
 from scratchgen.training import RunFolder, save_picture
 
 RESULTS = (".png", ".npy")
@@ -152,9 +153,7 @@ def evaluate(folder: RunFolder, recipe: Recipe, data, **options) -> None:
             folder.save_picture(picture, f"evaluation/{name}")
     found.rows += [(what, f"cannot be had: {why}") for what, why in found.missing.items()]
     print()
-    width = max(len(label) for label, _ in found.rows)
-    for label, text in found.rows:
-        print(f"{label:<{width}}  {text}".rstrip())
+    print(*aligned(found.rows, left=(0, 1)), sep="\n")
     epoch = max((r["epoch"] for r in folder.records() if r["kind"] == "epoch"), default=0)
     folder.write_measures({"data": data.name, "epoch": epoch, "rows": found.rows, **found.values})
 

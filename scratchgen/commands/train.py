@@ -5,7 +5,6 @@ import os
 
 from scratchgen.backend import BackendUnavailable, load_kernels
 from scratchgen.backend.threads import asked_for, cores, limited
-from scratchgen.bench.gpu.device import about
 from scratchgen.commands import UsageError
 from scratchgen.commands.runs import digest, memory_for, pixels
 from scratchgen.commands.session import Session
@@ -189,7 +188,7 @@ def _say_what(folder, recipe, data, args) -> None:
         print(f"note     there are {config['batch_size']:,} training samples, so that is the batch size")
     print(f"model    {recipe.describe()}")
     if config["backend"] == "cupy":
-        print(f"GPU      {about()['device']}, {config['precision']}")
+        print(f"GPU      {load_kernels('cupy').about()['device']}, {config['precision']}")
     print(f"run      {folder.path}")
     print(f"report   {folder.path / 'report.html'}", flush=True)
 
