@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from itertools import count, pairwise
 
 import numpy as np
@@ -18,7 +19,8 @@ import scratchgen as sg
 from scratchgen import blas as selection
 from scratchgen.backend import load_kernels
 from scratchgen.backend.threads import cores, get_threads, set_threads
-from scratchgen.bench import compare, machine, memory, printed, profile, rounds, scaling, sgemm, steps, table
+from scratchgen import table
+from scratchgen.bench import ceilings, compare, machine, memory, printed, profile, rounds, scaling, steps
 from scratchgen.bench.children import THREADS, WORKER, Child, environment
 from scratchgen.bench.count import OPERATIONS, counting, operations
 from scratchgen.bench.settings import SETTINGS
@@ -41,7 +43,7 @@ def quick(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(rounds, "TURN", 0.01)
     monkeypatch.setattr(rounds, "PAUSE", 0.0)
-    monkeypatch.setattr(compare, "SGEMM_SIZE", 64)
+    monkeypatch.setattr(compare, "SGEMM_SIZES", {"numpy": 64})
     before = get_threads()
     yield
     set_threads(before)
@@ -213,7 +215,7 @@ def test_a_step_is_that_of_its_seed_and_moves_every_weight():
 
 
 def test_every_side_takes_the_threads_and_says_so():
-    for side in (steps, sgemm):
+    for side in (steps, ceilings):
         assert [side.prepare(n)["threads"] for n in (2, 1)] == [2, 1]
     torch = pytest.importorskip("torch")
     from scratchgen.bench import opponent
@@ -427,7 +429,7 @@ def test_a_child_answers_and_is_gone_with_its_block():
         assert child.about["threads"] == 1
         assert child.about["numpy"] == np.__version__
         child.process.send_signal(signal.SIGINT)  # Ctrl-C is for whoever asked
-        made = child.ask("make", lane="a", what=compare.asdict(SMALL["vae"]), layout="", seed=0)
+        made = child.ask("make", lane="a", what=asdict(SMALL["vae"]), layout="", seed=0)
         assert made["images"] == 3
         assert made["parameters"] == steps.make(SMALL["vae"]).parameters
         assert 0 < made["seconds"] < 1
@@ -437,7 +439,7 @@ def test_a_child_answers_and_is_gone_with_its_block():
         assert child.ask("operations", lane="a") == by_hand(SMALL["vae"])
         child.ask("clear")
         # it ends with its input, even in the middle of a turn that would take hours
-        child.ask("make", lane="a", what=compare.asdict(SMALL["ae"]), layout="", seed=0)
+        child.ask("make", lane="a", what=asdict(SMALL["ae"]), layout="", seed=0)
         print(json.dumps({"do": "turn", "lane": "a", "steps": 10**9}), file=child.process.stdin, flush=True)
         time.sleep(0.1)
         assert child.process.poll() is None
@@ -526,7 +528,7 @@ def test_memory_grows_with_what_a_step_holds():
     for n in (1, 32):
         with Child("scratchgen", threads=1) as child:
             setting = SETTINGS["dcgan28"].vary(batch=n, width=8)
-            held = child.ask("memory", what=compare.asdict(setting), layout="", seed=0)
+            held = child.ask("memory", what=asdict(setting), layout="", seed=0)
         if held["before"] is None:
             pytest.skip("this system does not say")
         grown.append(held["peak"] - held["before"])
@@ -538,7 +540,7 @@ def test_the_peak_is_that_of_building_a_step_and_running_it_a_few_times(monkeypa
     for name, answer in (("forget_peak", None), ("resident", 3.0), ("peak", 5.0)):
         monkeypatch.setattr(memory, name, lambda name=name, answer=answer: log.append(name) or answer)
     step = type("Step", (), {"run": lambda self: log.append("run")})
-    side = type("Side", (), {"make": lambda what, layout, seed: log.append(f"make {what} {layout} {seed}") or step()})
+    side = type("Side", (), {"make": lambda what, layout, seed, backend: log.append(f"make {what} {layout} {seed}") or step()})
     worker = Worker("scratchgen")
     worker.module = side
     assert worker.memory(64, "flat", 1) == {"before": 3.0, "peak": 5.0}
@@ -590,9 +592,9 @@ def test_the_machine_has_a_name(tmp_path, monkeypatch):
 
 def test_numbers_have_three_digits():
     cases = {0: "0", 0.1234: "0.123", 0.99951: "1.00", 9.994: "9.99", 9.996: "10.0", 99.96: "100", 12345.6: "12,346"}
-    assert {value: table.number(value) for value in cases} == cases
-    assert [table.share(x) for x in (0.994, 0.0996, 0.0994)] == ["99 %", "10 %", "9.9 %"]
-    assert table.ratio(None) == ""
+    assert {value: printed.number(value) for value in cases} == cases
+    assert [printed.share(x) for x in (0.994, 0.0996, 0.0994)] == ["99 %", "10 %", "9.9 %"]
+    assert printed.ratio(None) == ""
 
 
 def test_tables():
@@ -632,7 +634,7 @@ def long_report() -> dict:
             "system": "Linux x86_64",
             "python": "3.13.1",
         },
-        "options": {"memory": True, "threads": 64},
+        "options": {"memory": True, "threads": 64, "backend": "numpy"},
         "sides": {
             "scratchgen": about,
             "torch": {"torch": "2.13.0", "threads": 32, "instructions": "AVX512"},
@@ -706,8 +708,8 @@ def test_growth_is_over_the_point_before(monkeypatch, capsys):
     assert growth["gflop"] == pytest.approx(4)
     assert growth["quotient"] == pytest.approx(ms[1] / ms[0] / 4)
     row = next(line.split() for line in said.out.splitlines() if line.startswith("4 "))
-    assert row[2] == table.number(ms[1])
-    assert row[5:] == [table.number(growth[k]) for k in ("time", "gflop", "quotient")]
+    assert row[2] == printed.number(ms[1])
+    assert row[5:] == [printed.number(growth[k]) for k in ("time", "gflop", "quotient")]
     assert "vae, 28×28×1, threads" in said.out
     with Image.open("a.png") as picture:
         assert picture.size == (462, 418)
@@ -724,7 +726,7 @@ def compared(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base)
         patch.setattr(rounds, "TURN", 0.02)
-        patch.setattr(compare, "SGEMM_SIZE", 256)
+        patch.setattr(compare, "SGEMM_SIZES", {"numpy": 256})
         with open("printed.txt", "w+", encoding="utf-8") as said:
             patch.setattr(sys, "stdout", said)
             argv = ("vae", "dcgan28", "--batch-size", "2", "--rounds", "2", "--threads", "1", "--json", "a.json")
@@ -746,18 +748,18 @@ def test_the_table_says_what_the_json_says(compared):
     for line, (entry, side) in zip(lines[top + 1 :], sides, strict=False):
         cells = line.split()
         if side["side"] == "scratchgen":
-            assert cells[:3] == [entry["step"], "2", table.number(entry["gflop"])]
-            assert line.endswith(table.ratio(entry["ratio"]))
+            assert cells[:3] == [entry["step"], "2", printed.number(entry["gflop"])]
+            assert line.endswith(printed.ratio(entry["ratio"]))
             cells = cells[3:]
         else:
             assert line.endswith("*") == (side["side"] == entry["opponent"])
         name, ms, span, images, gflops, share, percent = cells[:7]
         assert (name, percent) == (side["side"], "%")
-        assert ms == table.number(side["ms"]["median"])
-        assert span == table.span(side["ms"])
+        assert ms == printed.number(side["ms"]["median"])
+        assert span == printed.span(side["ms"])
         assert images == f"{side['images_per_second']:,.0f}"
-        assert gflops == table.number(side["gflop_per_second"])
-        assert f"{share} %" == table.share(side["share_of_sgemm"])
+        assert gflops == printed.number(side["gflop_per_second"])
+        assert f"{share} %" == printed.share(side["share_of_sgemm"])
     assert max(map(len, lines)) <= 110
 
 
@@ -828,12 +830,12 @@ def test_profile_of_the_command(capsys):
     (entry,) = report["steps"]
     assert entry["gflop"] == pytest.approx(by_hand(SETTINGS["vae"].vary(batch=2)) / 1e9)
     lines = said.out.splitlines()
-    assert f"vae, batch 2: {table.number(entry['step_ms'])} ms a step in parts" in said.out
+    assert f"vae, batch 2: {printed.number(entry['step_ms'])} ms a step in parts" in said.out
     total = next(line.split() for line in lines if line.startswith("sum "))
-    assert total[1] == table.number(entry["sum_ms"])
+    assert total[1] == printed.number(entry["sum_ms"])
     adam = next(part for part in entry["parts"] if part["part"] == "Adam")
     row = next(line.split() for line in lines if line.startswith("Adam optimizer "))
-    assert row[2:5] == ["step", "1", table.number(adam["ms"])]
+    assert row[2:5] == ["step", "1", printed.number(adam["ms"])]
     assert any(line.startswith("Dense ") for line in lines)
 
 

@@ -19,10 +19,9 @@ from tiny import run
 import scratchgen as sg
 from scratchgen.backend import load_kernels
 from scratchgen.backend.threads import get_threads, set_threads
-from scratchgen.bench import compare, profile, rounds, scaling, steps, table, worker
+from scratchgen.bench import ceilings, compare, kernels, launches, printed, profile, results, rounds, scaling, steps, worker
 from scratchgen.bench.children import WORKER, Child
 from scratchgen.bench.count import operations
-from scratchgen.bench.gpu import ceilings, kernels, launches, printed, results
 from scratchgen.bench.settings import SETTINGS
 from scratchgen.commands import bench as commands
 
@@ -53,7 +52,7 @@ def quick(tmp_path, monkeypatch):
         (kernels, "READINGS", 1),
         (kernels, "AHEAD", 1),
         (ceilings, "COPIED", 1000),
-        (compare, "GPU_SGEMM_SIZE", 16),
+        (compare, "SGEMM_SIZES", {"cupy": 16}),
     ):
         monkeypatch.setattr(module, name, value)
     before = get_threads()
@@ -75,8 +74,8 @@ class Inside:
 
     started: list[tuple[str, str | None]] = []
 
-    def __init__(self, side, *, threads, blas=None, precision=None):
-        self.side, self.worker = side, worker.GPUWorker(side, precision)
+    def __init__(self, side, *, threads, blas=None, backend, precision):
+        self.side, self.worker = side, worker.Worker(side, backend, precision)
         self.started.append((side, precision))
         about = self.ask("prepare", threads=threads)
         self.missing = about.get("missing")
@@ -97,10 +96,10 @@ def inside(standin, monkeypatch):
     """All sides in this process, without PyTorch; the list of those that were started."""
     plain = worker.load
 
-    def load(side, modules):
+    def load(side):
         if side == "torch":
             raise ImportError("there is none")
-        return plain(side, modules)
+        return plain(side)
 
     monkeypatch.setattr(worker, "load", load)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -128,10 +127,10 @@ class FakeTorch:
         self.about = {**self.about, **changes}
         self.made = []
 
-    def prepare(self, threads, precision):
+    def prepare(self, threads, backend, precision):
         return self.about
 
-    def make(self, setting, *, layout, seed):
+    def make(self, setting, *, layout, seed, backend):
         self.made.append((setting, layout))
         return self
 
@@ -150,7 +149,7 @@ class FakeTorch:
 def with_torch(inside, monkeypatch):
     """PyTorch's side faked, and the profiler that counts."""
     fake, plain = FakeTorch(), worker.load
-    monkeypatch.setattr(worker, "load", lambda side, modules: fake if side == "torch" else plain(side, modules))
+    monkeypatch.setattr(worker, "load", lambda side: fake if side == "torch" else plain(side))
     counted = iter([{"kernels": 90.0, "copies": 1.0}, {"kernels": 200.5, "copies": 0.0}, {"missing": "lost"}] * 9)
     monkeypatch.setattr(launches, "count", lambda run, wait: next(counted))
     return fake
@@ -236,19 +235,19 @@ def fake_cuda(monkeypatch):
 def test_the_opponent_multiplies_in_the_same_precision_everywhere(precision, fake_cuda):
     import torch
 
-    from scratchgen.bench.gpu import opponent
+    from scratchgen.bench import opponent
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "tf32"
-    about = opponent.prepare(1, precision)
+    about = opponent.prepare(1, "cupy", precision)
     tf32 = precision == "tf32"
     assert (about["tf32_products"], about["tf32_convolutions"], about["cudnn_benchmark"]) == (tf32, tf32, True)
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (tf32, tf32)
     assert about["device"] == "a GPU"
-    heading = printed.heading({**report_head(), "sides": {"scratchgen": OURS, "torch": about}})
-    row = dict(heading)["torch"]
+    heading = dict(printed._gpu_rows({**report_head(), "sides": {"scratchgen": OURS, "torch": about}}))
+    row = heading["torch"]
     what = "in TF32" if tf32 else "in float32"
     assert f"products {what} and convolutions {what}, cudnn.benchmark on" in row
-    assert dict(heading)["unequal"] == "torch runs on another GPU, a GPU"
+    assert heading["unequal"] == "torch runs on another GPU, a GPU"
 
 
 OURS = {
@@ -267,7 +266,7 @@ def report_head() -> dict:
 
 
 def test_the_opponents_memory_is_that_of_later_steps(fake_cuda):
-    from scratchgen.bench.gpu import opponent
+    from scratchgen.bench import opponent
 
     assert opponent.held(lambda: fake_cuda.append("run"), 2) == 3.0
     before = ["run", "run", "synchronize", "empty_cache", "reset_peak_memory_stats"]
@@ -277,10 +276,10 @@ def test_the_opponents_memory_is_that_of_later_steps(fake_cuda):
 def test_a_pytorch_without_a_gpu_is_as_good_as_none(monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    from scratchgen.bench.gpu import opponent
+    from scratchgen.bench import opponent
 
-    monkeypatch.setattr(worker, "load", lambda side, modules: opponent)
-    about = worker.GPUWorker("torch", "float32").prepare(threads=1)
+    monkeypatch.setattr(worker, "load", lambda side: opponent)
+    about = worker.Worker("torch", "cupy").prepare(threads=1)
     assert about == {"missing": f"PyTorch {torch.__version__} finds no GPU"}
 
 
@@ -288,11 +287,11 @@ def test_the_opponents_process_on_a_gpu_loads_nothing_of_the_library():
     pytest.importorskip("torch")
     program = (
         f"import runpy, sys; worker = runpy.run_path({str(WORKER)!r}); "
-        "worker['load']('torch', worker['GPU_SIDES']); import scratchgen.bench.gpu.launches; "
+        "worker['load']('torch'); import scratchgen.bench.launches; "
         "print(sorted(m for m in sys.modules if m.startswith('scratchgen')))"
     )
     found = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout
-    bare = ["", ".bench", ".bench.gpu", ".bench.gpu.launches", ".bench.gpu.opponent", ".bench.opponent"]
+    bare = ["", ".bench", ".bench.launches", ".bench.opponent"]
     assert eval(found) == [f"scratchgen{name}" for name in (*bare, ".bench.settings")]
 
 
@@ -306,11 +305,11 @@ def test_a_process_on_the_gpu_or_why_there_is_none():
     except sg.BackendUnavailable as error:
         reason = str(error)
     if reason is None:
-        with Child("scratchgen", threads=1, precision="tf32") as child:
+        with Child("scratchgen", threads=1, backend="cupy", precision="tf32") as child:
             assert child.about["precision"] == "tf32"
     else:
         with pytest.raises(ChildProcessError) as ended:
-            Child("scratchgen", threads=1, precision="float32")
+            Child("scratchgen", threads=1, backend="cupy")
         assert reason in str(ended.value)
 
 
@@ -331,12 +330,12 @@ class Queue:
         self.queued = 0
         self.log.append("wait")
 
-    def make(self, what, *, layout, seed):
+    def make(self, what, *, layout, seed, backend):
         return self
 
 
 def test_a_turn_is_a_block_of_steps_between_two_waits(monkeypatch):
-    queue, side = Queue(), worker.GPUWorker("scratchgen", "float32")
+    queue, side = Queue(), worker.Worker("scratchgen", "cupy")
     side.module = queue
     monkeypatch.setattr(worker.time, "perf_counter", lambda: queue.now)
     made = side.make("a", None, "", 0)
@@ -406,11 +405,11 @@ def test_a_profiler_that_never_comes_back_ends_its_process():
     program = f"""
 import runpy, time, types
 worker = runpy.run_path({str(WORKER)!r})
-side = worker["GPUWorker"]("scratchgen", "float32")
+side = worker["Worker"]("scratchgen", "cupy")
 side.launches.__func__.__globals__["PATIENCE"] = 0.2
-import scratchgen.bench.gpu.launches as launches
+import scratchgen.bench.launches as launches
 launches.count = lambda run, wait: time.sleep(60)
-side.module = types.SimpleNamespace(wait=None, make=lambda what, layout, seed: types.SimpleNamespace(run=None))
+side.module = types.SimpleNamespace(wait=None, make=lambda what, layout, seed, backend: types.SimpleNamespace(run=None))
 side.launches(1, "", 0)
 """
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=50)
@@ -464,8 +463,8 @@ def test_a_comparison_on_the_gpu(with_torch, inside, capsys):
     assert lines[0].split(maxsplit=1) == ["GPU", "Stand-in for a GPU, 16.0 GiB, compute capability 9.0"]
     assert any(line.startswith("scratchgen") and "CuPy 14" in line and line.endswith(", float32") for line in lines)
     assert "torch       9.9, CUDA 12.8, cuDNN 91002, products in float32 and convolutions in float32" in said.out
-    assert f"copy        {table.number(report['copy_gbyte_per_second']['median'])} GB/s" in said.out
-    assert f"sgemm       {table.number(report['sgemm_gflop_per_second']['median'])} GFLOP/s, float32" in said.out
+    assert f"copy        {printed.number(report['copy_gbyte_per_second']['median'])} GB/s" in said.out
+    assert f"sgemm       {printed.number(report['sgemm_gflop_per_second']['median'])} GFLOP/s, float32" in said.out
 
     top = next(i for i, line in enumerate(lines) if line.startswith("step ") and "launches" in line)
     assert lines[top].split()[-2:] == ["launches", "ratio"]
@@ -477,9 +476,9 @@ def test_a_comparison_on_the_gpu(with_torch, inside, capsys):
         rate = entry["gflop"] / side["ms"]["median"] * 1e3
         assert side["gflop_per_second"] == pytest.approx(rate)
         assert side["share_of_sgemm"] == pytest.approx(rate / entry["sgemm_gflop_per_second"]["median"])
-        assert f" {table.number(rate)} " in line
+        assert f" {printed.number(rate)} " in line
         assert f" {count}" in line
-        assert f" {table.share(side['share_of_sgemm'])} " in line
+        assert f" {printed.share(side['share_of_sgemm'])} " in line
         assert entry["gflop"] == pytest.approx(
             operations(steps.make(SETTINGS[entry["step"]].vary(batch=2)).run) / 1e9
         )
@@ -524,7 +523,7 @@ def test_the_precision_is_that_of_the_products(inside):
         for side in ("scratchgen", "sgemm"):
             other = "float32" if precision == "tf32" else "tf32"
             load_kernels("cupy").set_precision(other)
-            assert worker.GPUWorker(side, precision).prepare(1)["precision"] == precision
+            assert worker.Worker(side, "cupy", precision).prepare(1)["precision"] == precision
             assert linalg.get_compute_type(np.float32) == mode
     load_kernels("cupy").set_precision("float32")
 
@@ -560,7 +559,7 @@ def test_what_the_gpu_can_do(standin, monkeypatch):
 
 
 def test_memory_is_what_the_pool_takes_for_later_steps(standin, monkeypatch):
-    from scratchgen.bench.gpu import steps as on_gpu
+    from scratchgen.bench import steps as on_gpu
 
     log = []
 
@@ -588,7 +587,7 @@ def test_scaling_on_the_gpu(inside, monkeypatch, capsys):
 
 
 def test_a_profile_on_the_gpu(inside, capsys, monkeypatch):
-    from scratchgen.bench.gpu import steps as on_gpu
+    from scratchgen.bench import steps as on_gpu
 
     waits, wait = [], on_gpu.wait
     monkeypatch.setattr(on_gpu, "wait", lambda: waits.append(1) or wait())
@@ -603,7 +602,7 @@ def test_a_profile_on_the_gpu(inside, capsys, monkeypatch):
     for head in (printed.KERNELS, printed.PRODUCTS):
         assert any(line.split() == " ".join(head).split() for line in lines)
     total = sum(e["calls"] * e["seconds"] for e in entry["kernels"]) * 1e3
-    assert f"dcgan28: {table.number(total)} ms in these kernels, " in said
+    assert f"dcgan28: {printed.number(total)} ms in these kernels, " in said
     assert said.count("dcgan28, batch 2: ") == 1
     assert len(waits) > sum(part["calls"] for part in entry["parts"]) * entry["steps_timed"], (
         "one part after the other"

@@ -1,7 +1,7 @@
 """One side of the benchmark in a process of its own: a JSON line in, a JSON line out.
 
-Started as a file, `python -P worker.py SIDE BACKEND PRECISION`, not as a module of scratchgen: PyTorch's side must not
-load the library that it is compared with. It ends when its standard input does, so that it never outlives whoever
+Started as a file, `python -P worker.py SIDE BACKEND PRECISION`, not as a module of scratchgen: PyTorch's side must
+not load the library that it is compared with. It ends when its standard input does, so that it never outlives whoever
 asked, and leaves Ctrl-C to them.
 """
 
