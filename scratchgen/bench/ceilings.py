@@ -1,4 +1,4 @@
-"""What the machine can do: a large matrix product, in the precision of the run, and a large copy in a GPU's memory."""
+"""What the machine can do: a large matrix product in the precision of the run, a large copy in a GPU's memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

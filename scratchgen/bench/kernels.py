@@ -1,4 +1,4 @@
-"""How long each kernel of a step takes on a GPU by itself: the launches of a real step, made again on the same arrays.
+"""How long each kernel of a step takes on a GPU by itself: what a real step launches, again on the same arrays.
 
 A kernel of ours is judged by the bytes that must move, what it is given read once and what it returns written once,
 and a matrix product by its operations. Each is queued some times behind a large copy, so that the GPU goes from one

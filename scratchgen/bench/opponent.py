@@ -189,14 +189,11 @@ def wait() -> None:
     torch.cuda.synchronize()
 
 
-def held(run: Callable[[], object], count: int) -> float:
-    """MiB that PyTorch's memory pool has taken from the GPU for steps, without what only the first of them needed."""
-    for _ in range(count):
-        run()
-    wait()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    for _ in range(count):
-        run()
-    wait()
-    return torch.cuda.max_memory_reserved() / 2**20
+def pool() -> tuple[Callable[[], None], Callable[[], int]]:
+    """Two functions: PyTorch's memory pool gives back what is free; how many bytes it has taken since."""
+
+    def free():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+    return free, torch.cuda.max_memory_reserved

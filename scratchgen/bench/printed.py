@@ -133,22 +133,23 @@ def comparison(report: dict, table=text_table) -> list[str]:
     if report["options"]["memory"]:
         if gpu:
             lines.append("launches: kernels a step, without copies, counted by PyTorch's profiler")
-            lines += not_counted(report)
+            sides = [side for entry in report["steps"] for side in entry["sides"]]
+            reasons = dict.fromkeys(side.get("launches", {}).get("missing") for side in sides)
+            lines += [f"launches not counted: {reason}" for reason in reasons if reason]
         lines += ["", *memory(report, table)]
     return [*lines, *missing_torch(report)]
 
 
 def launches(side: dict) -> str:
     """The kernels of a step, where they were counted."""
-    counted = side.get("launches", {"missing": ""})
-    return "not counted" if "missing" in counted else f"{counted['kernels']:g}"
+    counted = side.get("launches", {}).get("kernels")
+    return "not counted" if counted is None else f"{counted:g}"
 
 
-def not_counted(report: dict) -> list[str]:
-    """Why launches were not counted, each reason once."""
-    sides = [side for entry in report["steps"] for side in entry["sides"]]
-    reasons = dict.fromkeys(side["launches"].get("missing") for side in sides if "launches" in side)
-    return [f"launches not counted: {reason}" for reason in reasons if reason]
+CPU_MEMORY = [
+    "memory in MiB, a fresh process each: before the model is built, the peak of a few steps, and the growth,",
+    "in which is what a library loads only when it is first used",
+]
 
 
 def memory(report: dict, table=text_table) -> list[str]:
@@ -157,10 +158,7 @@ def memory(report: dict, table=text_table) -> list[str]:
         said = ["memory of the GPU in MiB that each side's pool takes for a step, in a fresh process each"]
         columns, keys = ("MiB", "ratio"), ("peak",)
     else:
-        said = [
-            "memory in MiB, a fresh process each: before the model is built, the peak of a few steps, and the growth,",
-            "in which is what a library loads only when it is first used",
-        ]
+        said = CPU_MEMORY
         columns, keys = ("before", "peak", "growth", "ratio of growth"), ("before", "peak", "growth")
     rows = []
     for entry in report["steps"]:

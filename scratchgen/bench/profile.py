@@ -29,7 +29,7 @@ VISITS = {"discriminator": ("real", "fake", "in G's step")}  # of a GAN's step, 
 class Part(NamedTuple):
     """What a stopwatch is for. `visit` counts the evaluations of a layer in one step, from 0."""
 
-    name: str  # "generator.1"
+    part: str  # "generator.1"
     kind: str  # "ConvTranspose2d"
     direction: str  # "forward", "dx", "dW", …
     visit: int = 0
@@ -180,12 +180,9 @@ def profile(step: Step, seconds: float, wait: Callable[[], None] | None = None) 
         "steps_timed": len(records),
         "gflop": sum(operations.values()) / 1e9,
         "parts": [
-            {
-                "part": part.name,
-                "kind": part.kind,
-                "weights": part.weights,
+            part._asdict()
+            | {
                 "visit": _visit(part, names),
-                "direction": part.direction,
                 "ms": times[part],
                 "share": times[part] / whole,
                 "calls": calls.get(part, 0),
@@ -206,8 +203,8 @@ def _repeat(run: Callable[[], list], seconds: float) -> list:
 
 def _visit(part: Part, parts: list[Part]) -> str:
     """Which of its evaluations in a step: in words where they are known, by number else, "" where there is one."""
-    visits = max(p.visit for p in parts if p.name == part.name) + 1
+    visits = max(p.visit for p in parts if p.part == part.part) + 1
     if visits == 1:
         return ""
-    words = VISITS.get(part.name.partition(".")[0], ())
+    words = VISITS.get(part.part.partition(".")[0], ())
     return words[part.visit] if len(words) == visits else f"evaluation {part.visit + 1}"

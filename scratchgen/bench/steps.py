@@ -87,12 +87,7 @@ def wait() -> None:
     load_kernels("cupy").synchronize()
 
 
-def held(run: Callable[[], object], count: int) -> float:
-    """MiB that CuPy's memory pool has taken from the GPU for steps, without what only the first of them needed."""
-    pool = load_kernels("cupy").xp.get_default_memory_pool()
-    for used in (pool.free_all_blocks, pool.total_bytes):
-        for _ in range(count):
-            run()
-        wait()
-        total = used()
-    return total / 2**20
+def pool() -> tuple[Callable[[], None], Callable[[], int]]:
+    """Two functions: CuPy's memory pool gives back what is free; how many bytes it has taken from the GPU."""
+    memory = load_kernels("cupy").xp.get_default_memory_pool()
+    return memory.free_all_blocks, memory.total_bytes

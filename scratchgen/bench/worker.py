@@ -97,18 +97,20 @@ class Worker:
         self.steps.clear()
 
     def memory(self, what, layout: str, seed: int) -> dict:
-        """MiB before a step is built, and the most since; on a GPU 0, and what this side's memory pool needs for a
-        step. For a process that has done nothing else."""
+        """MiB before a step is built, and the most since, for a process that has done nothing else; on a GPU 0, and
+        what this side's memory pool takes for a step, without what only the first ones needed."""
         from scratchgen.bench import memory
 
-        if self.backend == "cupy":
-            return {"before": 0.0, "peak": self.module.held(self._made(what, layout, seed).run, STEPS_HELD)}
         memory.forget_peak()
         before = memory.resident()
         step = self._made(what, layout, seed)
-        for _ in range(STEPS_HELD):
-            step.run()
-        return {"before": before, "peak": memory.peak()}
+        timed(step.run, STEPS_HELD, self.wait)
+        if self.wait is None:
+            return {"before": before, "peak": memory.peak()}
+        free, taken = self.module.pool()
+        free()
+        timed(step.run, STEPS_HELD, self.wait)
+        return {"before": 0.0, "peak": taken() / 2**20}
 
     def launches(self, what, layout: str, seed: int) -> dict:
         """What one step launches on a GPU, see `bench.launches`; for a process of its own, as it loads PyTorch, and
