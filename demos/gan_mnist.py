@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from scratchgen import Adam, dense_gan
 from scratchgen.data import load, minibatches, to_signed, to_unit
+from scratchgen.models.gan import mean_probability
 from scratchgen.training import save_picture
 
 
@@ -25,13 +26,11 @@ def train(gan, images, epochs, batch_size, lr, rng, looks):
     fixed = gan.noise(16, rng)
     moments, seen = [(0, to_unit(gan.generate(fixed)))], {"D(x)": [], "D(G(z))": []}
 
-    def watch(name, value):
-        if name in seen:
-            seen[name].append(float(value))
-
     for epoch in range(1, epochs + 1):
         for x in minibatches(images, batch_size, rng, drop_last=True):
-            gan.train_step(to_signed(x), gan.noise(len(x), rng), d_optimizer, g_optimizer, watch=watch)
+            played = gan.play(to_signed(x), gan.noise(len(x), rng), d_optimizer, g_optimizer)
+            seen["D(x)"].append(float(mean_probability(played.s_real)))
+            seen["D(G(z))"].append(float(mean_probability(played.s_fake)))
         if epoch % looks == 0:
             moments.append((epoch, to_unit(gan.generate(fixed))))
         steps = len(images) // batch_size

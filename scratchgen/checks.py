@@ -84,6 +84,20 @@ def float_array(owner, name: str, value) -> str:
     return where
 
 
+def like(owner, name: str, array, other: str, shape, dtype, home: str, *, layer: bool = False) -> None:
+    """TypeError or ValueError unless it is an array of the shape, dtype and library that `other` has; a shape of None
+    is any. For a `layer` the message says how it, too, may be converted."""
+    where = library(owner, name, array)
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{owner}: {name} has shape {array.shape}, needs {shape}, the shape of {other}")
+    if array.dtype != dtype:
+        mend = f": convert {name}, or the layer with layer.astype({str(array.dtype)!r})" if layer else ""
+        raise TypeError(f"{owner}: {name} has dtype {array.dtype}, needs {dtype}, the dtype of {other}{mend}")
+    if where != home:
+        mend = f": move {name}, or the layer with layer.to({where!r})" if layer else ""
+        raise TypeError(f"{owner}: {name} is a {where} array, needs a {home} array, as {other} is{mend}")
+
+
 def between(owner, name: str, array, low: float, high: float, mend: str = "") -> None:
     """ValueError unless every number of a float array is finite and in [low, high], up to rounding.
 

@@ -173,18 +173,12 @@ def _one_hot(labels, logits, xp):
 
 
 def _check(loss: str, **arrays) -> int:
-    """The batch size N, after comparing every argument with the first: library, shape and dtype."""
-    homes = {name: checks.library(loss, name, array) for name, array in arrays.items()}
+    """The batch size N, after comparing every argument with the first: shape, dtype and library."""
     (first, a), *others = arrays.items()
+    home = checks.library(loss, first, a)
     if a.ndim < 1 or a.size == 0:
         raise ValueError(f"{loss}: {first} has shape {a.shape}, needs (N, ...) with at least one sample")
+    checks.float_array(loss, first, a)
     for name, array in others:
-        if array.shape != a.shape:
-            raise ValueError(f"{loss}: {name} has shape {array.shape}, needs {a.shape}, the shape of {first}")
-    for name, array in arrays.items():
-        checks.float_array(loss, name, array)
-        if array.dtype != a.dtype:
-            raise TypeError(f"{loss}: {name} has dtype {array.dtype}, needs {a.dtype}, the dtype of {first}")
-        if homes[name] != homes[first]:
-            raise TypeError(f"{loss}: {name} is a {homes[name]} array, needs {homes[first]}, as {first} is")
+        checks.like(loss, name, array, first, a.shape, a.dtype, home)
     return a.shape[0]

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernel_sources import FLOATS, NVRTC, changed_source, kernels_on_the_standin, recorded_texts
 
-from scratchgen.backend import reference
+from scratchgen.backend import formula, reference
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ to run CUDA sources on the CPU")
 SHAPES = 120  # drawn for each kernel
@@ -82,80 +82,83 @@ few_or_many = st.sampled_from([1, 5, 16, 1000])
 # --- formulas row by row ---
 
 
+@formula
 def _channelwise(x, mu, scale):
     return (x - mu) * scale + 0.25 * x
 
 
 @drawn(SHAPES)
 @given(cases)
-def test_drawn_rowwise(ops, case):
+def test_drawn_elementwise(ops, case):
     """Rounded as NumPy rounds, each operation by itself."""
     shape, dtype, seed = case
     rng = np.random.default_rng(seed)
     x, mu, scale = normal(rng, *shape, dtype=dtype), *normal(rng, 2, shape[-1], dtype=dtype)
     for rows in (1, 1000):
         with rows_per_thread(rows):
-            found = ops.rowwise(_channelwise, *map(ops.from_numpy, (x, mu, scale)))
-        equal(found, _channelwise(x, mu, scale))
+            found = ops.elementwise(_channelwise, *map(ops.from_numpy, (x, mu, scale)))
+        equal(found, _channelwise.function(x, mu, scale))
 
 
 @drawn(SHAPES)
 @given(cases, few_or_many)
-def test_drawn_row_sums(ops, case, rows):
+def test_drawn_channel_sums(ops, case, rows):
     shape, dtype, seed = case
     rng = np.random.default_rng(seed)
     x, y, mu = integers(rng, *shape), integers(rng, *shape), integers(rng, shape[-1])
     x, y, mu = (a.astype(dtype) for a in (x, y, mu))
 
+    @formula
     def terms(x, y, mu):
         return x, (x - mu) * y, y + mu
 
     with rows_per_thread(rows):
-        found = ops.row_sums(terms, *map(ops.from_numpy, (x, y, mu)))
-        equal(ops.row_sum(ops.from_numpy(y)), reference.row_sum(y))
-    for a, b in zip(found, reference.row_sums(terms, x, y, mu), strict=True):
+        found = ops.channel_sums(terms, *map(ops.from_numpy, (x, y, mu)))
+        equal(ops.channel_sum(ops.from_numpy(y)), reference.channel_sum(y))
+    for a, b in zip(found, reference.channel_sums(terms, x, y, mu), strict=True):
         equal(a, b)
 
 
 @drawn(SHAPES)
 @given(cases, few_or_many)
-def test_drawn_total(ops, case, rows):
+def test_drawn_sum_with_map(ops, case, rows):
     shape, dtype, seed = case
     rng = np.random.default_rng(seed)
     x, y = integers(rng, *shape).astype(dtype), integers(rng, *shape).astype(dtype)
     one = np.array(3, dtype)
 
+    @formula
     def terms(x, y, one):
         return x * y - one, x + one, y - x
 
     with rows_per_thread(rows):
-        found = ops.total(terms, *map(ops.from_numpy, (x, y, one)), over=7)
-    for a, b in zip(found, reference.total(terms, x, y, one, over=7), strict=True):
+        found = ops.sum_with_map(terms, *map(ops.from_numpy, (x, y, one)), over=7)
+    for a, b in zip(found, reference.sum_with_map(terms, x, y, one, over=7), strict=True):
         equal(a, np.asarray(b))
-    equal(ops.total(lambda x: (x,), ops.from_numpy(x))[0], np.asarray(x.sum()))
+    equal(ops.sum_with_map(formula(lambda x: (x,)), ops.from_numpy(x))[0], np.asarray(x.sum()))
 
 
 @drawn(SHAPES)
 @given(cases, few_or_many, st.sampled_from([0, 3, 1e4]))
-def test_drawn_moments(ops, case, rows, centre):
+def test_drawn_mean_and_variance(ops, case, rows, centre):
     """Far from zero, too: the mean of the squares less the squared mean would be off by more than the variance."""
     shape, dtype, seed = case
     rng = np.random.default_rng(seed)
     x = (rng.standard_normal(shape) + centre).astype(dtype)
     exact = x.astype(np.float64).reshape(-1, shape[-1])
     with rows_per_thread(rows):
-        mean, var = ops.moments(ops.from_numpy(x))
+        mean, var = ops.mean_and_variance(ops.from_numpy(x))
     eps = np.finfo(dtype).eps
     np.testing.assert_allclose(mean.get(), exact.mean(axis=0), rtol=20 * eps, atol=20 * eps)
     np.testing.assert_allclose(var.get(), exact.var(axis=0), rtol=100 * eps * max(1, centre), atol=eps)
 
 
-def test_moments_of_one_outlier(ops):
+def test_mean_and_variance_of_one_outlier(ops):
     """The first number far away from all the others, which a pivot for all would be."""
     x = np.random.default_rng(0).standard_normal((20_000, 3)).astype(np.float32)
     x[0] = 1e4
     exact = x.astype(np.float64)
-    mean, var = ops.moments(ops.from_numpy(x))
+    mean, var = ops.mean_and_variance(ops.from_numpy(x))
     np.testing.assert_allclose(mean.get(), exact.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(var.get(), exact.var(axis=0), rtol=1e-5)
 
@@ -164,11 +167,11 @@ def test_moments_of_one_outlier(ops):
 def test_many_rows_in_many_blocks(ops, shape):
     x = integers(np.random.default_rng(1), *shape, most=3)
     on_gpu = ops.from_numpy(x)
-    equal(ops.row_sum(on_gpu), reference.row_sum(x))
-    equal(ops.total(lambda x: (x * x,), on_gpu)[0], np.asarray((x * x).sum()))
-    var = ops.moments(on_gpu)[1]
+    equal(ops.channel_sum(on_gpu), reference.channel_sum(x))
+    equal(ops.sum_with_map(formula(lambda x: (x * x,)), on_gpu)[0], np.asarray((x * x).sum()))
+    var = ops.mean_and_variance(on_gpu)[1]
     np.testing.assert_allclose(var.get(), x.reshape(-1, shape[-1]).astype(float).var(axis=0), rtol=1e-5)
-    equal(ops.rowwise(lambda x: x * x, on_gpu), x * x)
+    equal(ops.elementwise(formula(lambda x: x * x), on_gpu), x * x)
 
 
 def test_counting_in_64_bits(ops, monkeypatch):
@@ -179,18 +182,18 @@ def test_counting_in_64_bits(ops, monkeypatch):
     rng = np.random.default_rng(2)
     x, mu = integers(rng, 40, 33), integers(rng, 33)
     on_gpu = ops.from_numpy(x)
-    equal(ops.rowwise(lambda x, mu: x - mu, on_gpu, ops.from_numpy(mu)), x - mu)
-    equal(ops.row_sum(on_gpu), reference.row_sum(x))
-    np.testing.assert_allclose(ops.moments(on_gpu)[1].get(), x.astype(float).var(axis=0), rtol=1e-5)
-    equal(ops.total(lambda x: (x,), on_gpu)[0], np.asarray(x.sum()))
+    equal(ops.elementwise(formula(lambda x, mu: x - mu), on_gpu, ops.from_numpy(mu)), x - mu)
+    equal(ops.channel_sum(on_gpu), reference.channel_sum(x))
+    np.testing.assert_allclose(ops.mean_and_variance(on_gpu)[1].get(), x.astype(float).var(axis=0), rtol=1e-5)
+    equal(ops.sum_with_map(formula(lambda x: (x,)), on_gpu)[0], np.asarray(x.sum()))
 
 
 def test_nan_is_not_lost(ops):
     x = np.array([[1, np.nan, -2, np.inf]], np.float32)
     on_gpu = ops.from_numpy(x)
-    equal(ops.rowwise(lambda x: ops.xp.maximum(x, 0), on_gpu), np.maximum(x, 0))
-    equal(ops.rowwise(lambda x: ops.xp.minimum(0, x), on_gpu), np.minimum(0, x))
-    assert np.isnan(ops.moments(ops.from_numpy(np.array([[1], [np.nan], [2]], np.float32)))[1].get()).all()
+    equal(ops.elementwise(formula(lambda x: np.maximum(x, 0)), on_gpu), np.maximum(x, 0))
+    equal(ops.elementwise(formula(lambda x: np.minimum(0, x)), on_gpu), np.minimum(0, x))
+    assert np.isnan(ops.mean_and_variance(ops.from_numpy(np.array([[1], [np.nan], [2]], np.float32)))[1].get()).all()
 
 
 # --- convolutions ---
@@ -318,13 +321,13 @@ def _check_rows_as_they_are(ops):
     for shape in ((1031, 3), (700, 33), (5000, 3), (4801,)):
         x, mu = integers(rng, *shape), integers(rng, shape[-1])
         there = ops.from_numpy(x), ops.from_numpy(mu)
-        equal(ops.rowwise(lambda x, mu: x - mu, *there), x - mu)
-        equal(ops.row_sums(lambda x, mu: (x, x - mu), *there)[1], reference.row_sum(x - mu))
-        sums = ops.total(lambda x: (x, -x), there[0], over=4)
+        equal(ops.elementwise(formula(lambda x, mu: x - mu), *there), x - mu)
+        equal(ops.channel_sums(formula(lambda x, mu: (x, x - mu)), *there)[1], reference.channel_sum(x - mu))
+        sums = ops.sum_with_map(formula(lambda x: (x, -x)), there[0], over=4)
         equal(sums[0], np.asarray(x.sum() / 4, np.float32))
         equal(sums[1], -x)
         if len(shape) > 1:
-            mean, var = ops.moments(there[0])
+            mean, var = ops.mean_and_variance(there[0])
             np.testing.assert_allclose(mean.get(), x.astype(float).mean(axis=0), rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(var.get(), x.astype(float).var(axis=0), rtol=1e-5)
 
@@ -357,22 +360,27 @@ def _check_tensors(ops):
 
 CHECKS = {"rows": _check_rows, "patches": _check_patches, "tensors": _check_tensors}
 PLANTED = [
-    ("rows", "rowwise.cu", "for (; i < n;", "for (; i + 1 < n;"),
-    ("rows", "rowwise.cu", "i += 4 * stride", "i += 5 * stride"),
-    ("rows", "rowwise.cu", "AT(i, i % channels)", "AT(i, (i + 1) % channels)"),
-    ("rows", "rowwise.cu", "AT(i + k * stride, (i + k * stride) % channels)", "AT(i + k * stride, i % channels)"),
-    ("rows", "row_sums.cu", "for (; row < rows;", "for (; row + 1 < rows;"),
-    ("rows", "row_sums.cu", "row += 4 * stride", "row += 5 * stride"),
-    ("rows", "row_sums.cu", "half = blockDim.y / 2; half > 0", "half = blockDim.y / 2; half > 1"),
-    ("rows", "row_sums.cu", "* TERMS + t) * channels + c] = ", "* TERMS + t) * channels + (c + 1) % channels] = "),
-    ("rows", "row_sums.cu", "shared[t][me] = sum[t];\n    __syncthreads();", "shared[t][me] = sum[t];"),
-    ("rows", "moments.cu", "for (; row < rows;", "for (; row + 1 < rows;"),
-    ("rows", "moments.cu", "count += 4;", "count += 3;"),
-    ("rows", "moments.cu", "i < count;", "i + 1 < count;"),
-    ("rows", "moments.cu", "d * d * a.count * share", "d * d * share"),
-    ("rows", "total.cu", "for (; i < n;", "for (; i + 1 < n;"),
-    ("rows", "total.cu", "STORE(i + k * stride)", "STORE(i)"),
-    ("rows", "total.cu", "sum / over : sum", "sum : sum"),
+    ("rows", "elementwise.cu", "for (; i < n;", "for (; i + 1 < n;"),
+    ("rows", "elementwise.cu", "i += 4 * stride", "i += 5 * stride"),
+    ("rows", "elementwise.cu", "AT(i, i % channels)", "AT(i, (i + 1) % channels)"),
+    ("rows", "elementwise.cu", "AT(i + k * stride, (i + k * stride) % channels)", "AT(i + k * stride, i % channels)"),
+    ("rows", "channel_sums.cu", "for (; row < rows;", "for (; row + 1 < rows;"),
+    ("rows", "channel_sums.cu", "row += 4 * stride", "row += 5 * stride"),
+    ("rows", "channel_sums.cu", "half = blockDim.y / 2; half > 0", "half = blockDim.y / 2; half > 1"),
+    (
+        "rows",
+        "channel_sums.cu",
+        "* TERMS + t) * channels + c] = ",
+        "* TERMS + t) * channels + (c + 1) % channels] = ",
+    ),
+    ("rows", "channel_sums.cu", "shared[t][me] = sum[t];\n    __syncthreads();", "shared[t][me] = sum[t];"),
+    ("rows", "mean_and_variance.cu", "for (; row < rows;", "for (; row + 1 < rows;"),
+    ("rows", "mean_and_variance.cu", "count += 4;", "count += 3;"),
+    ("rows", "mean_and_variance.cu", "i < count;", "i + 1 < count;"),
+    ("rows", "mean_and_variance.cu", "d * d * a.count * share", "d * d * share"),
+    ("rows", "sum_with_map.cu", "for (; i < n;", "for (; i + 1 < n;"),
+    ("rows", "sum_with_map.cu", "STORE(i + k * stride)", "STORE(i)"),
+    ("rows", "sum_with_map.cu", "sum / over : sum", "sum : sum"),
     ("rows", "common.cuh", "half = blockDim.x / 2", "half = blockDim.x / 4"),
     ("rows", "parts.cu", "i < count;", "i + 1 < count;"),
     ("rows", "parts.cu", "sum / over", "sum"),
@@ -390,9 +398,9 @@ PLANTED = [
     ("tensors", "tensors.cu", "rest2 * g * g", "rest2 * g"),
 ]
 OUT_OF_BOUNDS = [
-    ("rows", "rowwise.cu", "for (; i < n;", "for (; i <= n;"),
-    ("rows", "rowwise.cu", "i + 3 * stride < n;", "i + 2 * stride < n;"),
-    ("rows", "row_sums.cu", "for (; row < rows;", "for (; row <= rows;"),
+    ("rows", "elementwise.cu", "for (; i < n;", "for (; i <= n;"),
+    ("rows", "elementwise.cu", "i + 3 * stride < n;", "i + 2 * stride < n;"),
+    ("rows", "channel_sums.cu", "for (; row < rows;", "for (; row <= rows;"),
     ("patches", "patches.cu", "column < g.large[1]", "column <= g.large[1]"),
     ("patches", "patches.cu", "run >= runs", "run > runs"),
     ("tensors", "tensors.cu", "i < a.size; i += stride) mine", "i <= a.size; i += stride) mine"),

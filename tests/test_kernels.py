@@ -32,9 +32,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from scratchgen.backend import numpy_ops, reference, threads
+from scratchgen.backend import formula, numpy_ops, reference, threads
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops import cells, columns, convolution, dense, winograd
+from scratchgen.backend.numpy_ops import formula as compiled
 
 on_threads = pytest.mark.parametrize("n", [1, 2, 3, 5], ids="{} threads".format)
 
@@ -311,10 +312,14 @@ def _some_calls(seed):
     yield from ((getattr(form, name), calls[name]) for form in (columns, winograd, numpy_ops) for name in MAPS)
     yield cells.correlate_adjoint_x, calls[MAPS[1]]
     yield numpy_ops.matmul, (x, x.T)
-    yield numpy_ops.rowwise, (lambda a: 2 * a, x)
-    yield numpy_ops.row_sum, (x,)
-    yield lambda x: np.stack(numpy_ops.moments(x)), (x,)
+    yield numpy_ops.elementwise, (formula(lambda a: 2 * a), x)
+    yield numpy_ops.channel_sum, (x,)
+    yield lambda x: np.stack([a.sum() for a in numpy_ops.sum_with_map(TERMS, x, x)]), (x,)
+    yield lambda x: np.stack(numpy_ops.mean_and_variance(x)), (x,)
     yield _adam_at_once, (*values, *(abs(v) for v in values))
+
+
+TERMS = formula(lambda x, y: (x, x * y, y))
 
 
 def _adam_at_once(*arrays):
@@ -323,8 +328,8 @@ def _adam_at_once(*arrays):
 
 
 SMALL = {
+    "rows__FEW": 0,
     "rows__BLOCK": 20,
-    "rows__SHARED_BLOCK": 20,
     "rows__WIDE": 6,
     "adam__BLOCK": 8,
     "adam__SHARED_BLOCK": 8,
@@ -494,10 +499,26 @@ def test_matmul_on_ones_of_every_shape(use_threads):
 
 ROWS = st.fixed_dictionaries(
     {
+        "rows__FEW": st.sampled_from([0, 0, 0, 30, 1 << 12]),
         "rows__BLOCK": st.sampled_from([1, 5, 24, 100, 1 << 17]),
-        "rows__SHARED_BLOCK": st.sampled_from([1, 7, 64, 1 << 18]),
         "rows__WIDE": st.sampled_from([1, 4, 30, 4096]),
+        "rows__LONG": st.sampled_from([1, 4, 64]),
     }
+)
+FORMULAS = {  # by their arguments: x, y of rows; a, b one value a channel
+    "x": (lambda x: -x,),
+    "xy": (lambda x, y: x * y - x,),
+    "xab": (lambda x, a, b: x * a + b,),
+    "xayb": (lambda x, a, y, b: (x - a) * y + b,),
+}
+SEVERAL = {
+    "x": (lambda x: (x,), lambda x: (x * x, x)),
+    "xy": (lambda x, y: (x, x * y),),
+    "xyab": (lambda x, y, a, b: (x, x * ((y - a) * b), y),),
+    "xayb": (lambda x, a, y, b: (x + a, y + b),),
+}
+FORMULAS, SEVERAL = (
+    [(formula(f), arguments) for arguments, fs in some.items() for f in fs] for some in (FORMULAS, SEVERAL)
 )
 shapes = st.one_of(
     st.lists(st.integers(1, 6), min_size=1, max_size=4),
@@ -515,15 +536,11 @@ def test_a_formula_row_by_row(n, use_threads):
         rng = np.random.default_rng(seed)
         x, y = laid(one, integers(rng, *shape, dtype=dtype)), laid(other, integers(rng, *shape, dtype=dtype))
         scale, shift = integers(rng, 2, shape[-1], dtype=dtype)
-        shift = laid(other, shift)
+        named = {"x": x, "y": y, "a": scale, "b": laid(other, shift)}
         with constants(**blocks):
-            for f, args in (
-                (np.negative, (x,)),
-                (lambda x, y: x * y - x, (x, y)),
-                (lambda x, a, b: x * a + b, (x, scale, shift)),
-                (lambda x, a, y, b: (x - a) * y + b, (x, scale, y, shift)),
-            ):
-                assert_same(numpy_ops.rowwise(f, *args), reference.rowwise(f, *args), len(args))
+            for f, names in FORMULAS:
+                args = [named[name] for name in names]
+                assert_same(numpy_ops.elementwise(f, *args), reference.elementwise(f, *args), names)
 
     run()
 
@@ -538,26 +555,55 @@ def test_sums_over_rows(n, use_threads):
         rng = np.random.default_rng(seed)
         x, y = laid(one, integers(rng, *shape, dtype=dtype)), laid(other, integers(rng, *shape, dtype=dtype))
         scale, shift = integers(rng, 2, shape[-1], dtype=dtype)
-        shift = laid(other, shift)
+        named = {"x": x, "y": y, "a": scale, "b": laid(other, shift)}
         with constants(**blocks):
-            assert_same(numpy_ops.row_sum(x), reference.row_sum(x))
-            for f, args in (
-                (lambda x: (x,), (x,)),
-                (lambda x, y: (x, x * y), (x, y)),
-                (lambda x, y, a, b: (x, x * ((y - a) * b), y), (x, y, scale, shift)),
-                (lambda x, a, y, b: (x + a, y + b), (x, scale, y, shift)),
-            ):
-                found, wanted = numpy_ops.row_sums(f, *args), reference.row_sums(f, *args)
-                assert type(found) is tuple
-                assert len(found) == len(wanted)
-                for a, b in zip(found, wanted, strict=True):
-                    assert_same(a, b, len(args))
+            assert_same(numpy_ops.channel_sum(x), reference.channel_sum(x))
+            for f, names in SEVERAL:
+                args = [named[name] for name in names]
+                for sums in ("channel_sums", "sum_with_map"):
+                    found, wanted = (getattr(ops, sums)(f, *args) for ops in (numpy_ops, reference))
+                    assert type(found) is tuple
+                    assert len(found) == len(wanted)
+                    for a, b in zip(found, wanted, strict=True):
+                        assert_same(a, b, (sums, names))
+                        assert sums == "channel_sums" or not any(np.shares_memory(a, arg) for arg in args)
 
     run()
 
 
+SUMS = {
+    "channel_sum": numpy_ops.channel_sum,
+    "channel_sums": lambda x: np.stack(numpy_ops.channel_sums(SQUARES, x)),
+    "sum_with_map": lambda x: np.append(*numpy_ops.sum_with_map(SQUARES, x)),
+    "mean_and_variance": lambda x: np.stack(numpy_ops.mean_and_variance(x)),
+}
+SQUARES = formula(lambda x: (x, x * x))
+
+
+@pytest.mark.parametrize("sums", SUMS.values(), ids=SUMS)
+@pytest.mark.parametrize("shape", [(40_001, 7), (3000, 130), (9, 70_001), (300_007,), (1 << 18, 2)], ids=str)
+def test_sums_are_the_same_bits_on_any_number_of_threads(sums, shape, use_threads):
+    """The blocks depend on the sizes alone."""
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    found = []
+    for n in (1, 2, 3, 5):
+        use_threads(n)
+        found.append(sums(x))
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+
+
+def test_the_sums_of_other_blocks_would_round_otherwise():
+    """So that the test before this one can fail."""
+    x = np.random.default_rng(0).standard_normal((40_001, 7)).astype(np.float32)
+    for sums in SUMS.values():
+        with constants(rows__BLOCK=30_000):
+            other = sums(x)
+        assert (other != sums(x)).any()
+
+
 @on_threads
-def test_moments(n, use_threads):
+def test_mean_and_variance(n, use_threads):
     use_threads(n)
 
     @drawn(150)
@@ -567,9 +613,9 @@ def test_moments(n, use_threads):
         rng = np.random.default_rng(seed)
         x = laid(layout, (rng.standard_normal(shape) * 3 + rng.standard_normal(shape[-1])).astype(dtype))
         with constants(**blocks):
-            mu, var = numpy_ops.moments(x)
+            mu, var = numpy_ops.mean_and_variance(x)
         assert mu.dtype == var.dtype == dtype
-        exact_mu, exact_var = reference.moments(x.astype(np.float64))
+        exact_mu, exact_var = reference.mean_and_variance(x.astype(np.float64))
         scale = np.abs(x).max()
         np.testing.assert_allclose(mu, exact_mu, rtol=0, atol=4 * tolerance * scale)
         np.testing.assert_allclose(var, exact_var, rtol=0, atol=8 * tolerance * scale**2)
@@ -583,7 +629,7 @@ BIG = [(131_073, 1), (40_000, 1), (33_001, 5), (64, 32, 32, 16), (7, 150_000)]
 @pytest.mark.parametrize("shape", BIG, ids=str)
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("centre", [1e4, 1e5])
-def test_moments_far_from_zero(shape, n, centre, use_threads):
+def test_mean_and_variance_far_from_zero(shape, n, centre, use_threads):
     """10⁴ ± 1: the mean of the squares less the square of the mean would be off by more than the variance.
 
     The mean is right to a step of float32.
@@ -591,7 +637,7 @@ def test_moments_far_from_zero(shape, n, centre, use_threads):
     use_threads(n)
     rng = np.random.default_rng(0)
     x = (centre + rng.standard_normal(shape, np.float32)).astype(np.float32)
-    mu, var = numpy_ops.moments(x)
+    mu, var = numpy_ops.mean_and_variance(x)
     exact = x.reshape(-1, shape[-1]).astype(np.float64)
     step = np.spacing(np.float32(centre))
     np.testing.assert_allclose(mu, exact.mean(axis=0), rtol=0, atol=1.5 * step)
@@ -604,7 +650,7 @@ def test_sums_hold_blas_to_one_thread(shape, use_threads, monkeypatch):
     x, entered, kind = np.ones(shape, np.float32), [], type(threads.one_blas_thread)
     enter = kind.__enter__
     monkeypatch.setattr(kind, "__enter__", lambda self: entered.append(self) or enter(self))
-    for sums in (numpy_ops.row_sum, lambda x: numpy_ops.row_sums(lambda x: (x, x), x), numpy_ops.moments):
+    for sums in (numpy_ops.channel_sum, SUMS["channel_sums"], numpy_ops.mean_and_variance):
         entered.clear()
         sums(x)
         assert entered
@@ -619,7 +665,7 @@ def test_sums_do_not_depend_on_the_threads_of_blas(shape, use_threads):
     for blas_threads in (1, 2, 3):
         threadpool_limits(blas_threads)
         found.append(
-            np.stack([numpy_ops.row_sum(x), *numpy_ops.row_sums(lambda x: (x * x,), x), *numpy_ops.moments(x)])
+            np.stack([numpy_ops.channel_sum(x), *numpy_ops.channel_sums(SQUARES, x), *numpy_ops.mean_and_variance(x)])
         )
     np.testing.assert_array_equal(found[1], found[0])
     np.testing.assert_array_equal(found[2], found[0])
@@ -632,8 +678,8 @@ def test_sums_over_many_rows_round_well(shape, n, use_threads):
     use_threads(n)
     a = np.random.default_rng(0).random(shape, np.float32)
     exact = a.astype(np.float64)
-    np.testing.assert_allclose(numpy_ops.row_sum(a), exact.sum(axis=0), rtol=4e-6)
-    _, squares = numpy_ops.row_sums(lambda a: (a, a * a), a)
+    np.testing.assert_allclose(numpy_ops.channel_sum(a), exact.sum(axis=0), rtol=4e-6)
+    _, squares = numpy_ops.channel_sums(SQUARES, a)
     np.testing.assert_allclose(squares, (exact * exact).sum(axis=0), rtol=4e-6)
 
 
@@ -642,15 +688,17 @@ def test_work_on_rows_is_done_in_blocks(monkeypatch, use_threads):
     use_threads(1)
     seen = []
     x = np.ones((1 << 15, 32), np.float32)
+    plain = compiled.workspace
 
-    def f(x):
-        seen.append(x.size)
-        return x + 1
+    def workspace(role, shape, dtype):
+        seen.append(np.prod(shape))
+        return plain(role, shape, dtype)
 
-    numpy_ops.rowwise(f, x)
-    numpy_ops.row_sums(lambda x: (f(x),), x)
+    monkeypatch.setattr(compiled, "workspace", workspace)
+    numpy_ops.elementwise(formula(lambda x: (x + 1) * (x - 1)), x)
+    numpy_ops.channel_sums(formula(lambda x: (x + 1,)), x)
     assert max(seen) <= x.size / 4
-    assert sum(seen) == 2 * x.size
+    assert sum(seen) == 3 * x.size  # two values in between, and one
 
 
 # --- Adam -----------------------------------------------------------------------------------------------------------
@@ -741,11 +789,11 @@ def test_adam_after_a_gradient_that_overflows():
     assert np.isfinite(w).all()
 
 
-def test_moments_of_integers_are_those_of_floats():
+def test_mean_and_variance_of_integers_are_those_of_floats():
     x = np.arange(35).reshape(7, 5)
-    for of_all, of_one in zip(numpy_ops.moments(x), reference.moments(x), strict=True):
+    for of_all, of_one in zip(numpy_ops.mean_and_variance(x), reference.mean_and_variance(x), strict=True):
         np.testing.assert_allclose(of_all, of_one)
-    np.testing.assert_allclose(numpy_ops.moments(x > 9)[0], (x > 9).mean(axis=0))
+    np.testing.assert_allclose(numpy_ops.mean_and_variance(x > 9)[0], (x > 9).mean(axis=0))
 
 
 @pytest.mark.parametrize("C", [3, 64, 256])

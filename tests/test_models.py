@@ -46,6 +46,7 @@ from scratchgen import (
 )
 from scratchgen.gradcheck import check
 from scratchgen.models import vae as vae_module
+from scratchgen.models.gan import mean_probability
 
 LOSSES = ("non-saturating", "minimax")
 LIKELIHOODS = {
@@ -453,7 +454,7 @@ def a_gans_step(backend, rng):
     model = dcgan((12, 12, 1), 3, 2, smallest=3, smoothing=0.1, rng=rng).to(backend.name)
     batch = backend.arrays(rng.random((4, 12, 12, 1), np.float32), model.noise(4, rng))
     optimizers = dcgan_optimizers(model)
-    return lambda: model.train_step(*batch, *optimizers, watch=lambda name, number: None)
+    return lambda: model.train_step(*batch, *optimizers)
 
 
 STEPS = {"autoencoder": an_autoencoders_step, "VAE": a_vaes_step, "DCGAN": a_gans_step}
@@ -787,11 +788,9 @@ def test_beta_weighs_the_kl_and_nothing_else(likelihood, beta, backend, rng):
     expected = pytest.approx(reconstruction + beta * kl, rel=1e-12)
     assert host(model.loss(x, eps)[0]) == expected
     assert host(model.predict_loss(x, eps)) == expected
-    told = {}
-    loss = model.train_step(x, eps, SGD(model.parameters(), 0.1), watch=told.__setitem__)
-    assert host(loss) == host(told["loss"]) == expected
-    assert host(told["reconstruction"]) == pytest.approx(reconstruction)
-    assert host(told["kl"]) == pytest.approx(kl)
+    terms, _ = model.terms_and_pullback(x, eps)
+    assert tuple(map(host, terms)) == pytest.approx((reconstruction, kl))
+    assert host(model.train_step(x, eps, SGD(model.parameters(), 0.1))) == expected
 
 
 @pytest.mark.parametrize("build", [dense_autoencoder, conv_autoencoder])
@@ -898,13 +897,15 @@ def test_losses_of_the_game_by_hand(loss, smoothing, backend):
     s, f = 0.7, -1.3
     p, q = 1 / (1 + exp(-s)), 1 / (1 + exp(-f))
     real, z = backend.arrays(np.array([[s]]), np.array([[f]]))
-    told = {}
     smoothed = -(1 - smoothing) * log(p) - smoothing * log(1 - p) - log(1 - q)
     assert host(model.discriminator_loss(real, z)[0]) == pytest.approx(smoothed)
     assert host(model.generator_loss(z)[0]) == pytest.approx(-log(q) if loss == "non-saturating" else log(1 - q))
     assert host(model.value(real, z)) == pytest.approx(log(p) + log(1 - q))
-    model.discriminator_step(real, z, Adam(model.discriminator.parameters(), 1e-9), watch=told.__setitem__)
-    assert (host(told["D(x)"]), host(told["D(G(z))"])) == (pytest.approx(p), pytest.approx(q))
+    played = model.play(real, z, Adam(model.discriminator.parameters(), 1e-9))
+    assert host(played.d_loss) == pytest.approx(smoothed)
+    assert played.g_loss is None
+    means = host(mean_probability(played.s_real)), host(mean_probability(played.s_fake))
+    assert means == (pytest.approx(p), pytest.approx(q))
 
 
 @every_gan_loss
@@ -1231,9 +1232,8 @@ def test_a_vae_knows_one_float(build, likelihood, dtype, backend, rng, monkeypat
     model.to(backend.name)
     optimizer = Adam(model.parameters(), np.float64(0.01))
     x, eps = backend.arrays(rng.random((4, 5, 4, 1)).astype(dtype), rng.standard_normal((4, 2)).astype(dtype))
-    told, inside = [], record_dtypes(monkeypatch, model)
-    loss = model.train_step(x, eps, optimizer, watch=lambda name, number: told.append(number))
-    found = [loss, *told, *model.terms(x, eps), model.predict_loss(x, eps), model.loss(x, eps)[0]]
+    inside = record_dtypes(monkeypatch, model)
+    found = [model.train_step(x, eps, optimizer), *model.terms_and_pullback(x, eps)[0], *model.terms(x, eps), model.predict_loss(x, eps), model.loss(x, eps)[0]]
     found += [*model.encode(x), model.reconstruct(x), model.reconstruct(x, eps), model.sample(2, rng)]
     found += [*model.state().values(), *optimizer.m, *optimizer.v, *(p.grad for p in model.parameters())]
     assert {a.dtype for a in found} | inside == {np.dtype(dtype)}
@@ -1248,9 +1248,10 @@ def test_a_gan_knows_one_float(kind, loss, dtype, backend, rng, monkeypatch):
     model.astype(dtype)
     real, z = real.astype(dtype), z.astype(dtype)
     d, g = dcgan_optimizers(model, np.float64(1e-3))
-    told, inside = [], record_dtypes(monkeypatch, model)
-    losses = model.train_step(real, z, d, g, watch=lambda name, number: told.append(number))
-    found = [*losses, *told, model.discriminator_step(real, z, d), model.generate(z), model.value(real, z)]
+    inside = record_dtypes(monkeypatch, model)
+    played = model.play(real, z, d, g)
+    found = [*played, mean_probability(played.s_real), *model.train_step(real, z, d, g)]
+    found += [model.discriminator_step(real, z, d), model.generate(z), model.value(real, z)]
     found += [*model.state().values(), *d.m, *d.v, *g.m, *g.v, *(p.grad for p in model.parameters())]
     assert {a.dtype for a in found} | inside == {np.dtype(dtype)}
 

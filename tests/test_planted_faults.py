@@ -93,7 +93,7 @@ def test_in_a_layer(formula, words, strict, monkeypatch):
 
 IN_LAYERS = (
     *("correlate", "correlate_adjoint_x", "correlate_adjoint_W", "matmul"),
-    *("rowwise", "row_sum", "row_sums", "moments"),
+    *("elementwise", "channel_sum", "channel_sums", "mean_and_variance"),
 )
 
 
@@ -110,13 +110,13 @@ def _plant_in_a_kernel(monkeypatch, ops, name) -> None:
     monkeypatch.setattr(ops, name, a_thousandth_more)
 
 
-@pytest.mark.parametrize("name", [*IN_LAYERS, "total", "adam"])
+@pytest.mark.parametrize("name", [*IN_LAYERS, "sum_with_map", "adam"])
 def test_in_a_kernel(name, strict, monkeypatch):
     def test():
         if name in IN_LAYERS:
             for row in (row for row in TABLE if row.name in ("convolutions", "perceptron")):
                 test_contract.test_a_device_gives_the_numbers_of_the_cpu(row, np.float64, strict)
-        elif name == "total":
+        elif name == "sum_with_map":
             test_contract.test_bce_is_finite_and_unclipped_far_out(np.float64, strict)
         else:
             test_contract.test_adam_by_hand(strict)
@@ -124,11 +124,11 @@ def test_in_a_kernel(name, strict, monkeypatch):
     turns_red(test, "Not equal|Obtained", partial(_plant_in_a_kernel, monkeypatch, strict.ops, name))
 
 
-@pytest.mark.parametrize("name", ["row_sum", "total"])
+@pytest.mark.parametrize("name", ["channel_sum", "sum_with_map"])
 def test_gradient_checks_reach_the_kernels_of_a_device(name, strict, monkeypatch):
     def test():
         rng = np.random.default_rng(0)
-        if name == "row_sum":
+        if name == "channel_sum":
             test_gradients.prove(strict, Dense(3, 2), rng.standard_normal((4, 3)), rng=rng)
         else:
             test_gradients.prove(strict, losses.mse, *rng.standard_normal((2, 4, 3)), rng=rng)
@@ -148,7 +148,7 @@ SUMS = {  # of squares, as a loss might take them
 }
 
 
-@pytest.mark.parametrize("total", SUMS.values(), ids=SUMS)
+@pytest.mark.parametrize("sum_with_map", SUMS.values(), ids=SUMS)
 def test_in_a_loss(total, strict, monkeypatch):
     arguments = test_contract.LOSSES["mse"][1]
     test = test_contract.test_a_loss_averages_over_the_batch_and_sums_over_features

@@ -17,7 +17,7 @@ import pytest
 from drawn import MAPS, Problem, constants
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from scratchgen.backend import numpy_ops, threads
+from scratchgen.backend import formula, numpy_ops, threads
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops import cells, columns, winograd
 
@@ -602,12 +602,12 @@ threads.WORTH_WAKING = 0
 threads.set_threads(3)
 threadpool_limits(2)
 x = np.arange(600, dtype=np.float32).reshape(200, 3)
-numpy_ops.rows.BLOCK = numpy_ops.rows.SHARED_BLOCK = 30
+numpy_ops.rows.FEW, numpy_ops.rows.BLOCK = 0, 30
 
 def work():
     meeting = threading.Barrier(3, timeout=20)
     threads.run([meeting.wait] * 3)  # three threads are really there
-    return numpy_ops.row_sum(x).tolist(), [b["num_threads"] for b in threadpool_info() if b["user_api"] == "blas"]
+    return numpy_ops.channel_sum(x).tolist(), [b["num_threads"] for b in threadpool_info() if b["user_api"] == "blas"]
 
 def in_a_child(check):
     child = os.fork()
@@ -720,14 +720,16 @@ def _kernels():
             yield getattr(form, name), calls[name]
     yield cells.correlate_adjoint_x, calls[MAPS[1]]
     yield numpy_ops.matmul, (x, y.T)
-    yield numpy_ops.row_sum, (x,)
-    yield (lambda: np.stack(numpy_ops.row_sums(lambda a, b: (a, a * b), x, y))), ()
-    yield (lambda: np.stack(numpy_ops.moments(x))), ()
+    yield numpy_ops.channel_sum, (x,)
+    yield (lambda: np.stack(numpy_ops.channel_sums(PRODUCTS, x, y))), ()
+    yield (lambda: np.append(*numpy_ops.sum_with_map(PRODUCTS, x, y))), ()
+    yield (lambda: np.stack(numpy_ops.mean_and_variance(x))), ()
 
 
+PRODUCTS = formula(lambda a, b: (a, a * b))
 SMALL = {
+    "rows__FEW": 0,
     "rows__BLOCK": 20,
-    "rows__SHARED_BLOCK": 20,
     "columns__BLOCK_BYTES": 3000,
     "cells__BLOCK_BYTES": 3000,
     "winograd__TILES": 4,

@@ -23,12 +23,12 @@ import dis
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FunctionType
+from types import CodeType, FunctionType
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from scratchgen.backend.arrays import FLOATS, kernels
+from scratchgen.backend.arrays import FLOATS, backend_of, kernels
 
 ARITHMETIC = {"add": 2, "subtract": 2, "multiply": 2, "divide": 2, "negative": 1}  # names, and their operands
 REAL = ARITHMETIC | dict.fromkeys(("maximum", "minimum"), 2)
@@ -47,6 +47,7 @@ class Operation:
 
     name: str
     operands: tuple[int, ...]
+    called: bool = True  # by NumPy's name, not by an operator
 
 
 @dataclass(frozen=True)
@@ -72,32 +73,43 @@ class Formula:
         _check_plain(function)
         self.function = function
         self.program = _trace(function)
-        if _trace(function) != self.program:
+        if repr(_trace(function)) != repr(self.program):  # NaN is not equal to itself, its text is
             raise TypeError(f"formula {function.__name__}: it does something else each time; draw noise outside")
         self._plans: dict = {}
 
     def __call__(self, *arguments):
-        if any(isinstance(a, Symbol) for a in arguments):  # inside another formula
+        if Symbol in map(type, arguments):  # inside another formula
             return self.function(*arguments)
+        self._check_count(arguments)
         return kernels(arguments[0]).elementwise(self, *arguments)
 
-    def plan(self, arguments) -> "Plan":
-        """How it is run on arguments of these kinds. TypeError or ValueError for arguments that it cannot have."""
+    def plan(self, arguments, *, several: bool) -> "Plan":
+        """How it is run on arguments of these kinds, by an operation that needs a tuple of terms, or one value.
+
+        TypeError or ValueError for arguments that it cannot have, and for the other kind of result.
+        """
+        if several != self.program.several:
+            found, needed = ("one value", "a tuple of them") if several else ("a tuple", "one value")
+            raise TypeError(f"{self}: it returns {found}, needs {needed}")
+        self._check_count(arguments)
         kinds = self._kinds(arguments)
         plan = self._plans.get(kinds)
         if plan is None:
             plan = self._plans[kinds] = Plan(self, kinds)
         return plan
 
-    def _kinds(self, arguments) -> str:
-        first = arguments[0]
-        shape, dtype = getattr(first, "shape", None), getattr(first, "dtype", None)
-        if dtype not in FLOATS:
-            got = type(first).__name__ if dtype is None else f"an array of {dtype}"
-            raise TypeError(f"{self}: {self.program.arguments[0]} is {got}, needs an array of float32 or float64")
+    def _check_count(self, arguments) -> None:
         names = self.program.arguments
         if len(arguments) != len(names):
             raise TypeError(f"{self}: got {len(arguments)} arguments, needs {len(names)}: {', '.join(names)}")
+
+    def _kinds(self, arguments) -> str:
+        first = arguments[0]
+        shape, dtype = getattr(first, "shape", None), getattr(first, "dtype", None)
+        if dtype is None or dtype not in FLOATS:
+            got = type(first).__name__ if dtype is None else f"an array of {dtype}"
+            raise TypeError(f"{self}: {self.program.arguments[0]} is {got}, needs an array of float32 or float64")
+        names = self.program.arguments
         kinds = ELEMENT
         for name, a in zip(names[1:], arguments[1:], strict=True):
             if type(a) is float or type(a) is int:
@@ -110,6 +122,10 @@ class Formula:
             if own != dtype:
                 got = f"a {own}" if size is None else f"an array of {own}"
                 raise TypeError(f"{self}: {name} is {got}, needs an array of {dtype} or a plain number")
+            if type(a) is not type(first) and backend_of(a) != backend_of(first):
+                raise TypeError(
+                    f"{self}: {name} is a {backend_of(a)} array, needs a {backend_of(first)} array, as {names[0]} is"
+                )
             if size == shape:
                 kinds += ELEMENT
             elif size == shape[-1:]:
@@ -153,6 +169,8 @@ class Plan:
         kind = self.kinds[place] = max(kinds, key=KINDS.index)
         if operation.name in COMPARISONS:
             self.booleans.add(place)
+        if kind == NUMBER and operation.called and operation.name in ARITHMETIC:  # NumPy's would be a np.float64
+            raise TypeError(f"formula {self.name}: np.{operation.name} of plain numbers alone; use the operator")
         if kind == NUMBER and operation.name not in ARITHMETIC:
             raise TypeError(
                 f"formula {self.name}: {operation.name} of plain numbers alone; work it out before the call"
@@ -230,6 +248,20 @@ class Symbol(NDArrayOperatorsMixin):
     __hash__ = object.__hash__
 
 
+def _operator(name: str, reflected: bool):
+    def operator(self, *other):
+        operands = (*other, self) if reflected else (self, *other)
+        return self._trace.add(name, operands, called=False)
+
+    return operator
+
+
+for _short, _name in {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide"}.items():
+    setattr(Symbol, f"__{_short}__", _operator(_name, reflected=False))
+    setattr(Symbol, f"__r{_short}__", _operator(_name, reflected=True))
+Symbol.__neg__ = _operator("negative", reflected=False)
+
+
 _KNOWN = ", ".join((*REAL, *COMPARISONS, "where"))
 
 
@@ -241,15 +273,17 @@ class _Trace:
         self.operations: list[Operation] = []
         self.constants: list[int | float] = []
         self.arguments = 0
+        self.refusal: TypeError | None = None  # which the formula may have caught
 
     def refuse(self, why: str):
-        raise TypeError(f"formula {self.name}: {why}")
+        self.refusal = TypeError(f"formula {self.name}: {why}")
+        raise self.refusal
 
     def argument(self) -> Symbol:
         self.arguments += 1
         return Symbol(self, self.arguments - 1)
 
-    def add(self, name: str, operands) -> Symbol:
+    def add(self, name: str, operands, *, called: bool = True) -> Symbol:
         """The symbol for a function of symbols and constants."""
         if name not in REAL and name not in COMPARISONS and name != "where":
             self.refuse(f"{name} is not known; there are {_KNOWN}")
@@ -264,7 +298,7 @@ class _Trace:
                 f"{name} of truth values and plain numbers alone has no float type; "
                 "use np.where with an array for one of its branches"
             )
-        self.operations.append(Operation(name, tuple(self.place(v) for v in operands)))
+        self.operations.append(Operation(name, tuple(self.place(v) for v in operands), called))
         return Symbol(self, self.arguments + len(self.operations) - 1, name in COMPARISONS)
 
     def place(self, value) -> int:
@@ -277,8 +311,10 @@ class _Trace:
                 f"it uses a {type(value).__name__} from outside; arrays must be among its arguments, "
                 "and numbers plain ones of Python's"
             )
+        if type(value) is int and abs(value) >= 2**63:
+            self.refuse("it has a whole number of 2**63 or more; write it as a float")
         for k, known in enumerate(self.constants):
-            if type(known) is type(value) and known == value:
+            if repr(known) == repr(value):  # 0.0 and -0.0 are two constants
                 return -1 - k
         self.constants.append(value)
         return -len(self.constants)
@@ -288,8 +324,12 @@ def _trace(function: Callable) -> Program:
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
     trace = _Trace(function.__name__)
     result = function(*[trace.argument() for _ in names])
+    if trace.refusal:
+        raise trace.refusal
     several = isinstance(result, tuple)
     terms = result if several else (result,)
+    if not terms:
+        trace.refuse("it returns an empty tuple, needs one value or more")
     for term in terms:
         if not isinstance(term, Symbol) or term.boolean:
             what = "a comparison" if isinstance(term, Symbol) else f"a {type(term).__name__}"
@@ -308,9 +348,16 @@ def _check_plain(function) -> None:
         raise TypeError(f"formula {name}: needs positional arguments without defaults, one or more")
     if function.__closure__:
         raise TypeError(f"formula {name}: it takes {', '.join(code.co_freevars)} from outside: make that an argument")
-    for instruction in dis.get_instructions(code):
+    for instruction in _instructions(code):
         other = instruction.argval
-        if instruction.opname == "LOAD_GLOBAL" and other in function.__globals__:
-            value = function.__globals__[other]
-            if value is not np and not isinstance(value, Formula):
-                raise TypeError(f"formula {name}: it takes {other} from outside: make that an argument")
+        outside = function.__globals__.get(other, np) if instruction.opname == "LOAD_GLOBAL" else np
+        if (outside is not np and not isinstance(outside, Formula)) or instruction.opname == "IMPORT_NAME":
+            raise TypeError(f"formula {name}: it takes {other} from outside: make that an argument")
+
+
+def _instructions(code):
+    """All of a function, and of those inside it."""
+    yield from dis.get_instructions(code)
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield from _instructions(part)

@@ -87,7 +87,7 @@ def channel_sums(f, *arguments):
 
 def sum_with_map(f, *arguments, over: float = 1):
     """The sum of all elements of the first term of the formula f, over a number, and its other terms as they are."""
-    f.plan(arguments)  # complains of arguments that f cannot have
+    f.plan(arguments, several=True)  # complains of arguments that f cannot have
     term, *others = f.function(*arguments)
     return term.sum() / over, *others
 

@@ -134,9 +134,8 @@ def _begin(args) -> int:
     config |= {"id": identity(config), "parameters": _parameters(recipe)}
     folder = _create(args, config)
     with folder.locked() as locks:
-        _say_what(folder, recipe, data, args)
-        _say_whether_safe(locks)
-        return _train(args, folder, recipe, data, training)
+        head = _what(folder, recipe, data, args) + _whether_safe(locks)
+        return _train(args, folder, recipe, data, training, head)
 
 
 def _go_on(args) -> int:
@@ -160,47 +159,49 @@ def _go_on(args) -> int:
         if not over:
             folder.rewind(training.steps)
             folder.write_json("config.json", config)  # with the epochs that it is to have from now on
-        _say_what(folder, recipe, data, args)
-        _say_whether_safe(locks)
-        for note in notes:
-            print(f"note     {note}")
-        if _place(was) != _place(config) and not over:
-            print(f"note     until now on {_place(was)}, from here on {_place(config)}: the same run up to rounding")
-        if not over:
-            _note_on_threads(args, was, config)
+        head = _what(folder, recipe, data, args) + _whether_safe(locks) + [f"note     {note}" for note in notes]
         if config["decay"] == "linear" and args.epochs and begun > 0:
-            print(
-                "note     the learning rate falls to 0 over all epochs: with another number of them it is another run"
-            )
+            head.append("note     the learning rate falls to 0 over all epochs: with more of them it is another run")
         if over:
-            print(f"the run has had {training.epoch - 1} epochs: raise --epochs above that to go on")
+            print(*head, f"the run has had {training.epoch - 1} epochs: raise --epochs above that to go on", sep="\n")
             return 0
-        return _train(args, folder, recipe, data, training)
+        return _train(args, folder, recipe, data, training, head + _whether_the_same(args, was, config))
 
 
-def _say_what(folder, recipe, data, args) -> None:
+def _what(folder, recipe, data, args) -> list[str]:
     """What is trained on what, and where it goes."""
     config = recipe.config
-    print(f"data     {data.name}")
-    for note in getattr(data, "notes", ()):
-        print(f"         {note}")
+    lines = [f"data     {data.name}", *(f"         {note}" for note in getattr(data, "notes", ()))]
     if args.batch_size and config["batch_size"] < args.batch_size:
-        print(f"note     there are {config['batch_size']:,} training samples, so that is the batch size")
-    print(f"model    {recipe.describe()}")
+        lines.append(f"note     there are {config['batch_size']:,} training samples, so that is the batch size")
+    lines.append(f"model    {recipe.describe()}")
     if config["backend"] == "cupy":
-        print(f"GPU      {load_kernels('cupy').about()['device']}, {config['precision']}")
-    print(f"run      {folder.path}")
-    print(f"report   {folder.path / 'report.html'}", flush=True)
+        lines.append(f"GPU      {load_kernels('cupy').about()['device']}, {config['precision']}")
+    return [*lines, f"run      {folder.path}", f"report   {folder.path / 'report.html'}"]
 
 
-def _say_whether_safe(locks: bool) -> None:
-    if not locks:
-        print("note     this file system has no locks: two processes that train this run would spoil it unnoticed")
+def _whether_safe(locks: bool) -> list[str]:
+    unsafe = "note     this file system has no locks: two processes that train this run would spoil it unnoticed"
+    return [] if locks else [unsafe]
 
 
-def _train(args, folder, recipe, data, training) -> int:
+def _whether_the_same(args, was: Config, config: Config) -> list[str]:
+    """What a resumed run does otherwise than until now, or does not though the environment asks for it."""
+    same, lines = "the same run up to rounding", []
+    if _place(was) != _place(config):
+        lines.append(f"note     until now on {_place(was)}, from here on {_place(config)}: {same}")
+    if was["backend"] == config["backend"] == "numpy":
+        before, now, asked = was.get("threads"), config["threads"], asked_for()
+        if before != now:
+            lines.append(f"note     until now with --threads {before}, from here on {now}: {same}")
+        elif args.threads is None and asked not in (None, now):
+            lines.append(f"note     it goes on with its --threads {now}, bit for bit, not SCRATCHGEN_THREADS={asked}")
+    return lines
+
+
+def _train(args, folder, recipe, data, training, head: list[str]) -> int:
     with limited(recipe.config["threads"]):
-        return Session(folder, recipe, data, training, quiet=args.quiet).run()
+        return Session(folder, recipe, data, training, quiet=args.quiet).run(head)
 
 
 def _parameters(recipe) -> int:
@@ -248,19 +249,25 @@ def _resumed(args, was: Config):
         if name not in FREE and name not in NOT_KEPT and config.get(name) != value:
             switch = "--" + name.replace("_", "-")
             kept = config.get(name)
-            kept = ",".join(map(str, kept)) if isinstance(kept, list) else kept
+            kept = ("x" if name == "image_size" else ",").join(map(str, kept)) if isinstance(kept, list) else kept
             how = f"without {switch}" if kept is None else f"with {switch} {kept}"
             raise UsageError(f"{args.resume} was started {how}, and goes on so")
     _settle_place(args, config)
     config["epochs"] = args.epochs or config["epochs"]
     config["threads"] = args.threads or config["threads"]
     for name in ("evaluate", "keep_weights"):
-        config[name] = getattr(args, name, False) or config.get(name, False)
+        if hasattr(args, name):
+            config[name] = getattr(args, name) or config.get(name, False)
     config["save_every"] = (
         args.save_every if "save_every" in args.given else config.get("save_every", args.save_every)
     )
     source = args.data if args.data is not None else config["data"]
-    data = _loaded(source, config.get("image_size"), config.get("channels"), args)
+    try:
+        data = _loaded(source, config.get("image_size"), config.get("channels"), args)
+    except FileNotFoundError as error:
+        if args.data is not None:
+            raise
+        raise UsageError(f"the data of {args.resume} is not where its config.json says: {error}") from None
     if digest(data) != config["data_sha256"]:
         raise UsageError(
             f"the data is not what {args.resume} was trained on, {printable(config['data_name'])}: choose with --data"
@@ -302,18 +309,6 @@ def _settle_place(args, config) -> None:
 def _place(config) -> str:
     """Where a run computes, in words."""
     return config["backend"] + (" in tf32" if config.get("precision") == "tf32" else "")
-
-
-def _note_on_threads(args, was: Config, config: Config) -> None:
-    """Says when a resumed run goes on with another number of threads, which rounds otherwise, or does not though the
-    environment asks for it."""
-    if not was["backend"] == config["backend"] == "numpy":
-        return
-    before, now, asked = was.get("threads"), config["threads"], asked_for()
-    if before != now:
-        print(f"note     until now with --threads {before}, from here on {now}: the same run up to rounding")
-    elif args.threads is None and asked not in (None, now):
-        print(f"note     it goes on with its --threads {now}, bit for bit, not SCRATCHGEN_THREADS={asked}")
 
 
 def _create(args, config) -> RunFolder:

@@ -24,6 +24,7 @@ from scratchgen.data.cifar_python import read_batch
 from scratchgen.data.dataset import Dataset
 from scratchgen.data.download import DownloadError, data_folder, download_files
 from scratchgen.files import atomic_write
+from scratchgen.paths import as_path
 
 TRAIN_FILES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST_FILE = "test_batch.bin"
@@ -58,7 +59,7 @@ def load_cifar10(source: str | os.PathLike[str], *, progress: bool = True) -> Da
     """
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f'source must be "download" or a directory, not {type(source).__name__}.')
-    folder = download_cifar10(progress=progress) if source == "download" else Path(os.path.expanduser(source))
+    folder = download_cifar10(progress=progress) if source == "download" else as_path(source)
     found = find(folder)
     *train_paths, test_path = (found.get(name) for name in FILES)
     missing = [name for name in FILES if name not in found]

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from scratchgen.paths import as_path
+
 TIMEOUT = (10.0, 30.0)  # seconds: to connect, and between two packets
 ROUNDS = 2
 PAUSE = 1.0  # seconds between two rounds
@@ -25,7 +27,7 @@ def data_folder(folder: str | os.PathLike[str] | None, name: str) -> Path:
         import pooch  # slow to import, and needed for downloads only
 
         folder = Path(os.environ.get("SCRATCHGEN_CACHE") or pooch.os_cache("scratchgen")) / name
-    return Path(os.path.expanduser(folder)).resolve()
+    return as_path(folder).resolve()
 
 
 def download_files(

@@ -14,6 +14,7 @@ from scratchgen.data.dataset import Dataset
 from scratchgen.data.download import data_folder, download_files
 from scratchgen.data.idx import read_idx
 from scratchgen.data.labelled import find_all, read
+from scratchgen.paths import as_path
 
 # Of the published .gz files.
 SHA256 = {
@@ -62,7 +63,7 @@ def load_fashion_mnist(source: str | os.PathLike[str], *, progress: bool = True)
     """
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f'source must be "download" or a directory, not {type(source).__name__}.')
-    folder = download_fashion_mnist(progress=progress) if source == "download" else Path(os.path.expanduser(source))
+    folder = download_fashion_mnist(progress=progress) if source == "download" else as_path(source)
     advice = 'Give a directory with the four files, or "download" to fetch them.'
     paths = find_all(folder, *PLACES, title="Fashion-MNIST", advice=advice)
     train, test = read(*paths[:2], "Fashion-MNIST"), read(*paths[2:], "Fashion-MNIST")

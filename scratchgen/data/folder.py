@@ -14,6 +14,7 @@ from scratchgen.data.limits import check_memory
 from scratchgen.data.picture import Pictures, Unusable
 from scratchgen.data.resize import channel_count, rows_and_columns
 from scratchgen.data.tally import Tally
+from scratchgen.paths import as_path
 
 # What looks like an image by its name. Pillow reads no HEIC by itself, but the user should hear of such files.
 EXTENSIONS = (
@@ -59,7 +60,7 @@ def load_folder(
         raise TypeError(f"path must be a directory, not {type(path).__name__}.")
     shape = rows_and_columns("load_folder", "size", size)
     channels = channel_count("load_folder", channels)
-    folder = Path(os.path.expanduser(path))
+    folder = as_path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: is not a directory; a folder with images is needed here.")
     files, tally = find_images(folder)

@@ -22,7 +22,9 @@ from typing import IO
 import numpy as np
 
 from scratchgen.data.limits import check_expansion, check_memory
+from scratchgen.data.tally import short
 from scratchgen.files import atomic_write
+from scratchgen.paths import as_path
 
 TYPES = {
     0x08: np.dtype(np.uint8),
@@ -55,7 +57,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     Raises IdxError for a malformed, truncated, over-long or damaged file, FileNotFoundError for none at all,
     ValueError for more values than this machine has memory.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; an IDX file is needed here.")
     if not path.is_file():
@@ -70,7 +72,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
             with gzip.GzipFile(fileobj=file) as stream:
                 return _parse(path, stream, most=MAX_EXPANSION * size, packed=size)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise IdxError(f"{path}: has a damaged gzip stream ({error}); fetch or copy it again.") from error
+            raise IdxError(f"{path}: has a damaged gzip stream ({short(error)}); fetch or copy it again.") from error
 
 
 def _parse(path: Path, stream: IO[bytes], most: int, packed: int | None = None) -> np.ndarray:
@@ -125,7 +127,7 @@ def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
     Raises TypeError for something else than a NumPy array of one of the six IDX types, ValueError for a shape
     that IDX cannot state, FileNotFoundError for a missing folder.
     """
-    path = Path(path)
+    path = as_path(path)
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{path}: an IDX file holds a NumPy array, not {type(array).__name__}.")
     codes = {dtype: code for code, dtype in TYPES.items()}

@@ -18,6 +18,7 @@ from scratchgen.data.folder import load_folder
 from scratchgen.data.mnist import load_mnist
 from scratchgen.data.resize import channel_count, resized, rows_and_columns
 from scratchgen.data.toys import Points
+from scratchgen.paths import as_path
 
 POINTS = ("ring", "grid", "moons")
 SOURCES = ("sample", "mnist", "download", "fashion-mnist", "cifar10", *POINTS)
@@ -74,7 +75,7 @@ def load(
         case "mnist" | "fashion-mnist" | "cifar10":
             data = _published(source, progress)
         case _:
-            path = Path(os.path.expanduser(source))
+            path = as_path(source or os.curdir)
             if path.is_file() and path.suffix.lower() in arrays.ENDINGS:
                 data = arrays.load_arrays(path)
             elif source == "" or not path.is_dir():

@@ -10,6 +10,7 @@ from scratchgen.data.dataset import Dataset
 from scratchgen.data.download import data_folder, download_files
 from scratchgen.data.idx import write_idx
 from scratchgen.data.labelled import FILES, find_all, read
+from scratchgen.paths import as_path
 
 # Of the published .gz files.
 SHA256 = {
@@ -53,7 +54,7 @@ def load_mnist(source: str | os.PathLike[str] | None = None, *, progress: bool =
     elif source == "download":
         folder = download_mnist(progress=progress)
     else:
-        folder = Path(os.path.expanduser(source))
+        folder = as_path(source)
     advice = 'Give a directory with the four files, "download" to fetch them, or "sample" for the embedded sample.'
     paths = find_all(folder, *PLACES, title="MNIST", advice=advice, said=said)
     train, test = read(*paths[:2], "MNIST"), read(*paths[2:], "MNIST")
@@ -67,11 +68,11 @@ def make_sample(originals: str | os.PathLike[str], folder: str | os.PathLike[str
 
     Raises ValueError if `originals` does not hold all 60,000 + 10,000 digits.
     """
-    data = load_mnist(Path(originals))
+    data = load_mnist(as_path(originals))
     counts = len(data.train_images), len(data.test_images)
     if counts != (60_000, 10_000):
         raise ValueError(f"{originals}: has {counts} digits; the sample is drawn from (60000, 10000).")
-    folder = Path(os.path.expanduser(folder))
+    folder = as_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     train, test = (slice(None, None, step) for step in SAMPLE_STEPS)
     sample = (

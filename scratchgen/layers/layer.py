@@ -4,10 +4,12 @@
     dx = backward(dy)                 # adds into every p.grad, returns ∂L/∂x
     y = layer.predict(x)              # inference: no pullback, nothing kept
 
-`d` + a name is ∂L/∂(that name), of the same shape. A layer of your own is a subclass of `Layer` whose `forward`
-returns y and a function of dy; its Parameters and sub-layers are found by themselves. If it returns
-`self.pullback(y, dx=..., grads={...})`, checks of dy and `need_dx=False` come with it. A layer made of others writes
-`predict` too, by their `predict`. What a layer returns may share memory with what it was given: do not write into it.
+`d` + a name is ∂L/∂(that name), of the same shape. With several inputs and outputs they are tuples: of a cell
+`(h, c), backward = cell.forward(x, h, c)` and `dx, dh, dc = backward((dh, dc))`. A layer of your own is a subclass
+of `Layer` whose `forward` returns y and a function of dy; its Parameters and sub-layers are found by themselves.
+If it returns `self.pullback(y, dx=..., grads={...})`, checks of dy and `need_dx=False` come with it. A layer made
+of others writes `predict` too, by their `predict`. What a layer returns may share memory with what it was given:
+do not write into it.
 """
 
 import warnings
@@ -188,9 +190,9 @@ class Layer(Module):
         """y, backward: the value at x, and the pullback of this evaluation."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def predict(self, x):
-        """The value at x for inference: no pullback, nothing kept."""
-        y, _ = self.forward(x)
+    def predict(self, x, *more):
+        """The value at x (and more inputs, where the layer has several) for inference: no pullback, nothing kept."""
+        y, _ = self.forward(x, *more)
         return y
 
     def pullback(self, y, *, dx, grads=None, shared=None) -> Pullback:
@@ -202,25 +204,15 @@ class Layer(Module):
 
         A name in `shape` stands for any size, `...` for any number of axes, a number for itself: ("N", "H", "W", 3).
         """
-        home = checks.float_array(self, "x", x)
+        checks.float_array(self, "x", x)
         if not _fits(x.shape, shape):
             form = ", ".join("..." if s is ... else str(s) for s in shape)
             raise ValueError(f"{self}: x has shape {x.shape}, needs ({form})")
         if x.size == 0:
             raise ValueError(f"{self}: x is empty, shape {x.shape}; needs at least one sample")
         for p in vars(self).values():
-            if not isinstance(p, Parameter):
-                continue
-            if x.dtype != p.value.dtype:
-                raise TypeError(
-                    f"{self}: x has dtype {x.dtype}, needs {p.value.dtype}, the dtype of {p.name}: "
-                    f"convert x, or the layer with layer.astype({str(x.dtype)!r})"
-                )
-            if home != backend_of(p.value):
-                raise TypeError(
-                    f"{self}: x is a {home} array, needs a {backend_of(p.value)} array, as {p.name} is: "
-                    f"move x, or the layer with layer.to({home!r})"
-                )
+            if isinstance(p, Parameter):
+                checks.like(self, "x", x, p.name, None, p.value.dtype, backend_of(p.value), layer=True)
 
     def __repr__(self):
         return f"{type(self).__name__}()"

@@ -10,7 +10,7 @@ For a composition y = g(f(x)) it is Jᵀ = J_fᵀ J_gᵀ: the pullbacks of the p
 from collections.abc import Sequence
 
 from scratchgen import checks
-from scratchgen.backend import array_library, backend_of
+from scratchgen.backend import backend_of
 from scratchgen.layers.parameter import Parameter, frozen
 
 
@@ -31,7 +31,7 @@ class Pullback:
         for p in grads or {}:
             if not isinstance(p, Parameter | None):
                 raise TypeError(f"{layer}: grads has the key {p!r}, needs the Parameter itself: {{self.W: ...}}")
-        self._layer, self._shape, self._dtype, self._home = layer, y.shape, y.dtype, backend_of(y)
+        self._layer, self._y = layer, (y.shape, y.dtype, backend_of(y))
         self._dx = dx
         self._shared = shared
         self._grads = [(p, adjoint) for p, adjoint in (grads or {}).items() if p is not None and not p.frozen]
@@ -42,7 +42,7 @@ class Pullback:
         return any(not p.frozen for p, _ in self._grads)
 
     def __call__(self, dy, *, need_dx: bool = True):
-        check_gradient(self._layer, dy, self._shape, self._dtype, self._home)
+        checks.like(self._layer, "dy", dy, "y", *self._y)
         live = [(p, adjoint) for p, adjoint in self._grads if not p.frozen]
         if not live and not need_dx:
             return None
@@ -104,18 +104,6 @@ def chain(x, *layers):
 
 
 def _own(gradient, dy):
-    """The gradient, as a copy where it is dy or a view of it."""
-    if gradient is dy or array_library(dy).may_share_memory(gradient, dy):
-        return gradient.copy()
-    return gradient
-
-
-def check_gradient(owner, dy, shape, dtype, home) -> None:
-    """ValueError or TypeError unless dy is an array of y's shape, dtype and library."""
-    where = checks.library(owner, "dy", dy)
-    if dy.shape != shape:
-        raise ValueError(f"{owner}: dy has shape {dy.shape}, needs {shape}, the shape of y")
-    if dy.dtype != dtype:
-        raise TypeError(f"{owner}: dy has dtype {dy.dtype}, needs {dtype}, the dtype of y")
-    if where != home:
-        raise TypeError(f"{owner}: dy is a {where} array, needs a {home} array, as y is")
+    """The gradient, as a copy where it is dy or both are views of one array."""
+    base = gradient.base
+    return gradient.copy() if gradient is dy or (base is not None and (base is dy or base is dy.base)) else gradient

@@ -18,7 +18,8 @@ class Sequential(Layer):
 
     def members(self):
         yield from ((str(i), layer) for i, layer in enumerate(self.layers))
-        yield from ((name, member) for name, member in super().members() if not name.startswith("layers."))
+        if len(vars(self)) > 1:  # what a subclass adds
+            yield from ((name, member) for name, member in super().members() if not name.startswith("layers."))
 
     def forward(self, x):
         if not self.layers:

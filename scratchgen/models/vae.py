@@ -204,11 +204,7 @@ class VAE(Model):
         checks.float_array("VAE", "eps", eps)
         if eps.shape != (len(x), self.latent):
             raise ValueError(f"VAE: eps has shape {eps.shape}, needs {(len(x), self.latent)}, a row for each sample")
-        if eps.dtype != x.dtype or backend_of(eps) != backend_of(x):
-            raise TypeError(
-                f"VAE: eps is a {backend_of(eps)} array of {eps.dtype}, needs a {backend_of(x)} one of {x.dtype}, "
-                "as x is"
-            )
+        checks.like("VAE", "eps", eps, "x", None, x.dtype, backend_of(x))
         checks.between("VAE", "eps", eps, -inf, inf)
 
     def _at_home(self, eps):

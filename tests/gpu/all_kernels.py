@@ -19,7 +19,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 from scratchgen import backend  # noqa: E402  the package beside these tests
-from scratchgen.backend import load_kernels, reference  # noqa: E402
+from scratchgen.backend import formula, load_kernels, reference  # noqa: E402
 from scratchgen.backend.geometry import Geometry, correlated_size  # noqa: E402
 from scratchgen.functions import sigmoid  # noqa: E402
 
@@ -57,12 +57,15 @@ def _on_rows(ops, rng, shape, dtype):
     x, y, mu, scale = (_integers(rng, s, dtype) for s in (shape, shape, shape[-1:], shape[-1:]))
     one = np.array(3, dtype)
 
+    @formula
     def scale_and_shift(x, mu, scale):
         return (x - mu) * scale
 
+    @formula
     def terms(x, y, mu):
         return x, (x - mu) * y
 
+    @formula
     def loss(x, y, one):
         return x * y - one, y - x
 
@@ -70,13 +73,13 @@ def _on_rows(ops, rng, shape, dtype):
         device = [ops.from_numpy(a) if isinstance(a, np.ndarray) else a for a in arguments]
         _compare(f"{name} {shape}", getattr(ops, name)(*device), getattr(reference, name)(*arguments), rounding)
 
-    case("rowwise", 0, scale_and_shift, x, mu, scale)
-    case("rowwise", 10, sigmoid, x)
-    case("row_sum", 0, y)
-    case("row_sums", 0, terms, x, y, mu)
-    case("total", 0, loss, x, y, one)
+    case("elementwise", 0, scale_and_shift, x, mu, scale)
+    case("elementwise", 10, sigmoid, x)
+    case("channel_sum", 0, y)
+    case("channel_sums", 0, terms, x, y, mu)
+    case("sum_with_map", 0, loss, x, y, one)
     if x.size > shape[-1]:
-        _compare(f"moments {shape}", ops.moments(ops.from_numpy(x)), _moments(x), 100)
+        _compare(f"mean_and_variance {shape}", ops.mean_and_variance(ops.from_numpy(x)), _moments(x), 100)
 
 
 def _moments(x):

@@ -11,6 +11,7 @@ So a layer's formula is its own GPU kernel: one pass over memory, where each ope
 numbers go to the kernel as parameters: another slope or 1/N needs no other kernel.
 """
 
+import math
 from functools import cache
 
 from scratchgen.backend.formula import CHANNEL, ELEMENT, NUMBER, Plan
@@ -85,7 +86,7 @@ class Text:
     def _name(self, place: int) -> str:
         """How a value is written where a real is wanted."""
         if place < 0:
-            return f"(real){self.plan.program.constants[-1 - place]!r}"
+            return _constant(self.plan.program.constants[-1 - place])
         if place in self.plan.booleans:
             return f"(real)v{place}"
         if self.plan.kind(place) == NUMBER:
@@ -112,6 +113,14 @@ class Text:
         """What the kernel is called with for ARRAYS."""
         numbers = self.plan.numbers(arguments) if self.numbers else {}
         return [arguments[p] for p in self.arrays] + [dtype.type(numbers[p]) for p in self.numbers]
+
+
+def _constant(value: int | float) -> str:
+    if value != value:
+        return "(real)(0.0 / 0.0)"
+    if value in (math.inf, -math.inf):
+        return f"(real)({math.copysign(1, value)} / 0.0)"
+    return f"(real){value!r}"
 
 
 @cache

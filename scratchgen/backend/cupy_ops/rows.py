@@ -28,9 +28,7 @@ ROWS = 16  # rows for each thread, before more blocks share them
 
 def elementwise(f, *arguments):
     """See `reference.elementwise`; as one kernel."""
-    plan = f.plan(arguments)
-    if plan.program.several:
-        raise TypeError(f"{f}: it returns a tuple, needs one value")
+    plan = f.plan(arguments, several=False)
     arguments = _in_one_piece(arguments)
     first = arguments[0]
     y = xp.empty(first.shape, first.dtype)
@@ -51,7 +49,7 @@ def channel_sum(a):
 
 def channel_sums(f, *arguments):
     """See `reference.channel_sums`; in an order of additions that depends on the shape alone."""
-    plan = f.plan(arguments)
+    plan = f.plan(arguments, several=True)
     arguments = _in_one_piece(arguments)
     first = arguments[0]
     channels, terms = _channels(first), len(plan.program.results)
@@ -67,16 +65,14 @@ def channel_sums(f, *arguments):
         return tuple(sums[0])
     block, once = _layout(grid[1], terms * channels, blocks=1)
     result = xp.empty((terms, channels), first.dtype)
-    again, parameters = _kernel("channel_sums", itself.plan((sums,)), (sums,), np.uint32, TERMS=1)
+    again, parameters = _kernel("channel_sums", itself.plan((sums,), several=True), (sums,), np.uint32, TERMS=1)
     again(once, block, (result, np.uint32(grid[1]), np.uint32(terms * channels), *parameters))
     return tuple(result)
 
 
 def sum_with_map(f, *arguments, over: float = 1):
     """See `reference.sum_with_map`; in one pass, in an order of additions that never changes."""
-    plan = f.plan(arguments)
-    if not plan.program.several:
-        raise TypeError(f"{f}: it returns one value, needs a tuple of them")
+    plan = f.plan(arguments, several=True)
     arguments = _in_one_piece(arguments)
     first = arguments[0]
     index, terms = index_type(first.size), len(plan.program.results)

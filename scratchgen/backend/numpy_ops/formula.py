@@ -1,10 +1,11 @@
 """A formula as NumPy's calls, each of which writes into memory that is there already: its program, one line an
 operation.
 
-    tanh_pullback        def formula(a0, a1, r0):
-                             multiply(a1, a1, out=r0)
-                             subtract(k_1, r0, out=r0)
-                             multiply(a0, r0, out=r0)
+    tanh_pullback        def formula(a0, a1, k_1, m0, r0):
+                             multiply(a1, a1, out=m0)
+                             subtract(k_1, m0, out=m0)
+                             multiply(a0, m0, out=r0)
+                             return (r0,)
 
 Called as it is, a formula asks for new memory at every operation. Here what nobody reads any more is written over,
 and the last call writes the result itself, a block that stays in cache at a time. These are the calls that the
@@ -24,6 +25,7 @@ INTEGERS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}  # a
 
 def select(condition, a, b, out) -> None:
     """np.where by bits, out = b ^ ((a ^ b) & mask): several times as fast as NumPy's where truth values alternate."""
+    a, b = (v if v.dtype == out.dtype else v.astype(out.dtype) for v in (a, b))  # a comparison may be a branch
     integer = INTEGERS[out.dtype]
     mask, difference = workspace("mask", out.shape, integer), workspace("difference", out.shape, integer)
     np.copyto(mask, condition)
@@ -37,7 +39,7 @@ def select(condition, a, b, out) -> None:
 def scale_unless(condition, a, factor, out) -> None:
     """np.where(condition, a, factor * a): a times 1 or the factor."""
     np.copyto(out, condition)
-    if 0 <= factor <= 1:
+    if 0 < factor <= 1:
         np.maximum(out, factor, out=out)
     else:
         out[out == 0] = factor
@@ -61,26 +63,29 @@ class Calls:
         each = _shortened([(p, op) for p, op in operations if plan.kind(p) == ELEMENT], plan)
         self.same = sorted({p for _, op in each for p in op.operands if plan.kind(p) != ELEMENT})
         names = {p: f"a{p}" for p in self.rows} | {p: f"k{p}".replace("-", "_") for p in self.same}
-        results = {program.results[term]: f"r{term}" for term in written}
+        results = {program.results[term]: f"r{term}" for term in written}  # a place may be several terms
         last = {p: n for n, (_, op) in enumerate(each) for p in op.operands}
         last |= dict.fromkeys(program.results, len(each))
         free: list[int] = []
         lines = []
         for n, (place, operation) in enumerate(each):
             read = {names[p] for p in operation.operands if last[p] == n}
-            over = [
-                piece for piece in range(len(self.pieces)) if f"m{piece}" in read
-            ]  # may be written over from here on
+            over = [piece for piece in range(len(self.pieces)) if f"m{piece}" in read]  # read for the last time
             if operation.name != "scale_unless":
                 free, over = free + over, []
             names[place] = results.get(place) or f"m{self._piece(free, place in plan.booleans)}"
             free += over
             operands = ", ".join(names[p] for p in operation.operands)
             lines.append(f"{operation.name}({operands}, out={names[place]})")
-        lines += [f"copyto({result}, {names[p]})" for p, result in results.items() if names[p] != result]
+        for term in written:
+            name = names[program.results[term]]
+            lines += [f"copyto(r{term}, {name})"] * (name != f"r{term}")
         lines.append(f"return ({', '.join(names[p] for p in program.results)},)")
         pieces = [f"m{piece}" for piece in range(len(self.pieces))]
         parameters = [*(names[p] for p in (*self.rows, *self.same)), *pieces, *(f"r{term}" for term in written)]
+        self.roles = [(f"formula {piece}", boolean) for piece, boolean in enumerate(self.pieces)]
+        given = range(len(plan.arguments))
+        self.as_given = [(p, plan.kind(p) == NUMBER) for p in self.same] if set(self.same) <= set(given) else None
         self.text = f"def formula({', '.join(parameters)}):\n" + "".join(f"    {line}\n" for line in lines)
         made: dict = {}
         exec(compile(self.text, f"<{plan.name}>", "exec"), FUNCTIONS.copy(), made)
@@ -109,13 +114,15 @@ class Calls:
 
     def _memory(self, like) -> list:
         shape, dtype = like.shape, like.dtype
-        return [workspace(f"formula {n}", shape, bool if b else dtype) for n, b in enumerate(self.pieces)]
+        return [workspace(role, shape, bool if boolean else dtype) for role, boolean in self.roles]
 
     def _same(self, arguments) -> list:
         """What each block is called with besides its rows: numbers as arrays, for which NumPy needs Python's lock
         less long, and what is made of one value a channel."""
-        dtype, values = arguments[0].dtype, self.plan.numbers(arguments)
-        values = {place: np.array(number, dtype) for place, number in values.items()}
+        dtype = arguments[0].dtype
+        if self.as_given:
+            return [np.array(arguments[p], dtype) if number else arguments[p] for p, number in self.as_given]
+        values = {place: np.array(number, dtype) for place, number in self.plan.numbers(arguments).items()}
         for place, argument in enumerate(arguments):
             values.setdefault(place, argument)
         for place, operation in self.once:

@@ -9,9 +9,7 @@ from scratchgen.backend.numpy_ops.memory import empty, workspace
 from scratchgen.backend.reference import itself
 
 FEW = 1 << 12  # elements up to which a formula is simply called
-BLOCK = (
-    1 << 17
-)  # elements of each array at a time: a few such arrays fit in L2, and Python's own time is small beside
+BLOCK = 1 << 17  # elements of each array at a time: a few such fit in L2, and Python's own time is small beside
 WIDE = 4096  # elements side by side at least, so that NumPy's inner loop is long where a row of C is short
 LONG = 64  # channels from which rows need not be put side by side
 COST = 128  # of the work on one element, in multiply-adds: it decides whether threads are worth waking
@@ -19,11 +17,10 @@ COST = 128  # of the work on one element, in multiply-adds: it decides whether t
 
 def elementwise(f, *arguments):
     """See `reference.elementwise`; block by block, so that what f makes in between never leaves the cache."""
-    first, plan = arguments[0], f.plan(arguments)
-    if plan.program.several:
-        raise TypeError(f"{f}: it returns a tuple, needs one value")
+    plan = f.plan(arguments, several=False)
+    first = arguments[0]
     if first.size <= FEW:
-        return f.function(*arguments)
+        return _own(f.function(*arguments), arguments)
     y = empty(first.shape, first.dtype)
     _run(plan, arguments, [y], (0,), lambda terms: None)
     return y
@@ -36,7 +33,8 @@ def channel_sum(a):
 
 def channel_sums(f, *arguments):
     """See `reference.channel_sums`; for each block products with ones, and the sum of those, which rounds less."""
-    first, plan = arguments[0], f.plan(arguments)
+    plan = f.plan(arguments, several=True)
+    first = arguments[0]
     C = first.shape[-1]
     if first.size <= FEW:
         ones = np.ones(first.size // C, first.dtype)
@@ -55,34 +53,45 @@ def channel_sums(f, *arguments):
 
 def sum_with_map(f, *arguments, over: float = 1):
     """See `reference.sum_with_map`; the sums of the blocks are added up in their order."""
-    first, plan = arguments[0], f.plan(arguments)
+    plan = f.plan(arguments, several=True)
+    first = arguments[0]
     if first.size <= FEW:
-        return reference.sum_with_map(f, *arguments, over=over)
+        total, *others = reference.sum_with_map(f, *arguments, over=over)
+        results: list = []
+        for other in others:
+            results.append(_own(other, (*arguments, *results)))
+        return total, *results
     others = [empty(first.shape, first.dtype) for _ in plan.program.results[1:]]
     written = tuple(range(1, len(plan.program.results)))
     found = _run(plan, arguments, others, written, lambda terms: terms[0].sum())
     return np.sum(found) / over, *others
 
 
-def _run(plan, arguments, into, written, look) -> list:
-    """look(terms) for the terms of each block of rows, in order, with the terms of these numbers in the arrays
-    `into`.
+def _own(result, others):
+    """The result of a formula, as a copy where it is one of its arguments, or another result."""
+    return result.copy() if any(result is other for other in others) else result
 
-    The blocks depend on the sizes alone, so that sums do not depend on the number of threads.
-    """
+
+def _run(plan, arguments, into, written, look) -> list:
+    """look(terms) for the terms of each block of rows, in order; terms of these numbers go into the arrays `into`."""
     calls, first = formula.calls(plan, written), arguments[0]
     if first.size <= BLOCK and (CHANNEL not in plan.arguments or first.shape[-1] >= LONG):
         return [look(calls.all_at_once(arguments, into))]
     matrices = _wide(*arguments, *into)
     given, into = matrices[: len(arguments)], matrices[len(arguments) :]
-    rows, width = given[0].shape
+    return _over_blocks(given[0], lambda blocks: [look(terms) for terms in calls.by_blocks(given, into, blocks)])
+
+
+def _over_blocks(matrix, work) -> list:
+    """What work(blocks) finds for each block of rows, in order, on every thread.
+
+    The blocks depend on the sizes alone, so that sums do not depend on the number of threads.
+    """
+    rows, width = matrix.shape
     height = max(1, BLOCK // width)
     blocks = [slice(start, min(start + height, rows)) for start in range(0, rows, height)]
-
-    def share(part: slice) -> list:
-        return [look(terms) for terms in calls.by_blocks(given, into, blocks[part])]
-
-    return [found for part in threads.over(share, len(blocks), rows * width * COST) for found in part]
+    shares = threads.over(lambda part: work(blocks[part]), len(blocks), rows * width * COST)
+    return [found for share in shares for found in share]
 
 
 def mean_and_variance(x):
@@ -98,16 +107,16 @@ def mean_and_variance(x):
             return mean, squares / len(x)
     (rows,) = _wide(x)
 
-    def share(part: slice) -> list:
+    def work(blocks) -> list:
         found = []
-        for block in _blocks(part, rows):
+        for block in blocks:
             x = rows[block]
             ones = np.ones(len(x), dtype)
             mean, squares = _mean_and_squares(x, ones)
             found.append((len(x), mean.reshape(-1, C), squares.reshape(-1, C)))
         return found
 
-    found = [block for part in threads.over(share, len(rows), x.size * COST) for block in part]
+    found = _over_blocks(rows, work)
     counts = np.repeat([n for n, _, _ in found], [len(mean) for _, mean, _ in found]).astype(dtype)
     means, squares = (np.concatenate([block[i] for block in found]) for i in (1, 2))  # (groups of rows, C)
     m = x.size // C
@@ -145,9 +154,3 @@ def _wide(*arguments):
         return (np.tile(a, k) if k > 1 else a)[None]
 
     return [matrix(a) for a in arguments]
-
-
-def _blocks(part: slice, rows):
-    height = max(1, BLOCK // rows.shape[1])
-    for start in range(part.start, part.stop, height):
-        yield slice(start, min(start + height, part.stop))
