@@ -1,31 +1,20 @@
-"""Memory that is used again: aligned, never while anybody looks at it, given back when idle; who else holds an array.
-
-`ask` is never called inside an assert: pytest keeps every part of an assert's expression, so it would be one more
-holder.
-"""
+"""Memory that is used again: aligned, never while anybody looks at it, given back when idle."""
 
 import ctypes
 import gc
-import os
 import queue
-import subprocess
 import sys
 import threading
 import weakref
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from drawn import kernel_modules
-from holders import FOREIGN, HOLDERS, N
+from holders import HOLDERS, N
 
 from scratchgen import dcgan, dcgan_optimizers, dense_gan
-from scratchgen.backend import numpy_ops, reference
 from scratchgen.backend.numpy_ops import memory
 from scratchgen.backend.numpy_ops.memory import empty, workspace
-
-counts = pytest.mark.skipif(not memory._counts_references, reason="this Python does not count references")
 
 
 @pytest.fixture(autouse=True)
@@ -311,135 +300,6 @@ def test_idle_memory_may_be_as_much_as_is_in_use(monkeypatch):
     del last
 
 
-@pytest.mark.skipif(
-    sys.implementation.name != "cpython"
-    or sys.version_info >= (3, 14)
-    or not getattr(sys, "_is_gil_enabled", lambda: True)()
-    or sys.gettrace() is not None,
-    reason="counts may be otherwise",
-)
-def test_this_python_counts_references():
-    """So that the tests which need it are not all passed over."""
-    assert memory._counts_references
-
-
-@pytest.mark.parametrize(
-    "otherwise",
-    [
-        "sys.version_info = (3, 14, 0, 'final', 0)",
-        "sys._is_gil_enabled = lambda: False",
-        "sys.getrefcount = lambda thing: 2",
-        "count = sys.getrefcount; sys.getrefcount = lambda thing: count(thing) + 7",
-    ],
-)
-def test_a_python_that_counts_otherwise(otherwise):
-    """A name that does not count, as in CPython 3.14, must not pass for none: nothing is taken over then."""
-    script = f"""
-import sys, numpy, threadpoolctl, tqdm
-{otherwise}
-from scratchgen.backend.numpy_ops import memory
-assert not memory._counts_references
-memory.LARGE = 1
-a = memory.empty((9,), "f4")
-assert not memory.unshared(a)
-from scratchgen import Parameter
-p, mine = Parameter("p", numpy.zeros(3, "f4")), numpy.ones(3, "f4")
-p.add_grad(mine)
-p.add_grad(mine)
-assert p.grad.tolist() == [2, 2, 2] and mine.tolist() == [1, 1, 1]
-"""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-@counts
-def test_without_counts_of_references_nothing_is_taken_over(monkeypatch):
-    monkeypatch.setattr(memory, "_counts_references", False)
-    alone = ask(np.empty(3))
-    assert not alone
-
-
-# --- who else holds an array ----------------------------------------------------------------------------------------
-
-
-def ask(array) -> bool:
-    """`unshared` of what the caller gives away: this function's name for it is the only one."""
-    return memory.unshared(array)
-
-
-KINDS = {  # an array that nobody holds: of NumPy's own memory or kept, all of it or a part
-    "new": lambda: np.zeros(N, np.float32),
-    "computed": lambda: np.ones(N, np.float32) + 1,
-    "a part of what nobody holds": lambda: np.zeros(2 * N, np.float32)[7 : N + 7],
-    "a view of a view": lambda: np.zeros((2, N), np.float32).reshape(-1)[:N][:],
-    "kept": lambda: empty((N,), np.float32),
-    "a part of kept": lambda: empty((2, N), np.float32).reshape(-1)[7 : N + 7],
-}
-every_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-@counts
-@every_kind
-def test_what_nobody_else_holds_is_unshared(kind):
-    box = [KINDS[kind]()]
-    alone = [ask(KINDS[kind]()), ask(KINDS[kind]()), ask(box.pop())]  # the second is of memory that was in use before
-    assert alone == [True, True, True]
-
-
-@counts
-@every_kind
-@pytest.mark.parametrize("holder", HOLDERS)
-def test_what_somebody_holds_is_shared(kind, holder):
-    box = [KINDS[kind]()]
-    held = HOLDERS[holder](box[0])
-    alone = ask(box.pop())
-    assert alone == (held is None)  # the base of an array that is none's view
-
-
-@counts
-@every_kind
-def test_what_has_a_second_name_is_shared(kind):
-    a = KINDS[kind]()
-    thing, box = SimpleNamespace(a=KINDS[kind]()), [KINDS[kind]()]
-    alone = [ask(a), ask(thing.a), ask(box[0]), ask(box[-1])]
-    assert not any(alone)
-
-
-@counts
-@every_kind
-def test_a_view_of_what_somebody_holds_is_shared(kind):
-    a = KINDS[kind]()
-    alone = [ask(a[:]), ask(a[1:][1:]), ask(a.reshape(20, -1).T), ask(a.view(np.uint16))]
-    view = a[2:]
-    del a
-    alone += [ask(view[2:]), ask(view), memory.unshared(view[2:])]
-    assert not any(alone)
-    assert memory.unshared(view), "asked by the one name that there is"
-
-
-@counts
-@pytest.mark.parametrize("kind", FOREIGN)
-def test_memory_that_is_not_numpys_is_shared_for_all_we_know(kind):
-    make, look = FOREIGN[kind]
-    held = make()
-    alone = [ask(look(held)), ask(look(held)[1:])]
-    assert alone == [False, False]
-    del held
-
-
-@counts
-def test_a_mapped_file_is_shared(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros(N, np.float32))
-    mapped = np.load(tmp_path / "a.npy", mmap_mode="c")
-    alone = [ask(mapped), ask(mapped[1:]), ask(np.asarray(np.load(tmp_path / "a.npy", mmap_mode="c")))]
-    assert not any(alone)
-
-
-def test_the_reference_is_never_sure():
-    assert not reference.unshared(np.zeros(3))
-
-
 # --- a training run -------------------------------------------------------------------------------------------------
 
 
@@ -479,7 +339,6 @@ def test_a_run_with_memory_kept_is_the_run_without(model, n, large, monkeypatch,
     for module in kernel_modules():
         if hasattr(module, "empty"):
             monkeypatch.setattr(module, "empty", _poisoned_empty)
-    monkeypatch.setattr(memory, "_counts_references", False)
     plain = _weights(RUNS[model], 3)
     assert len(found) == len(plain)
     for a, b in zip(found, plain, strict=True):
@@ -500,7 +359,6 @@ def test_a_run_takes_the_memory_of_the_step_before(use_threads, monkeypatch):
         model.train_step(real, model.noise(12, rng), d, g)
         sizes.append(memory._made)
     assert sizes[-1] == sizes[4]
-    assert numpy_ops.unshared is memory.unshared
 
 
 def test_python_that_runs_while_memory_is_made_may_ask_for_some(monkeypatch):

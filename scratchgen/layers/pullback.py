@@ -47,11 +47,13 @@ class Pullback:
         if not live and not need_dx:
             return None
         known = (dy, *self._shared(dy)) if self._shared else (dy,)
-        gradients = [_own(adjoint(*known), dy) for _, adjoint in live]
+        taken = [dy]  # each result is an array of its own
+        gradients = [_own(adjoint(*known), taken) for _, adjoint in live]
         for (p, _), gradient in zip(live, gradients, strict=True):
             if gradient.shape != p.value.shape:
                 raise ValueError(f"{self._layer}: d{p.name} has shape {gradient.shape}, needs {p.value.shape}")
-        dx = _own(self._dx(*known), dy) if need_dx else None
+        dx = _own(self._dx(*known), taken) if need_dx else None
+        taken.clear()
         for p, _ in live:
             p.add_grad(gradients.pop(0))  # handed over: p.grad may become this very array
         return dx
@@ -103,7 +105,12 @@ def chain(x, *layers):
     return x, parts[0] if len(parts) == 1 else _Composition(parts)
 
 
-def _own(gradient, dy):
-    """The gradient, as a copy where it is dy or both are views of one array."""
+def _own(gradient, taken: list):
+    """The gradient, which is taken from then on; a copy where it is one of those taken, or a view of the same array."""
     base = gradient.base
-    return gradient.copy() if gradient is dy or (base is not None and (base is dy or base is dy.base)) else gradient
+    for other in taken:
+        if gradient is other or (base is not None and (base is other or base is other.base)):
+            gradient = gradient.copy()
+            break
+    taken.append(gradient)
+    return gradient

@@ -132,6 +132,7 @@ class GAN(Model):
 
     def train_step(self, real, z, d_optimizer, g_optimizer):
         """One update of D, then one of G against the new D; returns both losses, each before its player's update."""
+        self.check_optimizer("g_optimizer", g_optimizer, self.generator)
         played = self.play(real, z, d_optimizer, g_optimizer)
         return played.d_loss, played.g_loss
 

@@ -122,7 +122,8 @@ class VAE(Model):
 
     def sample(self, count: int, rng=None):
         """The expected pixels of `count` draws of z from the prior; rng is a numpy.random.Generator."""
-        return self.decode(self._at_home(self.noise(count, checks.generator("VAE.sample", rng))))
+        count, rng = checks.integer("VAE.sample", "count", count), checks.generator("VAE.sample", rng)
+        return self.decode(self._at_home(self.noise(count, rng)))
 
     def noise(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """`count` draws of eps, or of z from the prior: (count, latent) float32, standard normal, on the host."""
