@@ -1,4 +1,10 @@
-"""The benchmark: arithmetic by hand, stopwatches that leave no trace, processes that end, the command."""
+"""The benchmark: steps and their arithmetic, stopwatches that leave no trace, turns, processes that end.
+
+On a GPU it is our side on the stand-in, and PyTorch's faked or on no device: what the figures are like there only a
+GPU can show; here it is that they are taken and added up as said. What is printed: test_bench_command.py.
+"""
+
+# ruff: noqa: F811 fixtures are imported, and named again by who takes them
 
 import json
 import os
@@ -7,99 +13,49 @@ import subprocess
 import sys
 import threading
 import time
-from itertools import count, pairwise
+import types
+from collections import Counter
+from dataclasses import asdict
+from itertools import count
 
 import numpy as np
 import pytest
-from PIL import Image
-from tiny import run
+import standin
+from bench_sides import GAN, SMALL, by_hand, dcgan, dense, inside, quick  # noqa: F401  fixtures
 
 import scratchgen as sg
 from scratchgen import blas as selection
-from scratchgen.backend import load_kernels
-from scratchgen.backend.threads import cores, get_threads, set_threads
-from scratchgen.bench import compare, machine, memory, printed, profile, rounds, scaling, sgemm, steps, table
+from scratchgen.backend import load_kernels, to_host
+from scratchgen.backend.threads import cores
+from scratchgen.bench import ceilings, compare, kernels, launches, machine, memory, profile, rounds, steps, worker
 from scratchgen.bench.children import THREADS, WORKER, Child, environment
 from scratchgen.bench.count import OPERATIONS, counting, operations
 from scratchgen.bench.settings import SETTINGS
-from scratchgen.bench.worker import Worker
 
-SMALL = {
-    "ae": SETTINGS["ae"].vary(batch=3),
-    "vae": SETTINGS["vae"].vary(batch=3),
-    "gan": SETTINGS["gan"].vary(batch=3),
-    "dcgan28": SETTINGS["dcgan28"].vary(batch=2, width=2),
-    "dcgan64": SETTINGS["dcgan64"].vary(batch=2, width=1),
-}
-AE, VAE = (784, 512, 128, 32, 128, 512, 784), ((784, 400, 40), (20, 400, 784))
-GAN = (100, 128, 256, 512, 1024, 784), (784, 512, 256, 1)
+ROOT = WORKER.parents[2]
 
 
-@pytest.fixture(autouse=True)
-def quick(tmp_path, monkeypatch):
-    """Short turns and a small product, elsewhere; the threads of the tests as they were."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(rounds, "TURN", 0.01)
-    monkeypatch.setattr(rounds, "PAUSE", 0.0)
-    monkeypatch.setattr(compare, "SGEMM_SIZE", 64)
-    before = get_threads()
-    yield
-    set_threads(before)
-
-
-@pytest.fixture
-def without_torch(tmp_path, monkeypatch):
-    (tmp_path / "torch.py").write_text("raise ImportError('there is none')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-
-
-def kernels():
+def plain_kernels():
     ops = load_kernels("numpy")
     return {name: getattr(ops, name) for name in OPERATIONS}
 
 
-# --- arithmetic ---
-
-
-def dense(sizes) -> list[int]:
-    """Multiplications of each layer for one sample."""
-    return [n_in * n_out for n_in, n_out in pairwise(sizes)]
-
-
-def dcgan(setting) -> tuple[list[int], list[int]]:
-    """Multiplications of each layer of G and of D for one image: (size of the small map)² · kernel² · in · out."""
-    size, width, colours = setting.size, setting.width, setting.channels
-    if size == 28:
-        inner = [(14, 4, colours, width), (7, 4, width, 2 * width)]
-        base, wide = 7, 2 * width
-    else:
-        inner = [(size >> k + 1, 4, width << k - 1 if k else colours, width << k) for k in range(4)]
-        base, wide = 4, 8 * width
-    maps = [n * n * k * k * c * o for n, k, c, o in inner]
-    return [base * base * 100 * wide, *reversed(maps)], [*maps, base * base * wide]
-
-
-def by_hand(setting) -> int:
-    """Operations of one step: forward, dW, and dx but for the entrance; a frozen D needs no dW, but its dx."""
-    name, N = setting.step, setting.batch
-    if name == "ae":
-        layers = dense(AE)
-        total = 3 * sum(layers) - layers[0]
-    elif name == "vae":
-        layers = dense(VAE[0]) + dense(VAE[1])
-        total = 3 * sum(layers) - layers[0]
-    else:
-        g, d = map(dense, GAN) if name == "gan" else dcgan(setting)
-        total = 3 * sum(g) - g[0] + 2 * (3 * sum(d) - d[0]) + 2 * sum(d)
-    return 2 * N * total
+# --- steps and their arithmetic ---
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_the_operations_of_every_step_are_those_of_a_hand_count(name):
-    setting = SMALL[name]
-    plain = kernels()
-    assert operations(steps.make(setting).run) == by_hand(setting)
-    assert kernels() == plain
+def test_the_operations_of_every_step_are_those_of_a_hand_count(name, strict):
+    """On a GPU it is the same step, and never waits."""
+    plain = plain_kernels()
+    here, there = steps.make(SMALL[name]), steps.make(SMALL[name], backend="cupy")
+    assert operations(here.run) == operations(there.run, "cupy") == by_hand(SMALL[name])
+    assert plain_kernels() == plain
+    assert here.parameters == there.parameters
+    with standin.no_sync():
+        found = there.run()
+    wanted = here.run()
+    found, wanted = ([float(x) for x in (loss if isinstance(loss, tuple) else (loss,))] for loss in (found, wanted))
+    assert found == pytest.approx(wanted, rel=1e-4)
 
 
 def test_the_operations_of_a_tiny_model_by_hand():
@@ -135,15 +91,15 @@ def test_a_kernel_within_a_kernel_or_on_another_thread_is_not_counted_again(monk
 
 
 def test_the_kernels_are_back_after_an_error():
-    plain = kernels()
+    plain = plain_kernels()
 
     def fails():
-        assert kernels() != plain
+        assert plain_kernels() != plain
         raise KeyError("in the step")
 
     with pytest.raises(KeyError):
         operations(fails)
-    assert kernels() == plain
+    assert plain_kernels() == plain
     ops = load_kernels("numpy")
     told = []
     with counting(told.append):
@@ -151,6 +107,45 @@ def test_the_kernels_are_back_after_an_error():
             ops.matmul(np.ones((2, 3)), np.ones((2, 3)))  # fails within a kernel: the next one is counted again
         ops.matmul(np.ones((2, 3)), np.ones((3, 1)))
     assert told[1:] == [12]
+
+
+def test_a_step_is_that_of_its_seed_and_moves_every_weight():
+    for name, setting in SMALL.items():
+        a, b, other = steps.make(setting, seed=1), steps.make(setting, seed=1), steps.make(setting, seed=2)
+        before = {key: p.value for key, p in a.model.named_parameters().items()}
+        assert a.run() == b.run() != other.run(), name
+        for key, p in a.model.named_parameters().items():
+            assert (p.value != before[key]).any(), (name, key)
+            np.testing.assert_array_equal(p.value, b.model.named_parameters()[key].value)
+        first, second = a.noise(), a.noise()
+        assert (first is None) == (name == "ae")
+        assert first is None or (first != second).all()
+
+
+def test_every_side_takes_the_threads_and_says_so():
+    for side in (steps, ceilings):
+        assert [side.prepare(n)["threads"] for n in (2, 1)] == [2, 1]
+    torch = pytest.importorskip("torch")
+    from scratchgen.bench import opponent
+
+    before = torch.get_num_threads()
+    assert [opponent.prepare(n)["threads"] for n in (2, 1)] == [2, 1]
+    torch.set_num_threads(before)
+
+
+def test_settings_vary_only_where_they_can():
+    assert SETTINGS["ae"].vary(batch=1).batch == 1
+    assert SETTINGS["dcgan64"].vary(size=32, width=8).width == 8
+    for change in ({"size": 32}, {"width": 8}):
+        with pytest.raises(ValueError, match="vae is fully connected"):
+            SETTINGS["vae"].vary(**change)
+    with pytest.raises(ValueError, match="at least 2"):
+        SETTINGS["gan"].vary(batch=1)
+    assert SETTINGS["dcgan64"].on_gpu() == SETTINGS["dcgan64"].vary(batch=128)
+    assert all(s.on_gpu() == s for name, s in SETTINGS.items() if name != "dcgan64")
+
+
+# --- PyTorch's side ---
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -199,38 +194,115 @@ def test_the_opponent_varies_as_we_do(size, width):
     theirs.run()
 
 
-def test_a_step_is_that_of_its_seed_and_moves_every_weight():
-    for name, setting in SMALL.items():
-        a, b, other = steps.make(setting, seed=1), steps.make(setting, seed=1), steps.make(setting, seed=2)
-        before = {key: p.value for key, p in a.model.named_parameters().items()}
-        assert a.run() == b.run() != other.run(), name
-        for key, p in a.model.named_parameters().items():
-            assert (p.value != before[key]).any(), (name, key)
-            np.testing.assert_array_equal(p.value, b.model.named_parameters()[key].value)
-        first, second = a.noise(), a.noise()
-        assert (first is None) == (name == "ae")
-        assert first is None or (first != second).all()
-
-
-def test_every_side_takes_the_threads_and_says_so():
-    for side in (steps, sgemm):
-        assert [side.prepare(n)["threads"] for n in (2, 1)] == [2, 1]
+@pytest.mark.parametrize("layout", ["", "channels_last"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_opponent_has_everything_on_its_device(name, layout, monkeypatch):
+    """On the device "meta", which holds no numbers and takes no tensor of the CPU's."""
     torch = pytest.importorskip("torch")
     from scratchgen.bench import opponent
 
-    before = torch.get_num_threads()
-    assert [opponent.prepare(n)["threads"] for n in (2, 1)] == [2, 1]
-    torch.set_num_threads(before)
+    monkeypatch.setitem(opponent.DEVICES, "cupy", "meta")
+    step = opponent.make(SMALL[name], layout=layout, backend="cupy")
+    assert {p.device.type for p in step.networks.parameters()} == {"meta"}
+    step.run()
+    gradients = {p.grad.device.type for p in step.networks.parameters()}
+    assert gradients == {"meta"}
+    assert torch.empty(1).device.type == "cpu"
 
 
-def test_settings_vary_only_where_they_can():
-    assert SETTINGS["ae"].vary(batch=1).batch == 1
-    assert SETTINGS["dcgan64"].vary(size=32, width=8).width == 8
-    for change in ({"size": 32}, {"width": 8}):
-        with pytest.raises(ValueError, match="vae is fully connected"):
-            SETTINGS["vae"].vary(**change)
-    with pytest.raises(ValueError, match="at least 2"):
-        SETTINGS["gan"].vary(batch=1)
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """PyTorch's functions for a GPU, which note that they were called."""
+    torch = pytest.importorskip("torch")
+    log = []
+    answers = {"is_available": True, "get_device_name": "a GPU", "max_memory_reserved": 3 * 2**20}
+    for name in (*answers, "synchronize", "empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda name=name: log.append(name) or answers.get(name))
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, torch.get_num_threads()
+    yield log
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before[:3]
+    torch.set_num_threads(before[3])
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_the_opponent_multiplies_in_the_same_precision_everywhere(precision, fake_cuda):
+    import torch
+
+    from scratchgen.bench import opponent
+
+    tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not tf32
+    about = opponent.prepare(1, "cupy", precision)
+    assert (about["tf32_products"], about["tf32_convolutions"], about["cudnn_benchmark"]) == (tf32, tf32, True)
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (tf32, tf32)
+    assert about["device"] == "a GPU"
+
+
+def test_a_pytorch_without_a_gpu_is_as_good_as_none(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    from scratchgen.bench import opponent
+
+    monkeypatch.setattr(worker, "load", lambda side: opponent)
+    about = worker.Worker("torch", "cupy").prepare(threads=1)
+    assert about == {"missing": f"PyTorch {torch.__version__} finds no GPU"}
+
+
+def test_the_opponents_process_loads_nothing_of_the_library():
+    pytest.importorskip("torch")
+    program = (
+        f"import runpy, sys; runpy.run_path({str(WORKER)!r})['load']('torch'); import scratchgen.bench.launches; "
+        "print(sorted(m for m in sys.modules if m.startswith('scratchgen')))"
+    )
+    found = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout
+    bare = ["", ".bench", ".bench.launches", ".bench.opponent", ".bench.settings"]
+    assert eval(found) == [f"scratchgen{name}" for name in bare]
+
+
+# --- what a GPU can do ---
+
+
+def test_the_precision_is_that_of_the_products(inside):
+    from cupy._core import _routines_linalg as linalg
+
+    for precision, mode in (("tf32", linalg.COMPUTE_TYPE_TF32), ("float32", linalg.COMPUTE_TYPE_FP32)):
+        for side in ("scratchgen", "sgemm"):
+            other = "float32" if precision == "tf32" else "tf32"
+            load_kernels("cupy").set_precision(other)
+            assert worker.Worker(side, "cupy", precision).prepare(1)["precision"] == precision
+            assert linalg.get_compute_type(np.float32) == mode
+    load_kernels("cupy").set_precision("float32")
+
+
+def test_the_ceilings_are_of_turns_in_a_row():
+    class Child:
+        about = {"copy_bytes": 3 * 10**9}
+        asked = []
+
+        def ask(self, do, lane=None, **arguments):
+            self.asked.append((do, lane))
+            return {"make": {"images": 0, "parameters": 0, "seconds": 1.0}, "turn": [0.5], "clear": None}[do]
+
+    running = compare.Sides.__new__(compare.Sides)
+    running.options, running.children = compare.Options(threads=1, backend="cupy"), {"sgemm": Child()}
+    found = running.ceilings()
+    assert found["copy_gbyte_per_second"]["median"] == 6.0
+    assert found["sgemm_gflop_per_second"]["median"] == 2 * 16**3 / 0.5 / 1e9
+    turns = [("turn", "sgemm"), ("turn", "copy")]
+    assert Child.asked[2:] == [*turns, *turns[::-1], *turns, ("clear", None)]
+
+
+def test_what_the_gpu_can_do(strict, monkeypatch):
+    rng = np.random.default_rng(1)
+    a, b = rng.random((4, 4), np.float32), rng.random((4, 4), np.float32)
+    for backend in ("numpy", "cupy"):
+        np.testing.assert_allclose(to_host(ceilings.make(4, seed=1, backend=backend).run()), a @ b, rtol=1e-5)
+    copied = []
+    monkeypatch.setattr(load_kernels("cupy").xp, "copyto", lambda to, given: copied.append((to.nbytes, given.nbytes)))
+    ceilings.make("copy", backend="cupy").run()
+    assert copied == [(1000, 1000)]
+    assert ceilings.prepare(1, "cupy")["copy_bytes"] == 2000
 
 
 # --- the profile ---
@@ -242,7 +314,7 @@ def marks(step) -> list[dict]:
     modules = [vars(module) for name, module in sys.modules.items() if name.startswith("scratchgen.models.")]
     places = [vars(thing) for thing in (step, *layers, *step.optimizers.values())] + modules
     places.append(sg.models.autoencoder.LOSSES)
-    return [{name: f for name, f in place.items() if callable(f)} for place in places] + [kernels()]
+    return [{name: f for name, f in place.items() if callable(f)} for place in places] + [plain_kernels()]
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -269,7 +341,7 @@ def test_parts_are_told_apart_by_layer_direction_and_visit():
     with profile.watching(step) as run_once:
         run_once()
         clock = run_once()
-    parts = {(p.name, p.visit, p.direction): p for p in clock.seconds}
+    parts = {(p.part, p.visit, p.direction): p for p in clock.seconds}
     n = SMALL["dcgan28"].batch
     first, second = ("discriminator.0", "discriminator.2")
     for visit in range(3):
@@ -284,7 +356,7 @@ def test_parts_are_told_apart_by_layer_direction_and_visit():
         *("forward", "shared", "dx", "dgamma", "dbeta", "adding")
     }
     assert parts[second, 0, "forward"][1:] == ("Conv2d", "forward", 0, "4×4×2×4")
-    calls = {p.name: clock.calls[p] for p in clock.seconds if p.kind in ("loss", "optimizer", "noise", "other")}
+    calls = {p.part: clock.calls[p] for p in clock.seconds if p.kind in ("loss", "optimizer", "noise", "other")}
     assert calls == {"bce_with_logits": 3, "discriminator Adam": 1, "generator Adam": 1, "noise": 1, "other": 1}
 
 
@@ -292,7 +364,7 @@ def test_what_a_step_leaves_out_a_profiled_one_does_too():
     step = steps.make(SMALL["gan"])
     with profile.watching(step) as run_once:
         parts = run_once().seconds
-    entrance = [(p.visit, p.direction) for p in parts if p.name == "discriminator.0"]  # Flatten
+    entrance = [(p.visit, p.direction) for p in parts if p.part == "discriminator.0"]  # Flatten
     assert sorted(entrance) == [(0, "forward"), (1, "forward"), (2, "adding"), (2, "dx"), (2, "forward")]
 
 
@@ -344,7 +416,130 @@ def test_the_figures_of_a_profile():
     assert {part["visit"] for part in entry["parts"] if part["part"].startswith("generator.")} == {""}
 
 
-# --- rounds and figures ---
+class Queue:
+    """Steps that are queued at once, and take a second each of a clock that stands while nobody waits."""
+
+    images, parameters = 5, 7
+
+    def __init__(self):
+        self.now, self.queued, self.log = 0.0, 0, []
+
+    def run(self):
+        self.queued += 1
+        self.log.append("run")
+
+    def wait(self):
+        self.now += self.queued
+        self.queued = 0
+        self.log.append("wait")
+
+    def make(self, what, *, layout, seed, backend):
+        return self
+
+
+def test_stopwatches_wait_for_what_was_queued_in_them(monkeypatch):
+    queue = Queue()
+    monkeypatch.setattr(profile.time, "perf_counter", lambda: queue.now)
+    clock = profile.Clock(queue.wait)
+
+    def part(name):
+        return profile.Part(name, "kind", "forward")
+
+    inner = clock.timed(part("inner"), lambda: [queue.run() for _ in range(5)])
+
+    def work():
+        queue.run()
+        inner()
+        queue.run()
+        queue.run()
+
+    queue.run()  # before all of it: nobody's
+    clock.timed(part("outer"), work)()
+    assert dict(clock.seconds) == {part("inner"): 5.0, part("outer"): 3.0}
+
+
+def test_a_kernel_is_timed_behind_other_work_by_the_gpus_own_clock(monkeypatch):
+    """Events before and after the calls, when the copies are queued already, and nothing waits in between."""
+    log = []
+
+    class Event:
+        def record(self):
+            log.append("event")
+
+        def synchronize(self):
+            log.append("wait")
+
+    class Library:
+        class cuda:
+            get_elapsed_time = staticmethod(lambda start, end: 6.0 if start is not end else 0.0)
+
+    Library.cuda.Event = Event
+    monkeypatch.setattr(kernels.ceilings, "copy", lambda: lambda: log.append("copy"))
+    monkeypatch.setattr(kernels, "wait", lambda: log.append("wait"))
+    monkeypatch.setattr(kernels, "AHEAD", 2)
+    monkeypatch.setattr(kernels, "REPEATS", 3)
+    clock = kernels.Clock(Library)
+    assert clock.seconds(lambda: log.append("run")) == pytest.approx(6e-3 / 3)
+    assert log == ["run", "copy", "copy", "event", "run", "run", "run", "event", "wait", "wait"]
+
+
+@pytest.mark.parametrize("name", ["gan", "dcgan64"])
+def test_the_kernels_of_a_step_are_all_there_with_what_they_must_move(name, strict):
+    step = steps.make(SMALL[name], backend="cupy")
+    found = kernels.times(step)
+    assert all(entry["seconds"] > 0 for kind in found.values() for entry in kind)
+    products = sum(entry["calls"] * entry["operations"] for entry in found["products"])
+    assert products == operations(step.run, "cupy"), "all of the step's arithmetic"
+    calls = Counter()
+    for entry in found["kernels"]:
+        calls[entry["kernel"]] += entry["calls"]
+    normalised = {"gan": 3, "dcgan64": 4 + 3 * 3}[name]  # BatchNorms of G once, of D three times
+    assert calls["mean_and_variance"] == calls["channel_sums"] == normalised
+    assert (calls["adam"], calls["sum_with_map"]) == (2, 3)
+    formulas = {(entry["kernel"], entry["formula"]) for entry in found["kernels"]}
+    assert {
+        ("elementwise", "batchnorm scale_and_shift"),
+        ("elementwise", "activations leaky_relu_pullback"),
+    } <= formulas
+    assert {("channel_sums", "batchnorm dbeta_dgamma"), ("sum_with_map", "losses guarded_cross_entropy")} <= formulas
+    weights = [p.value.size for p in step.model.discriminator.parameters()]
+    of_d = next(
+        e for e in found["kernels"] if e["kernel"] == "adam" and e["shape"].endswith(f"in {len(weights)} arrays")
+    )
+    assert of_d["bytes"] == 7 * 4 * sum(weights), "value, gradient, m and v are read, value, m and v written"
+    if name == "dcgan64":
+        N, image, cols = 2, 64 * 64 * 3, 32 * 32 * 4 * 4 * 3
+        entry = next(e for e in found["kernels"] if (e["kernel"], e["shape"]) == ("im2col", "2×64×64×3"))
+        assert entry["bytes"] == 4 * N * (image + cols)
+        assert entry["calls"] == 3 + 1  # D's forward; G's dx, its last layer is D's first turned round. dW has them
+        entry = next(
+            e for e in found["kernels"] if e["formula"] == "batchnorm scale_and_shift" and e["shape"] == "2×32×32×1"
+        )
+        assert entry["bytes"] == 4 * (2 * 2 * 32 * 32 + 4)
+
+
+@pytest.mark.parametrize("columns_bytes", [1 << 30, 1 << 12])
+def test_the_columns_in_a_profile_are_those_that_a_step_launches(columns_bytes, strict, monkeypatch):
+    """Counted where kernels are got: kept columns launch nothing, and a batch in parts launches for each."""
+    from scratchgen.backend.cupy_ops import convolution
+
+    monkeypatch.setattr(convolution, "COLUMNS_BYTES", columns_bytes)
+    step, plain, launched = steps.make(SMALL["dcgan28"], backend="cupy"), convolution.kernel, Counter()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            convolution, "kernel", lambda file, name, *a, **k: launched.update([name]) or plain(file, name, *a, **k)
+        )
+        step.run()
+    found = Counter()
+    for entry in kernels.times(step)["kernels"]:
+        if entry["kernel"] in ("im2col", "col2im"):
+            found[entry["kernel"]] += entry["calls"]
+    assert found == launched
+    parts = 1 if columns_bytes == 1 << 30 else 2  # of the batch, and then no columns are kept
+    assert found["im2col"] == (2 * 3 + 2 if parts == 1 else parts * (2 * (3 + 2) + 2 * 2))
+
+
+# --- turns and figures ---
 
 
 class Fake:
@@ -385,6 +580,20 @@ def test_a_turn_is_as_many_steps_as_fill_it(monkeypatch):
         assert (lane.steps, lane.images, lane.parameters) == (wanted, 10, 7)
 
 
+def test_a_turn_on_a_gpu_is_a_block_of_steps_between_two_waits(monkeypatch):
+    queue, side = Queue(), worker.Worker("scratchgen", "cupy")
+    side.module = queue
+    monkeypatch.setattr(worker.time, "perf_counter", lambda: queue.now)
+    made = side.make("a", None, "", 0)
+    assert made == {"images": 5, "parameters": 7, "seconds": 1.0}
+    queue.log.clear()
+    assert side.turn("a", 3) == [1.0]
+    assert queue.log == ["run", "wait", "run", "run", "run", "wait"], "the first step is not in it"
+    lane = rounds.Lane("a", None, None, images=10, steps=3, rounds=[[0.5], [0.25]])
+    found = compare.figures(lane, 10**9)
+    assert (found["steps_timed"], found["ms"]["median"], found["round_ms"]) == (6, 375.0, [500.0, 250.0])
+
+
 def test_the_figures_are_those_of_all_steps_and_the_ratio_that_of_each_round():
     lanes = []
     for name, seconds in (("scratchgen", (1, 2, 9)), ("torch", (4, 4, 3)), ("channels_last", (2, 8, 3))):
@@ -419,6 +628,87 @@ def test_the_ratio_of_growth_is_to_the_opponent_whose_time_is_compared():
     assert compare._growth_ratio(entry(30, 10, 20) | {"opponent": None}) is None
 
 
+# --- launches ---
+
+
+def test_launches_are_the_kernels_in_a_trace():
+    events = [{"cat": "kernel"}, {"cat": "Kernel"}, {"cat": "gpu_memcpy"}, {"cat": "gpu_memset"}, {"ph": "M"}]
+    events += [{"cat": "cuda_runtime", "name": "cudaLaunchKernel"}, {"cat": "kernel"}, {"cat": "kernel"}]
+    assert launches.counted(events, 2) == {"kernels": 2.0, "copies": 1.0}
+    assert launches.counted(events[2:6], 2) == {"missing": "PyTorch's profiler saw no kernel"}
+
+
+def test_a_profiler_that_fails_costs_no_more_than_the_count(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found = launches.count(lambda: pytest.fail("nothing is run"), lambda: None)
+    assert found["missing"].startswith("PyTorch's profiler: ModuleNotFoundError: ")
+
+    class Ended:
+        def ask(self, do, **arguments):
+            if do == "memory":
+                return {"before": 0.0, "peak": 1.0}
+            raise ChildProcessError(f"the process ended in {do}")
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+    running = compare.Sides.__new__(compare.Sides)
+    running.options, running.children = compare.Options(threads=1, backend="cupy"), {"torch": None}
+    running.start = lambda side: Ended()
+    lane = rounds.Lane("scratchgen", types.SimpleNamespace(side="scratchgen"), None)
+    assert compare._apart(running, lane)["launches"] == {"missing": "the process ended in launches"}
+
+
+def test_a_profiler_that_never_comes_back_ends_its_process():
+    """And no other: what it says last is where it was."""
+    program = f"""
+import runpy, time, types
+worker = runpy.run_path({str(WORKER)!r})
+side = worker["Worker"]("scratchgen", "cupy")
+side.launches.__func__.__globals__["PATIENCE"] = 0.2
+import scratchgen.bench.launches as launches
+launches.count = lambda run, wait: time.sleep(60)
+step = types.SimpleNamespace(run=None)
+side.module = types.SimpleNamespace(wait=None, make=lambda what, **options: step)
+side.launches(1, "", 0)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=50)
+    assert ran.returncode == 1
+    assert "in launches" in ran.stderr
+
+
+def test_a_trace_of_pytorchs_is_read(fake_cuda, monkeypatch):
+    """Its form, on the CPU: the profiler is asked for what happens there."""
+    torch = pytest.importorskip("torch")
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        torch.ones(3) + 1
+    events = launches._events(profiler)
+    assert any(event.get("cat") == "cpu_op" and event["name"] == "aten::add" for event in events)
+
+    class Profile:
+        def __init__(self, activities):
+            assert activities == [torch.profiler.ProfilerActivity.CUDA]
+            self.__enter__ = None
+
+        def __enter__(self):
+            ran.append("start")
+            return self
+
+        def __exit__(self, *exception):
+            ran.append("end")
+
+    ran = []
+    monkeypatch.setattr(torch.profiler, "profile", Profile)
+    monkeypatch.setattr(launches, "_events", lambda profiler: [{"cat": "kernel"}] * 30)
+    found = launches.count(lambda: ran.append("run"), lambda: ran.append("wait"))
+    assert found == {"kernels": 30 / launches.STEPS, "copies": 0.0}
+    once = ["wait", "start", *["run"] * launches.STEPS, "wait", "end"]
+    assert ran == ["run", "run", *once, *once], "the second profile counts, of steps that are done"
+
+
 # --- processes ---
 
 
@@ -427,7 +717,7 @@ def test_a_child_answers_and_is_gone_with_its_block():
         assert child.about["threads"] == 1
         assert child.about["numpy"] == np.__version__
         child.process.send_signal(signal.SIGINT)  # Ctrl-C is for whoever asked
-        made = child.ask("make", lane="a", what=compare.asdict(SMALL["vae"]), layout="", seed=0)
+        made = child.ask("make", lane="a", what=asdict(SMALL["vae"]), layout="", seed=0)
         assert made["images"] == 3
         assert made["parameters"] == steps.make(SMALL["vae"]).parameters
         assert 0 < made["seconds"] < 1
@@ -437,7 +727,7 @@ def test_a_child_answers_and_is_gone_with_its_block():
         assert child.ask("operations", lane="a") == by_hand(SMALL["vae"])
         child.ask("clear")
         # it ends with its input, even in the middle of a turn that would take hours
-        child.ask("make", lane="a", what=compare.asdict(SMALL["ae"]), layout="", seed=0)
+        child.ask("make", lane="a", what=asdict(SMALL["ae"]), layout="", seed=0)
         print(json.dumps({"do": "turn", "lane": "a", "steps": 10**9}), file=child.process.stdin, flush=True)
         time.sleep(0.1)
         assert child.process.poll() is None
@@ -462,6 +752,21 @@ def test_a_child_that_dies_is_one_sentence():
             child.ask("clear")
 
 
+def test_a_process_on_the_gpu_or_why_there_is_none():
+    reason = None
+    try:
+        load_kernels("cupy")
+    except sg.BackendUnavailable as error:
+        reason = str(error)
+    if reason is None:
+        with Child("scratchgen", threads=1, backend="cupy", precision="tf32") as child:
+            assert child.about["precision"] == "tf32"
+    else:
+        with pytest.raises(ChildProcessError) as ended:
+            Child("scratchgen", threads=1, backend="cupy")
+        assert reason in str(ended.value)
+
+
 def test_the_environment_of_a_child(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("SCRATCHGEN_BLAS", "default")
@@ -480,22 +785,10 @@ def test_the_environment_of_a_child(monkeypatch):
     assert "OPENBLAS_CORETYPE" not in names
 
 
-def test_the_opponents_process_loads_nothing_of_the_library():
-    pytest.importorskip("torch")
-    program = (
-        f"import runpy, sys; load = runpy.run_path({str(WORKER)!r})['load']; load('torch'); "
-        "print(sorted(m for m in sys.modules if m.startswith('scratchgen')))"
-    )
-    found = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout
-    bare = ["scratchgen", "scratchgen.bench", "scratchgen.bench.opponent", "scratchgen.bench.settings"]
-    assert eval(found) == bare
-
-
-def test_ctrl_c_stops_everything_at_once(without_torch, tmp_path):
+def test_ctrl_c_stops_everything_at_once(tmp_path):
     (tmp_path / "torch.py").write_text(f"open({str(tmp_path / 'asked')!r}, 'x')\nraise ImportError('there is none')")
     argv = [sys.executable, "-m", "scratchgen", "bench", "ae", "--rounds", "1000", "--json", "never.json"]
-    root = str(WORKER.parents[2])
-    path = os.pathsep.join([os.environ["PYTHONPATH"], root])
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
     bench = subprocess.Popen(
         argv,
         env=os.environ | {"PYTHONPATH": path},
@@ -526,7 +819,7 @@ def test_memory_grows_with_what_a_step_holds():
     for n in (1, 32):
         with Child("scratchgen", threads=1) as child:
             setting = SETTINGS["dcgan28"].vary(batch=n, width=8)
-            held = child.ask("memory", what=compare.asdict(setting), layout="", seed=0)
+            held = child.ask("memory", what=asdict(setting), layout="", seed=0)
         if held["before"] is None:
             pytest.skip("this system does not say")
         grown.append(held["peak"] - held["before"])
@@ -534,15 +827,40 @@ def test_memory_grows_with_what_a_step_holds():
 
 
 def test_the_peak_is_that_of_building_a_step_and_running_it_a_few_times(monkeypatch):
+    """On a GPU that of the side's memory pool, without what only the first steps needed."""
     log = []
+
+    def noted(name, answer=None):
+        return lambda *args, **options: log.append(name) or answer
+
     for name, answer in (("forget_peak", None), ("resident", 3.0), ("peak", 5.0)):
-        monkeypatch.setattr(memory, name, lambda name=name, answer=answer: log.append(name) or answer)
-    step = type("Step", (), {"run": lambda self: log.append("run")})
-    side = type("Side", (), {"make": lambda what, layout, seed: log.append(f"make {what} {layout} {seed}") or step()})
-    worker = Worker("scratchgen")
-    worker.module = side
-    assert worker.memory(64, "flat", 1) == {"before": 3.0, "peak": 5.0}
-    assert log == ["forget_peak", "resident", "make 64 flat 1", "run", "run", "run", "peak"]
+        monkeypatch.setattr(memory, name, noted(name, answer))
+    side = types.SimpleNamespace(
+        make=noted("make", types.SimpleNamespace(run=noted("run"))),
+        wait=noted("wait"),
+        pool=lambda: (noted("free"), noted("taken", 7 * 2**20)),
+    )
+    monkeypatch.setattr(worker, "STEPS_HELD", 2)
+    for backend, found in (("numpy", {"before": 3.0, "peak": 5.0}), ("cupy", {"before": 0.0, "peak": 7.0})):
+        log.clear()
+        one = worker.Worker("scratchgen", backend)
+        one.module = side
+        assert one.memory(64, "flat", 1) == found
+        assert log[:3] == ["forget_peak", "resident", "make"]
+        runs = ["wait", "run", "run", "wait"]
+        assert log[3:] == (["run", "run", "peak"] if backend == "numpy" else [*runs, "free", *runs, "taken"])
+
+
+def test_the_pools_give_back_and_say_what_they_have_taken(strict, fake_cuda, monkeypatch):
+    from scratchgen.bench import opponent
+
+    pool = types.SimpleNamespace(free_all_blocks=lambda: "free", total_bytes=lambda: 5)
+    monkeypatch.setattr(load_kernels("cupy").xp, "get_default_memory_pool", lambda: pool)
+    assert [f() for f in steps.pool()] == ["free", 5]
+    free, taken = opponent.pool()
+    free()
+    assert taken() == 3 * 2**20
+    assert fake_cuda == ["empty_cache", "reset_peak_memory_stats", "max_memory_reserved"]
 
 
 def test_memory_is_read_where_the_system_says_it(tmp_path, monkeypatch):
@@ -583,284 +901,3 @@ def test_the_machine_has_a_name(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "CPUINFO", tmp_path / "some")
     assert machine.machine()["cpu"] == "Best CPU: 9"
     assert machine.machine()["cores"] == cores()
-
-
-# --- text ---
-
-
-def test_numbers_have_three_digits():
-    cases = {0: "0", 0.1234: "0.123", 0.99951: "1.00", 9.994: "9.99", 9.996: "10.0", 99.96: "100", 12345.6: "12,346"}
-    assert {value: table.number(value) for value in cases} == cases
-    assert [table.share(x) for x in (0.994, 0.0996, 0.0994)] == ["99 %", "10 %", "9.9 %"]
-    assert table.ratio(None) == ""
-
-
-def test_tables():
-    head, rows = ("a", "bbb"), [("xx", "1"), ("y", "22222")]
-    assert table.text_table(head, rows) == ["a     bbb", "xx      1", "y   22222"]
-    assert table.markdown_table(head, rows) == ["| a | bbb |", "| --- | --: |", "| xx | 1 |", "| y | 22222 |"]
-
-
-def long_report() -> dict:
-    """A report with figures as wide as they get."""
-    ms = {"median": 1234.5, "p10": 1100.1, "p90": 12345.6}
-    side = {
-        "ms": ms,
-        "images_per_second": 123456.7,
-        "gflop_per_second": 1234.5,
-        "share_of_sgemm": 1.0,
-        "memory": None,
-    }
-    entry = {
-        "step": "dcgan64",
-        "batch": 128,
-        "gflop": 123.4,
-        "opponent": "channels_last",
-        "growth_ratio": None,
-        "ratio": {"median": 10.25, "p10": 10.11, "p90": 11.99},
-        "sgemm_gflop_per_second": {"median": 1234.5},
-        "sides": [{"side": name, **side} for name in ("scratchgen", "torch", "channels_last")],
-    }
-    about = {"numpy": "2.4.6", "threads": 64, "blas": ["SkylakeX"]}
-    return {
-        "scratchgen": "0.1.0",
-        "torch_missing": "No module named 'torch'",
-        "steps": [entry],
-        "machine": {
-            "cpu": "Intel(R) Xeon(R) Platinum 8480C CPU",
-            "cores": 64,
-            "system": "Linux x86_64",
-            "python": "3.13.1",
-        },
-        "options": {"memory": True, "threads": 64},
-        "sides": {
-            "scratchgen": about,
-            "torch": {"torch": "2.13.0", "threads": 32, "instructions": "AVX512"},
-            "sgemm": about | {"threads": None, "blas": []},
-        },
-    }
-
-
-def test_the_table_is_no_wider_than_110_and_says_what_is_unknown():
-    lines = printed.comparison(long_report())
-    assert max(map(len, lines[: lines.index("")])) <= 110
-    assert max(len(line) for line in lines if "PyTorch cannot" not in line) <= 110
-    text = "\n".join(lines)
-    assert "unequal     torch did not take the 64 threads asked for" in text
-    assert "BLAS kernels for unknown, unknown threads" in text
-    assert text.count("unknown  unknown  unknown") == 3
-    report = long_report()
-    report["steps"][0]["growth_ratio"] = 0.54
-    for side in report["steps"][0]["sides"]:
-        side["memory"] = {"before": 36.4, "peak": 1236.6, "growth": 1200.2}
-    rows = [line.split() for line in printed.memory(report)[4:]]
-    figures = ["36", "1,237", "1,200"]
-    assert rows == [["dcgan64", "scratchgen", *figures, "0.54"], ["torch", *figures], ["channels_last", *figures]]
-    starred = [line for line in lines if line.endswith("*")]
-    assert len(starred) == 1
-    assert "channels_last" in starred[0]
-
-
-# --- scaling ---
-
-
-def test_the_points_of_every_axis():
-    def points(axis, name, **options):
-        found = scaling.along(axis, SETTINGS[name], **{"threads": 2, "batch": None} | options)
-        return [value for value, _ in found], [setting for _, setting in found]
-
-    batches = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
-    assert points("batch", "dcgan28")[0] == [s.batch for s in points("batch", "dcgan28")[1]] == batches
-    assert points("batch", "gan")[0] == batches[1:]
-    assert points("batch", "dcgan64")[0] == batches[:8]
-    sizes, settings = points("size", "dcgan28")
-    assert sizes == [s.size for s in settings] == [28, 32, 64, 96, 128]
-    assert {s.batch for s in settings} == {16}
-    widths, settings = points("width", "dcgan64", batch=4)
-    assert widths == [s.width for s in settings] == [16, 32, 64, 128]
-    assert {s.batch for s in settings} == {4}
-    assert points("threads", "ae")[0] == [1, 2]
-    assert points("threads", "ae", batch=7)[1][0].batch == 7
-    assert points("threads", "ae", threads=8)[0] == list(range(1, 9))
-    assert points("threads", "ae", threads=24)[0] == [1, 2, 4, 8, 16, 24]
-    assert points("threads", "ae", threads=16)[0] == [1, 2, 4, 8, 16]
-    with pytest.raises(ValueError, match="fully connected"):
-        points("size", "ae")
-
-
-def test_growth_is_over_the_point_before(monkeypatch, capsys):
-    monkeypatch.setitem(scaling.AXES, "batch", (1, 4))
-    assert run("bench", "vae", "--scaling", "batch", "--no-torch", "--rounds", "2", "--json", "a.json",
-               "--picture", "a.png") == 0  # fmt: skip
-    said = capsys.readouterr()
-    assert said.err == ""
-    with open("a.json", encoding="utf-8") as file:
-        entry = json.load(file)["steps"][0]
-    first, second = entry["points"]
-    assert (first["batch"], second["batch"]) == (1, 4)
-    assert first["growth"] is None
-    assert second["gflop"] == pytest.approx(4 * first["gflop"])
-    ms = [p["sides"][0]["ms"]["median"] for p in (first, second)]
-    growth = second["growth"]
-    assert growth["time"] == pytest.approx(ms[1] / ms[0])
-    assert growth["gflop"] == pytest.approx(4)
-    assert growth["quotient"] == pytest.approx(ms[1] / ms[0] / 4)
-    row = next(line.split() for line in said.out.splitlines() if line.startswith("4 "))
-    assert row[2] == table.number(ms[1])
-    assert row[5:] == [table.number(growth[k]) for k in ("time", "gflop", "quotient")]
-    assert "vae, 28×28×1, threads" in said.out
-    with Image.open("a.png") as picture:
-        assert picture.size == (462, 418)
-
-
-# --- the command ---
-
-
-@pytest.fixture(scope="module")
-def compared(tmp_path_factory):
-    """What a comparison with PyTorch prints, and its JSON."""
-    pytest.importorskip("torch")
-    base = tmp_path_factory.mktemp("compared")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(base)
-        patch.setattr(rounds, "TURN", 0.02)
-        patch.setattr(compare, "SGEMM_SIZE", 256)
-        with open("printed.txt", "w+", encoding="utf-8") as said:
-            patch.setattr(sys, "stdout", said)
-            argv = ("vae", "dcgan28", "--batch-size", "2", "--rounds", "2", "--threads", "1", "--json", "a.json")
-            argv += ("--skip-memory",)
-            assert run("bench", *argv) == 0
-        with open("printed.txt", encoding="utf-8") as said, open("a.json", encoding="utf-8") as file:
-            return said.read().splitlines(), json.load(file)
-
-
-def test_the_table_says_what_the_json_says(compared):
-    lines, report = compared
-    top = next(i for i, line in enumerate(lines) if line.startswith("step ") and "GFLOP/s" in line)
-    assert [entry["step"] for entry in report["steps"]] == ["vae", "dcgan28"]
-    sides = [(entry, side) for entry in report["steps"] for side in entry["sides"]]
-    assert [side["side"] for _, side in sides] == [
-        *("scratchgen", "torch"),
-        *("scratchgen", "torch", "channels_last"),
-    ]
-    for line, (entry, side) in zip(lines[top + 1 :], sides, strict=False):
-        cells = line.split()
-        if side["side"] == "scratchgen":
-            assert cells[:3] == [entry["step"], "2", table.number(entry["gflop"])]
-            assert line.endswith(table.ratio(entry["ratio"]))
-            cells = cells[3:]
-        else:
-            assert line.endswith("*") == (side["side"] == entry["opponent"])
-        name, ms, span, images, gflops, share, percent = cells[:7]
-        assert (name, percent) == (side["side"], "%")
-        assert ms == table.number(side["ms"]["median"])
-        assert span == table.span(side["ms"])
-        assert images == f"{side['images_per_second']:,.0f}"
-        assert gflops == table.number(side["gflop_per_second"])
-        assert f"{share} %" == table.share(side["share_of_sgemm"])
-    assert max(map(len, lines)) <= 110
-
-
-def test_the_figures_of_a_comparison_agree_with_each_other(compared):
-    _, report = compared
-    assert {side["threads"] for side in report["sides"].values()} == {1}
-    assert set(report["sides"]) == {"scratchgen", "torch", "sgemm"}
-    for entry in report["steps"]:
-        setting = SETTINGS[entry["step"]].vary(batch=2)
-        assert entry["gflop"] == pytest.approx(by_hand(setting) / 1e9)
-        assert len({side["parameters"] for side in entry["sides"]}) == 1
-        sgemm = entry["sgemm_gflop_per_second"]["median"]
-        for side in entry["sides"]:
-            ms = side["ms"]["median"]
-            assert side["images_per_second"] == pytest.approx(2e3 / ms)
-            assert side["gflop_per_second"] == pytest.approx(1e3 * entry["gflop"] / ms)
-            assert side["share_of_sgemm"] == pytest.approx(side["gflop_per_second"] / sgemm)
-            assert side["ms"]["p10"] <= ms <= side["ms"]["p90"]
-            assert len(side["round_ms"]) == entry["rounds"] == 2
-        ours, *others = entry["sides"]
-        best = min(others, key=lambda side: side["ms"]["median"])
-        assert best["side"] == entry["opponent"]
-        wanted = [a / b for a, b in zip(ours["round_ms"], best["round_ms"], strict=True)]
-        assert entry["ratio"]["rounds"] == pytest.approx(wanted)
-        assert entry["ratio"]["median"] == pytest.approx(np.median(wanted))
-
-
-def test_without_torch_it_runs_alone_and_says_so(without_torch, capsys):
-    assert (
-        run("bench", "vae", "--batch-size", "2", "--rounds", "1", "--threads", "1", "--markdown", "--json", "a.json")
-        == 0
-    )
-    said = capsys.readouterr()
-    assert said.err == ""
-    lines = said.out.splitlines()
-    assert lines[-1].startswith("PyTorch cannot be used here (there is none)")
-    assert 'pip install "scratchgen-nn[oracle]"' in lines[-1]
-    assert sum(line.startswith("| vae | 2 |") for line in lines) == 1
-    assert not any("torch |" in line for line in lines)
-    assert sum(line.startswith("| vae | scratchgen |") for line in lines) == 1  # its memory
-    assert any(line.startswith("- sgemm: ") for line in lines)
-    with open("a.json", encoding="utf-8") as file:
-        entry = json.load(file)["steps"][0]
-    (side,) = entry["sides"]
-    assert (entry["ratio"], entry["growth_ratio"]) == (None, None)
-    if (held := side["memory"]) is not None:
-        assert 0 < held["growth"] == pytest.approx(held["peak"] - held["before"])
-        assert f"| {held['before']:,.0f} | {held['peak']:,.0f} | {held['growth']:,.0f} |" in said.out
-
-
-def test_a_broken_torch_is_one_sentence(tmp_path, monkeypatch, capsys):
-    (tmp_path / "torch.py").write_text("raise RuntimeError('a library of it is broken')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert run("bench", "vae", "--rounds", "1", "--json", "a.json") == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert "process for torch ended with status 1: RuntimeError: a library of it is broken" in said.err
-    assert not os.path.exists("a.json")
-
-
-def test_profile_of_the_command(capsys):
-    assert run("bench", "vae", "--batch-size", "2", "--profile", "--seconds", "0.05", "--json", "a.json") == 0
-    said = capsys.readouterr()
-    assert said.err == ""
-    with open("a.json", encoding="utf-8") as file:
-        report = json.load(file)
-    (entry,) = report["steps"]
-    assert entry["gflop"] == pytest.approx(by_hand(SETTINGS["vae"].vary(batch=2)) / 1e9)
-    lines = said.out.splitlines()
-    assert f"vae, batch 2: {table.number(entry['step_ms'])} ms a step in parts" in said.out
-    total = next(line.split() for line in lines if line.startswith("sum "))
-    assert total[1] == table.number(entry["sum_ms"])
-    adam = next(part for part in entry["parts"] if part["part"] == "Adam")
-    row = next(line.split() for line in lines if line.startswith("Adam optimizer "))
-    assert row[2:5] == ["step", "1", table.number(adam["ms"])]
-    assert any(line.startswith("Dense ") for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("argv", "says"),
-    [
-        (["dcgan"], "there is no step dcgan; there are ae, vae, gan, dcgan28, dcgan64"),
-        (["ae", "--scaling", "size"], "ae is fully connected, its size is fixed"),
-        (["dcgan28", "gan", "--scaling", "width"], "gan is fully connected, its width is fixed"),
-        (["gan", "--batch-size", "1"], "at least 2"),
-        (["--threads", cores() + 1], f"may use {cores()} cores"),
-        (["--scaling", "batch", "--batch-size", "4"], "leave one out"),
-        (["--picture", "a.png"], "--picture goes with --scaling"),
-        (["--scaling", "batch", "--picture", "a.jpg"], "ends in .png"),
-        (["--json", "no/a.json"], "--json is no/a.json"),
-        (["--json", "."], "--json is ."),
-        (["--profile", "--rounds", "2"], "--profile has no rounds"),
-        (["--profile", "--scaling", "batch"], "not allowed with"),
-        (["--rounds", "2", "--seconds", "2"], "not allowed with"),
-        (["--rounds", "0"], "at least 1"),
-        (["--blas", "mine"], "--blas"),
-    ],
-)
-def test_usage_errors_come_before_any_process(argv, says, capsys, monkeypatch):
-    monkeypatch.setattr(compare, "Child", lambda *args, **options: pytest.fail("a process was started"))
-    assert run("bench", *argv) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert says in said.err

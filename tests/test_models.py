@@ -1233,7 +1233,13 @@ def test_a_vae_knows_one_float(build, likelihood, dtype, backend, rng, monkeypat
     optimizer = Adam(model.parameters(), np.float64(0.01))
     x, eps = backend.arrays(rng.random((4, 5, 4, 1)).astype(dtype), rng.standard_normal((4, 2)).astype(dtype))
     inside = record_dtypes(monkeypatch, model)
-    found = [model.train_step(x, eps, optimizer), *model.terms_and_pullback(x, eps)[0], *model.terms(x, eps), model.predict_loss(x, eps), model.loss(x, eps)[0]]
+    found = [
+        model.train_step(x, eps, optimizer),
+        *model.terms_and_pullback(x, eps)[0],
+        *model.terms(x, eps),
+        model.predict_loss(x, eps),
+        model.loss(x, eps)[0],
+    ]
     found += [*model.encode(x), model.reconstruct(x), model.reconstruct(x, eps), model.sample(2, rng)]
     found += [*model.state().values(), *optimizer.m, *optimizer.v, *(p.grad for p in model.parameters())]
     assert {a.dtype for a in found} | inside == {np.dtype(dtype)}

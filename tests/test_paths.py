@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import scratchgen as sg
-from scratchgen.bench.gpu import results
+from scratchgen.bench import results
 from scratchgen.cli import parser
 from scratchgen.data import load, load_cifar10, load_folder, load_mnist, read_idx, write_idx
 from scratchgen.data.download import data_folder

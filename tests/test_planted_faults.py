@@ -148,7 +148,7 @@ SUMS = {  # of squares, as a loss might take them
 }
 
 
-@pytest.mark.parametrize("sum_with_map", SUMS.values(), ids=SUMS)
+@pytest.mark.parametrize("total", SUMS.values(), ids=SUMS)
 def test_in_a_loss(total, strict, monkeypatch):
     arguments = test_contract.LOSSES["mse"][1]
     test = test_contract.test_a_loss_averages_over_the_batch_and_sums_over_features

@@ -39,13 +39,13 @@ class Seen:
         self.tells = lambda batch: batch.mean()
         self.advice = lambda updated: "try a lower learning rate" if updated else "look at the data"
 
-    def step(self, batch, rng, watch):
+    def step(self, batch, rng):
         self.batches.append(batch.copy())
         self.noise.append(rng.random())
         self.rates.append(self.optimizers["optimizer"].lr)
-        watch("loss", self.tells(batch))
         self.model.W.grad[...] = len(batch)
         self.optimizers["optimizer"].step()
+        return {"loss": self.tells(batch)}
 
 
 def train(samples, recipe=None, *, on_pause=lambda: False, **settings):
@@ -189,7 +189,7 @@ def test_gradient_norms_are_those_of_numpy(rng):
             flat = np.concatenate([p.grad.ravel() for p in optimizer.parameters]).astype(np.float64)
             wanted[f"{key}_gradient"].append(np.linalg.norm(flat))
             optimizer.step()
-        watch.end_step("here", count)
+        watch.end_step("here", count, {})
     found = Means()
     watch.fetch(found)
     for key, norms in wanted.items():
@@ -200,7 +200,7 @@ def test_gradient_norms_are_those_of_numpy(rng):
     watch = Watch(net, {"any": one})
     net.layers[0].W.grad[0, 0] = -3
     one.step()
-    watch.end_step("here", 1)
+    watch.end_step("here", 1, {})
     only = Means()
     watch.fetch(only)
     assert only.means() == {"gradient": 3}
@@ -228,13 +228,11 @@ def test_the_first_number_gone_bad_is_named(rng):
     net, optimizers, watch = watched(rng)
 
     def step(where, *, loss=1.0, bad=()):
-        watch("loss", np.float32(loss))
-        watch("other", np.float32(loss))
         for optimizer in optimizers.values():
             for p in optimizer.parameters:
                 p.grad[...] = np.inf if any(p is b for b in bad) else 1
             optimizer.step()
-        watch.end_step(where, 2)
+        watch.end_step(where, 2, {"loss": np.float32(loss), "other": np.float32(loss)})
 
     first, middle, _ = net.layers
     for options, says in (

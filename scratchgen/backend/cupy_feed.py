@@ -14,16 +14,16 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from scratchgen.backend.cupy_ops.device import page_locked, xp
+
 DEPTH = 3  # batches there is room for: one in use, one on its way, and one that lets the host run ahead
 
 
 class Place:
     """Room for a batch: page-locked on the host, and on the GPU; `copied` is the event that one has gone across."""
 
-    def __init__(self, xp, shape, dtype):
-        from cupyx import empty_pinned
-
-        self.host, self.device = empty_pinned(shape, dtype), xp.empty(shape, dtype)
+    def __init__(self, shape, dtype):
+        self.host, self.device = page_locked(shape, dtype), xp.empty(shape, dtype)
         self.copied = xp.cuda.Event(disable_timing=True)
 
 
@@ -34,15 +34,13 @@ def feed(batches: Iterable[np.ndarray], depth: int = DEPTH) -> Iterator:
     work on it must be in the stream that is current when the next is asked for. Closing the generator leaves no copy
     under way.
     """
-    from scratchgen.backend.cupy_ops import xp
-
     copies, used = xp.cuda.Stream(non_blocking=True), xp.cuda.Event(disable_timing=True)
     ring: list[Place] = []
     try:
         for i, batch in enumerate(batches):
             compute = xp.cuda.get_current_stream()
             if not ring:
-                ring = [Place(xp, batch.shape, batch.dtype) for _ in range(depth)]
+                ring = [Place(batch.shape, batch.dtype) for _ in range(depth)]
                 used.record(compute)  # the memory may have been another array's, which is still in use
             place, n = ring[i % depth], len(batch)
             place.copied.synchronize()

@@ -20,14 +20,16 @@ class Child:
     """One side in a process of its own; `about` is what it says of itself, None when its library is missing.
 
     ChildProcessError, with the last line that it wrote, when it ends before its time. Used in a `with` statement, at
-    the end of which the process is gone, whatever happened. With a `precision` it works on the GPU.
+    the end of which the process is gone, whatever happened.
     """
 
-    def __init__(self, side: str, *, threads: int, blas: str | None = None, precision: str | None = None):
+    def __init__(
+        self, side: str, *, threads: int, blas: str | None = None, backend="numpy", precision: str = "float32"
+    ):
         self.side = side
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 closed by close()
         self.process = subprocess.Popen(
-            [sys.executable, "-P", str(WORKER), side, *([precision] if precision else [])],
+            [sys.executable, "-P", str(WORKER), side, backend, precision],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

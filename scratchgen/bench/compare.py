@@ -1,6 +1,6 @@
-"""The comparison: every side in turn on each step, and the figures that come of it."""
+"""The comparison and the profile: every side in turn on each step, and the figures that come of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 
@@ -12,10 +12,8 @@ from scratchgen.bench.rounds import LEAST_ROUNDS, Lane, alternate, spread
 from scratchgen.bench.settings import Setting
 from scratchgen.version import __version__
 
-OURS, TORCH, SGEMM = "scratchgen", "torch", "sgemm"
-SGEMM_SIZE = 2048  # a product of 17 GFLOP: large enough to reach what the machine can do
-GPU_SGEMM_SIZE = 8192  # 1.1 TFLOP
-COPY = "copy"
+OURS, TORCH, SGEMM, COPY = "scratchgen", "torch", "sgemm", "copy"
+SGEMM_SIZES = {"numpy": 2048, "cupy": 8192}  # 17 GFLOP and 1.1 TFLOP: large enough to reach what the machine can do
 SEED = 0
 
 
@@ -39,68 +37,73 @@ class Options:
 
 
 class Sides:
-    """The processes, and what they say of themselves; PyTorch's is None where it is missing or not wanted."""
+    """The processes by name, and what they say of themselves; PyTorch's is left out where it is missing or not
+    wanted."""
 
     def __init__(self, options: Options, stack: ExitStack, *, sgemm: bool = True):
         self.options = options
-        self.ours = stack.enter_context(self.start(OURS))
-        self.sgemm = stack.enter_context(self.start(SGEMM)) if sgemm else None
-        self.torch, self.missing = None, None
-        if options.torch:
-            child = stack.enter_context(self.start(TORCH))
-            self.torch, self.missing = (None, child.missing) if child.missing else (child, None)
+        self.children: dict[str, Child] = {}
+        self.missing = None
+        for side, wanted in ((OURS, True), (SGEMM, sgemm), (TORCH, options.torch)):
+            if wanted:
+                child = stack.enter_context(self.start(side))
+                if child.missing:
+                    self.missing = child.missing
+                else:
+                    self.children[side] = child
 
     def start(self, side: str) -> Child:
-        precision = self.options.precision if self.options.on_gpu else None
-        return Child(side, threads=self.options.threads, blas=self.options.blas, precision=precision)
+        o = self.options
+        return Child(side, threads=o.threads, blas=o.blas, backend=o.backend, precision=o.precision)
 
     def lanes(self, setting: Setting) -> list[Lane]:
         """Ours, and PyTorch's in each of its memory formats that makes a difference."""
-        what = asdict(setting)
-        lanes = [Lane(OURS, self.ours, what)]
-        if self.torch is not None:
-            lanes.append(Lane(TORCH, self.torch, what))
+        what, torch = asdict(setting), self.children.get(TORCH)
+        lanes = [Lane(OURS, self.children[OURS], what)]
+        if torch is not None:
+            lanes.append(Lane(TORCH, torch, what))
             if setting.convolutional:
-                lanes.append(Lane("channels_last", self.torch, what, layout="channels_last"))
+                lanes.append(Lane("channels_last", torch, what, layout="channels_last"))
         return lanes
 
     def product(self) -> Lane:
         """The large matrix product."""
-        return Lane(SGEMM, self.sgemm, GPU_SGEMM_SIZE if self.options.on_gpu else SGEMM_SIZE)
+        return Lane(SGEMM, self.children[SGEMM], SGEMM_SIZES[self.options.backend])
 
     def ceilings(self) -> dict:
         """What the GPU can do: GB/s of a large copy in its memory, read and written, and GFLOP/s of the product."""
-        product, copy = self.product(), Lane(COPY, self.sgemm, COPY)
+        child = self.children[SGEMM]
+        product, copy = self.product(), Lane(COPY, child, COPY)
         for lane in (product, copy):
             lane.make(SEED)
         alternate([product, copy], rounds=LEAST_ROUNDS, seconds=0)
-        self.sgemm.ask("clear")
-        moved = self.sgemm.about["copy_bytes"]
+        child.ask("clear")
+        moved = child.about["copy_bytes"]
         return {
             "copy_gbyte_per_second": spread([moved / s / 1e9 for r in copy.rounds for s in r]),
             "sgemm_gflop_per_second": sgemm_rate(product),
         }
 
-    def use(self, threads: int) -> None:
-        """Change the number of threads of all sides."""
-        for child in (self.ours, self.torch, self.sgemm):
-            if child is not None:
-                child.ask("prepare", threads=threads)
+    def ask_all(self, do: str, **arguments) -> None:
+        for child in self.children.values():
+            child.ask(do, **arguments)
 
-    def clear(self) -> None:
-        """Let go of all steps."""
-        for child in (self.ours, self.torch, self.sgemm):
-            if child is not None:
-                child.ask("clear")
+    def timed(self, lanes: list[Lane], *, also: Sequence[Lane] = (), tell: Callable[[int], None] = lambda done: None):
+        """What every timed step comes to, when these lanes have had their turns, and others with them."""
+        self.ask_all("clear")
+        for lane in (*lanes, *also):
+            lane.make(SEED)
+        operations = self.children[OURS].ask("operations", lane=OURS)
+        alternate([*lanes, *also], rounds=self.options.rounds, seconds=self.options.seconds, tell=tell)
+        return {"gflop": operations / 1e9, "sides": [figures(lane, operations) for lane in lanes], **versus(lanes)}
 
     def head(self) -> dict:
         """What every report begins with."""
-        children = {child.side: child.about for child in (self.ours, self.torch, self.sgemm) if child is not None}
         return {
             "scratchgen": __version__,
             "machine": machine(),
             "options": asdict(self.options),
-            "sides": children,
+            "sides": {side: child.about for side, child in self.children.items()},
             "torch_missing": self.missing,
         }
 
@@ -114,62 +117,56 @@ def sides(options: Options, *, sgemm: bool = True) -> Iterator[Sides]:
 
 def compare(settings: list[Setting], options: Options, tell: Callable[[str], None] = lambda text: None) -> dict:
     """The report on these steps; `tell` hears how far it is."""
-    with sides(options) as running:
+    return _by_step(_compared, settings, options, tell)
+
+
+def profiled(settings: list[Setting], options: Options, tell: Callable[[str], None] = lambda text: None) -> dict:
+    """The report on where the time of these steps goes."""
+    return _by_step(_profiled, settings, options, tell, sgemm=options.on_gpu)
+
+
+def _by_step(entry, settings, options: Options, tell, *, sgemm: bool = True) -> dict:
+    with sides(options, sgemm=sgemm) as running:
         report = running.head() | {"steps": []}
         if options.on_gpu:
             tell("what the GPU can do")
             report |= running.ceilings()
         for setting in settings:
-            report["steps"].append(_compared(running, setting, tell))
+            about = {"step": setting.step, "about": setting.about, "batch": setting.batch, "size": setting.size}
+            if setting.convolutional:
+                about["width"] = setting.width
+            report["steps"].append(about | entry(running, setting, lambda text, s=setting: tell(f"{s.step}: {text}")))
     return report
 
 
+def _profiled(running: Sides, setting: Setting, tell) -> dict:
+    tell("profile")
+    running.ask_all("clear")
+    (ours,) = running.lanes(setting)
+    ours.make(SEED)
+    return ours.child.ask("profile", lane=OURS, seconds=running.options.seconds)
+
+
 def _compared(running: Sides, setting: Setting, tell) -> dict:
-    lanes = running.lanes(setting)
-    product = running.product()
-    tell(f"{setting.step}: building")
-    running.clear()
-    for lane in (*lanes, product):
-        lane.make(SEED)
-    operations = running.ours.ask("operations", lane=OURS)
-    options = running.options
-    alternate(
-        [*lanes, product],
-        rounds=options.rounds,
-        seconds=options.seconds,
-        tell=lambda done: tell(f"{setting.step}: round {done}"),
-    )
+    lanes, product = running.lanes(setting), running.product()
+    tell("building")
+    entry = running.timed(lanes, also=[product], tell=lambda done: tell(f"round {done}"))
     rate = sgemm_rate(product)
-    entry = {
-        **described(setting),
-        "gflop": operations / 1e9,
-        "rounds": len(product.rounds),
-        "sgemm_gflop_per_second": rate,
-        "sides": [figures(lane, operations) for lane in lanes],
-        **versus(lanes),
-    }
+    entry |= {"rounds": len(product.rounds), "sgemm_gflop_per_second": rate}
     for side in entry["sides"]:
         side["share_of_sgemm"] = side["gflop_per_second"] / rate["median"]
-    if options.memory:
-        running.clear()
+    if running.options.memory:
+        running.ask_all("clear")
         for side, lane in zip(entry["sides"], lanes, strict=True):
-            tell(f"{setting.step}: memory of {lane.name}")
+            tell(f"memory of {lane.name}")
             side |= _apart(running, lane)
         entry["growth_ratio"] = _growth_ratio(entry)
     return entry
 
 
-def described(setting: Setting) -> dict:
-    """What an entry of a report begins with."""
-    return {"step": setting.step, "about": setting.about, "batch": setting.batch, "size": setting.size} | (
-        {"width": setting.width} if setting.convolutional else {}
-    )
-
-
 def figures(lane: Lane, operations: int) -> dict:
     """What one lane's turns come to; the arithmetic is that of our step for all of them."""
-    seconds = [s for r in lane.rounds for s in r]
-    milliseconds = spread([1e3 * s for s in seconds])
+    milliseconds = spread([1e3 * s for r in lane.rounds for s in r])
     median = milliseconds["median"] / 1e3
     return {
         "side": lane.name,
@@ -198,30 +195,21 @@ def versus(lanes: list[Lane]) -> dict:
 
 
 def _apart(running: Sides, lane: Lane) -> dict:
-    """What is found out in a process of its own: memory, and on a GPU the launches."""
+    """What is found out in a process of its own: MiB before the step is built, the most since, and the growth, or
+    None where unknown; on a GPU also what a step launches, where PyTorch is here to count it."""
+    what = {"what": lane.what, "layout": lane.layout, "seed": SEED}
     with running.start(lane.child.side) as child:
-        found = {"memory": _memory(child, lane)}
+        held = child.ask("memory", **what)
+        known = held["before"] is not None and held["peak"] is not None
+        found = {"memory": held | {"growth": held["peak"] - held["before"]} if known else None}
         if running.options.on_gpu:
-            found["launches"] = _launches(child, lane, counted=running.torch is not None)
+            found["launches"] = {"missing": "PyTorch's profiler counts, and PyTorch is not here"}
+            if TORCH in running.children:
+                try:
+                    found["launches"] = child.ask("launches", **what)
+                except ChildProcessError as error:  # which costs no other figure
+                    found["launches"] = {"missing": str(error)}
     return found
-
-
-def _memory(child: Child, lane: Lane) -> dict | None:
-    """MiB before the step is built, the most since, and the growth; None where unknown."""
-    held = child.ask("memory", what=lane.what, layout=lane.layout, seed=SEED)
-    if held["before"] is None or held["peak"] is None:
-        return None
-    return held | {"growth": held["peak"] - held["before"]}
-
-
-def _launches(child: Child, lane: Lane, *, counted: bool) -> dict:
-    """What a step launches on the GPU, as `gpu.launches` counts it; what goes wrong there costs no other figure."""
-    if not counted:
-        return {"missing": "PyTorch's profiler counts, and PyTorch is not here"}
-    try:
-        return child.ask("launches", what=lane.what, layout=lane.layout, seed=SEED)
-    except ChildProcessError as error:
-        return {"missing": str(error)}
 
 
 def _growth_ratio(entry: dict) -> float | None:

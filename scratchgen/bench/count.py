@@ -1,4 +1,4 @@
-"""The arithmetic of a step, counted as it happens: two operations, × and +, for each product of two numbers.
+"""The arithmetic of a step, counted as it happens: two operations, × and +, for each product of two elements.
 
 Counted are the kernels that a step spends its arithmetic in, by the shapes they are called with. A convolution map
 counts in its direct form, each tap at each small pixel, however the kernel goes about it.
@@ -6,78 +6,78 @@ counts in its direct form, each tap at each small pixel, however the kernel goes
 
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from math import prod
 
 from scratchgen.backend import load_kernels
-
-
-def _matmul(a, b, *_):
-    return 2 * prod(a.shape) * b.shape[-1]
 
 
 def _correlate(x, W, geometry, *_):
     return 2 * len(x) * prod(geometry.small) * prod(W.shape)
 
 
-def _correlate_adjoint_W(x, dy, geometry, *_):
-    return 2 * prod(dy.shape) * prod(geometry.kernel) * x.shape[-1]
-
-
 OPERATIONS = {
-    "matmul": _matmul,
+    "matmul": lambda a, b: 2 * prod(a.shape) * b.shape[-1],
     "correlate": _correlate,
     "correlate_adjoint_x": _correlate,
-    "correlate_adjoint_W": _correlate_adjoint_W,
+    "correlate_adjoint_W": lambda x, dy, g, *_: 2 * prod(dy.shape) * prod(g.kernel) * x.shape[-1],
 }
 
 
 @contextmanager
-def listening(names: Iterable[str], tell: Callable[[str, tuple], None], backend: str = "numpy"):
-    """Inside the block every call of these kernels by this thread is told, by name and arguments, before it runs.
+def instead(home: dict, name: str, new):
+    """Put `new` under a name of an object's or module's dictionary; afterwards what was there, or nothing, is."""
+    missing = object()
+    before = home.get(name, missing)
+    home[name] = new
+    try:
+        yield
+    finally:
+        if before is missing:
+            del home[name]
+        else:
+            home[name] = before
 
-    A kernel that one of them uses in turn, and whatever its worker threads call, is a part of it and not told.
+
+@contextmanager
+def listening(functions: Iterable[tuple[object, str]], tell: Callable[[str, Callable, tuple], None]):
+    """Inside the block every call of these functions, (module, name), by this thread is told before it runs: its
+    name, the function itself, with its options, and its arguments.
+
+    A function that one of them uses in turn, and whatever its worker threads call, is a part of it and not told.
     """
-    ops = load_kernels(backend)
-    plain = {name: getattr(ops, name) for name in names if hasattr(ops, name)}
     caller, busy = threading.get_ident(), False
 
-    def heard(name):
-        def kernel(*args, **options):
+    def heard(name, plain):
+        def function(*args, **options):
             nonlocal busy
             if busy or threading.get_ident() != caller:
-                return plain[name](*args, **options)
-            tell(name, args)
+                return plain(*args, **options)
+            tell(name, partial(plain, **options), args)
             busy = True
             try:
-                return plain[name](*args, **options)
+                return plain(*args, **options)
             finally:
                 busy = False
 
-        return kernel
+        return function
 
-    try:
-        for name in plain:
-            setattr(ops, name, heard(name))
+    with ExitStack() as undo:
+        for module, name in functions:
+            undo.enter_context(instead(vars(module), name, heard(name, getattr(module, name))))
         yield
-    finally:
-        for name, kernel in plain.items():
-            setattr(ops, name, kernel)
 
 
 def counting(add: Callable[[int], None], backend: str = "numpy"):
     """Inside the block every kernel called by this thread tells `add` its operations, before it runs."""
-    return listening(OPERATIONS, lambda name, args: add(OPERATIONS[name](*args)), backend)
+    ops = load_kernels(backend)
+    return listening([(ops, name) for name in OPERATIONS], lambda name, _, args: add(OPERATIONS[name](*args)))
 
 
 def operations(run: Callable[[], object], backend: str = "numpy") -> int:
     """How many operations one call of `run` does."""
-    total = 0
-
-    def add(n):
-        nonlocal total
-        total += n
-
-    with counting(add, backend):
+    counted: list[int] = []
+    with counting(counted.append, backend):
         run()
-    return total
+    return sum(counted)

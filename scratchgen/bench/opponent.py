@@ -3,6 +3,10 @@
 The GAN's step is that of PyTorch's DCGAN example: D on real, D on the detached fake, D's update, then G through D on
 the same fake, and G's update. As there, G's step works out gradients of D's weights too, which the next zero_grad
 drops. Activations of the DCGANs are in place, as in the example.
+
+On a GPU everything is on the device, and noise is drawn there. Equal precision is said to both of its libraries:
+products (cuBLAS) take TF32 only when told to, convolutions (cuDNN) unless told not to. cuDNN tries its algorithms at
+first and keeps the fastest.
 """
 
 from collections.abc import Callable
@@ -16,6 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, relu
 from scratchgen.bench.settings import SMALLEST, Setting
 
 LAYOUTS = {"": torch.contiguous_format, "channels_last": torch.channels_last}
+DEVICES = {"numpy": "cpu", "cupy": "cuda"}  # by the name of our backend
 
 
 @dataclass
@@ -28,48 +33,39 @@ class Step:
 
     @property
     def parameters(self) -> int:
-        """How many numbers are learned."""
+        """How many elements are learned."""
         return sum(p.numel() for p in self.networks.parameters())
 
 
-def prepare(threads: int) -> dict:
-    """Use so many threads; says what runs here, and how many threads it has by its own account."""
+def prepare(threads: int, backend: str = "numpy", precision: str = "float32") -> dict:
+    """Use so many threads, and multiply in this precision on a GPU; says what runs here, and how many threads it has
+    by its own account. ImportError where this PyTorch has no GPU and needs one."""
     torch.set_num_threads(threads)
-    return {
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-    }
+    instructions = torch.backends.cpu.get_cpu_capability()
+    about = {"torch": torch.__version__, "threads": torch.get_num_threads(), "instructions": instructions}
+    return about | _gpu(precision) if backend == "cupy" else about
 
 
-def make(setting: Setting, *, layout: str = "", seed: int = 0, device: str = "cpu") -> Step:
-    """The step of this setting, weights, batch and noise from `seed`; layout "channels_last" for PyTorch's own.
-
-    On another `device` noise and targets are made there.
-    """
+def make(setting: Setting, *, layout: str = "", seed: int = 0, backend: str = "numpy") -> Step:
+    """The step of this setting, weights, batch and noise from `seed`; layout "channels_last" for PyTorch's own."""
     torch.manual_seed(seed)
+    device = DEVICES[backend]
     if setting.convolutional:
         return _dcgan(setting, LAYOUTS[layout], device)
-    return {"ae": _autoencoder, "vae": _vae, "gan": _gan}[setting.step](setting, device)
+    return {"ae": _autoencoder, "vae": _vae, "gan": _gan}[setting.step](setting.batch, device)
 
 
-def _autoencoder(setting, device):
-    layers = []
-    for sizes in ((784, 512, 128, 32), (32, 128, 512, 784)):  # the code itself and the logits stay without ReLU
-        for n_in, n_out in pairwise(sizes):
-            layers += [nn.Linear(n_in, n_out), nn.ReLU()]
-        del layers[-1]
+def _dense(sizes, activation=nn.ReLU) -> list[nn.Module]:
+    """Layers of these sizes with the activation between; what comes out stays without."""
+    layers = [part for n_in, n_out in pairwise(sizes) for part in (nn.Linear(n_in, n_out), activation())]
+    return layers[:-1]
+
+
+def _autoencoder(batch: int, device: str) -> Step:
+    layers = _dense((784, 512, 128, 32)) + _dense((32, 128, 512, 784))
     model = nn.Sequential(*layers).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    x = torch.rand(setting.batch, 784).to(device)
-
-    def run():
-        optimizer.zero_grad()
-        loss = binary_cross_entropy_with_logits(model(x), x, reduction="sum") / len(x)
-        loss.backward()
-        optimizer.step()
-
-    return Step(model, len(x), run)
+    x = torch.rand(batch, 784).to(device)
+    return _step(model, x, lambda: binary_cross_entropy_with_logits(model(x), x, reduction="sum") / batch)
 
 
 class _VAE(nn.Module):
@@ -78,7 +74,7 @@ class _VAE(nn.Module):
     def __init__(self):
         super().__init__()
         self.hidden, self.mu, self.logvar = nn.Linear(784, 400), nn.Linear(400, 20), nn.Linear(400, 20)
-        self.decoder = nn.Sequential(nn.Linear(20, 400), nn.ReLU(), nn.Linear(400, 784))
+        self.decoder = nn.Sequential(*_dense((20, 400, 784)))
 
     def forward(self, x):
         h = relu(self.hidden(x))
@@ -87,34 +83,40 @@ class _VAE(nn.Module):
         return self.decoder(z), mu, logvar
 
 
-def _vae(setting, device):
+def _vae(batch: int, device: str) -> Step:
     model = _VAE().to(device)
+    x = torch.rand(batch, 784).to(device)
+
+    def loss():
+        y, mu, logvar = model(x)
+        kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+        return (binary_cross_entropy_with_logits(y, x, reduction="sum") + kl) / batch
+
+    return _step(model, x, loss)
+
+
+def _step(model, x, loss) -> Step:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    x = torch.rand(setting.batch, 784).to(device)
 
     def run():
         optimizer.zero_grad()
-        y, mu, logvar = model(x)
-        kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
-        loss = (binary_cross_entropy_with_logits(y, x, reduction="sum") + kl) / len(x)
-        loss.backward()
+        loss().backward()
         optimizer.step()
 
     return Step(model, len(x), run)
 
 
-def _gan(setting, device):
+def _gan(batch: int, device: str) -> Step:
     generator = [nn.Linear(100, 128), nn.LeakyReLU(0.2)]
     for n_in, n_out in pairwise((128, 256, 512, 1024)):
         generator += [nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.LeakyReLU(0.2)]
     generator += [nn.Linear(1024, 784), nn.Tanh()]
-    discriminator = [nn.Linear(784, 512), nn.LeakyReLU(0.2), nn.Linear(512, 256), nn.LeakyReLU(0.2)]
-    discriminator += [nn.Linear(256, 1)]
-    x = (2 * torch.rand(setting.batch, 784) - 1).to(device)
-    return _game(*(nn.Sequential(*layers).to(device) for layers in (generator, discriminator)), x, (len(x), 100))
+    discriminator = _dense((784, 512, 256, 1), lambda: nn.LeakyReLU(0.2))
+    x = (2 * torch.rand(batch, 784) - 1).to(device)
+    return _game(*(nn.Sequential(*layers).to(device) for layers in (generator, discriminator)), x, (batch, 100))
 
 
-def _dcgan(setting, layout, device):
+def _dcgan(setting: Setting, layout, device: str) -> Step:
     sizes = [setting.size]  # of the feature maps, from the image inwards
     while sizes[-1] > SMALLEST:
         sizes.append((sizes[-1] + 1) // 2)
@@ -145,7 +147,7 @@ def _dcgan(setting, layout, device):
     return _game(*networks, x.to(device, memory_format=layout), (len(x), 100, 1, 1))
 
 
-def _game(generator, discriminator, real, noise_shape):
+def _game(generator, discriminator, real, noise_shape) -> Step:
     g_optimizer = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
     d_optimizer = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
     ones, zeros = real.new_ones(len(real)), real.new_zeros(len(real))
@@ -162,3 +164,36 @@ def _game(generator, discriminator, real, noise_shape):
         g_optimizer.step()
 
     return Step(nn.ModuleList([generator, discriminator]), len(real), run)
+
+
+# --- on a GPU ---
+
+
+def _gpu(precision: str) -> dict:
+    if not torch.cuda.is_available():
+        raise ImportError(f"PyTorch {torch.__version__} finds no GPU")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = True
+    return {
+        "device": torch.cuda.get_device_name(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "tf32_products": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_convolutions": torch.backends.cudnn.allow_tf32,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+    }
+
+
+def wait() -> None:
+    """Return when all that is queued is done."""
+    torch.cuda.synchronize()
+
+
+def pool() -> tuple[Callable[[], None], Callable[[], int]]:
+    """Two functions: PyTorch's memory pool gives back what is free; how many bytes it has taken since."""
+
+    def free():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+    return free, torch.cuda.max_memory_reserved

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from scratchgen import losses
-from scratchgen.bench.count import counting
+from scratchgen.bench.count import counting, instead
 from scratchgen.bench.steps import Step
+from scratchgen.bench.worker import timed
 from scratchgen.layers import Layer
 from scratchgen.layers.pullback import Pullback
 
@@ -28,7 +29,7 @@ VISITS = {"discriminator": ("real", "fake", "in G's step")}  # of a GAN's step, 
 class Part(NamedTuple):
     """What a stopwatch is for. `visit` counts the evaluations of a layer in one step, from 0."""
 
-    name: str  # "generator.1"
+    part: str  # "generator.1"
     kind: str  # "ConvTranspose2d"
     direction: str  # "forward", "dx", "dW", …
     visit: int = 0
@@ -41,8 +42,8 @@ STEP = Part("other", "other", "Python, checks")
 class Clock:
     """Seconds, operations and calls of every part, its own alone; `wait` returns when all that is queued is done."""
 
-    def __init__(self, wait: Callable[[], None] = lambda: None):
-        self.wait = wait
+    def __init__(self, wait: Callable[[], None] | None = None):
+        self.wait = wait or (lambda: None)
         self.seconds: dict[Part, float] = defaultdict(float)
         self.operations: dict[Part, int] = defaultdict(int)
         self.calls: dict[Part, int] = defaultdict(int)
@@ -80,17 +81,12 @@ class _Timed(Pullback):
 
     def __init__(self, plain: Pullback, clock: Clock, part: Part):
         def watched(direction, function):
-            return clock.timed(part._replace(direction=direction), function)
+            return function and clock.timed(part._replace(direction=direction), function)
 
-        plain._dx = watched("dx", plain._dx)
-        if plain._shared is not None:
-            plain._shared = watched("shared", plain._shared)
-        plain._grads = [(p, watched(f"d{p.name}", adjoint)) for p, adjoint in plain._grads]
-        self._plain, self._call = plain, watched("adding", plain)
-
-    @property
-    def idle(self):
-        return self._plain.idle
+        vars(self).update(vars(plain))
+        self._dx, self._shared = watched("dx", plain._dx), watched("shared", plain._shared)
+        self._grads = [(p, watched(f"d{p.name}", adjoint)) for p, adjoint in plain._grads]
+        self._call = watched("adding", super().__call__)
 
     def __call__(self, dy, *, need_dx: bool = True):
         return self._call(dy, need_dx=need_dx)
@@ -112,7 +108,7 @@ def leaves(module, name: str = "") -> Iterator[tuple[str, Layer]]:
 
 
 @contextmanager
-def watching(step: Step, wait: Callable[[], None] = lambda: None):
+def watching(step: Step, wait: Callable[[], None] | None = None):
     """Inside the block `step.run()` is timed in parts: gives a function that runs it once and returns its Clock."""
     clock, visits = Clock(wait), defaultdict(int)
 
@@ -131,46 +127,29 @@ def watching(step: Step, wait: Callable[[], None] = lambda: None):
         return forward
 
     def run() -> Clock:
-        visits.clear()
-        for figures in (clock.seconds, clock.operations, clock.calls):
+        for figures in (visits, clock.seconds, clock.operations, clock.calls):
             figures.clear()
         clock.timed(STEP, step.run)()
         return clock
 
+    places = [(vars(layer), "forward", watched(name, layer)) for name, layer in leaves(step.model)]
+    for player, optimizer in step.optimizers.items():
+        part = Part(f"{player} Adam".strip(), "optimizer", "step")
+        places.append((vars(optimizer), "step", clock.timed(part, optimizer.step)))
+    for home, name, loss in _losses():
+        places.append((home, name, clock.timed(Part(loss.__name__, "loss", "L and dL"), loss)))
+    places.append((vars(step), "noise", clock.timed(Part("noise", "noise", "random"), step.noise)))
     with ExitStack() as undo:
-        for name, layer in leaves(step.model):
-            undo.enter_context(_instead(vars(layer), "forward", watched(name, layer)))
-        for player, optimizer in step.optimizers.items():
-            part = Part(f"{player} Adam".strip(), "optimizer", "step")
-            undo.enter_context(_instead(vars(optimizer), "step", clock.timed(part, optimizer.step)))
-        for home, name, loss in _losses():
-            undo.enter_context(_instead(home, name, clock.timed(Part(loss.__name__, "loss", "L and dL"), loss)))
-        drawn = clock.timed(Part("noise", "noise", "random"), step.noise)
-        undo.enter_context(_instead(vars(step), "noise", drawn))
+        for place in places:
+            undo.enter_context(instead(*place))
         undo.enter_context(counting(clock.count, step.backend))
         yield run
-
-
-@contextmanager
-def _instead(home: dict, name: str, new):
-    """Put `new` under a name of an object's or module's dictionary; afterwards what was there, or nothing, is."""
-    missing = object()
-    before = home.get(name, missing)
-    home[name] = new
-    try:
-        yield
-    finally:
-        if before is missing:
-            del home[name]
-        else:
-            home[name] = before
 
 
 def _losses() -> list[tuple[dict, str, Callable]]:
     """Every place where a model keeps a loss: its dictionary, the name there, and the loss."""
     functions = [f for f in vars(losses).values() if callable(f) and getattr(f, "__module__", "") == losses.__name__]
-    modules = [m for name, m in sys.modules.items() if name.startswith("scratchgen.models.")]
-    homes = [vars(m) for m in modules]
+    homes = [vars(m) for name, m in sys.modules.items() if name.startswith("scratchgen.models.")]
     homes += [value for home in homes for value in home.values() if isinstance(value, dict) and value is not home]
     return [(home, name, f) for home in homes for name, f in home.items() if f in functions]
 
@@ -181,34 +160,29 @@ def profile(step: Step, seconds: float, wait: Callable[[], None] | None = None) 
     The parts' medians need not add up to the median of the whole; "sum_ms" says what they add up to. Where steps are
     queued, `wait` returns when they are done; the step as it is is then one of many in a row.
     """
-    plain = _repeat(step.run, seconds / 2) if wait is None else _queued(step.run, wait, seconds / 2)
-    totals, records = [], []
-    with watching(step, wait or (lambda: None)) as run:
+    plain = _repeat(lambda: timed(step.run, QUEUED if wait else 1, wait), seconds / 2)
+    with watching(step, wait) as run:
         run()
 
         def once():
             clock = run()
-            totals.append(sum(clock.seconds.values()))
-            records.append((dict(clock.seconds), dict(clock.operations), dict(clock.calls)))
+            return [(dict(clock.seconds), dict(clock.operations), dict(clock.calls))]
 
-        _repeat(once, seconds / 2)
+        records = _repeat(once, seconds / 2)
     _, operations, calls = records[-1]
     names = list(dict.fromkeys(part for taken, _, _ in records for part in taken))
     times = {part: 1e3 * float(np.median([taken.get(part, 0.0) for taken, _, _ in records])) for part in names}
-    whole = 1e3 * float(np.median(totals))
+    whole = 1e3 * float(np.median([sum(taken.values()) for taken, _, _ in records]))
     return {
         "plain_ms": 1e3 * float(np.median(plain)),
         "step_ms": whole,
         "sum_ms": sum(times.values()),
-        "steps_timed": len(totals),
+        "steps_timed": len(records),
         "gflop": sum(operations.values()) / 1e9,
         "parts": [
-            {
-                "part": part.name,
-                "kind": part.kind,
-                "weights": part.weights,
+            part._asdict()
+            | {
                 "visit": _visit(part, names),
-                "direction": part.direction,
                 "ms": times[part],
                 "share": times[part] / whole,
                 "calls": calls.get(part, 0),
@@ -219,30 +193,18 @@ def profile(step: Step, seconds: float, wait: Callable[[], None] | None = None) 
     }
 
 
-def _repeat(run, seconds: float) -> list[float]:
-    end, taken = time.perf_counter() + seconds, []
-    while len(taken) < LEAST_STEPS or time.perf_counter() < end:
-        start = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - start)
-    return taken
-
-
-def _queued(run, wait, seconds: float) -> list[float]:
-    """As `_repeat`, of QUEUED steps at a time."""
-
-    def several():
-        for _ in range(QUEUED):
-            run()
-        wait()
-
-    return [taken / QUEUED for taken in _repeat(several, seconds)]
+def _repeat(run: Callable[[], list], seconds: float) -> list:
+    """What all runs give, of as many as the seconds have room for."""
+    end, found = time.perf_counter() + seconds, []
+    while len(found) < LEAST_STEPS or time.perf_counter() < end:
+        found += run()
+    return found
 
 
 def _visit(part: Part, parts: list[Part]) -> str:
     """Which of its evaluations in a step: in words where they are known, by number else, "" where there is one."""
-    visits = max(p.visit for p in parts if p.name == part.name) + 1
+    visits = max(p.visit for p in parts if p.part == part.part) + 1
     if visits == 1:
         return ""
-    words = VISITS.get(part.name.partition(".")[0], ())
+    words = VISITS.get(part.part.partition(".")[0], ())
     return words[part.visit] if len(words) == visits else f"evaluation {part.visit + 1}"

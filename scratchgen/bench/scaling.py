@@ -1,9 +1,9 @@
 """How a step's time grows with its batch, its images, its width, and the threads: no faster than its arithmetic."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
-from scratchgen.bench.compare import OURS, SEED, Options, Sides, figures, sides, versus
-from scratchgen.bench.rounds import alternate
+from scratchgen.bench.compare import OURS, Options, sides
 from scratchgen.bench.settings import Setting
 
 AXES = {
@@ -28,16 +28,19 @@ def scaling(
     with sides(options, sgemm=False) as running:
         report = running.head() | {"axis": axis, "steps": []}
         for setting in settings:
-            points = along(axis, setting, threads=options.threads, batch=batch)
-            entry = {"step": setting.step, "fixed": fixed(axis, points[0][1], options), "notes": [], "points": []}
-            if axis == "batch" and points[-1][0] < AXES["batch"][-1]:
-                entry["notes"] = [f"batches above {points[-1][0]} are left out: they would hold several GB"]
-            for value, varied in points:
+            varied = along(axis, setting, threads=options.threads, batch=batch)
+            notes, points = [], []
+            if axis == "batch" and varied[-1][0] < AXES["batch"][-1]:
+                notes = [f"batches above {varied[-1][0]} are left out: they would hold several GB"]
+            for value, one in varied:
                 tell(f"{setting.step}: {axis} {value}")
-                entry["points"].append({axis: value} | _point(running, varied, value if axis == "threads" else None))
-            for before, point in zip(entry["points"], entry["points"][1:], strict=False):
+                if axis == "threads":
+                    running.ask_all("prepare", threads=value)
+                points.append({axis: value, "batch": one.batch, **running.timed(running.lanes(one)), "growth": None})
+            for before, point in pairwise(points):
                 point["growth"] = _growth(before, point)
-            report["steps"].append(entry)
+            fixed = _fixed(axis, varied[0][1], options)
+            report["steps"].append({"step": setting.step, "fixed": fixed, "notes": notes, "points": points})
     return report
 
 
@@ -46,16 +49,14 @@ def along(axis: str, setting: Setting, *, threads: int, batch: int | None) -> li
     if axis == "batch":
         largest = LARGEST_BATCH.get(setting.step, AXES[axis][-1])
         return [(n, setting.vary(batch=n)) for n in AXES[axis] if setting.least_batch <= n <= largest]
+    start = setting.vary(batch=batch or BATCHES.get(axis, setting.batch))
     if axis == "threads":
-        counts = (
-            range(1, threads + 1) if threads <= 8 else sorted({*(2**k for k in range(threads.bit_length())), threads})
-        )
-        return [(n, setting.vary(batch=batch or setting.batch)) for n in counts]
-    start = setting.vary(batch=batch or BATCHES[axis])
+        few = range(1, threads + 1)
+        return [(n, start) for n in few if threads <= 8 or n == threads or n & (n - 1) == 0]  # powers of two
     return [(n, start.vary(**{axis: n})) for n in AXES[axis]]
 
 
-def fixed(axis: str, setting: Setting, options: Options) -> str:
+def _fixed(axis: str, setting: Setting, options: Options) -> str:
     """What stays as it is, in words."""
     parts = {"batch": f"batch {setting.batch}", "size": f"{setting.size}×{setting.size}×{setting.channels}"}
     if setting.convolutional:
@@ -64,29 +65,9 @@ def fixed(axis: str, setting: Setting, options: Options) -> str:
     return ", ".join(text for name, text in parts.items() if name != axis)
 
 
-def _point(running: Sides, setting: Setting, threads: int | None) -> dict:
-    if threads is not None:
-        running.use(threads)
-    running.clear()
-    lanes = running.lanes(setting)
-    for lane in lanes:
-        lane.make(SEED)
-    operations = running.ours.ask("operations", lane=OURS)
-    options = running.options
-    alternate(lanes, rounds=options.rounds, seconds=options.seconds)
-    return {
-        "gflop": operations / 1e9,
-        "batch": setting.batch,
-        "sides": [figures(lane, operations) for lane in lanes],
-        **versus(lanes),
-        "growth": None,
-    }
-
-
 def _growth(before: dict, point: dict) -> dict:
     """Time and arithmetic over those of the point before, and the one over the other."""
-    time = _ms(point, OURS) / _ms(before, OURS)
-    arithmetic = point["gflop"] / before["gflop"]
+    time, arithmetic = _ms(point, OURS) / _ms(before, OURS), point["gflop"] / before["gflop"]
     growth = {"time": time, "gflop": arithmetic, "quotient": time / arithmetic}
     if point["opponent"] is not None:
         growth["opponent_time"] = _ms(point, point["opponent"]) / _ms(before, before["opponent"])

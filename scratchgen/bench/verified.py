@@ -1,12 +1,16 @@
-"""python -m scratchgen.bench.verified [FILE]: on which GPU the kernels were verified; a warning where they were not.
+"""python -m scratchgen.bench.verified FILE: on which GPU the kernels were verified, as the file of results says; a
+warning where they were not.
 
-Exit status 0 in any case: most machines have no GPU to put it right.
+Exit status 0 in any case: most machines have no GPU to put it right. 2 without the name of a file.
 """
 
 import sys
 from pathlib import Path
 
-from scratchgen.bench.gpu.results import FILE, verdict
+from scratchgen.bench.results import verdict
 
 if __name__ == "__main__":
-    print(verdict(Path(sys.argv[1]) if len(sys.argv) > 1 else FILE))
+    if len(sys.argv) != 2:
+        print("usage: python -m scratchgen.bench.verified FILE, the file that bench --record writes", file=sys.stderr)
+        sys.exit(2)
+    print(verdict(Path(sys.argv[1])))

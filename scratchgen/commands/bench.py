@@ -4,20 +4,18 @@ import argparse
 import json
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict
 
 from scratchgen.backend import BACKENDS, load_kernels
 from scratchgen.backend.threads import asked_for, cores
-from scratchgen.bench import printed, table
-from scratchgen.bench.compare import OURS, SEED, Options, compare, described, sides
-from scratchgen.bench.gpu import results
-from scratchgen.bench.rounds import Lane
+from scratchgen.bench import printed, results
+from scratchgen.bench.compare import Options, compare, profiled
 from scratchgen.bench.scaling import AXES, scaling
 from scratchgen.bench.settings import SETTINGS, Setting
 from scratchgen.commands import UsageError, did_you_mean
 from scratchgen.commands.runs import add_force, check_new
 from scratchgen.files import atomic_write
 from scratchgen.recipes.options import PRECISIONS, path, positive, rate, threads
+from scratchgen.table import markdown_table, text_table
 from scratchgen.training.run import save_picture
 
 
@@ -88,7 +86,7 @@ def add_parser(commands) -> None:
         "--record",
         type=path,
         metavar="FILE",
-        help="put what was found on a GPU into a file of results, demos/gpu_results.json; what else is in it stays",
+        help="put what was found on a GPU into a file of results; what else is in it stays",
     )
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
     parser.add_argument("--picture", type=path, metavar="FILE.png", help="draw --scaling")
@@ -100,17 +98,17 @@ def run(args) -> int:
     settings, options = _settings(args), _options(args)
     _check_files(args)
     load_kernels(args.backend)  # complains before any process starts
-    layout = table.markdown_table if args.markdown else table.text_table
+    table = markdown_table if args.markdown else text_table
     with _progress() as tell:
         if args.profile:
-            report = _profiled(settings, options, tell)
-            lines = printed.profile(report, layout)
+            report = profiled(settings, options, tell)
+            lines = printed.profile(report, table)
         elif args.scaling:
             report = scaling(args.scaling, settings, options, batch=args.batch_size, tell=tell)
-            lines = printed.scaling(report, layout)
+            lines = printed.scaling(report, table)
         else:
             report = compare(settings, options, tell)
-            lines = printed.comparison(report, layout)
+            lines = printed.comparison(report, table)
     print(*lines, sep="\n")
     if args.json:
         with atomic_write(args.json) as file:
@@ -187,21 +185,6 @@ def _check_files(args) -> None:
             check_new(file, option, force=args.force or option == "--record")  # which takes in what is there
     if args.record is not None:
         results.read(args.record)
-
-
-def _profiled(settings, options: Options, tell) -> dict:
-    with sides(options, sgemm=options.on_gpu) as running:
-        report = running.head() | {"steps": []}
-        if options.on_gpu:
-            tell("what the GPU can do")
-            report |= running.ceilings()
-        for setting in settings:
-            tell(f"{setting.step}: profile")
-            running.clear()
-            Lane(OURS, running.ours, asdict(setting)).make(SEED)
-            profile = running.ours.ask("profile", lane=OURS, seconds=options.seconds)
-            report["steps"].append(described(setting) | profile)
-    return report
 
 
 @contextmanager

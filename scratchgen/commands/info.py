@@ -7,8 +7,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from scratchgen import blas
-from scratchgen.backend import BackendUnavailable, threads
-from scratchgen.bench.gpu.device import about
+from scratchgen.backend import BackendUnavailable, load_kernels, threads
 from scratchgen.version import __version__
 
 
@@ -46,7 +45,7 @@ def run(args) -> int:
 def _gpu() -> list[str]:
     """Lines on the GPU, or one that says why there is none."""
     try:
-        gpu = about()
+        gpu = load_kernels("cupy").about()
     except BackendUnavailable as error:
         return [f"none: {error}"]
     tensor_cores = "; train --precision tf32 has tensor cores multiply" if float(gpu["capability"]) >= 8 else ""

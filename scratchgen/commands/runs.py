@@ -16,6 +16,7 @@ from scratchgen.errors import sentence
 from scratchgen.files import atomic_write, printable
 from scratchgen.recipes import Recipe, config_of, load_run
 from scratchgen.recipes.options import path
+from scratchgen.table import aligned
 from scratchgen.training import RunFolder, save_picture
 
 RESULTS = (".png", ".npy")
@@ -165,9 +166,8 @@ def evaluate(folder: RunFolder, recipe: Recipe, data, **options) -> list[str]:
     records = folder.records()
     epoch = max((r["epoch"] for r in records if r["kind"] == "epoch"), default=0)
     folder.write_measures({"data": data.name, "epoch": epoch, "rows": found.rows, **found.values})
-    width = max(len(label) for label, _ in found.rows)
     note = [f"note     {folder.metrics}: {records.note}"] if records.unreadable else []
-    return ["", *(f"{label:<{width}}  {text}".rstrip() for label, text in found.rows), *note]
+    return ["", *aligned(found.rows, left=(0, 1)), *note]
 
 
 def digest(data) -> str:

@@ -5,7 +5,6 @@ import os
 
 from scratchgen.backend import BackendUnavailable, load_kernels
 from scratchgen.backend.threads import asked_for, cores, limited
-from scratchgen.bench.gpu.device import about
 from scratchgen.commands import UsageError
 from scratchgen.commands.runs import digest, memory_for, pixels
 from scratchgen.commands.session import Session
@@ -177,7 +176,7 @@ def _what(folder, recipe, data, args) -> list[str]:
         lines.append(f"note     there are {config['batch_size']:,} training samples, so that is the batch size")
     lines.append(f"model    {recipe.describe()}")
     if config["backend"] == "cupy":
-        lines.append(f"GPU      {about()['device']}, {config['precision']}")
+        lines.append(f"GPU      {load_kernels('cupy').about()['device']}, {config['precision']}")
     return [*lines, f"run      {folder.path}", f"report   {folder.path / 'report.html'}"]
 
 

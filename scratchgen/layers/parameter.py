@@ -60,7 +60,8 @@ class Parameter:
 
     def add_grad(self, gradient) -> None:
         """grad += gradient. Where grad is zero the gradient's array becomes grad itself, which spares a pass over
-        both: so hand over an array that nobody else holds, and do not write into it afterwards."""
+        both: so hand over an array that nobody else holds, and do not write into it afterwards. What cannot be
+        written into, or is the value itself, is copied."""
         if gradient.shape != self._value.shape:
             raise ValueError(
                 f"Parameter: {self.name}: gradient has shape {gradient.shape}, needs {self._value.shape}"
@@ -68,7 +69,10 @@ class Parameter:
         if self._frozen:
             return
         if self._grad is None and gradient.dtype == self._value.dtype:
-            self._grad = gradient
+            plain = type(gradient) is type(self._value) and getattr(gradient.flags, "writeable", True)
+            self._grad = (
+                gradient if plain and gradient is not self._value else array_library(gradient).array(gradient)
+            )
         else:
             self.grad += gradient
 

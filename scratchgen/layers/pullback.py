@@ -47,11 +47,13 @@ class Pullback:
         if not live and not need_dx:
             return None
         known = (dy, *self._shared(dy)) if self._shared else (dy,)
-        gradients = [_own(adjoint(*known), dy) for _, adjoint in live]
+        taken = [dy]  # each result is an array of its own
+        gradients = [_own(adjoint(*known), taken) for _, adjoint in live]
         for (p, _), gradient in zip(live, gradients, strict=True):
             if gradient.shape != p.value.shape:
                 raise ValueError(f"{self._layer}: d{p.name} has shape {gradient.shape}, needs {p.value.shape}")
-        dx = _own(self._dx(*known), dy) if need_dx else None
+        dx = _own(self._dx(*known), taken) if need_dx else None
+        taken.clear()
         for p, _ in live:
             p.add_grad(gradients.pop(0))  # handed over: p.grad may become this very array
         return dx
@@ -103,11 +105,14 @@ def chain(x, *layers):
     return x, parts[0] if len(parts) == 1 else _Composition(parts)
 
 
-def _own(gradient, dy):
-    """The gradient as an array that may be written into: a copy where it is dy or looks at its memory, where its own
-    memory is no array's, and where it is read-only or does not fill its memory, as what was broadcast."""
-    base, flags, kind = gradient.base, gradient.flags, type(dy)
-    lent = gradient is dy or (base is not None and (base is dy or base is dy.base or type(base) is not kind))
+def _own(gradient, taken: list):
+    """The gradient as an array that may be written into, and is taken from then on: a copy where it is one of those
+    taken or looks at its memory, where its own memory is no array's, and where it is read-only or does not fill its
+    memory, as what was broadcast."""
+    base, flags, kind = gradient.base, gradient.flags, type(taken[0])
+    lent = base is not None and type(base) is not kind
+    lent = lent or any(gradient is a or (base is not None and (base is a or base is a.base)) for a in taken)
     if lent or type(gradient) is not kind or not flags.forc or not getattr(flags, "writeable", True):
-        return array_library(dy).array(gradient)
+        gradient = array_library(taken[0]).array(gradient)
+    taken.append(gradient)
     return gradient

@@ -1,6 +1,6 @@
 """Tests of the CUDA kernels on a GPU: `python -m pytest -m gpu`, with all others that take `backend` or `device`.
 
-When the whole of them has passed on a real one, this is put on record in demos/gpu_results.json.
+When the whole of them has passed on a real one, this is put on record in RESULTS.
 """
 
 import sys
@@ -10,7 +10,9 @@ import backends
 import pytest
 
 from scratchgen.backend import BackendUnavailable, load_kernels
-from scratchgen.bench.gpu import results
+from scratchgen.bench import results
+
+RESULTS = "demos/gpu_results.json"
 
 
 @pytest.fixture(params=[pytest.param("cupy", marks=pytest.mark.gpu)])
@@ -26,7 +28,7 @@ def pytest_sessionfinish(session, exitstatus):
         return
     found = summary(reporter.stats)
     if found["passed"] and _real_gpu():
-        path = session.config.rootpath / results.FILE
+        path = session.config.rootpath / RESULTS
         results.record(path, "tests", found)
         reporter.write_line(f"on record: {path}")
 

@@ -7,6 +7,7 @@ import numpy as np
 from scratchgen.backend.cupy_ops.device import xp
 from scratchgen.backend.cupy_ops.launch import THREADS, kernel, power_of_two, quotient
 from scratchgen.backend.geometry import Geometry
+from scratchgen.backend.reference import matmul
 
 COLUMNS_BYTES = 1 << 30  # of columns at a time; a batch that has more goes through in parts
 WORTH_A_KERNEL = 1 << 20  # numbers, from which a geometry has kernels of its own
@@ -23,7 +24,7 @@ def im2col(x, geometry: Geometry):
     cols = xp.empty(cols_shape, x.dtype)
     runs = N * geometry.small[0] * geometry.small[1] * geometry.kernel[0]
     if cols.size:
-        _launch("im2col", cols, x, geometry, C, runs, geometry.kernel[1])
+        launch_columns("im2col", cols, x, geometry, C, runs, geometry.kernel[1])
     return cols
 
 
@@ -35,11 +36,11 @@ def col2im(cols, geometry: Geometry):
         return cols.reshape(N, *geometry.large, C)
     x = xp.empty((N, *geometry.large, C), cols.dtype)
     if x.size:
-        _launch("col2im", x, cols, geometry, C, N * geometry.large[0] * geometry.large[1], 1)
+        launch_columns("col2im", x, cols, geometry, C, N * geometry.large[0] * geometry.large[1], 1)
     return x
 
 
-def _launch(name: str, result, given, geometry: Geometry, C: int, count: int, pixels: int) -> None:
+def launch_columns(name: str, result, given, geometry: Geometry, C: int, count: int, pixels: int) -> None:
     """One of the two kernels, which share out `count` runs of so many pixels among blocks."""
     pack = LINE // result.itemsize
     if C % pack or result.data.ptr % LINE or given.data.ptr % LINE:
@@ -77,7 +78,7 @@ def correlate(x, W, geometry: Geometry):
     """See `reference.correlate`; x may be its patches."""
     kh, kw, C, O = W.shape
     matrix = W.reshape(kh * kw * C, O)
-    ys = [cols.reshape(-1, kh * kw * C) @ matrix for _, cols in _columns(x, geometry)]
+    ys = [matmul(cols.reshape(-1, kh * kw * C), matrix) for _, cols in _columns(x, geometry)]
     return _joined(ys).reshape(len(x), *geometry.small, O)
 
 
@@ -86,7 +87,7 @@ def correlate_adjoint_x(dy, W, geometry: Geometry):
     kh, kw, C, O = W.shape
     matrix = W.reshape(kh * kw * C, O).T
     parts = [
-        col2im((dy[part].reshape(-1, O) @ matrix).reshape(-1, *geometry.small, kh, kw, C), geometry)
+        col2im(matmul(dy[part].reshape(-1, O), matrix).reshape(-1, *geometry.small, kh, kw, C), geometry)
         for part in _parts(dy, geometry, C)
     ]
     return _joined(parts)
@@ -97,7 +98,8 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
     C, O = x.shape[-1], dy.shape[-1]
     dW = None
     for part, cols in _columns(x, geometry):
-        term = cols.reshape(-1, geometry.kernel[0] * geometry.kernel[1] * C).T @ dy[part].reshape(-1, O)
+        rows = cols.reshape(-1, geometry.kernel[0] * geometry.kernel[1] * C)
+        term = matmul(rows.T, dy[part].reshape(-1, O))
         dW = term if dW is None else xp.add(dW, term, out=dW)
     return dW.reshape(*geometry.kernel, C, O)
 

@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scratchgen import backend
-from scratchgen.bench.gpu import device
 from scratchgen.files import atomic_write
 from scratchgen.version import __version__
 
 KERNELS = Path(backend.__file__).parent / "cupy_ops"
-FILE = Path("demos", "gpu_results.json")  # of a checkout
 ROUNDS = ("rounds", "round_ms")  # which a file to be kept does without
 
 
@@ -47,17 +45,14 @@ def read(path: Path) -> dict:
 def record(path: Path, kind: str, found: dict, *, precision: str | None = None) -> None:
     """Put what was found on this GPU into the file, in the place of what was there of its kind (and precision)."""
     entry = {
-        **device.about(),
+        **backend.load_kernels("cupy").about(),
         "scratchgen": __version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "kernels_sha256": source_hash(),
         **found,
     }
     results = read(path)
-    if precision is None:
-        results[kind] = entry
-    else:
-        results[kind] = {**results.get(kind, {}), precision: entry}
+    results[kind] = entry if precision is None else {**results.get(kind, {}), precision: entry}
     with atomic_write(path) as file:
         file.write(json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n")
 
@@ -65,13 +60,11 @@ def record(path: Path, kind: str, found: dict, *, precision: str | None = None) 
 def summary(report):
     """A report of the benchmark without the figures of single rounds."""
     if isinstance(report, Mapping):
-        return {
-            key: summary(value) for key, value in report.items() if not (key in ROUNDS and isinstance(value, list))
-        }
+        return {k: summary(value) for k, value in report.items() if k not in ROUNDS or not isinstance(value, list)}
     return [summary(part) for part in report] if isinstance(report, list) else report
 
 
-def verdict(path: Path = FILE) -> str:
+def verdict(path: Path) -> str:
     """One line: on which GPU the kernels were verified, and when, or a warning that they were not as they are."""
     try:
         tests = read(path).get("tests")

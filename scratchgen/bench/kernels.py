@@ -1,0 +1,136 @@
+"""How long each kernel of a step takes on a GPU by itself: what a real step launches, again on the same arrays.
+
+A kernel of ours is judged by the bytes that must move, what it is given read once and what it returns written once,
+and a matrix product by its operations. Each is queued some times behind a large copy, so that the GPU goes from one
+to the next without waiting for Python, and its own clock is read before and after.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+
+import numpy as np
+
+from scratchgen.backend import backend_of, load_kernels
+from scratchgen.backend.formula import Formula
+from scratchgen.bench import ceilings
+from scratchgen.bench.count import OPERATIONS, listening
+from scratchgen.bench.steps import Step, wait
+
+ON_ROWS = ("elementwise", "channel_sum", "channel_sums", "sum_with_map", "mean_and_variance")
+REPEATS = 20
+READINGS = 3
+AHEAD = 10  # copies that keep the GPU busy while Python queues REPEATS calls: 7 ms and more
+
+
+def functions() -> list[tuple[ModuleType, str]]:
+    """What a step goes to the GPU by: our kernels, and products. A convolution is its columns and products, as they
+    are launched, so that columns which are there already do not count again."""
+    ops = load_kernels("cupy")
+    convolution = import_module(f"{ops.__name__}.convolution")
+    return [
+        *((ops, name) for name in (*ON_ROWS, "adam", "matmul")),
+        *((convolution, name) for name in ("launch_columns", "matmul")),
+    ]
+
+
+def times(step: Step) -> dict:
+    """{"kernels": [...], "products": [...]}: each kind of call in a step, how often it is made, and its seconds."""
+    found: dict[tuple, list] = {}  # by what tells two calls apart: [how many, the function, its arguments]
+
+    def tell(name, function, args):
+        key = (name, *(getattr(a, "flags", None) and a.flags.c_contiguous for a in args), *_key(args))
+        found.setdefault(key, [0, function, args])[0] += 1
+
+    with listening(functions(), tell):
+        step.run()
+    clock = Clock(load_kernels("cupy").xp)
+    report: dict[str, list] = {"kernels": [], "products": []}
+    for (name, *_), (calls, function, args) in found.items():
+        what = DESCRIBED.get(name, _on_rows)(name, function, args)
+        seconds = clock.seconds(lambda f=function, a=args: f(*a))
+        report["products" if name == "matmul" else "kernels"].append({**what, "calls": calls, "seconds": seconds})
+    return report
+
+
+class Clock:
+    """Seconds of a call on the GPU."""
+
+    def __init__(self, xp):
+        self.xp, self.ahead = xp, ceilings.copy()
+
+    def seconds(self, run: Callable[[], object]) -> float:
+        """The median of some readings, each of REPEATS calls."""
+        run()
+        readings = []
+        for _ in range(READINGS):
+            start, end = (self.xp.cuda.Event() for _ in range(2))
+            for _ in range(AHEAD):
+                self.ahead()
+            start.record()
+            for _ in range(REPEATS):
+                run()
+            end.record()
+            end.synchronize()
+            readings.append(self.xp.cuda.get_elapsed_time(start, end) / 1e3 / REPEATS)
+        wait()
+        return float(np.median(readings))
+
+
+def _key(args) -> tuple:
+    """Arguments as far as they tell two calls apart: an array by its shape, a number not at all."""
+    return tuple(
+        _key(a) if isinstance(a, tuple | list) else getattr(a, "shape", a)
+        for a in args
+        if not isinstance(a, int | float)
+    )
+
+
+def _on_rows(name, function, args) -> dict:
+    moved = _arrays(args) + _arrays(function(*args))
+    f = args[0]
+    formula = f"{f.__module__.rpartition('.')[2]} {f.__name__}" if isinstance(f, Formula) else ""
+    return {"kernel": name, "formula": formula, "shape": _sizes(moved[0].shape), "bytes": _bytes(moved)}
+
+
+def _adam(name, function, args) -> dict:
+    values, _, m, v, *_ = args
+    moved = _arrays(args) + _arrays(function(*args)) + [*m, *v]  # m and v are written, too
+    shape = f"{sum(a.size for a in values):,} in {len(values)} arrays"
+    return {"kernel": name, "formula": "", "shape": shape, "bytes": _bytes(moved)}
+
+
+def _columns(_, function, args) -> dict:
+    name, result, given, geometry, *_ = args
+    kernel = "×".join(map(str, geometry.kernel))
+    image = given if name == "im2col" else result
+    return {
+        "kernel": name,
+        "formula": f"{kernel} stride {geometry.stride[0]}",
+        "shape": _sizes(image.shape),
+        "bytes": result.nbytes + given.nbytes,
+    }
+
+
+def _product(_, function, args) -> dict:
+    a, b = args
+    form = "".join("N" if m.flags.c_contiguous else "T" for m in args)  # whether transposed matters to cuBLAS
+    return {"sizes": [*a.shape, b.shape[1]], "form": form, "operations": OPERATIONS["matmul"](a, b)}
+
+
+DESCRIBED = {"adam": _adam, "launch_columns": _columns, "matmul": _product}
+
+
+def _arrays(value) -> list:
+    """The device's arrays in arguments or results, in order."""
+    if isinstance(value, tuple | list):
+        return [a for part in value for a in _arrays(part)]
+    return [value] if hasattr(value, "nbytes") and backend_of(value) == "cupy" else []
+
+
+def _bytes(arrays) -> int:
+    return sum(a.nbytes for a in arrays)
+
+
+def _sizes(sizes) -> str:
+    return "×".join(map(str, sizes))
