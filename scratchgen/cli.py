@@ -65,7 +65,8 @@ class Parser(argparse.ArgumentParser):
             return f": {WHERE}"
         if ELSEWHERE.get(name) in known:
             return f": that is {ELSEWHERE[name]} here"
-        return did_you_mean(name, [option.removeprefix("--") for option in known], prefix="--")
+        meant = did_you_mean(name, [option.removeprefix("--") for option in known], prefix="--")
+        return meant or (f": {WHERE}" if "--backend" in known and did_you_mean(name, DEVICES) else "")
 
     def _check_value(self, action, value):
         if action.choices is not None and value not in action.choices:
@@ -108,10 +109,11 @@ def main(argv: list[str] | None = None) -> int:
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="replace")  # a terminal without Greek letters shows a question mark
-        args = parser().parse_args(argv)
-        status = args.run(args)
-        _flush()
-        return status
+        try:
+            args = parser().parse_args(argv)
+            return args.run(args)
+        finally:
+            _flush()  # what was printed may still be on its way, and fail only now
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         _leave(sys.stdout)
         return BROKEN_PIPE
@@ -126,7 +128,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _flush() -> None:
-    """What was printed may still be on its way, and fail only now."""
     try:
         print(end="", flush=True)
     except OSError as error:

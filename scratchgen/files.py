@@ -90,7 +90,11 @@ def make_folder(path: Path) -> None:
     if not path.is_dir():
         if path.parent != path:
             make_folder(path.parent)
-        path.mkdir(exist_ok=True)
+        try:
+            path.mkdir()
+        except FileExistsError:  # another process was faster, or there is something else of that name
+            if not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
         _sync_folder(path.parent)
 
 
@@ -127,8 +131,9 @@ def locked(path: Path) -> Iterator[bool]:
     The operating system's own lock: it ends with the process, however that ends, so a file that a crash has left
     stops nobody. False where the file system has no locks, and nothing is held.
     """
+    how = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # a link in somebody's run may lead anywhere
     while True:
-        number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        number = os.open(path, how, 0o666)
         try:
             held = _lock(number)
             if held is False:
@@ -146,11 +151,13 @@ def locked(path: Path) -> Iterator[bool]:
     try:
         yield held is True
     finally:
-        if os.name != "nt":  # there no file that is open can be removed
-            path.unlink(missing_ok=True)
-        os.close(number)
-        if os.name == "nt":
-            with suppress(OSError):  # the next one has it open
+        try:
+            if os.name != "nt":
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(number)
+        if os.name == "nt":  # where no file that is open can be removed, and the next one may have it open already
+            with suppress(OSError):
                 path.unlink()
 
 

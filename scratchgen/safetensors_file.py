@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from scratchgen.backend import to_host
-from scratchgen.files import atomic_write, from_json
+from scratchgen.files import atomic_write, from_json, printable
 from scratchgen.paths import as_path
 
 FORMAT = "scratchgen 1"
@@ -72,11 +72,11 @@ def read_arrays(path, *, ours: bool = True) -> tuple[dict[str, np.ndarray], dict
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+        raise _refused(path, "is not a whole safetensors file", error) from error
     except (TypeError, AttributeError, KeyError) as error:  # of a type that NumPy lacks, such as bfloat16
-        raise ValueError(f"{path} holds arrays of a type that cannot be read here: {error}") from error
+        raise _refused(path, "holds arrays of a type that cannot be read here", error) from error
     except ValueError as error:  # of a shape that NumPy cannot have
-        raise ValueError(f"{path} holds arrays of a shape that cannot be read here: {error}") from error
+        raise _refused(path, "holds arrays of a shape that cannot be read here", error) from error
     signed = {"about", "sha256"} <= metadata.keys()
     if metadata.get("format") != FORMAT and (ours or signed):  # damage there must not switch the check below off
         raise ValueError(f"{path} was not written by this version of scratchgen, or is damaged")
@@ -91,6 +91,10 @@ def read_arrays(path, *, ours: bool = True) -> tuple[dict[str, np.ndarray], dict
     if not isinstance(about, dict):
         raise ValueError(f"{path} is damaged: what it says about its arrays is no JSON object")
     return arrays, about
+
+
+def _refused(path, why: str, error: Exception) -> ValueError:
+    return ValueError(f"{path} {why}: {printable(str(error))}")
 
 
 def _digest(arrays: Mapping[str, np.ndarray], about: str) -> str:

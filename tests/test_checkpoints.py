@@ -1,11 +1,8 @@
 """A run that is interrupted, in whatever way, arrives exactly where it would have arrived."""
 
-import json
 import os
 import random
-import resource
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -15,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from safetensors.numpy import save
+from damage import damages, forgeries, limits, needs_limits
 from tiny import MODELS, assert_same, outcome, run, stop_after
 
 import scratchgen as sg
-from scratchgen.safetensors_file import FORMAT, _digest, read_arrays, write_arrays
+from scratchgen.safetensors_file import FORMAT, read_arrays, write_arrays
 from scratchgen.training import NotFinite, Settings, Training, load_checkpoint, save_checkpoint
 from scratchgen.weights import load_weights, save_weights
 
@@ -564,130 +561,10 @@ def test_a_checkpoint_is_not_written_over_by_numbers_that_are_not_finite(tmp_pat
 # --- damaged files ---
 
 
-def header_of(raw: bytes) -> tuple[dict, bytes]:
-    """The header of a safetensors file as JSON has it, and the rest."""
-    (length,) = struct.unpack("<Q", raw[:8])
-    return json.loads(raw[8 : 8 + length]), raw[8 + length :]
-
-
-def with_header(header, rest: bytes, length: int | None = None) -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + rest
-
-
-def signed(arrays, says: str, **marks) -> bytes:
-    """A file whose digest is right, whatever it says."""
-    marks = {"format": FORMAT, "about": says, "sha256": _digest(arrays, says), **marks}
-    return save(arrays, metadata={k: v for k, v in marks.items() if v is not None})
-
-
-def forgeries(raw: bytes, arrays: dict, about: dict):
-    """(what was done, bytes) of files that someone made on purpose."""
-    header, rest = header_of(raw)
-    names = [name for name in header if name != "__metadata__"]
-    first, last = names[0], names[-1]
-    for length in (0, 1, 7, 99_999_999, 2**31, 2**40, 2**62, 2**63, 2**64 - 1, len(raw), len(raw) - 8, len(raw) - 7):
-        yield f"header length {length}", with_header(json.dumps(header).encode(), rest, length)
-
-    def entry(name, **changes):
-        return {**header, name: {**header[name], **changes}}
-
-    for name in (first, last):
-        for shape in ([2**31], [2**40, 2**40], [2**62, 4], [0], [-1], [1.5], ["4"], None, [], [0, 2**62], [1] * 70):
-            yield f"{name} of shape {shape}", with_header(entry(name, shape=shape), rest)
-        for offsets in (
-            [0, 2**63],
-            [2**62, 2**62 + 4],
-            [4, 0],
-            [-4, 0],
-            [0, 0],
-            [0],
-            "0",
-            None,
-            [len(rest), len(rest)],
-        ):
-            yield f"{name} at {offsets}", with_header(entry(name, data_offsets=offsets), rest)
-        for dtype in ("F64", "F16", "BF16", "I32", "U8", "BOOL", "F8_E4M3", "F4", "C64", "O", "object", "", None, 7):
-            yield f"{name} of {dtype}", with_header(entry(name, dtype=dtype), rest)
-        yield (
-            f"{name} twice",
-            with_header(
-                json.dumps(header)[:-1].encode() + f', "{name}": {json.dumps(header[names[1]])}}}'.encode(), rest
-            ),
-        )
-        yield f"{name} missing", with_header({k: v for k, v in header.items() if k != name}, rest)
-        yield f"{name} renamed", with_header({k + "x" * (k == name): v for k, v in header.items()}, rest)
-    yield "overlap", with_header(entry(first, data_offsets=header[last]["data_offsets"]), rest)
-    for text in (
-        b"\xff\xfe" * 20,
-        b"{" * 9000,
-        b"[" * 9000,
-        b'{"a":' * 9000 + b"}" * 9000,
-        b"null",
-        b"[]",
-        b"{}",
-        b"",
-    ):
-        yield f"header {text[:4]}", with_header(text, rest)
-    yield "not UTF-8", with_header(json.dumps(header).encode().replace(first[:3].encode(), b"\xc3\x28\xff"), rest)
-    yield "more behind", raw + b"\0"
-    yield "pickle", b"cos\nsystem\n(S'touch executed'\ntR."
-    yield "pickle inside", with_header({"__metadata__": {"format": FORMAT, "about": "cos\nsystem\n"}}, b"")
-    for marks in ({"format": "scratchgen 0"}, {"format": "scratchgen 2"}, {"format": None}, {"sha256": None}):
-        yield f"{marks}", signed(arrays, json.dumps(about), **marks)
-    for marks in ({"about": None}, {"sha256": "0" * 64}, {"about": "{}"}, {"format": ""}):
-        yield f"{marks}", signed(arrays, json.dumps(about), **marks)
-    for text in ('{"a": NaN}', '{"a": -Infinity}', "[]", "7", "null", '"x"', "", "{", "[" * 99_999, '{"a":' * 99_999):
-        yield f"says {text[:9]}", signed(arrays, text)
-    yield "says digits", signed(arrays, '{"epoch": ' + "9" * 5000 + "}")
-    some = {k: v for k, v in arrays.items() if k != first}
-    for label, changed in (
-        ("lacks one", some),
-        ("one more", {**arrays, "model/more": np.zeros(2, np.float32)}),
-        ("of no part", {**arrays, "more": np.zeros(2, np.float32)}),
-        ("of whole numbers", {k: v.astype(np.int32) for k, v in arrays.items()}),
-        ("of half numbers", {k: v.astype(np.float16) for k, v in arrays.items()}),
-        ("flat", {k: v.reshape(-1) for k, v in arrays.items()}),
-        ("empty", {}),
-    ):
-        yield label, signed(changed, json.dumps(about))
-
-
-def damages(raw: bytes, count: int, seed: int):
-    """(what was done, bytes) of files that an accident made: truncated, or with 1 to 3 bits flipped."""
-    rng = random.Random(seed)
-    header_bits = 8 * (8 + struct.unpack("<Q", raw[:8])[0])
-    for i in range(count):
-        if i % 4 == 0:
-            length = rng.randrange(len(raw))
-            yield f"cut to {length}", raw[:length]
-            continue
-        bits = header_bits if i % 2 else 8 * len(raw)  # half of them where the names and the digest are
-        flipped, chosen = bytearray(raw), rng.sample(range(bits), rng.randint(1, 3))
-        for bit in chosen:
-            flipped[bit // 8] ^= 1 << bit % 8
-        yield f"bits {chosen} flipped", bytes(flipped)
-
-
 @pytest.fixture
 def limited():
-    """What takes long or much memory fails here, instead of the whole machine."""
-
-    def late(number, frame):
-        raise TimeoutError("it hangs")
-
-    before, memory = signal.signal(signal.SIGALRM, late), resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), memory[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, memory)
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
-needs_limits = pytest.mark.skipif(
-    not (hasattr(signal, "SIGALRM") and Path("/proc/self/statm").exists()), reason="needs Linux to set limits"
-)
+    with limits():
+        yield
 
 
 def what_it_raises(function):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -297,21 +298,24 @@ def test_what_is_no_run_folder(tmp_path):
 def test_metrics_are_lines_of_json_and_can_be_taken_back(tmp_path):
     run = RunFolder.create(tmp_path / "run", {"model": "ae"})
     assert run.records() == []
-    run.log({"kind": "steps", "step": 1, "loss": float("nan"), "parts": {"a": [np.float64("inf"), 1.5]}})
-    run.log({"kind": "epoch", "step": 2, "loss": 0.5})
-    run.log({"kind": "steps", "step": 3, "loss": 0.25})
+    parts = {"a": [np.float64("inf"), 1.5]}
+    run.log({"kind": "steps", "step": 1, "epoch": 0.5, "loss": float("nan"), "parts": parts})
+    run.log({"kind": "epoch", "step": 2, "epoch": 1, "loss": 0.5})
+    run.log({"kind": "steps", "step": 3, "epoch": 1.5, "loss": 0.25})
     run.log({"kind": "end", "state": "stopped"})
     text = (run.path / "metrics.jsonl").read_text()
-    assert text.splitlines()[0] == '{"kind": "steps", "step": 1, "loss": null, "parts": {"a": [null, 1.5]}}'
+    first = '{"kind": "steps", "step": 1, "epoch": 0.5, "loss": null, "parts": {"a": [null, 1.5]}}'
+    assert text.splitlines()[0] == first
     with open(run.path / "metrics.jsonl", "a") as stream:
         stream.write('[1]\n7\n{"a": 1}\n\x00\xff\n{"kind": "epoch", "st')  # cut by a crash
     assert [r.get("step") for r in run.records()] == [1, 2, 3, None]
+    assert run.records().unreadable == 4
     (run.path / "samples" / ".latest.png.0123abcd.tmp").touch()
     (run.path / ".checkpoint.safetensors.0123abcd.tmp").touch()
     run.rewind(2)
     assert run.records() == [json.loads(line) for line in text.splitlines()[:2]]
     assert not list(run.path.rglob(".*"))
-    run.log({"kind": "epoch", "step": 4})
+    run.log({"kind": "epoch", "step": 4, "epoch": 2})
     assert [r["step"] for r in run.records()] == [1, 2, 4]
     with pytest.raises(ValueError, match="JSON"):
         run.write_json("config.json", {"model": float("nan")})
@@ -335,12 +339,17 @@ def test_atomic_write_leaves_the_old_file_or_the_new_one(tmp_path, monkeypatch):
         interrupted()
     assert path.read_bytes() == b"old"
     synced = []
-    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_size))
+
+    def fsync(number):
+        what = "name" if stat.S_ISDIR(os.fstat(number).st_mode) else os.fstat(number).st_size
+        synced.append((what, path.read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
     with atomic_write(path) as stream:
         stream.write(b"newer")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"newer"
-    assert synced == [5], "the name may come to the disk before the bytes"
+    assert synced == [(5, b"old"), ("name", b"newer")], "first the bytes are on the disk, then the name"
 
     def refuse(source, target):
         raise OSError("disk")

@@ -5,19 +5,19 @@ import json
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 from scratchgen.backend import BACKENDS, load_kernels
-from scratchgen.backend.threads import cores
+from scratchgen.backend.threads import asked_for, cores
 from scratchgen.bench import printed, table
 from scratchgen.bench.compare import OURS, SEED, Options, compare, described, sides
 from scratchgen.bench.gpu import results
 from scratchgen.bench.rounds import Lane
 from scratchgen.bench.scaling import AXES, scaling
 from scratchgen.bench.settings import SETTINGS, Setting
-from scratchgen.commands import UsageError
+from scratchgen.commands import UsageError, did_you_mean
+from scratchgen.commands.runs import add_force, check_new
 from scratchgen.files import atomic_write
-from scratchgen.recipes.options import PRECISIONS, positive, rate
+from scratchgen.recipes.options import PRECISIONS, path, positive, rate, threads
 from scratchgen.training.run import save_picture
 
 
@@ -55,7 +55,9 @@ def add_parser(commands) -> None:
         default="float32",
         help="of matrix products and convolutions on the GPU, for every side (default: float32)",
     )
-    parser.add_argument("--threads", type=positive, metavar="N", help="of every side (default: all cores)")
+    parser.add_argument(
+        "--threads", type=threads, metavar="N", help="of every side (default: SCRATCHGEN_THREADS, or all cores)"
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--rounds", type=positive, metavar="R", help="how many turns each side has at a step")
     length.add_argument(
@@ -81,12 +83,16 @@ def add_parser(commands) -> None:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--profile", action="store_true", help="where a step's time goes, by layer and direction")
     mode.add_argument("--scaling", choices=tuple(AXES), help="how a step's time grows along an axis")
-    parser.add_argument("--json", metavar="FILE", help="write every figure, with each round's")
+    parser.add_argument("--json", type=path, metavar="FILE", help="write every figure, with each round's")
     parser.add_argument(
-        "--record", metavar="FILE", help="put what was found on a GPU into a file of results, demos/gpu_results.json"
+        "--record",
+        type=path,
+        metavar="FILE",
+        help="put what was found on a GPU into a file of results, demos/gpu_results.json; what else is in it stays",
     )
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
-    parser.add_argument("--picture", metavar="FILE.png", help="draw --scaling")
+    parser.add_argument("--picture", type=path, metavar="FILE.png", help="draw --scaling")
+    add_force(parser)
     parser.set_defaults(run=run)
 
 
@@ -111,7 +117,7 @@ def run(args) -> int:
             file.write(json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")
     if args.record:
         kind = "profile" if args.profile else "bench"
-        results.record(Path(args.record), kind, {"report": results.summary(report)}, precision=args.precision)
+        results.record(args.record, kind, {"report": results.summary(report)}, precision=args.precision)
     if args.picture:
         from scratchgen.bench.picture import scaling_picture
 
@@ -122,7 +128,9 @@ def run(args) -> int:
 def _settings(args) -> list[Setting]:
     for name in args.steps:
         if name not in SETTINGS:
-            raise UsageError(f"there is no step {name}; there are {', '.join(SETTINGS)}")
+            raise UsageError(
+                f"there is no step {name}; there are {', '.join(SETTINGS)}{did_you_mean(name, SETTINGS)}"
+            )
     names = dict.fromkeys(args.steps or SETTINGS)
     settings = [SETTINGS[name].on_gpu() if args.backend == "cupy" else SETTINGS[name] for name in names]
     if args.scaling == "batch" and args.batch_size is not None:
@@ -150,12 +158,12 @@ def _options(args) -> Options:
         raise UsageError("--precision tf32 is a mode of NVIDIA's GPUs: add --backend cupy")
     if args.scaling == "threads" and args.backend == "cupy":
         raise UsageError("--scaling threads is for the CPU, on a GPU threads do not divide the work")
-    threads = args.threads or cores()
-    if threads > cores():
-        raise UsageError(f"--threads is {threads}, this process may use {cores()} cores")
+    count = args.threads or asked_for() or cores()
+    if count > cores():
+        raise UsageError(f"--threads is {count}, this process may use {cores()} cores")
     mode = "profile" if args.profile else "scaling" if args.scaling else "compare"
     return Options(
-        threads=threads,
+        threads=count,
         rounds=args.rounds,
         seconds=args.seconds or SECONDS[mode],
         torch=not (args.no_torch or args.profile),
@@ -170,15 +178,15 @@ def _check_files(args) -> None:
     """Complains of a file that cannot be written before minutes are spent on what goes into it."""
     if args.picture is not None and args.scaling is None:
         raise UsageError("--picture goes with --scaling")
-    if args.picture is not None and not args.picture.endswith(".png"):
+    if args.picture is not None and args.picture.suffix != ".png":
         raise UsageError(f"--picture is {args.picture}, needs a name that ends in .png")
     if args.record is not None and (args.backend == "numpy" or args.scaling):
         raise UsageError("--record is for steps timed or profiled with --backend cupy")
-    for option, path in (("--json", args.json), ("--picture", args.picture), ("--record", args.record)):
-        if path is not None and (not Path(path).absolute().parent.is_dir() or Path(path).is_dir()):
-            raise UsageError(f"{option} is {path}, needs the name of a file in a folder that is there")
+    for option, file in (("--json", args.json), ("--picture", args.picture), ("--record", args.record)):
+        if file is not None:
+            check_new(file, option, force=args.force or option == "--record")  # which takes in what is there
     if args.record is not None:
-        results.read(Path(args.record))
+        results.read(args.record)
 
 
 def _profiled(settings, options: Options, tell) -> dict:

@@ -33,7 +33,7 @@ def run(args) -> int:
     data = data_of(args, recipe)
     print(f"run      {folder.path}\ndata     {data.name}")
     with limited(recipe.config.get("threads")):
-        evaluate(folder, recipe, data, importance=args.importance, progress=not args.quiet)
+        print(*evaluate(folder, recipe, data, importance=args.importance, progress=not args.quiet), sep="\n")
     epochs = sum(r["kind"] == "epoch" for r in folder.records())
     title = f"{recipe.title}: {folder.path.resolve().name}"
     report = write_report(folder, title=title, state=f"{epochs} epochs", under_way=False)

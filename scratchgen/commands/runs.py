@@ -19,6 +19,7 @@ from scratchgen.recipes.options import path
 from scratchgen.training import RunFolder, save_picture
 
 RESULTS = (".png", ".npy")
+BEYOND_NUMPY = ("array is too big", "Maximum allowed dimension exceeded")  # ValueErrors of sizes that no memory has
 
 
 def open_run(args) -> tuple[RunFolder, Recipe]:
@@ -50,8 +51,14 @@ def data_of(args, recipe: Recipe):
         size, channels = size or pixels(own), channels or depth
     if "image_shape" in c and args.data in POINTS:
         raise UsageError(f"the run is of images {tuple(c['image_shape'])}, and {args.data} is of points")
-    with memory_for("the data"):
-        data = load(args.data if args.data is not None else c["data"], image_size=size, channels=channels)
+    source = args.data if args.data is not None else c["data"]
+    try:
+        with memory_for("the data"):
+            data = load(source, image_size=size, channels=channels)
+    except FileNotFoundError as error:
+        if args.data is not None:
+            raise
+        raise UsageError(f"the data of {args.RUN} is not where its config.json says: {error}") from None
     if list(getattr(data, "image_shape", ())) != list(c.get("image_shape", ())):
         what = f"images {tuple(c['image_shape'])}" if "image_shape" in c else "points"
         raise UsageError(f"{data.name} does not fit: the run is of {what}")
@@ -132,6 +139,10 @@ def memory_for(what: str, remedy: str = "") -> Iterator[None]:
         yield
     except MemoryError as error:
         raise MemoryError(f"{sentence(error)}: there is not enough memory for {what}{remedy}") from error
+    except ValueError as error:
+        if not str(error).startswith(BEYOND_NUMPY):
+            raise
+        raise MemoryError(f"there is not enough memory for {what}{remedy}") from error
 
 
 def write_result(file: Path, numbers: np.ndarray, picture) -> None:
@@ -144,19 +155,19 @@ def write_result(file: Path, numbers: np.ndarray, picture) -> None:
     print(file)
 
 
-def evaluate(folder: RunFolder, recipe: Recipe, data, **options) -> None:
-    """Measure, print, and keep evaluation/ in the run folder."""
+def evaluate(folder: RunFolder, recipe: Recipe, data, **options) -> list[str]:
+    """Measure, keep evaluation/ in the run folder, and return what to print."""
     found = recipe.measure(data, **options)
     for name, picture in found.pictures.items():
         with found.part(name):
             folder.save_picture(picture, f"evaluation/{name}")
     found.rows += [(what, f"cannot be had: {why}") for what, why in found.missing.items()]
-    print()
-    width = max(len(label) for label, _ in found.rows)
-    for label, text in found.rows:
-        print(f"{label:<{width}}  {text}".rstrip())
-    epoch = max((r["epoch"] for r in folder.records() if r["kind"] == "epoch"), default=0)
+    records = folder.records()
+    epoch = max((r["epoch"] for r in records if r["kind"] == "epoch"), default=0)
     folder.write_measures({"data": data.name, "epoch": epoch, "rows": found.rows, **found.values})
+    width = max(len(label) for label, _ in found.rows)
+    note = [f"note     {folder.metrics}: {records.note}"] if records.unreadable else []
+    return ["", *(f"{label:<{width}}  {text}".rstrip() for label, text in found.rows), *note]
 
 
 def digest(data) -> str:

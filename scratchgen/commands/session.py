@@ -37,6 +37,7 @@ class Session:
         self.next_save = time.perf_counter() + min(FIRST_LOOK, self.config["save_every"])
         self.next_draw = 0.0
         self.history: list[dict] = []  # the records of the epochs so far
+        self.ails: set[str] = set()  # the symptoms that have been said
         self.told: set[str] = set()  # what could not be had
         self.closing = False
 
@@ -96,6 +97,8 @@ class Session:
     def begin(self) -> None:
         training = self.training
         self.history = [r for r in self.folder.records() if r["kind"] == "epoch"]
+        for n in range(1, len(self.history) + 1):  # what was said already
+            self.ails |= self.recipe.symptoms(self.history[:n]).keys()
         if training.steps == 0:
             self.folder.save(training)
             self.sheet("epoch-000")
@@ -104,7 +107,7 @@ class Session:
         self.folder.save_weights(training)  # of a run that ended right after a checkpoint
         self.keep_weights()
         ended = training.ended
-        if training.step == 0 and ended is not None and ended["epoch"] not in [r["epoch"] for r in self.history]:
+        if training.step == 0 and ended is not None and ended["epoch"] not in [r.get("epoch") for r in self.history]:
             self.end_epoch(dict(ended))  # the run ended between the checkpoint and this
 
     def pause(self) -> bool:
@@ -125,18 +128,19 @@ class Session:
         self.draw(under_way=not last)
         speed = f"{record['per_second']:,.0f} samples/s"
         self.say(f"epoch {record['epoch']:>3}/{self.training.settings.epochs}  {recipe.line(record)}  {speed}")
-        before = recipe.symptom(self.history) if self.history else None
         self.history.append(record)
-        symptom = recipe.symptom(self.history)
-        if symptom and not before:
-            self.say(f"note     {symptom}")
+        for kind, text in recipe.symptoms(self.history).items():
+            if kind not in self.ails:
+                self.ails.add(kind)
+                self.say(f"note     {text}")
 
     def end(self) -> None:
         folder, recipe = self.folder, self.recipe
         if self.config.get("evaluate") or recipe.always_measured:
+            lines = []
             with self.part("the evaluation"):
-                evaluate(folder, recipe, self.data, progress=self.progress)
-                print()
+                lines = [*evaluate(folder, recipe, self.data, progress=self.progress), ""]
+            self.say("\n".join(lines))
         self.draw(under_way=False)
         folder.log({"kind": "end", "state": "finished"})
         sheet = folder.path / "samples" / f"epoch-{self.training.settings.epochs:03d}.png"
@@ -201,10 +205,11 @@ class Session:
         """The run stops here: its metrics say so, and its page no longer renews itself, as far as they can be
         written."""
         self.closing = True
-        with suppress(NoReader, OSError):
-            if not self.folder.ended:
-                self.folder.log({"kind": "end", "state": "stopped"})
-        with suppress(NoReader, OSError):
+        with suppress(OSError):
+            if self.folder.ended:  # and only the last words found no reader
+                return
+            self.folder.log({"kind": "end", "state": "stopped"})
+        with suppress(OSError):
             self.draw(under_way=False, state=state)
 
     @contextmanager
@@ -226,11 +231,12 @@ class Session:
 
     def say(self, text: str, stream=None) -> None:
         """Print, above the progress bar if there is one; nothing where the stream was closed from the start."""
-        if (stream or sys.stdout) is None:
+        stream = stream or sys.stdout
+        if stream is None:
             return
         try:
             tqdm.write(text, file=stream)
-            print(end="", flush=True, file=stream)
+            stream.flush()
         except OSError as error:
             raise NoReader from error
 

@@ -250,19 +250,25 @@ def _resumed(args, was: Config):
         if name not in FREE and name not in NOT_KEPT and config.get(name) != value:
             switch = "--" + name.replace("_", "-")
             kept = config.get(name)
-            kept = ",".join(map(str, kept)) if isinstance(kept, list) else kept
+            kept = ("x" if name == "image_size" else ",").join(map(str, kept)) if isinstance(kept, list) else kept
             how = f"without {switch}" if kept is None else f"with {switch} {kept}"
             raise UsageError(f"{args.resume} was started {how}, and goes on so")
     _settle_place(args, config)
     config["epochs"] = args.epochs or config["epochs"]
     config["threads"] = args.threads or config["threads"]
     for name in ("evaluate", "keep_weights"):
-        config[name] = getattr(args, name, False) or config.get(name, False)
+        if hasattr(args, name):
+            config[name] = getattr(args, name) or config.get(name, False)
     config["save_every"] = (
         args.save_every if "save_every" in args.given else config.get("save_every", args.save_every)
     )
     source = args.data if args.data is not None else config["data"]
-    data = _loaded(source, config.get("image_size"), config.get("channels"), args)
+    try:
+        data = _loaded(source, config.get("image_size"), config.get("channels"), args)
+    except FileNotFoundError as error:
+        if args.data is not None:
+            raise
+        raise UsageError(f"the data of {args.resume} is not where its config.json says: {error}") from None
     if digest(data) != config["data_sha256"]:
         raise UsageError(
             f"the data is not what {args.resume} was trained on, {printable(config['data_name'])}: choose with --data"

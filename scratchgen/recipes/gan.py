@@ -106,23 +106,23 @@ class Game(Recipe):
         text = f"D loss {r['d_loss']:.3f}  G loss {formatted(r, 'g_loss', '5.3f')}"  # none while only D was updated
         return f"{text}  D(x) {r['D(x)']:.2f}  D(G(z)) {r['D(G(z))']:.2f}"
 
-    def symptom(self, epochs):
-        last, c = epochs[-1], self.config
+    def symptoms(self, epochs):
+        last, c, found = epochs[-1], self.config, {}
         if "g_loss" not in last:
-            steps = last["step"] // last["epoch"]
-            return f"G was not updated: with --k {c['k']} it is at every {c['k']}th step, and an epoch has {steps}"
+            steps = int(last.get("step", 0) / max(1, last.get("epoch", 1)))
+            found["idle"] = f"G was not updated: with --k {c['k']} it is at every {c['k']}th step of {steps} an epoch"
 
-        def won(r):
-            return r["D(x)"] >= (1 - c["smoothing"]) * CERTAIN and r["D(G(z))"] <= 1 - CERTAIN
+        def won(real, fake):
+            return real >= (1 - c["smoothing"]) * CERTAIN and fake <= 1 - CERTAIN
 
-        if not self.for_long(epochs, won):
-            return None
-        tries = ["--k 1"] if c["k"] > 1 else []
-        tries += ["--loss non-saturating"] if c["loss"] == "minimax" else []
-        tries += ["--smoothing 0.1"] if c["smoothing"] == 0 else []
-        tries += [f"--d-lr {c.get('d_lr', c['lr']) / 4:g}"]
-        what = f"D is sure of every sample (D(x) {last['D(x)']:.2f}, D(G(z)) {last['D(G(z))']:.2f})"
-        return f"{what}, which leaves G little to learn from; try {' or '.join(tries)}"
+        if self.for_long(epochs, won, "D(x)", "D(G(z))"):
+            tries = ["--k 1"] if c["k"] > 1 else []
+            tries += ["--loss non-saturating"] if c["loss"] == "minimax" else []
+            tries += ["--smoothing 0.1"] if c["smoothing"] == 0 else []
+            tries += [f"--d-lr {c.get('d_lr', c['lr']) / 4:g}"]
+            what = f"D is sure of every sample (D(x) {last['D(x)']:.2f}, D(G(z)) {last['D(G(z))']:.2f})"
+            found["won"] = f"{what}, which leaves G little to learn from; try {' or '.join(tries)}"
+        return found
 
 
 class PointGANRecipe(Game):

@@ -15,6 +15,7 @@ PRECISIONS = ("float32", "tf32")
 MOST_SEED = 2**128 - 1  # the bits of entropy that NumPy's own seeds have
 
 positive = Whole(1)
+threads = Whole(1, most=MOST_THREADS)
 seed = Whole(0, most=MOST_SEED)
 rate = Real(lambda x: x > 0, "a positive number")
 non_negative = Real(lambda x: x >= 0, "a number of at least 0")
@@ -32,7 +33,7 @@ COMMON: dict[str, Kind] = {  # the switches of every recipe; those of one are in
     "seed": seed,
     "backend": Choice(BACKENDS),
     "precision": Choice(PRECISIONS),
-    "threads": Whole(1, most=MOST_THREADS),
+    "threads": threads,
     "save_every": positive,
     "keep_weights": flag,
     "evaluate": flag,

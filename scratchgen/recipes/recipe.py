@@ -127,22 +127,22 @@ class Recipe:
         """An epoch's record for the terminal; measures may be missing in it."""
         raise NotImplementedError
 
-    def symptom(self, epochs: Sequence[Mapping]) -> str | None:
-        """What ails the training by the records of its epochs so far, and what to try; None while nothing does."""
-        return None
+    def symptoms(self, epochs: Sequence[Mapping]) -> dict[str, str]:
+        """What ails the training by the records of its epochs so far: kinds, each with a sentence and what to try."""
+        return {}
 
     def advice(self, *, updated: bool) -> str:
         """What to try where a number is no longer finite; `updated` when weights had been updated before."""
         if updated:
             return "try a lower learning rate"
-        return (
-            "no weight was updated before, so that is no matter of the learning rate; look at the data and settings"
-        )
+        return "no weight was updated before, so it is not the learning rate; look at the data and the settings"
 
-    def for_long(self, epochs: Sequence[Mapping], fits: Callable[[Mapping], bool]) -> bool:
-        """Whether each of the last PATIENCE epochs `fits`; of a shorter run all of them."""
+    def for_long(self, epochs: Sequence[Mapping], fits: Callable[..., bool], *keys: str) -> bool:
+        """Whether the numbers of these keys fit in each of the last PATIENCE epochs, or in all of a shorter run."""
         long = min(PATIENCE, self.config["epochs"])
-        return len(epochs) >= long and all(map(fits, epochs[-long:]))
+        numbers = [[r.get(key) for key in keys] for r in epochs[-long:]]
+        there = all(isinstance(number, int | float) for each in numbers for number in each)
+        return there and len(epochs) >= long and all(fits(*each) for each in numbers)
 
     def sheet(self, data):
         """The picture that shows how far training is, always of the same images and noise."""
@@ -172,9 +172,14 @@ class Recipe:
         return np.random.default_rng(np.random.SeedSequence(self.config["seed"], spawn_key=(_MEASURES,)))
 
     def on_host(self, function, x) -> np.ndarray:
-        """function(x) for a NumPy array, computed on the model's backend, BLOCK samples at a time."""
+        """function(x) for a NumPy array, computed on the model's backend, BLOCK samples at a time; ValueError when it
+        is not finite."""
         blocks = (transfer(x[i : i + BLOCK], self.backend) for i in range(0, len(x), BLOCK))
-        return np.concatenate([to_host(function(block)) for block in blocks])
+        with np.errstate(over="ignore", invalid="ignore"):
+            y = np.concatenate([to_host(function(block)) for block in blocks])
+        if not np.isfinite(y).all():
+            raise ValueError("what the model computes is not finite: its weights are too large")
+        return y
 
 
 def formatted(record: Mapping, key: str, form: str) -> str:

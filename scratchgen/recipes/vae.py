@@ -121,12 +121,12 @@ class VAERecipe(Recipe):
             )
         return f"loss {r['loss']:7.2f}  {test}"
 
-    def symptom(self, epochs):
-        if not self.for_long(epochs, lambda r: r["kl"] < NO_KL):
-            return None
+    def symptoms(self, epochs):
         beta = self.config["beta"]
+        if beta == 0 or not self.for_long(epochs, lambda kl: kl < NO_KL, "kl"):
+            return {}
         what = f"the KL is {epochs[-1]['kl']:.3f} nats: z tells the decoder nothing of the image (posterior collapse)"
-        return f"{what}; try --beta {1 if beta > 1 else beta / 10:g}"
+        return {"collapse": f"{what}; try --beta {1 if beta > 1 else beta / 10:g}"}
 
     def advice(self, *, updated):
         beta = self.config["beta"]

@@ -33,7 +33,8 @@ td:first-child { color: var(--soft); white-space: pre; }
 
 def write_report(run: RunFolder, *, title: str, state: str, under_way: bool) -> Path:
     """Write the page anew from what lies in the folder; `state` says how far the run is."""
-    sheets = sorted((p for p in (run.path / "samples").glob("epoch-*.png") if SHEET.fullmatch(p.name)), key=_number)
+    found = (run.path / "samples").glob("epoch-*.png")
+    sheets = sorted((p for p in found if SHEET.fullmatch(p.name) and p.is_file()), key=_number)
     latest = run.path / "samples" / "latest.png"
     parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="state">{html.escape(state)}</p>']
     shown = latest if under_way and latest.is_file() else sheets[-1] if sheets else None
@@ -70,7 +71,8 @@ def _measures(run: RunFolder) -> list[str]:
     if measures is None:
         return []
     heading = f"Measures after epoch {measures['epoch']}, {measures['data']}"
-    pictures = [_picture(path, path.stem) for path in sorted((run.path / "evaluation").glob("*.png"))]
+    files = sorted(p for p in (run.path / "evaluation").glob("*.png") if p.is_file())
+    pictures = [_picture(path, path.stem) for path in files]
     return [f"<h2>{html.escape(heading)}</h2>", _table(measures["rows"]), *pictures]
 
 

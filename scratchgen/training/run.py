@@ -51,15 +51,20 @@ class OutOfStep(ValueError):
 
 
 class Records(list):
-    """What metrics.jsonl says, line by line; how many lines are `unreadable`, and whether the last one is."""
+    """What metrics.jsonl says, line by line, but for the lines that cannot be read."""
 
-    unreadable = 0
-    unreadable_end = False
+    unreadable = 0  # how many
+    end_unreadable = False  # one of them comes after the last record of a step
 
     @property
     def step(self) -> int:
         """After how many steps the last was written."""
         return max((r.get("step", 0) for r in self), default=0)
+
+    @property
+    def note(self) -> str:
+        """On what is left out."""
+        return f"{self.unreadable:,} line{'s' * (self.unreadable > 1)} cannot be read and are left out"
 
 
 class RunFolder:
@@ -183,8 +188,7 @@ class RunFolder:
         position = training.load(self.checkpoint, check=self._is_ours)
         fault, notes = self._fault_of_weights(training.steps)
         if records.unreadable:
-            lines = "1 line" if records.unreadable == 1 else f"{records.unreadable:,} lines"
-            notes.append(f"{lines} of {self.metrics} cannot be read and will be left out")
+            notes.append(f"{self.metrics}: {records.note}")
         fault = fault or self._fault_of_records(records, training, position)
         if fault and not force:
             raise OutOfStep(fault)
@@ -211,6 +215,7 @@ class RunFolder:
         return {} if self.id is None else {"run": self.id}
 
     def _is_ours(self, position: dict) -> None:
+        check(position, {"run": text, "logged": COUNT})
         if position.get("run") != self.id:
             raise ValueError("it is of another run")
 
@@ -245,7 +250,7 @@ class RunFolder:
         if records.step > training.epoch * training.steps_per_epoch:
             goes = f"{self.metrics.name} goes to step {records.step:,}"
             return f"{self.checkpoint} is of step {training.steps:,}, and {goes}"
-        if records.step < logged and not records.unreadable_end:
+        if records.step < logged and not records.end_unreadable:
             if not self.metrics.exists():
                 return f"{self.metrics} is missing"
             ends = f"ends at step {records.step:,}" if records else "is empty"
@@ -260,6 +265,8 @@ class RunFolder:
             first = [{"kind": "run", "id": self.id}] if self.id is not None and stream.tell() == 0 else []
             stream.write("".join(json.dumps(r) + "\n" for r in (*first, _finite(record))))
         self._logged = record.get("step", self._logged)
+        if record["kind"] == "end":
+            sync(self.metrics)
 
     def records(self) -> Records:
         """All lines of metrics.jsonl that can be read."""
@@ -275,10 +282,10 @@ class RunFolder:
                     _check_record(record)
                 except ValueError:
                     records.unreadable += 1
-                    records.unreadable_end = True
+                    records.end_unreadable = True
                 else:
                     records.append(record)
-                    records.unreadable_end = False
+                    records.end_unreadable &= "step" not in record
         return records
 
     @property
