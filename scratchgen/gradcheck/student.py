@@ -21,6 +21,7 @@ from scratchgen.gradcheck.report import Report
 from scratchgen.gradcheck.styles import required
 from scratchgen.gradcheck.subject import Subject
 from scratchgen.gradcheck.trials import CannotCheck, Form, Trial, has_matrix, trials
+from scratchgen.paths import as_path
 
 PASSED_OVER = "passed over"  # beside the verdicts of a report
 CONSTANT = re.compile("mask|target|label|true|noise|eps|drop", re.IGNORECASE)  # arguments that take no gradient
@@ -160,7 +161,7 @@ def load(spec: str, rng: np.random.Generator):
     """
     path, expression = parted(spec)
     name, args, options = _parse(expression)
-    module = _import(Path(path))
+    module = _import(as_path(path))
     if not hasattr(module, name):
         mine = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
         near = difflib.get_close_matches(name, mine, 1)
