@@ -83,27 +83,27 @@ def _check_on(
 
 
 def _without_gradient(target, trial: Trial, constant: set[int]) -> list[str]:
-    """The inputs that move y and for which backward gives no gradient, apart from those that take none. Beside a
-    single number, a loss, there are targets."""
-    subject, said = Subject(target), []
+    """The inputs after the first that move y and for which backward gives no gradient, apart from those that take
+    none. Beside a single number, a loss, there are targets."""
+    subject, inputs = Subject(target), list(trial.inputs)
     try:
         with subject.in_float64():
-            y, backward = subject.evaluate(trial.inputs)
+            y, backward = subject.evaluate(inputs)
             dxs = subject.pull(backward, np.ones(y.shape))
-            for k, (name, x) in enumerate(zip(subject.input_names(len(trial.inputs)), trial.inputs, strict=True)):
-                given = k < len(dxs) and dxs[k] is not None
-                if k == 0 or given or k in constant or not y.ndim or not is_float(x) or CONSTANT.search(name):
-                    continue
-                if not np.array_equal(
-                    y, subject.evaluate([moved(a) if i == k else a for i, a in enumerate(trial.inputs)])[0]
-                ):
-                    said.append(
-                        f"{name}: y depends on it, and backward gives no gradient for it: return one for each input, "
-                        "or, if it takes none, give the shapes of all and say so, as in --input-shape 5,3:const"
-                    )
+            without = [
+                name
+                for k, (name, x) in enumerate(zip(subject.input_names(len(inputs)), inputs, strict=True))
+                if k and (k >= len(dxs) or dxs[k] is None) and k not in constant and is_float(x)
+                if not CONSTANT.search(name) and y.ndim
+                if not np.array_equal(y, subject.evaluate([*inputs[:k], moved(x), *inputs[k + 1 :]])[0])
+            ]
     except Exception:  # the check itself meets it again, and tells of it
         return []
-    return said
+    return [
+        f"{name}: y depends on it, and backward gives no gradient for it: return one for each input, or, if it takes "
+        "none, give the shapes of all and say so, as in --input-shape 5,3:const"
+        for name in without
+    ]
 
 
 def _conclusion(report: Report) -> str:

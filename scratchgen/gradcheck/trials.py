@@ -187,6 +187,8 @@ def _candidates(names, shape, shapes) -> Iterator[tuple]:
             if any("mask" in n for n in batch):
                 yield arranged(Form(shape(w), "bool" if "mask" in n else "") for n in batch)
             yield arranged([Form(shape(w))] * len(batch))
+        for w in widths if len(batch) > 1 else ():  # (x, slope), a number for each channel
+            yield arranged(Form((w,) if i else shape(w)) for i in range(len(batch)))
         for each in itertools.product(known[:4], repeat=len(batch)) if len(batch) > 1 else ():
             yield arranged(Form(shape(w)) for w in each)  # (x, h) of a cell: each has a width of its own
 
