@@ -45,12 +45,14 @@ class Form:
 @dataclass(frozen=True)
 class Trial:
     """Inputs that forward takes, what they are ("vectors"), and whether gradients have the shapes of what they are
-    for; or no inputs. `why` is the reason where it takes none, or where they do not fit."""
+    for; or no inputs. `why` is the reason where it takes none, or where they do not fit; `constant` are the indices
+    of inputs that take no gradient."""
 
     which: str
     inputs: tuple | None
     fits: bool = False
     why: str = ""
+    constant: frozenset[int] = frozenset()
 
 
 # What is tried, by the shape of a batch of width w: the usual two always, of the others the first that is taken.
