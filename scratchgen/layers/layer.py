@@ -191,7 +191,7 @@ class Layer(Module):
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def predict(self, x, *more):
-        """The value at x, and at more inputs where the layer has several, for inference: no pullback, nothing kept."""
+        """The value at x, and more inputs where there are several, for inference: no pullback, nothing kept."""
         y, _ = self.forward(x, *more)
         return y
 
