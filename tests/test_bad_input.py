@@ -1,15 +1,20 @@
 """Every bad input is refused at once, by name, with what was got and what is needed; and nothing has changed."""
 
 import copy
+import re
+import sys
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
 import pytest
-from backends import NUMPY, like
+import standin
+from backends import NUMPY, host, like
 from layer_table import changed, every_layer, every_layer_that_learns, randomised, snapshot
 
 import scratchgen as sg
 from scratchgen import (
+    GAN,
     SGD,
     VAE,
     Adam,
@@ -530,6 +535,242 @@ def test_cross_entropy_is_over_one_axis():
     )
 
 
+# --- domains ------------------------------------------------------------------------------------------------------
+
+
+def binary(*shape, seed=0):
+    """Images of 0 and 1, a fifth of them ink."""
+    return (np.random.default_rng(seed).random(shape) < 0.2).astype(np.float32)
+
+
+OUTSIDE = {  # how images of [0, 1] come to lie elsewhere, and the range that is said
+    "[-1, 1]": (lambda u: 2 * u - 1, "from -1 to 1"),
+    "0 … 255": (lambda u: 255 * u, "from 0 to 255"),
+    "standardised": (lambda u: (u - 0.13) / 0.31, "from -0.4194 to 2.806"),
+    "overshoot of a resize": (lambda u: u * 1.02, "from 0 to 1.02"),
+    "inverted": (lambda u: -u, "from -1 to "),
+    "a NaN": (lambda u: np.where(np.arange(u.size).reshape(u.shape) == 1, np.nan, u), "holds 1 of "),
+    "infinity": (lambda u: np.where(u == 1, np.inf, u), "not finite"),
+}
+every_outside = pytest.mark.parametrize(("spoil", "said"), OUTSIDE.values(), ids=OUTSIDE)
+IMAGE = (4, 4, 1)
+NOISE = np.random.default_rng(1).standard_normal((8, 2), np.float32)
+
+
+def _with_batchnorm(width, *ends):
+    return Sequential(Flatten(), Dense(ends[0], width), BatchNorm(width), ReLU(), Dense(width, ends[1]))
+
+
+def _vae(**how):
+    decoder = Sequential(_with_batchnorm(5, 2, 16), Reshape(*IMAGE))
+    return VAE(_with_batchnorm(5, 16, 4), decoder, 2, **how)
+
+
+def _autoencoder(**how):
+    return Autoencoder(_with_batchnorm(5, 16, 2), Sequential(_with_batchnorm(5, 2, 16), Reshape(*IMAGE)), **how)
+
+
+TAKERS = {  # a model, and its calls with images x
+    "Autoencoder": (
+        _autoencoder,
+        {
+            "loss": lambda m, o, x: m.loss(x),
+            "train_step": lambda m, o, x: m.train_step(x, o),
+            "predict_loss": lambda m, o, x: m.predict_loss(x),
+        },
+    ),
+    "VAE": (
+        _vae,
+        {
+            "loss": lambda m, o, x: m.loss(x, NOISE),
+            "train_step": lambda m, o, x: m.train_step(x, NOISE, o),
+            "predict_loss": lambda m, o, x: m.predict_loss(x, NOISE),
+            "terms": lambda m, o, x: m.terms(x, NOISE),
+        },
+    ),
+}
+
+
+@every_outside
+@pytest.mark.parametrize(("name", "call"), [(name, call) for name, (_, calls) in TAKERS.items() for call in calls])
+def test_pixels_of_a_bernoulli_model_are_in_0_1(name, call, spoil, said):
+    make, calls = TAKERS[name]
+    model = make()
+    optimizer = Adam(model.parameters())
+    use = partial(calls[call], model, optimizer)
+    use(binary(8, *IMAGE))
+    bad = spoil(binary(8, *IMAGE)).astype(np.float32)
+    mend = "not finite" if "from" not in said else "needs 0 to 1: divide pixels of 0 … 255 by 255, take (x + 1) / 2"
+    refuses(partial(use, bad), ValueError, f"{name}: x ", said, mend, owners=[model, optimizer])
+
+
+@every_outside
+def test_targets_of_the_bernoulli_loss_are_in_0_1(spoil, said):
+    x, y = binary(8, 6), np.zeros((8, 6), np.float32)
+    for dtype in (np.float32, np.float64):
+        bad = spoil(x).astype(dtype)
+        refuses(partial(sg.bce_with_logits, y.astype(dtype), bad), ValueError, "bce_with_logits: target ", said)
+    refuses(partial(sg.Bernoulli().nll, y, spoil(x).astype("f")), ValueError, "target ", said)
+    refuses(partial(sg.Bernoulli().log_prob, y, spoil(x).astype("f")), ValueError, "Bernoulli: x ", said)
+    model = VAE(Dense(6, 4), Dense(2, 6), 2)
+    refuses(partial(model.log_likelihood, spoil(x).astype("f"), 3), ValueError, "VAE: x ", said, owners=[model])
+
+
+def test_a_domain_has_its_ends_and_what_rounding_makes_of_them():
+    ends = np.array([[0, 1, 0.5]], np.float32)
+    rounded = (np.float32(1 / 255) * np.array([[0, 255, 128]], np.float32)) * np.float32(1 + 1e-7)
+    for target in (ends, rounded, np.nextafter(ends, np.float32(2)), np.nextafter(ends, np.float32(-1))):
+        assert np.isfinite(sg.bce_with_logits(np.zeros_like(target), target)[0])
+        assert Autoencoder(Dense(3, 2), Dense(2, 3)).loss(target)[0] > 0
+    assert rounded.max() > 1
+    for beyond in (1 + 2e-6, -2e-6):
+        refuses(lambda: sg.bce_with_logits(ends, np.full_like(ends, beyond)), ValueError, "needs 0 to 1")  # noqa: B023
+
+
+def test_other_losses_of_images_take_any_range():
+    x = 255 * binary(8, *IMAGE)
+    assert np.isfinite(_autoencoder(loss="squared-error").loss(x)[0])
+    assert np.isfinite(_vae(likelihood="gaussian").loss(x, NOISE)[0])
+
+
+def _is_standin() -> bool:
+    return sys.modules.get("cupy") is standin.modules.MODULES["cupy"]
+
+
+@every_outside
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_on_a_device_the_bernoulli_loss_is_nan_outside(spoil, said, dtype, device):
+    """Nobody waits to look. The gradient is what the formula gives."""
+    x = binary(4, 3).astype(dtype)
+    for target, good in ((spoil(x).astype(dtype), False), (x, True), (x * dtype(1 + 1e-7), True)):
+        arrays = device.arrays(np.zeros_like(x), target)
+        with standin.no_sync() if _is_standin() else nullcontext():
+            loss, dy = sg.bce_with_logits(*arrays)
+        assert bool(np.isfinite(host(loss))) == good
+        if np.isfinite(target).all():
+            np.testing.assert_allclose(host(dy), (0.5 - target) / 4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["mse", "gaussian_nll", "gaussian_nll, one logvar"])
+def test_targets_are_finite(name, bad):
+    target = ones(4, 3)
+    target[1, 2] = bad
+    before = [ones(4, 3)] if name == "mse" else [ones(4, 3), 0.3 if "one" in name else ones(4, 3)]
+    function = sg.mse if name == "mse" else sg.gaussian_nll
+    with np.errstate(all="ignore"):
+        call = partial(function, *before, target)
+        refuses(call, ValueError, f"{name.split(',')[0]}: target holds 1 of 12 numbers that are not finite")
+        y = before[0] * bad  # a network that has run away is no fault of the target's
+        assert not np.isfinite(function(y, *before[1:], ones(4, 3))[0])
+
+
+@pytest.mark.parametrize("likelihood", ["squared-error", "gaussian"])
+def test_images_of_a_model_are_finite(likelihood):
+    x = binary(8, *IMAGE)
+    x[1, 2, 3] = np.nan
+    if likelihood == "gaussian":
+        model = _vae(likelihood="gaussian")
+        call = lambda: model.train_step(x, NOISE, optimizer)  # noqa: E731
+    else:
+        model = _autoencoder(loss="squared-error")
+        call = lambda: model.train_step(x, optimizer)  # noqa: E731
+    optimizer = Adam(model.parameters())
+    refuses(call, ValueError, "holds 1 of 128 numbers that are not finite", owners=[model, optimizer])
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([[0.5, 0.5, 0.5], [1, 0, 0]], ["rows of target sum to 1 to 1.5, needs 1"]),
+        ([[0.2, 0.2, 0.2], [1, 0, 0]], ["rows of target sum to 0.6 to 1"]),
+        ([[0, 0, 0], [1, 0, 0]], ["sum to 0 to 1"]),
+        ([[-0.5, 1, 0.5], [1, 0, 0]], ["target goes from -0.5 to 1, needs 0 to 1"]),
+        ([[3, 2, 5], [1, 0, 0]], ["target goes from 0 to 5"]),
+        ([[np.nan, 0, 0], [1, 0, 0]], ["not finite"]),
+    ],
+    ids=["two classes", "too little", "nothing", "negative", "counts", "a NaN"],
+)
+def test_probabilities_of_classes_are_distributions(rows, said):
+    target = np.array(rows, np.float32)
+    words = [*said, "not finite" if "not finite" in said else "probabilities of the classes, or integer labels"]
+    refuses(partial(sg.softmax_cross_entropy, ones(2, 3), target), ValueError, "softmax_cross_entropy", *words)
+    smooth = np.full((2, 3), 1 / 3, np.float32)
+    assert np.isfinite(sg.softmax_cross_entropy(ones(2, 3), smooth)[0])
+
+
+# --- noise and real samples of a game -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_noise_is_finite(bad):
+    eps, z = NOISE.copy(), NOISE.copy()
+    eps[2, 1] = z[2, 1] = bad
+    vae, gan, x = _vae(), _gan(Tanh()), binary(8, *IMAGE)
+    optimizers = [Adam(vae.parameters()), *dcgan_optimizers(gan)]
+    for call in (
+        lambda: vae.loss(x, eps),
+        lambda: vae.train_step(x, eps, optimizers[0]),
+        lambda: vae.terms(x, eps),
+        lambda: vae.reconstruct(x, eps),
+    ):
+        refuses(call, ValueError, "VAE: eps holds 1 of 16 numbers", owners=[vae, optimizers[0]])
+    for call in (
+        lambda: gan.discriminator_loss(x, z),
+        lambda: gan.generator_loss(z),
+        lambda: gan.discriminator_step(x, z, optimizers[1]),
+        lambda: gan.train_step(x, z, *optimizers[1:]),
+    ):
+        refuses(call, ValueError, "GAN: z holds 1 of 16 numbers", owners=[gan, *optimizers])
+
+
+def _gan(*end, **how):
+    generator = Sequential(_with_batchnorm(5, 2, 16), *end, Reshape(*IMAGE))
+    return GAN(generator, _with_batchnorm(5, 16, 1), 2, **how)
+
+
+def test_noise_is_of_the_prior():
+    gan = _gan(Tanh(), prior="uniform")
+    optimizers = dcgan_optimizers(gan)
+    gan.train_step(binary(8, *IMAGE), gan.noise(8, np.random.default_rng(0)), *optimizers)
+    call = partial(gan.train_step, binary(8, *IMAGE), 3 * NOISE, *optimizers)
+    refuses(call, ValueError, "GAN: z goes from", "needs -1 to 1, as the prior is", owners=[gan, *optimizers])
+
+
+RANGES = {  # where a generator ends, images that it can never make, and the words
+    "tanh, 0 … 255": ((Tanh(),), lambda u: 255 * u, "real goes from 0 to 255, needs -1 to 1, the range of Tanh()"),
+    "tanh, standardised": ((Tanh(),), lambda u: (u - 0.13) / 0.31, "from -0.4194 to 2.806, needs -1 to 1"),
+    "tanh in a network in it": ((Sequential(Tanh(), Flatten()),), lambda u: 2 * u, "from 0 to 2, needs -1 to 1"),
+    "sigmoid": ((Sigmoid(),), lambda u: 2 * u - 1, "real goes from -1 to 1, needs 0 to 1, the range of Sigmoid()"),
+}
+
+
+@pytest.mark.parametrize(("end", "spoil", "words"), RANGES.values(), ids=RANGES)
+def test_real_images_that_a_generator_can_never_make_are_said(end, spoil, words):
+    """A game all the same, so it is played; once for each place that plays it, as warnings are."""
+    gan = _gan(*copy.deepcopy(end))
+    optimizers = dcgan_optimizers(gan)
+    real = spoil(binary(8, *IMAGE))
+    for call in (
+        lambda: gan.discriminator_loss(real, NOISE),
+        lambda: gan.discriminator_step(real, NOISE, optimizers[0]),
+        lambda: gan.train_step(real, NOISE, *optimizers),
+    ):
+        with pytest.warns(UserWarning, match=f"^GAN: .*{re.escape(words)}") as caught:
+            call()
+        assert [w.filename for w in caught] == [__file__]
+
+
+def test_real_samples_of_a_generator_without_a_range():
+    gan = _gan(Dense(16, 16))
+    gan.train_step(255 * binary(8, *IMAGE), NOISE, *dcgan_optimizers(gan))
+    bad = binary(8, *IMAGE)
+    bad[3, 3, 3] = np.nan
+    optimizers = dcgan_optimizers(gan)
+    call = partial(gan.train_step, bad, NOISE, *optimizers)
+    refuses(call, ValueError, "GAN: real holds 1 of 128 numbers", owners=[gan, *optimizers])
+
+
 # --- optimizers ---------------------------------------------------------------------------------------------------
 
 with_memory = pytest.mark.parametrize("name", ["SGD with momentum", "Adam"])
@@ -718,6 +959,39 @@ def test_batches_that_do_not_fit_an_autoencoder(model, x, error, words, backend)
     optimizer = Adam(model.parameters())
     refuses(lambda: model.loss(x), error, *words, owners=[model, optimizer])
     refuses(lambda: model.train_step(x, optimizer), error, *words, owners=[model, optimizer])
+
+
+def _lacking(kind):
+    """A model, a call that trains it by optimizers one of which lacks a parameter, and which that is."""
+    x = binary(8, *IMAGE)
+    if kind == "VAE":
+        model = _vae(likelihood="gaussian")  # whose logvar is learned, too
+        optimizer = Adam([*model.encoder.parameters(), *model.decoder.parameters()])
+        return model, lambda: model.train_step(x, NOISE, optimizer), [optimizer], [model.likelihood.logvar]
+    if kind == "Autoencoder":
+        model = _autoencoder()
+        optimizer = Adam(model.decoder.parameters())
+        return model, lambda: model.train_step(x, optimizer), [optimizer], model.encoder.parameters()
+    model = _gan(Tanh())
+    optimizers = [Adam(n.parameters()) for n in (model.discriminator, model.generator)]
+    at = 0 if kind == "discriminator" else 1
+    network = (model.discriminator, model.generator)[at]
+    optimizers[at] = Adam(network.parameters()[1:])
+    return model, lambda: model.train_step(x, NOISE, *optimizers), optimizers, network.parameters()[:1]
+
+
+@pytest.mark.parametrize("kind", ["Autoencoder", "VAE", "discriminator", "generator"])
+def test_an_optimizer_that_lacks_what_it_should_train(kind):
+    """Made too early, or of a part: what it lacks would never move, and its gradients would pile up."""
+    model, call, optimizers, lacking = _lacking(kind)
+    words = f"lacks {len(lacking)} of ", repr(lacking[0]), "make it of all, or freeze"
+    refuses(call, ValueError, *words, owners=[model, *optimizers])
+    model.zero_grad()
+    before = [p.value.copy() for p in lacking]
+    with frozen(*lacking):
+        call()
+    assert all(np.array_equal(p.value, value) for p, value in zip(lacking, before, strict=True))
+    assert not any(p.grad.any() for p in model.parameters())
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------

@@ -20,10 +20,12 @@ from safetensors.numpy import load_file
 from tiny import MODELS, assert_same, outcome
 
 import scratchgen as sg
-from scratchgen.cli import main
+from scratchgen.cli import main, parser
 from scratchgen.data import load, to_float
 from scratchgen.gradcheck import Report
 from scratchgen.recipes import build
+from scratchgen.recipes.options import path
+from scratchgen.schema import text
 from scratchgen.training import RunFolder
 from scratchgen.weights import load_weights, save_weights
 
@@ -424,8 +426,8 @@ def test_sample_draws_as_many_as_asked_for(name, here, tmp_path, capsys):
     assert np.array_equal(a, np.load(tmp_path / "b.NPY"))
     succeeds(capsys, "sample", name, "--seed", "2", "--output", tmp_path / "c.npy", "--count", "3")
     assert not np.array_equal(a[:3], np.load(tmp_path / "c.npy"))
-    for path in ("d.npy", "e.npy"):
-        succeeds(capsys, "sample", name, "--output", tmp_path / path, "--count", "1")
+    for file in ("d.npy", "e.npy"):
+        succeeds(capsys, "sample", name, "--output", tmp_path / file, "--count", "1")
     assert not np.array_equal(np.load(tmp_path / "d.npy"), np.load(tmp_path / "e.npy"))
     recipe, _ = opened(here / name)
     z = recipe.noise(5, np.random.default_rng(1))
@@ -1032,8 +1034,8 @@ def test_gradients_only_leaves_the_contract_out(layers, capsys):
     assert run("gradcheck", f"{layers}:Late", "--gradients-only") == 0
 
 
-def test_report_of_nothing_is_right():
-    assert Report("empty").ok
+def test_report_of_nothing_is_not_right():
+    assert not Report("empty").ok
     assert Report("empty").error == 0
 
 
@@ -1060,3 +1062,206 @@ def test_no_memory_is_said_in_a_sentence(monkeypatch, capsys):
     assert said == (
         "scratchgen: Unable to allocate 1.00 TiB for an array: a smaller --batch-size needs less memory\n"
     )
+
+
+# --- files that are there ---
+
+WRITERS = {  # a command, the option that names its file, and the files that it writes
+    "sample .png": (["sample", "vae"], "--output", ["x.png"]),
+    "sample .npy": (["sample", "vae"], "--output", ["x.npy"]),
+    "reconstruct": (["reconstruct", "ae"], "--output", ["x.png"]),
+    "interpolate": (["interpolate", "gan"], "--output", ["x.npy"]),
+    "export": (["export", "ae"], "--output", ["x.safetensors", "x.py"]),
+    "bench --json": (["bench", "ae", "--no-torch", "--skip-memory", "--rounds", "1"], "--json", ["x.json"]),
+    "bench --picture": (
+        ["bench", "ae", "--no-torch", "--scaling", "threads", "--rounds", "1"],
+        "--picture",
+        ["x.png"],
+    ),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_file_that_is_there_is_replaced_only_by_force(writer, here, tmp_path, capsys):
+    command, option, names = WRITERS[writer]
+    argv = [*command, option, tmp_path / names[0]]
+    for name in names:  # one of them there is enough
+        (tmp_path / name).write_text("mine")
+        said = fails(capsys, *argv)
+        assert (
+            said
+            == f"scratchgen: {tmp_path / name} is there already: --force replaces it, {option} chooses another name\n"
+        )
+        assert [p.read_text() for p in tmp_path.glob("x.*")] == ["mine"]
+        (tmp_path / name).unlink()
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    assert run(*argv, "--force") == 0
+    for name in names:
+        assert (tmp_path / name).read_bytes() != b"mine"
+
+
+def test_the_usual_names_are_not_replaced_either(here, tmp_path, monkeypatch, capsys):
+    shutil.copytree("vae", tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    for command in ("sample", "reconstruct", "interpolate"):
+        (file,) = succeeds(capsys, command, "run").split()
+        before = Path(file).read_bytes()
+        assert f"{file} is there already" in fails(capsys, command, "run")
+        assert Path(file).read_bytes() == before
+    succeeds(capsys, "export", "run")
+    assert f"{Path('run', 'pytorch.safetensors')} is there already" in fails(capsys, "export", "run")
+    succeeds(capsys, "export", "run", "--force")
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["sample", "vae", "--output", "folder.png"], "--output is folder.png: that is a folder"),
+        (["export", "vae", "--output", "folder.safetensors"], "--output is folder.safetensors: that is a folder"),
+        (["bench", "--json", "folder.png"], "--json is folder.png: that is a folder"),
+        (["export", "nowhere"], "nowhere is no run folder: there is no such folder"),
+        (["export", "nowhere/deep"], "nowhere/deep is no run folder: there is no such folder"),
+        (["export", "digits"], "digits is no run folder: there is no config.json in it"),
+        (["export", "nowhere", "--output", "x.safetensors"], "nowhere is no run folder"),
+        (["reconstruct", "nowhere"], "nowhere is no run folder"),
+    ],
+)
+def test_what_was_not_given_is_not_complained_of(argv, says, here, capsys):
+    for name in ("folder.png", "folder.safetensors"):
+        Path(name).mkdir(exist_ok=True)
+    said = fails(capsys, *argv, "--force")
+    assert says in said
+    assert "None" not in said
+
+
+# --- what was meant ---
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (
+            ["train", "vae", "--device", "cuda"],
+            ": --backend cupy runs on an NVIDIA GPU, --backend numpy on the CPU. See ",
+        ),
+        (["train", "gan", "--device=cpu"], "--backend numpy on the CPU"),
+        (["sample", "run", "--gpu"], "--backend cupy runs on an NVIDIA GPU"),
+        (["train", "dcgan", "--no-cuda"], "--backend numpy on the CPU"),
+        (["evaluate", "run", "--devise", "gpu"], "--backend cupy runs on an NVIDIA GPU"),
+        (["train", "ae", "--backend", "cuda"], "choose from numpy, cupy: --backend cupy runs on an NVIDIA GPU"),
+        (["bench", "--backend", "gpu"], "choose from numpy, cupy: --backend cupy runs on an NVIDIA GPU"),
+        (["train", "vae", "--batch_size", "8"], ": did you mean --batch-size? See "),
+        (["train", "vae", "--epoch", "8"], "did you mean --epochs?"),
+        (["train", "vae", "--latnet", "8"], "did you mean --latent?"),
+        (["train", "vae", "-lr", "1"], "did you mean --lr?"),
+        (["train", "gan", "--Seed", "1"], "did you mean --seed?"),
+        (["train", "vae", "--learning-rate", "1"], ": that is --lr here. See "),
+        (["train", "vae", "--z_dim", "1"], "that is --latent here"),
+        (["train", "dcgan", "--ngf", "1"], "that is --width here"),
+        (["sample", "run", "--overwrite"], "that is --force here"),
+        (["sample", "run", "--ouput", "x.png"], "did you mean --output?"),
+        (["bench", "--theads", "2"], "did you mean --threads?"),
+        (["trian"], "did you mean train?"),
+        (["gradchek"], "did you mean gradcheck?"),
+        (["vae"], "that is a model, scratchgen train vae. See scratchgen --help"),
+        (["train", "vea"], "did you mean vae?"),
+        (["train", "VAE"], "did you mean vae?"),
+        (["train", "vae", "--likelihood", "gausian"], "did you mean gaussian?"),
+        (["train", "gan", "--loss", "minmax"], "did you mean minimax?"),
+        (["interpolate", "run", "--between", "image"], "did you mean images?"),
+        (["export", "run", "--format", "torche"], "did you mean torch?"),
+        (["bench", "dcgan2"], "did you mean dcgan28?"),
+        (["train", "vae", "--colour", "8"], "unrecognized arguments: --colour 8. See scratchgen train vae --help"),
+        (["info", "--gpu"], "unrecognized arguments: --gpu. See scratchgen info --help"),
+        (["sample", "run", "--ngf", "1"], "unrecognized arguments: --ngf 1. See "),
+        (["qqq"], "bench, info. See scratchgen --help"),
+    ],
+)
+def test_what_a_misspelled_word_meant(argv, says, capsys):
+    said = fails(capsys, *argv)
+    assert says in said
+    assert said.count("did you mean") == says.count("did you mean")
+
+
+# --- rectangles ---
+
+
+@pytest.mark.parametrize("form", ["16x24", "16X24", "16×24"])
+def test_images_that_are_no_squares(form, here, tmp_path, monkeypatch, capsys):
+    """Height × width, from the option to the samples."""
+    tiny.no_pictures(monkeypatch)
+    sizes = ["--data", "photos", "--image-size", form, "--epochs", "1", "--quiet", "--batch-size", "8"]
+    for model, options in (("dcgan", ["--width", "1"]), ("vae", ["--hidden", "4"])):
+        folder = tmp_path / model
+        succeeds(capsys, "train", model, *sizes, "--latent", "2", *options, "--out", folder)
+        config = json.loads((folder / "config.json").read_text())
+        assert config["image_size"] == [16, 24]
+        assert config["image_shape"] == [16, 24, 3]
+        succeeds(capsys, "sample", folder, "--count", "3", "--output", tmp_path / f"{model}.npy")
+        numbers(tmp_path / f"{model}.npy", (3, 16, 24, 3))
+        succeeds(capsys, "sample", folder, "--count", "4", "--output", tmp_path / f"{model}.png")
+        succeeds(capsys, "train", model, "--resume", folder, "--epochs", "2", "--image-size", form, "--quiet")
+        other = ("train", model, "--resume", folder, "--image-size", "24x16")
+        assert "was started with --image-size 16x24, and goes on so" in fails(capsys, *other)
+        succeeds(capsys, "evaluate", folder, "--quiet", "--importance", "2")
+    succeeds(capsys, "reconstruct", tmp_path / "vae", "--count", "2", "--output", tmp_path / "r.npy")
+    numbers(tmp_path / "r.npy", (2, 16, 24, 3))
+    argv = ("reconstruct", tmp_path / "vae", "--data", "digits", "--count", "2", "--output", tmp_path / "d.npy")
+    succeeds(capsys, *argv)  # other data is made to fit: cut to 16 × 24, and coloured
+    numbers(tmp_path / "d.npy", (2, 16, 24, 3))
+
+
+@pytest.mark.parametrize("given", ["x", "16x", "x16", "16x0", "-1x3", "16x16x3", "16,24", "1.5x2", "", "sixteen"])
+def test_what_is_no_image_size(given, capsys):
+    said = fails(capsys, "train", "ae", f"--image-size={given}")
+    assert f"{given!r} is not a size in pixels, N for squares or HEIGHTxWIDTH, as in 64 or 32x64" in said
+
+
+# --- numbers beyond all measure ---
+
+
+def numeric_options():
+    """ "command --option" of all that are numbers, found in the parser itself."""
+    found = []
+
+    def look(parser, argv):
+        for action in parser._actions:
+            if isinstance(action.choices, dict):
+                for name, sub in action.choices.items():
+                    look(sub, [*argv, name])
+            elif action.option_strings and action.choices is None and action.type not in (None, path, str, text):
+                found.append(" ".join([*argv, action.option_strings[-1]]))
+
+    look(parser(), [])
+    return found
+
+
+HUGE = ["9" * 60, "9" * 400, "9" * 5000, "-" + "9" * 400, "1e999", "nan", "٣" * 5000]
+
+
+@pytest.mark.parametrize("words", numeric_options())
+def test_absurd_numbers_are_one_sentence(words, capsys):
+    *command, option = words.split()
+    folder = ["run"] if command[0] in ("sample", "reconstruct", "interpolate", "evaluate") else []
+    for number in HUGE:
+        if option in ("--lr", "--d-lr", "--beta", "--seconds") and number == HUGE[0]:
+            continue  # that is one
+        said = fails(capsys, *command, *folder, f"{option}={number}")
+        assert option in said
+        assert len(said) < 400, "the number is quoted at full length"
+
+
+def test_there_are_numbers_to_be_absurd():
+    options = {words.split()[-1] for words in numeric_options()}
+    assert options >= {
+        "--epochs",
+        "--threads",
+        "--latent",
+        "--hidden",
+        "--count",
+        "--rows",
+        "--k",
+        "--lr",
+        "--rounds",
+    }

@@ -12,6 +12,7 @@ import pytest
 
 import scratchgen as sg
 from scratchgen import Adam, Dense, Parameter, Sequential, Sigmoid, frozen
+from scratchgen.backend import threads
 from scratchgen.interpolation import spherical
 from scratchgen.plots import Panel, curves, load_matplotlib, write_figure
 
@@ -258,6 +259,17 @@ def test_a_copy_is_not_frozen_with_its_original(duplicate):
     assert not any(p.frozen for p in layer.parameters())
 
 
+class Named(Parameter):
+    """A parameter of the user's own, with more to it."""
+
+
+def test_a_copy_keeps_what_a_subclass_adds():
+    p = Named("w", np.ones(3, np.float32))
+    p.unit = "nats"
+    for twin in (copy.deepcopy(p), copy.copy(p), pickle.loads(pickle.dumps(p))):
+        assert (type(twin), twin.unit, twin.name) == (Named, "nats", "w")
+
+
 def test_a_copy_has_values_and_gradients_of_its_own():
     layer = Dense(3, 2)
     layer.W.grad = np.ones((3, 2), np.float32)
@@ -279,3 +291,45 @@ def test_a_walk_from_nowhere_is_straight():
     np.testing.assert_array_equal(spherical(zero, zero, t), np.zeros((5, 2)))
     both = spherical(np.concatenate([zero, b])[:, None], np.concatenate([b, b])[:, None], t)  # a batch with one in it
     np.testing.assert_allclose(both, np.stack([t * b, np.broadcast_to(b, (5, 2))]), rtol=1e-6)
+
+
+# --- containers ---
+
+QUOTAS = {
+    "a container's own group": ({"cpu.max": "250000 100000\n"}, "0::/\n", 2),
+    "its name on the host": ({"cpu.max": "250000 100000\n"}, "0::/docker/4f3a\n", 2),
+    "less than one core": ({"cpu.max": "50000 100000\n"}, "0::/\n", 1),
+    "no limit": ({"cpu.max": "max 100000\n"}, "0::/\n", None),
+    "a slice above": ({"a/cpu.max": "100000 100000", "a/b/cpu.max": "max 100000"}, "0::/a/b\n", 1),
+    "another group": ({"a/cpu.max": "100000 100000"}, "0::/b\n", None),
+    "version 1": (
+        {"cpu,cpuacct/cpu.cfs_quota_us": "200000\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"},
+        "9:memory:/x\n4:cpu,cpuacct:/docker/4f3a\n",
+        2,
+    ),
+    "version 1, no limit": (
+        {"cpu,cpuacct/cpu.cfs_quota_us": "-1\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"},
+        "4:cpu,cpuacct:/\n",
+        None,
+    ),
+    "nonsense": ({"cpu.max": "what\n"}, "0::/\n", None),
+    "a period of 0": ({"cpu.max": "100 0\n"}, "0::/\n", None),
+    "nothing": ({}, "", None),
+}
+
+
+@pytest.mark.parametrize("case", QUOTAS)
+def test_a_containers_quota_of_cores_is_kept(case, tmp_path, monkeypatch):
+    files, own, wanted = QUOTAS[case]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    for name, text in files.items():
+        path = tmp_path / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "own").write_text(own)
+    assert threads.cores(tmp_path / "cgroup", tmp_path / "own") == (wanted or 8)
+
+
+def test_the_cores_are_all_where_nobody_says_otherwise(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 7}, raising=False)
+    assert threads.cores(tmp_path / "none", tmp_path / "nothing") == 3

@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import copy_context
+from math import inf
+from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
 from time import perf_counter
 
@@ -31,9 +33,43 @@ AWAKE = 5e-4  # seconds that the caller stays awake for its workers to end
 WORTH_WAKING = 1.5e7
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """How many cores this process may use: those that it may run on, or fewer where a container's quota of their time
+    is less, at least 1. Threads beyond the quota stop for the rest of each period, and all others wait for them."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(here, _quota(groups, own))))
+
+
+def _quota(groups: Path, own: Path) -> float:
+    """How many cores' time Linux gives to the control groups of this process, version 2 or 1; infinity: no limit.
+
+    A container sees its own group at the top, and may be told another name for it.
+    """
+    least = inf
+    try:
+        lines = own.read_text().splitlines()
+    except (OSError, ValueError):
+        return least
+    for line in lines:
+        controllers, _, name = line.partition(":")[2].partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = groups / controllers  # version 2 has no controllers here
+        for group in (name.strip("/"), *map(str, PurePosixPath(name.strip("/")).parents)):
+            least = min(least, _share(top / group))
+    return least
+
+
+def _share(group: Path) -> float:
+    """The quota of one control group."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        try:
+            time, period = " ".join((group / name).read_text() for name in names).split()
+            if time != "max" and int(time) > 0:
+                return int(time) / int(period)
+        except (OSError, ValueError, ZeroDivisionError):  # no such file, or not what it should be
+            continue
+    return inf
 
 
 def get_threads() -> int:

@@ -1,17 +1,20 @@
 """scratchgen gradcheck: prove the built-in layers, or somebody's own."""
 
 import argparse
+import sys
 import time
 
 import numpy as np
 
 from scratchgen.commands import UsageError
+from scratchgen.files import shown
 from scratchgen.gradcheck import Report, check
+from scratchgen.gradcheck.apart import check_apart
 from scratchgen.gradcheck.grid import cases, kinds
 from scratchgen.gradcheck.mutants import mutants
 from scratchgen.gradcheck.report import table
-from scratchgen.gradcheck.student import CannotCheck, load, trial_inputs
-from scratchgen.gradcheck.subject import told
+from scratchgen.gradcheck.student import PASSED_OVER
+from scratchgen.recipes.options import seed
 
 DESCRIPTION = """\
 Compare hand-written gradients with central differences in float64.
@@ -36,10 +39,11 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--input-shape",
         action="append",
-        type=_shape,
-        metavar="N,...",
-        help="shape of the input of your layer, as in 5,3 or 2,8,8,3; once for each input. "
-        "By default a small batch of vectors and one of images are tried",
+        type=_form,
+        metavar="N,...[:KIND]",
+        help="shape of the input of your layer, as in 5,3 or 2,8,8,3; once for each input. 5,3:10 are integers below "
+        "10, as an embedding or labels need, 5,3:bool is a mask, 5,3:const takes no gradient. "
+        "By default a small batch of vectors and one of images are tried, then other forms",
     )
     parser.add_argument(
         "--input-range",
@@ -48,7 +52,14 @@ def add_parser(commands) -> None:
         help="draw the inputs of your layer evenly between these, as in 0.1,5 for a logarithm "
         "(default: normal numbers)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of inputs, parameters and dy (default 0)")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=30,
+        metavar="SECONDS",
+        help="how long a single call of your code may take (default 30)",
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="of inputs, parameters and dy (default 0)")
     parser.add_argument(
         "--tolerance", type=float, default=1e-6, help="largest relative error of a right gradient (default 1e-6)"
     )
@@ -65,8 +76,8 @@ def add_parser(commands) -> None:
 def run(args) -> int:
     if not 0 < args.tolerance < 1:
         raise UsageError(f"--tolerance is {args.tolerance}, needs a number between 0 and 1")
-    if args.seed < 0:
-        raise UsageError(f"--seed is {args.seed}, needs an integer ≥ 0")
+    if not 0 < args.timeout <= 1e6:
+        raise UsageError(f"--timeout is {args.timeout:g}, needs a number of seconds > 0")
     if args.mutants:
         if args.target:
             raise UsageError("--mutants shows the whole gallery, leave out the names")
@@ -75,7 +86,9 @@ def run(args) -> int:
     if 0 < len(own) < len(args.target):
         raise UsageError("built-in layers and your own are checked in calls of their own")
     if own:
-        return max(_check_own(t, args) for t in args.target)
+        return max(
+            [_check_own(target, args) for target in args.target], key=(0, 2, 1).index
+        )  # a wrong one before all
     if args.input_shape or args.input_range:
         raise UsageError("--input-shape and --input-range go with a layer of your own, path/to/file.py:MyLayer")
     return _check_built_in(args)
@@ -104,63 +117,50 @@ def _check_built_in(args) -> int:
         worst = max(reports, key=lambda r: r.error)
         tensors = sum(len(r.tensors) for r in reports)
         kinks = sum(t.kinks for r in reports for t in r.tensors)
-        wrong = sum(not r.ok for r in reports)
-        verdict = f"{wrong} WRONG" if wrong else f"right but for {kinks} kinks" if kinks else "right"
+        verdict = _failures(reports) or (f"right but for {kinks} kinks" if kinks else "right")
         rows.append((kind, len(reports), tensors, f"{worst.error:.1e}", verdict, worst.name))
     print(*table(("", "cases", "gradients", "rel. error", "verdict", "largest error in"), rows), sep="\n")
     reports = [r for rs in by_kind.values() for r in rs]
-    wrong = sum(not r.ok for r in reports)
+    failures = _failures(reports)
     print(
         f"\n{len(reports)} configurations, {sum(len(r.tensors) for r in reports)} gradients, "
         f"largest relative error {max(r.error for r in reports):.1e}, {time.perf_counter() - start:.0f} s: "
-        + (f"{wrong} WRONG" if wrong else "all right")
+        + (failures or "all right")
     )
-    return 1 if wrong else 0
+    return 1 if failures else 0
+
+
+def _failures(reports: list[Report]) -> str:
+    """How many are wrong, and how many could not be proved; "" where there are none."""
+    counts = {verdict: sum(r.verdict == verdict for r in reports) for verdict in ("WRONG", "UNPROVED")}
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
 def _check_own(spec: str, args) -> int:
-    try:
-        target = load(spec, np.random.default_rng(args.seed))
-        rng = np.random.default_rng([args.seed, 1])
-        low, high = args.input_range or (None, None)
-
-        def draw(shape):
-            return rng.standard_normal(shape) if low is None else rng.uniform(low, high, shape)
-
-        if args.input_shape:
-            tried = [("", tuple(map(draw, args.input_shape)), "")]
-        else:
-            tried = list(trial_inputs(target, draw))
-    except CannotCheck as error:
-        raise UsageError(str(error)) from error
-    accepted = [(which, inputs) for which, inputs, _ in tried if inputs is not None]
-    if not accepted:
-        why = "; ".join(dict.fromkeys(reason for _, _, reason in tried))
-        raise UsageError(
-            f"{spec} took neither a small batch of vectors nor one of images: {why}. "
-            "If that is for their shape, give --input-shape"
-        )
-    reports = [(which, _report_own(target, inputs, args)) for which, inputs in accepted]
-    fits = [report for _, report in reports if report.tensors]
-    for which, report in reports:
-        print(report)
-        if fits and not report.tensors:
-            print(f"  not counted: forward takes {which}, backward does not. If the layer is not made for {which},")
-            print("  let forward refuse them, as in self.check_input(x, 'N', 3); else mend backward\n")
-        else:
-            print(f"  {'all right' if report.ok else 'WRONG'}\n")
-    return 0 if all(report.ok for report in fits) and fits else 1
-
-
-def _report_own(target, inputs, args) -> Report:
-    shapes = ", ".join("×".join(map(str, x.shape)) for x in inputs)
-    try:
-        report = _checked(target, inputs, args)
-    except Exception as error:
-        hint = "; --input-range and --input-shape choose the inputs" if isinstance(error, ValueError) else ""
-        raise UsageError(f"it cannot be checked on {shapes}: {told(error)}{hint}") from error
-    report.name += f" on {shapes}"
-    return report
+    outcome = check_apart(
+        {
+            "spec": spec,
+            "seed": args.seed,
+            "tolerance": args.tolerance,
+            "forms": args.input_shape,
+            "span": args.input_range,
+            "contract_too": not args.gradients_only,
+        },
+        args.timeout,
+    )
+    for report in outcome.reports.values():
+        print(report["text"], end="\n\n")
+    why = [
+        f"it cannot be checked on {' nor on '.join(inputs)}: {reason}" if all(inputs) else reason
+        for reason, inputs in outcome.cannot.items()
+    ]
+    why += [f"{spec}: {outcome.why}"] if outcome.why else []
+    for sentence in why:
+        print(f"scratchgen: {sentence}", file=sys.stderr)
+    verdicts = {report["verdict"] for report in outcome.reports.values()} - {PASSED_OVER}
+    if "WRONG" in verdicts:
+        return 1
+    return 2 if why or not verdicts else 1 if verdicts != {"right"} else 0
 
 
 def _show_mutants(args) -> int:
@@ -178,14 +178,19 @@ def _checked(target, inputs, args, name=None) -> Report:
     return check(target, *inputs, rng=rng, tolerance=args.tolerance, contract_too=not args.gradients_only, name=name)
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _form(text: str) -> tuple[tuple[int, ...], str | int]:
+    """Shape and kind of an input, see `Form`."""
+    sizes, colon, kind = text.partition(":")
     try:
-        shape = tuple(int(n) for n in text.replace("x", ",").strip("()").split(",") if n.strip())
+        shape = tuple(int(n) for n in sizes.replace("x", ",").strip("()").split(",") if n.strip())
+        kind = kind if not colon or kind in ("bool", "const") else int(kind)
     except ValueError:
         shape = ()
-    if not shape or min(shape) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no shape, write it as 5,3 or 2,8,8,3")
-    return shape
+    if not shape or min(shape) < 1 or (isinstance(kind, int) and kind < 1):
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)} is no shape, write it as 5,3 or 2,8,8,3, integers below 10 as 5,3:10, a mask as 5,3:bool"
+        )
+    return shape, kind
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -194,5 +199,5 @@ def _range(text: str) -> tuple[float, float]:
     except ValueError:
         low = high = 0.0
     if not (low < high and np.isfinite([low, high]).all()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no range, write it as 0.1,5")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no range, write it as 0.1,5")
     return low, high

@@ -27,7 +27,7 @@ from scratchgen.data.dataset import Dataset
 from scratchgen.data.folder import TEST_EVERY
 from scratchgen.data.levels import Levels, even
 from scratchgen.data.limits import check_expansion, check_memory
-from scratchgen.data.tally import listed
+from scratchgen.data.tally import listed, short
 from scratchgen.paths import as_path
 
 ENDINGS = (".npy", ".npz")
@@ -53,6 +53,11 @@ class Stored:
     dtype: np.dtype
     columns_first: bool  # Fortran's order of the indices
     open: Callable[[], AbstractContextManager[IO[bytes]]]
+
+    @property
+    def words(self) -> list[str]:
+        """Those in its name: x and train of "x_train", "X-Train" and "xTrain"."""
+        return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", self.name)]
 
     @property
     def holds_numbers(self) -> bool:
@@ -142,8 +147,16 @@ def stored(path: Path) -> Iterator[dict[str, Stored]]:
                 return
         with zipfile.ZipFile(path) as archive:
             yield _members(path, archive, size)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error) as error:
-        raise ValueError(f"{path}: is damaged ({error}); copy or fetch it again.") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OverflowError, struct.error) as error:
+        raise ValueError(f"{path}: is damaged ({short(error)}); copy or fetch it again.") from error
+    except ValueError as error:  # of ours, or of a library that does not know the path
+        if str(error).startswith(str(path)):
+            raise
+        raise ValueError(f"{path}: is damaged ({short(error)}); copy or fetch it again.") from error
+    except OSError as error:
+        if error.filename is not None:  # it cannot be opened
+            raise
+        raise ValueError(f"{path}: is damaged, or cannot be read ({error.strerror or error}).") from error
 
 
 def _members(path: Path, archive: zipfile.ZipFile, size: int) -> dict[str, Stored]:
@@ -201,9 +214,8 @@ def _assigned(path: Path, arrays: Mapping[str, Stored]) -> tuple[dict[str, Store
     labels: dict[str, Stored] = {}
     left = []
     for array in arrays.values():
-        words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", array.name)]
-        part = next((PARTS[word] for word in words if word in PARTS), "")
-        if any(word in LABELS for word in words):
+        part = next((PARTS[word] for word in array.words if word in PARTS), "")
+        if any(word in LABELS for word in array.words):
             labels.setdefault(part, array)
         elif array.holds_numbers and len(array.shape) in (3, 4) and part != "validation":
             images.setdefault(part, []).append(array)
@@ -215,12 +227,12 @@ def _assigned(path: Path, arrays: Mapping[str, Stored]) -> tuple[dict[str, Store
     chosen = {}
     for part in ("train", "test"):
         candidates = images.pop(part, [])
-        named = [a for a in candidates if set(re.split(r"[\W\d_]+", a.name.lower())) & set(IMAGES)]
+        named = [array for array in candidates if any(word in IMAGES for word in array.words)]
         if len(candidates) > 1 and len(named) != 1:
             raise ValueError(f"{path}: has several arrays of images ({_found(candidates)}); name one of them images.")
         if candidates:
             chosen[part] = (named or candidates)[0]
-            left += [a.name for a in candidates if a is not chosen[part]]
+            left += [array.name for array in candidates if array is not chosen[part]]
     left += [array.name for others in images.values() for array in others]
     if "train" not in chosen:
         found = _found(arrays.values()) or "nothing"
@@ -276,7 +288,7 @@ def _channels_last(path: Path, array: Stored, pixels: NDArray[np.uint8]) -> tupl
     if 0 in shape:
         raise ValueError(f"{who}, so there is nothing in it.")
     if len(shape) == 3:
-        if shape[-1] in (1, 3, 4):
+        if shape[-1] in (1, 3, 4) and shape[1] > 4:
             raise ValueError(f"{who}, which is one image; needs many: (N, H, W), (N, H, W, C) or (N, C, H, W).")
         return np.ascontiguousarray(pixels[..., np.newaxis]), ""
     if shape[3] in (1, 3):
@@ -289,7 +301,7 @@ def _channels_last(path: Path, array: Stored, pixels: NDArray[np.uint8]) -> tupl
 
 def _labels(array: Stored, count: int) -> NDArray[np.uint8] | None:
     """Labels `(N,)`, or None where they are not one integer in 0 … 255 for each image."""
-    if array.dtype.kind not in "bui" or array.shape not in ((count,), (count, 1)):
+    if array.dtype.kind not in "bui" or count == 0 or array.shape not in ((count,), (count, 1)):
         return None
     values = np.concatenate(list(array.blocks()))
     return values.astype(np.uint8) if values.min() >= 0 and values.max() <= 255 else None

@@ -17,8 +17,12 @@ from pickletools import genops
 import numpy as np
 from numpy.typing import NDArray
 
+from scratchgen.data.tally import short
+
 MOST_BYTES = 64 << 20  # twice a published file
-MOST_STEPS = 1_000_000  # instructions; a published file has about 50,000
+KEYS = ("batch_label", "labels", "data", "filenames")
+NUMBERS = ("BININT1", "BININT2", "BININT", "INT", "LONG", "LONG1")  # instructions; others have numbers of places
+MOST_STEPS = 300_000  # instructions; a published file has about 50,000
 
 
 def read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -34,27 +38,28 @@ def read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         if not labels or max(labels) > 9 or min(labels) < 0 or len(pixels) != 3 * 32 * 32 * len(labels):
             raise ValueError(f"{len(labels):,} labels, and {len(pixels):,} bytes of pixels")
     except Exception as error:  # what damaged bytes do to a parser has no narrower type
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = short(error) or type(error).__name__
         raise ValueError(f"{path}: is no whole file of CIFAR-10's Python version ({reason}).") from None
     planes = np.frombuffer(pixels, np.uint8).reshape(-1, 3, 32, 32)
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), np.array(labels, np.uint8)
 
 
 def _arguments(content: bytes) -> tuple[list[int], bytes]:
-    """The numbers behind the word "labels", and the longest text behind the word "data"."""
+    """The numbers behind the word "labels", and the long text behind the word "data"."""
     labels: list[int] = []
-    pixels, key, seen = b"", None, set()
-    for step, (_, argument, _) in enumerate(genops(io.BytesIO(content))):
+    pixels, key, seen = b"", "", set()
+    for step, (instruction, argument, _) in enumerate(genops(io.BytesIO(content))):
         if step > MOST_STEPS:
             raise ValueError(f"more than {MOST_STEPS:,} instructions")
-        if isinstance(argument, int) and not isinstance(argument, bool) and key == "labels":
+        if instruction.name in NUMBERS and key == "labels":
             labels.append(argument)
         elif isinstance(argument, str | bytes | bytearray):
-            if len(argument) >= 3 * 32 * 32 and key == "data" and not pixels:
-                pixels = argument.encode("latin-1") if isinstance(argument, str) else bytes(argument)
-            elif len(argument) < 100:
-                word = argument if isinstance(argument, str) else argument.decode("latin-1")
-                key = word if word in ("labels", "data", "filenames", "batch_label") else key
+            word = argument if isinstance(argument, str) else argument.decode("latin-1")
+            if len(word) >= 3 * 32 * 32 and key == "data" and not pixels:
+                pixels = word.encode("latin-1")
+            elif word in KEYS and word not in seen:
+                key = word
+            if len(word) < 100:
                 seen.add(word)
     if "u1" not in seen:
         raise ValueError("its numbers are not of type uint8")

@@ -22,6 +22,7 @@ from typing import IO
 import numpy as np
 
 from scratchgen.data.limits import check_expansion, check_memory
+from scratchgen.data.tally import short
 from scratchgen.files import atomic_write
 from scratchgen.paths import as_path
 
@@ -71,7 +72,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
             with gzip.GzipFile(fileobj=file) as stream:
                 return _parse(path, stream, most=MAX_EXPANSION * size, packed=size)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise IdxError(f"{path}: has a damaged gzip stream ({error}); fetch or copy it again.") from error
+            raise IdxError(f"{path}: has a damaged gzip stream ({short(error)}); fetch or copy it again.") from error
 
 
 def _parse(path: Path, stream: IO[bytes], most: int, packed: int | None = None) -> np.ndarray:

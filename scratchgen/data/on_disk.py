@@ -17,9 +17,15 @@ from scratchgen.data import cifar, fashion, labelled, mnist
 from scratchgen.data.arrays import load_arrays
 from scratchgen.data.dataset import Dataset
 from scratchgen.data.download import data_folder
+from scratchgen.paths import as_path
 
 CACHED = {"cifar10": "cifar-10"}  # folders in the cache that are not named as the data set
 KERAS_FILE = "mnist.npz"
+PUBLISHED = {  # numbers of training and test images, their shape, and how the test labels begin
+    "mnist": ((60_000, 10_000), (28, 28, 1), fashion.FIRST_LABELS_MNIST),
+    "fashion-mnist": ((60_000, 10_000), (28, 28, 1), fashion.FIRST_LABELS),
+    "cifar10": ((50_000, 10_000), (32, 32, 3), cifar.FIRST_LABELS),
+}
 
 
 def find(name: str) -> tuple[Dataset | None, tuple[str, ...]]:
@@ -51,7 +57,7 @@ def places(name: str) -> list[Path]:
         *(".", "data", "datasets", "~/data", "~/datasets"),
         f"{keras}/datasets",
     ]
-    return list(dict.fromkeys(Path(os.path.expanduser(place)) for place in found))
+    return list(dict.fromkeys(as_path(place) for place in found))
 
 
 def _candidates(name: str) -> Iterator[tuple[Path, Callable[[Path], Dataset]]]:
@@ -81,11 +87,7 @@ def _load_keras_mnist(path: Path) -> Dataset:
 
 def _fault(name: str, data: Dataset) -> str:
     """Why it is not the whole published data set, or ""."""
-    counts, shape, first = {
-        "mnist": ((60_000, 10_000), (28, 28, 1), fashion.FIRST_LABELS_MNIST),
-        "fashion-mnist": ((60_000, 10_000), (28, 28, 1), fashion.FIRST_LABELS),
-        "cifar10": ((50_000, 10_000), (32, 32, 3), cifar.FIRST_LABELS),
-    }[name]
+    counts, shape, first = PUBLISHED[name]
     found = len(data.train_images), len(data.test_images)
     if found != counts:
         return f"has {found[0]:,} + {found[1]:,} images, not {counts[0]:,} + {counts[1]:,}"

@@ -3,6 +3,8 @@ its decoder makes it."""
 
 from __future__ import annotations
 
+import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +42,9 @@ UPRIGHT = {
 }
 
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs of each file is on the terminal
+
+
 class Unusable(Exception):
     """A file that is left out: `kind` says why, for all files alike, and `detail` what is its own."""
 
@@ -73,7 +78,8 @@ class Pictures:
                 _check_size(image, whole)
                 if not again:
                     self._remark(image, name)
-                image.load()
+                with _silent_libtiff(image):
+                    image.load()
                 return self._pixels(image, name)
         except Unusable:
             raise
@@ -158,13 +164,32 @@ def _pillow(file: Path) -> Iterator[Image.Image]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
+@contextmanager
+def _silent_libtiff(image: Image.Image) -> Iterator[None]:
+    """libtiff writes what is wrong to the standard error of the process, beneath Python: a line for each file."""
+    try:
+        kept = os.dup(2) if image.format == "TIFF" else None
+    except OSError:  # there is no standard error
+        kept = None
+    if kept is None:
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def cut(
     image: Image.Image, shape: tuple[int, int], mode: str, flatten: Callable[[Image.Image], Image.Image]
 ) -> Image.Image:
     """The middle of the image in the proportions of `shape`, brought to that many rows and columns, antialiased.
 
-    As `image.resize(…, LANCZOS, box)` of the flattened image in one step, which goes along rows first, and then along
-    columns; but flattened and brought to its width a strip at a time, so that no second copy of it is made.
+    It is flattened, and its rows are brought to their length by a Lanczos filter, a strip at a time, so that no
+    second copy of the image is made; then the columns are.
     """
     height, width = shape
     left, top, right, bottom = middle(image.size, shape)

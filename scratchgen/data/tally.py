@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 SHOWN = 3  # examples of a kind
+LONGEST = 160  # characters of an example, or of what a library says of a damaged file
 
 
 class Tally:
@@ -19,7 +20,7 @@ class Tally:
         self.counts[kind] = self.counts.get(kind, 0) + count
         examples = self.examples.setdefault(kind, [])
         if example is not None and len(examples) < SHOWN:
-            examples.append(" ".join(str(example).split()))  # in one line
+            examples.append(short(example))
 
     def sentences(self) -> tuple[str, ...]:
         """One for each kind, as "2,000 left out: empty (a.png, b.png, c.png, …)."."""
@@ -29,6 +30,12 @@ class Tally:
         examples = self.examples[kind]
         more = [] if self.counts[kind] <= len(examples) else ["…"]
         return f" ({', '.join([*examples, *more])})" if examples else ""
+
+
+def short(text: object) -> str:
+    """The text in one line of at most LONGEST characters."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
 def listed(names: Iterable[str]) -> str:

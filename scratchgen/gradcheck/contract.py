@@ -1,11 +1,15 @@
 """The sentences of the layer contract that a right gradient alone does not show."""
 
-import copy
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from scratchgen.gradcheck.guard import guarded, told
+from scratchgen.gradcheck.learned import ArrayParameter
+from scratchgen.gradcheck.numeric import stirred
 from scratchgen.gradcheck.report import Report
-from scratchgen.gradcheck.subject import Subject, takes_no_argument
+from scratchgen.gradcheck.subject import Subject, parted, takes_no_argument
+from scratchgen.layers.layer import Layer
 
 
 def check(subject: Subject, inputs, rng: np.random.Generator, report: Report) -> None:
@@ -13,139 +17,253 @@ def check(subject: Subject, inputs, rng: np.random.Generator, report: Report) ->
 
     All targets: nothing writes into an input, a y or a dy; backward is linear. Layers also: gradients are added, an
     evaluation keeps its own cache, a backward is that of the parameters that were evaluated, float32 stays float32,
-    and predict gives what forward gives.
+    predict gives what forward gives, and what is learned is found. Each is checked by itself, so that none hides
+    another, or the gradients: what raises in one is a fault, and the next is checked.
     """
-    lent = [x.copy() if isinstance(x, np.ndarray) else x for x in inputs]
-    y, backward = subject.evaluate(lent, lend=True)
+    y, backward = subject.evaluate(inputs)
     if not callable(backward):
         return
-    whole = takes_no_argument(backward)
-    dy = np.ones(()) if whole else rng.standard_normal(y.shape)
-    given, y_then = dy.copy(), y.copy()
-    for p in subject.parameters.values():
-        p.zero_grad()
-    lent_dxs = subject.pull(backward, given)
-    first = _copies(subject, lent_dxs)
-    fault = report.faults.append
+    dy = np.ones(()) if takes_no_argument(backward) else rng.standard_normal(y.shape)
+    sentences = [*EVERYBODY, *(LAYERS if subject.keeps_contract else ())]
+    for sentence, doing in sentences:
+        try:
+            report.faults += sentence(subject, inputs, dy)
+        except Exception as error:
+            report.faults.append(f"{doing} raised {told(error)}")
+
+
+def _nothing_is_written(subject, inputs, dy) -> Iterator[str]:
+    lent, given = list(map(_copied, inputs)), dy.copy()
+    _, backward = subject.evaluate(lent, lend=True)
+    subject.pull(backward, given)
     if not np.array_equal(given, dy):
-        fault("backward writes into dy, which belongs to the caller")
+        yield "backward writes into dy, which belongs to the caller"
     for name, x, before in zip(subject.input_names(len(inputs)), lent, inputs, strict=True):
         if isinstance(x, np.ndarray) and not np.array_equal(x, before):
-            fault(f"it writes into {name}, which belongs to the caller")
-    if not whole:
-        large = _run(subject, subject.evaluate(inputs)[1], -1e3 * dy)
-        if not all(_near(b, None if a is None else -1e3 * a) for a, b in _pairs(first, large)):
-            fault("backward is not linear in dy: −1000 times dy does not give −1000 times the gradients")
-    other = [_elsewhere(x) for x in inputs]
-    again = subject.evaluate(other, lend=True)[1]
-    if not np.array_equal(y, y_then):
-        fault("a second forward changes the y of the first: it is a buffer that is used again")
+            yield f"it writes into {name}, which belongs to the caller"
+
+
+def _backward_is_linear(subject, inputs, dy) -> Iterator[str]:
+    if takes_no_argument(subject.evaluate(inputs)[1]):
+        return
+    if not _agree(_run(subject, inputs, -1e3 * dy), _times(-1e3, subject, inputs, dy)):
+        yield "backward is not linear in dy: −1000 times dy does not give −1000 times the gradients"
+
+
+def _buffers_are_not_used_again(subject, inputs, dy) -> Iterator[str]:
+    outputs, backward = subject.evaluate(list(map(_copied, inputs)), lend=True)
+    dxs = subject.pull(backward, dy.copy())
+    ys, gradients = list(map(np.array, outputs)), [None if dx is None else np.array(dx) for dx in dxs]
+    _, again = subject.evaluate(_elsewhere(inputs), lend=True)
+    if not all(map(np.array_equal, outputs, ys)):
+        yield "a second forward changes the y of the first: it is a buffer that is used again"
     subject.pull(again, 2 * dy)
-    if not all(_near(np.asarray(a), b) for a, b in zip(lent_dxs, first[0], strict=True) if b is not None):
-        fault("a second backward changes the dx of the first: it is a buffer that is used again")
-    if subject.keeps_contract:
-        _check_layer(subject, inputs, dy, first, other, report)
+    if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(dxs, gradients, strict=True) if b is not None):
+        yield "a second backward changes the dx of the first: it is a buffer that is used again"
 
 
-def _check_layer(subject, inputs, dy, first, other, report) -> None:
-    fault = report.faults.append
-    values = {name: p.value.copy() for name, p in subject.parameters.items()}
-    _run(subject, subject.evaluate(inputs)[1], dy.copy())
+# --- layers ---
+
+
+def _forward_returns_backward(subject, inputs, dy) -> Iterator[str]:
+    form = subject.call(inputs).form
+    if form == "flat":
+        yield "a network calls `y, backward = layer.forward(x)`: end forward in `return (a, b), backward`"
+    if form == "beside":
+        yield (
+            "a network calls `y, backward = layer.forward(x)`, and this forward returns no backward: keep what it "
+            "needs in local variables of forward, write backward inside forward, and end in `return y, backward`"
+        )
+
+
+def _gradients_are_added(subject, inputs, dy) -> Iterator[str]:
+    if subject.call(inputs).form == "beside":
+        return
+    values = {name: np.array(p.value) for name, p in subject.parameters.items()}
+    _run(subject, inputs, dy)
     subject.pull(subject.evaluate(inputs)[1], dy.copy())  # on top of the first
+    sums = {name: np.array(p.grad) for name, p in subject.parameters.items()}
     for name, p in subject.parameters.items():
-        if not _near(p.grad, 2 * first[1][name]):
-            fault(f"backward does not add to {name}.grad: write `{name}.grad += ...`, since two evaluations share it")
+        twice = _times(2, subject, inputs, dy, only=name)
+        if not isinstance(p, ArrayParameter) and not _agree({name: sums[name]}, twice):
+            yield f"backward does not add to {name}.grad: write `{name}.grad += ...`, since two evaluations share it"
         if not np.array_equal(p.value, values[name]):
-            fault(f"it writes into the value of {name}")
+            yield f"it writes into the value of {name}"
 
+
+def _evaluations_are_their_own(subject, inputs, dy) -> Iterator[str]:
+    if subject.call(inputs).form == "beside":
+        return
+    first = _times(1, subject, inputs, dy)
     _, backward = subject.evaluate(inputs)
-    subject.evaluate(other)
-    own_cache = _same(first, _run(subject, backward, dy.copy()))
-    if not own_cache:
-        fault(
+    subject.evaluate(_elsewhere(inputs))
+    if not _agree(_pulled(subject, backward, dy), first):
+        yield (
             "a second forward changes what the first one's backward gives: the cache is on the layer; "
             "keep it in local variables that backward closes over"
         )
+        return
     _, backward = subject.evaluate(inputs)
-    before = {p: p.value for p in subject.parameters.values()}
-    for p, value in before.items():
-        p.value = 1.1 * value + 0.1
-    late = _run(subject, backward, dy.copy())
-    for p, value in before.items():
-        p.value = value
-    if own_cache and not _same(first, late):
-        fault(
+    before = [(p, p.value) for p in subject.parameters.values() if not isinstance(p, ArrayParameter)]
+    try:
+        for p, value in before:
+            p.value = value + 0.1 * (1 + np.abs(value))
+        late = _pulled(subject, backward, dy)
+    finally:
+        for p, value in before:
+            p.value = value
+    if not _agree(late, first):
+        yield (
             "backward uses the parameters as they are when it runs, not as they were evaluated: read them once, in "
             "forward (W = self.W.value), and let backward close over that"
         )
-    _check_predict(subject, inputs, report)
-    _check_float32(subject, inputs, dy, report)
-    if not subject.parameters and subject.arrays:
-        report.notes.append(
-            f"it has no Parameters, so only dx was checked; if {' or '.join(subject.arrays)} is to be learned, "
-            "make it a Parameter"
+
+
+def _predict_agrees(subject, inputs, dy) -> Iterator[str]:
+    """Only what keeps running statistics may predict another value, and it may not move them."""
+    module = subject.module
+    if subject.call(inputs).form != "pair" and type(module).predict is Layer.predict:
+        return  # which relies on the pair
+    state = [(m, b, np.array(getattr(m, b))) for m in module.modules() for b in m.buffers]
+    predicted = guarded("predict", module.predict, *map(_copied, inputs))
+    if any(not np.array_equal(getattr(m, b), a) for m, b, a in state):
+        yield "predict changes running statistics: call predict of the layers inside, not forward"
+    if state:
+        return
+
+    def outputs(last_bits=None):
+        found = subject.call(stirred(x, last_bits) if last_bits and _is_float(x) else _copied(x) for x in inputs)
+        return _named(map(np.array, found.outputs))
+
+    several = isinstance(predicted, tuple | list) and len(outputs()) > 1
+    if not _agree(_named(map(np.asarray, predicted if several else (predicted,))), outputs):
+        yield "predict does not give the y of forward"
+
+
+def _float32_stays(subject, inputs, dy) -> Iterator[str]:
+    single = Subject(subject.target, dtype=np.float32)
+    names = single.input_names(len(inputs))
+    found = single.call(x.astype(np.float32) if _is_float(x) else _copied(x) for x in inputs)
+    arrays = {f"y[{i}]" if found.several else "y": y for i, y in enumerate(found.outputs)}
+    if all(_is_single(y) for y in arrays.values()) and callable(found.backward):
+        dys = parted(dy.astype(np.float32), [np.shape(y) for y in found.outputs])
+        dxs = single.pull(found.backward, dys if found.several else dys[0])
+        arrays |= {f"d{name}": dx for name, dx, x in zip(names, dxs, inputs, strict=False) if _is_float(x)}
+    for name, array in arrays.items():
+        if not _is_single(array):
+            found = f"for float32 x, {name} comes out as {array.dtype}"
+            yield f"{found}: an array, or a number of NumPy's, inside is float64: use .astype(x.dtype), or float(...)"
+
+
+def _what_is_learned_is_found(subject, inputs, dy) -> Iterator[str]:
+    arrays = {name: p for name, p in subject.parameters.items() if isinstance(p, ArrayParameter)}
+    for name, why in subject.module.overlooked().items():
+        if name not in arrays and name not in subject.unlearned:  # of those there is a finding already
+            yield f"{name} is not found, so it is neither trained nor saved: it is {why}"
+    if arrays:
+        first = next(iter(arrays))
+        yield (
+            f"{', '.join(arrays)}: learned, since backward gives the gradient, but no Parameter, so neither trained "
+            f"nor saved: self.{first} = Parameter({first!r}, ...), and self.{first}.grad += ... in backward"
         )
 
 
-def _check_predict(subject, inputs, report) -> None:
-    """Only what keeps running statistics may predict another value, and it may not move them."""
-    module = subject.module
-    state = {(m, b): getattr(m, b).copy() for m in module.modules() for b in m.buffers}
-    predicted = np.asarray(module.predict(*(_elsewhere(x, shift=0) for x in inputs)))
-    if any(not np.array_equal(getattr(m, b), a) for (m, b), a in state.items()):
-        report.faults.append("predict changes running statistics: call predict of the layers inside, not forward")
-    if not state and not _near(predicted, subject.evaluate(inputs)[0]):
-        report.faults.append("predict does not give the y of forward")
+EVERYBODY = (
+    (_nothing_is_written, "with arrays of the caller's it"),
+    (_backward_is_linear, "backward of −1000 times dy"),
+    (_buffers_are_not_used_again, "a second evaluation, with the samples in another order,"),
+)
+LAYERS = (
+    (_forward_returns_backward, "a second evaluation"),
+    (_gradients_are_added, "a second evaluation"),
+    (_evaluations_are_their_own, "a backward after another forward, or with other values of the parameters,"),
+    (_predict_agrees, "predict"),
+    (_float32_stays, "with float32 arrays it"),
+    (_what_is_learned_is_found, "the search for what is learned"),
+)
 
 
-def _check_float32(subject, inputs, dy, report) -> None:
-    layer = copy.deepcopy(subject.module).astype(np.float32)
-    y, backward = layer.forward(*(x.astype(np.float32) if _is_float(x) else x for x in inputs))
-    found = {"y": y}
-    if y.dtype == np.float32:
-        dxs = backward(dy.astype(np.float32))
-        found["dx"] = dxs[0] if isinstance(dxs, tuple | list) else dxs
-    for name, array in found.items():
-        if getattr(array, "dtype", np.float32) != np.float32:
-            report.faults.append(
-                f"for float32 x, {name} comes out as {array.dtype}: an array inside is float64, use .astype(x.dtype)"
-            )
+def _run(subject, inputs, dy):
+    return _pulled(subject, subject.evaluate(inputs)[1], dy)
 
 
-def _run(subject, backward, dy):
-    """(gradients of the inputs, gradients of the parameters by name), the latter from zero."""
+def _pulled(subject, backward, dy) -> dict:
+    """The gradients by name, those of the parameters from zero."""
     for p in subject.parameters.values():
         p.zero_grad()
-    return _copies(subject, subject.pull(backward, dy))
+    dxs = subject.pull(backward, dy.copy())
+    return _named(None if dx is None else np.array(dx) for dx in dxs) | {
+        name: np.array(p.grad) for name, p in subject.parameters.items()
+    }
 
 
-def _copies(subject, dxs):
-    grads = {name: np.array(p.grad) for name, p in subject.parameters.items()}
-    return [None if dx is None else np.array(dx) for dx in dxs], grads
+def _named(arrays) -> dict:
+    return dict(enumerate(arrays))
 
 
-def _pairs(one, two):
-    return [*zip(one[0], two[0], strict=True), *((one[1][name], two[1][name]) for name in one[1])]
+def _times(factor, subject, inputs, dy, only=None) -> Callable:
+    """A function that gives factor · (the gradients for dy), as `_agree` takes it."""
+
+    def gradients(last_bits=None):
+        found = _run(subject, inputs, stirred(dy, last_bits) if last_bits else dy)
+        return {name: None if g is None else factor * g for name, g in found.items() if only in (None, name)}
+
+    return gradients
 
 
-def _same(one, two) -> bool:
-    return all(_near(a, b) for a, b in _pairs(one, two))
+TINY = 1e-300  # from here on floats have fewer digits
 
 
-def _near(a, b) -> bool:
-    if a is None or b is None:
-        return a is b
-    return a.shape == b.shape and np.allclose(a, b, rtol=1e-9, atol=1e-12 * max(1, np.abs(b).max(initial=0)))
+def _agree(found: dict, wanted: Callable) -> bool:
+    """Whether arrays are those that `wanted()` gives, but for rounding.
+
+    A sum s = Σ t_i is rounded in proportion to its terms: two ways to add them up, on two processors say, differ by
+    about ε √(Σ t_i²), and where the terms cancel nothing of s tells how much that is. The terms themselves do: with
+    their last bits drawn anew, t_i (1 + 8 ε r_i) for r_i in ±1, s differs by 5 ε √(Σ t_i²) or so, and by what its own
+    roundings make of it. So `wanted(rng)` gives the same from such numbers, and an array may be off by 1e-9 of each
+    number, and 8 times the most that any of its numbers was seen to differ.
+    """
+    right = wanted()
+    if {k: np.shape(a) for k, a in found.items() if a is not None} != {
+        k: np.shape(a) for k, a in right.items() if a is not None
+    }:
+        return False
+
+    def near(lost):
+        return all(
+            right[k] is None
+            or np.all(np.abs(found[k] - right[k]) <= 1e-9 * np.abs(right[k]) + 8 * lost.get(k, 0) + TINY)
+            for k in right
+        )
+
+    if near({}):  # as nearly always: what was rounded otherwise need not be measured
+        return True
+    last_bits, lost = np.random.default_rng(0), dict.fromkeys(right, 0.0)
+    for _ in range(16):
+        again = wanted(last_bits)
+        lost = {k: max(lost[k], np.abs(again[k] - right[k]).max(initial=0)) for k in right if right[k] is not None}
+    return near(lost)
 
 
-def _elsewhere(x, shift: int = 1):
-    """Another input of the same kind: the samples in another order; a single sample, somewhat smaller."""
-    if not (isinstance(x, np.ndarray) and x.ndim):
-        return x
-    if shift and len(x) == 1 and _is_float(x):
-        return 0.9 * x
-    return np.roll(x, shift, axis=0)
+def _elsewhere(inputs) -> list:
+    """Other inputs of the same kind: the samples in another order; a single sample, somewhat smaller."""
+
+    def other(x):
+        if not (isinstance(x, np.ndarray) and x.ndim):
+            return x
+        return 0.9 * x if len(x) == 1 and _is_float(x) else np.roll(x, 1, axis=0)
+
+    return list(map(other, inputs))
+
+
+def _copied(x):
+    return x.copy() if isinstance(x, np.ndarray) else x
 
 
 def _is_float(x) -> bool:
     return isinstance(x, np.ndarray) and x.dtype == np.float64
+
+
+def _is_single(array) -> bool:
+    """float32, or what takes the type of its surroundings, as a Python number does."""
+    return getattr(array, "dtype", np.float32) == np.float32

@@ -10,9 +10,10 @@ class TensorReport:
     """One gradient beside its numerical value.
 
     `error` is the largest |analytic − numeric| / max(|analytic|, |numeric|, floor), where the floor is 1 % of the
-    tensor's largest gradient, or what rounding hides if that is more; `index` is where. `cosine` and `norm_ratio`
-    compare the two as vectors, over all that was checked; `kinks` counts probes on a kink or stepping over one.
-    `verdict` is "right"; "kink": the point lies on one, and right beside it; "WRONG"; or "UNPROVED".
+    tensor's largest gradient, a millionth of the largest of all, or what rounding hides, whichever is most; `index`
+    is where. `cosine` and `norm_ratio` compare the two as vectors, over all that was checked; `kinks` counts probes
+    on a kink or stepping over one. `verdict` is "right"; "kink": the point lies on one, and right beside it; "WRONG";
+    or "UNPROVED": neither, since no step of the difference is precise enough.
     """
 
     name: str
@@ -35,17 +36,32 @@ class TensorReport:
 
 @dataclass
 class Report:
-    """All gradients of one layer or function; `faults` are breaches of the contract beside the gradients."""
+    """All gradients of one layer or function.
+
+    `faults` are breaches of the contract beside the gradients; `points` says where gradients were checked besides the
+    values given.
+    """
 
     name: str
     tensors: list[TensorReport] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    points: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """WRONG if a gradient is, or the contract is broken; UNPROVED if a gradient is neither wrong nor right, or
+        something was not checked; right if every gradient is.
+        """
+        if self.faults or any(t.verdict == "WRONG" for t in self.tensors):
+            return "WRONG"
+        return "right" if self.tensors and not self.unchecked and all(t.ok for t in self.tensors) else "UNPROVED"
 
     @property
     def ok(self) -> bool:
-        """True when every gradient is right and the contract is kept."""
-        return not self.faults and all(t.ok for t in self.tensors)
+        """True when there are gradients, every one is right, and the contract is kept."""
+        return self.verdict == "right"
 
     @property
     def error(self) -> float:
@@ -83,7 +99,10 @@ class Report:
         lines = [self.name, *(table(head, rows) if rows else ())]
         lines += [f"  {t.name}: {t.hint}" for t in self.tensors if t.hint]
         lines += [f"  FAULT: {fault}" for fault in self.faults]
+        lines += [f"  NOT CHECKED: {what}" for what in self.unchecked]
         lines += [f"  note: {note}" for note in self.notes]
+        if self.points:
+            lines.append(f"  checked at the values given, and with {', '.join(self.points)}")
         return "\n".join(lines)
 
 

@@ -1,71 +1,184 @@
-"""A layer or function out of somebody's own file, and inputs to try it on."""
+"""The check of a layer or function out of somebody's own file, on inputs that are given or found."""
 
 import ast
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from scratchgen.gradcheck.subject import Subject, told
+from scratchgen.gradcheck.arrays import is_float
+from scratchgen.gradcheck.check import check
+from scratchgen.gradcheck.guard import Left, guarded, told, words
+from scratchgen.gradcheck.learned import moved
+from scratchgen.gradcheck.report import Report
+from scratchgen.gradcheck.styles import required
+from scratchgen.gradcheck.subject import Subject
+from scratchgen.gradcheck.trials import CannotCheck, Form, Trial, has_matrix, trials
 from scratchgen.paths import as_path
 
-WIDTHS = (4, 3, 1, 2, 8, 10, 16, 784)  # tried where no parameter tells how wide an input is
+PASSED_OVER = "passed over"  # beside the verdicts of a report
+CONSTANT = re.compile("mask|target|label|true|noise|eps|drop", re.IGNORECASE)  # arguments that take no gradient
+REFUSE = "let forward refuse them, as self.check_input(x, 'N', 3) does in a Layer"
 
 
-class CannotCheck(ValueError):
-    """The target cannot be loaded, built or called; the message says why and what to write instead."""
+def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_too: bool, emit: Callable) -> None:
+    """Check what `spec` names, on inputs of the `forms` given, or on those that it takes (see `trials`).
+
+    `emit` is called with report=, text=, verdict= for each kind of inputs, as soon as there is something to tell, and
+    again when there is more; with cannot=, why= where the check could not be made: on what inputs, or "" for none.
+    """
+    mine = _numpy()
+    try:
+        target = load(spec, np.random.default_rng(seed))
+        _demand_same(mine)
+        rng = np.random.default_rng([seed, 1])
+        if forms:
+            given = [Form(tuple(shape), kind) for shape, kind in forms]
+            taken = [Trial("the inputs given", tuple(form.draw(rng, span) for form in given), fits=True)]
+        else:
+            taken = trials(target, rng, span)
+        # A matrix product takes images, too; the backward of a layer of vectors need not.
+        fitting = [trial for trial in taken if trial.fits]
+        only_fitting = 0 < len(fitting) < len(taken) and has_matrix(target, fitting[0])
+        for trial in taken:
+            if only_fitting and not trial.fits:
+                emit(report=trial.which, text=_passed_over(target, trial), verdict=PASSED_OVER)
+                continue
+            try:
+                constant = {i for i, (_, kind) in enumerate(forms or ()) if kind == "const"}
+                _check_on(
+                    target, trial, constant, bool(fitting), contract_too, emit, rng=[seed, 2], tolerance=tolerance
+                )
+            except Exception as error:
+                hint = "; --input-range and --input-shape choose the inputs" if isinstance(error, ValueError) else ""
+                emit(cannot=_shapes(trial.inputs), why=told(error) + hint)
+        _demand_same(mine)
+    except CannotCheck as error:
+        emit(cannot="", why=str(error))
+
+
+def _check_on(
+    target, trial, constant: set[int], any_fits: bool, contract_too: bool, emit, *, rng, **settings
+) -> None:
+    def show(report: Report, finished: bool = False) -> None:
+        report.name = _title(target, trial)
+        report.unchecked += [what for what in without if what not in report.unchecked and report.tensors]
+        text = str(report)
+        if any_fits and not trial.fits:
+            text += f"\n  If it is not made for {trial.which}, {REFUSE},\n"
+            text += "  or say what it is made for, as in --input-shape 5,3"
+        conclusion = _conclusion(report) if finished else "UNFINISHED"
+        emit(report=trial.which, text=f"{text}\n  {conclusion}", verdict=report.verdict if finished else "UNFINISHED")
+
+    without = _without_gradient(target, trial, constant)
+    rng = np.random.default_rng(rng)
+    report = check(target, *trial.inputs, rng=rng, contract_too=contract_too, on_progress=show, **settings)
+    show(report, finished=True)
+
+
+def _without_gradient(target, trial: Trial, constant: set[int]) -> list[str]:
+    """The inputs that move y and for which backward gives no gradient, apart from those that take none. Beside a
+    single number, a loss, there are targets."""
+    subject, said = Subject(target), []
+    try:
+        with subject.in_float64():
+            y, backward = subject.evaluate(trial.inputs)
+            dxs = subject.pull(backward, np.ones(y.shape))
+            for k, (name, x) in enumerate(zip(subject.input_names(len(trial.inputs)), trial.inputs, strict=True)):
+                given = k < len(dxs) and dxs[k] is not None
+                if k == 0 or given or k in constant or not y.ndim or not is_float(x) or CONSTANT.search(name):
+                    continue
+                if not np.array_equal(
+                    y, subject.evaluate([moved(a) if i == k else a for i, a in enumerate(trial.inputs)])[0]
+                ):
+                    said.append(
+                        f"{name}: y depends on it, and backward gives no gradient for it: return one for each input, "
+                        "or, if it takes none, give the shapes of all and say so, as in --input-shape 5,3:const"
+                    )
+    except Exception:  # the check itself meets it again, and tells of it
+        return []
+    return said
+
+
+def _conclusion(report: Report) -> str:
+    if report.verdict == "right":
+        return "all right"
+    if report.verdict == "UNPROVED":
+        return "UNPROVED: neither right nor wrong, since not everything could be checked"
+    if report.tensors and all(t.ok for t in report.tensors):
+        return "WRONG: the gradients are right, but the rest of what a layer promises is not kept"
+    return "WRONG"
+
+
+def _passed_over(target, trial: Trial) -> str:
+    return (
+        f"{_title(target, trial)}\n  not counted: forward takes {trial.which}, backward does not: {trial.why}\n"
+        f"  If it is not made for {trial.which}, {REFUSE}; else mend backward"
+    )
+
+
+def _title(target, trial: Trial) -> str:
+    return f"{Subject(target).name} on {_shapes(trial.inputs)}"
+
+
+def _shapes(inputs) -> str:
+    """5×3, 5×3 of integers"""
+    kinds = {"i": " of integers", "b": " of truth values"}
+    return ", ".join("×".join(map(str, x.shape)) + kinds.get(x.dtype.kind, "") for x in inputs if x is not True)
+
+
+def _numpy() -> dict[str, object]:
+    """The functions that the check relies on, by name."""
+    return {f"{m.__name__}.{n}": f for m in (np, np.linalg) for n, f in vars(m).items() if callable(f)}
+
+
+def _demand_same(before: dict[str, object]) -> None:
+    """Raises CannotCheck where the file has put others in their places."""
+    now = _numpy()
+    changed = [name for name, function in before.items() if now.get(name) is not function]
+    if changed:
+        raise CannotCheck(
+            f"the file replaces {', '.join(changed)}, which the check relies on: give yours another name"
+        )
+
+
+# --- the target ---
 
 
 def load(spec: str, rng: np.random.Generator):
     """The object that "path/to/file.py:Name" or "path/to/file.py:Name(3, stride=2)" names.
 
-    A Layer class is built with the arguments given (and rng, where it takes one), a function without arguments is
-    called for the layer that it returns. Raises CannotCheck.
+    A Layer class is built with the arguments given (and rng, where it takes one). A function without arguments is
+    called for the layer that it returns; of one that is called with some of its arguments by name, the others are the
+    inputs. Raises CannotCheck.
     """
-    path, _, expression = spec.rpartition(":")
-    if not path or not expression:
-        raise CannotCheck(f"{spec!r} names no layer: write it as path/to/file.py:MyLayer")
-    module = _import(as_path(path))
+    path, expression = parted(spec)
     name, args, options = _parse(expression)
+    module = _import(as_path(path))
     if not hasattr(module, name):
         mine = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
         raise CannotCheck(f"{path} has no {name}" + (f"; it has {', '.join(mine)}" if mine else ""))
     found = getattr(module, name)
     called = expression != name
-    if inspect.isclass(found) or called or (inspect.isfunction(found) and not _required(found)):
+    if inspect.isclass(found) or called or (inspect.isfunction(found) and not required(found)):
         return _build(path, name, found, args, options, rng)
     return found
 
 
-def trial_inputs(target, draw: Callable) -> Iterator[tuple[str, tuple | None, str]]:
-    """For a small batch of vectors and one of images: (which, inputs that it accepts, "") or (which, None, why).
-
-    `draw(shape)` makes the inputs. Widths are those that the parameters' shapes suggest, then some usual ones.
-    """
-    try:
-        subject = Subject(target)
-    except Exception as error:
-        raise CannotCheck(f"it cannot be checked: {type(error).__name__}: {error}") from error
-    count = max(1, len(_required(subject.function)))
-    widths = dict.fromkeys([n for p in subject.parameters.values() for n in p.value.shape] + list(WIDTHS))
-    for which, batch in (("vectors", (5,)), ("images", (3, 6, 5))):
-        why = ""
-        for width in widths:
-            inputs = tuple(draw((*batch, width)) for _ in range(count))
-            try:
-                with np.errstate(all="ignore"):
-                    subject.evaluate(list(inputs))
-            except Exception as error:
-                why = why or told(error)
-                continue
-            yield which, inputs, ""
-            break
-        else:
-            yield which, None, why
+def parted(spec: str) -> tuple[str, str]:
+    """The file and the expression of "path/to/file.py:Name(...)". Raises CannotCheck."""
+    path, found, expression = spec.partition(".py:")
+    path = path + ".py" if found else spec.rpartition(":")[0]
+    expression = expression if found else spec.rpartition(":")[2]
+    if not path or not expression:
+        raise CannotCheck(f"{spec!r} names no layer: write it as path/to/file.py:MyLayer")
+    return path, expression
 
 
 def _import(path: Path):
@@ -75,18 +188,24 @@ def _import(path: Path):
     if spec is None:
         raise CannotCheck(f"{path} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))  # so that it can import its neighbours
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)  # so that it can import its neighbours
     sys.modules[spec.name] = module  # dataclasses and pickles look their module up
     try:
-        spec.loader.exec_module(module)
+        guarded("loading", spec.loader.exec_module, module)
     except SyntaxError as error:
-        raise CannotCheck(f"{path} does not load: SyntaxError in line {error.lineno}: {error.msg}") from error
-    except (Exception, SystemExit) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        line = [f.lineno for f in frames if f.filename == spec.origin][-1]
-        raise CannotCheck(f"{path} does not load: {type(error).__name__} in line {line}: {error}") from error
+        where = f" in line {error.lineno}" if error.lineno else ""
+        raise CannotCheck(f"{path} does not load: SyntaxError{where}: {words(error.msg)}") from error
+    except Exception as error:
+        raised = error.__cause__ if isinstance(error, Left) else error
+        lines = [f.lineno for f in traceback.extract_tb(raised.__traceback__) if f.filename == spec.origin]
+        where = f" in line {lines[-1]}" if lines else ""
+        deep = isinstance(raised, MemoryError | RecursionError) and not lines
+        said = ": an expression is nested too deep" if deep else f": {words(raised)}" if words(raised) else ""
+        raise CannotCheck(f"{path} does not load: {type(raised).__name__}{where}{said}") from error
     finally:
-        sys.path.pop(0)
+        sys.path.remove(folder)
+        sys.path.append(folder)  # for what it imports later; without hiding anybody else's modules
     return module
 
 
@@ -99,9 +218,9 @@ def _parse(expression: str) -> tuple[str, list, dict]:
         if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and all(k.arg for k in tree.keywords):
             options = {k.arg: ast.literal_eval(k.value) for k in tree.keywords}
             return tree.func.id, [ast.literal_eval(a) for a in tree.args], options
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         pass
-    raise CannotCheck(f"{expression!r} is not a name, or a call with plain values as in MyLayer(3, stride=2)")
+    raise CannotCheck(f"{expression[:80]!r} is not a name, or a call with plain values as in MyLayer(3, stride=2)")
 
 
 def _build(path, name, factory, args, options, rng):
@@ -109,6 +228,8 @@ def _build(path, name, factory, args, options, rng):
         signature = inspect.signature(factory)
     except (TypeError, ValueError):
         raise CannotCheck(f"{name} in {path} cannot be called, it is a {type(factory).__name__}") from None
+    if inspect.isfunction(factory) and options and not args and not set(required(factory)) <= {*options, "rng"}:
+        return partial(factory, **options)
     if "rng" in signature.parameters and "rng" not in options:
         options["rng"] = rng
     try:
@@ -119,16 +240,6 @@ def _build(path, name, factory, args, options, rng):
             f"{name} takes ({needs}): {error}; write {path}:{name}(...) with values for them"
         ) from error
     try:
-        return factory(*args, **options)
+        return guarded("building", factory, *args, **options)
     except Exception as error:
-        raise CannotCheck(f"{name} cannot be built: {type(error).__name__}: {error}") from error
-
-
-def _required(function) -> list[str]:
-    """The positional parameters without a default."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return ["x"]
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
+        raise CannotCheck(f"{name} cannot be built: {told(error)}") from error

@@ -2,59 +2,91 @@
 
 import copy
 import inspect
-import traceback
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
+from scratchgen.gradcheck.arrays import Place, is_float, places
+from scratchgen.gradcheck.guard import guarded
+from scratchgen.gradcheck.learned import ArrayParameter, is_weight, learned_arrays, moved
+from scratchgen.gradcheck.styles import Evaluation, gradients, makes_step, partner, read, required, takes_no_argument
 from scratchgen.layers.layer import Layer, Module
 from scratchgen.layers.parameter import Parameter
 
 
 class Subject:
-    """A layer, a method of a model or layer (`model.loss`), or any function that returns `y, backward`.
+    """A layer, a method of a model or layer (`model.loss`), or any function that returns `y, backward`: in one of the
+    ways that `styles.py` lists.
 
     Layers and models are copied and converted to float64, so that the caller's stay as they are. A function is used
-    as it is, and the `parameters` that it closes over are float64 for the time of the check.
+    as it is, and the `parameters` that it closes over are float64 for the time of the check; None finds them.
     """
 
-    def __init__(self, target, parameters: Iterable[Parameter] | Module = ()):
+    def __init__(self, target, parameters: Iterable[Parameter] | Module | None = None, dtype=np.float64):
         if inspect.isclass(target):
             raise TypeError(f"gradcheck: got the class {target.__name__}, needs an instance: {target.__name__}(...)")
+        self.target, self.dtype = target, dtype
+        self.is_layer = hasattr(target, "forward") or (callable(target) and hasattr(target, "backward"))
+        self.module = None  # the copy of a layer or model
+        self.own = None  # the backward that stands beside forward, where forward does not return one
+        self.parameters: dict[str, Parameter | ArrayParameter] = _named(parameters or ())
+        self.bystanders: dict[str, Parameter] = {}  # those of the other players, which must take no gradient
+        self.closed_over: dict[str, Parameter] = {}  # those of a function of which nobody has said that they learn
+        self.borrowed: list[Module] = []  # what a function closes over
+        self.unlearned: list[str] = []  # what moves y, and has no gradient
+        self.step: dict[str, object] = {}  # by how much the last backward moved what it moves itself
         owner = getattr(target, "__self__", None)
-        self.is_layer = hasattr(target, "forward")
-        self.module = None
         if self.is_layer:
             self.module = copy.deepcopy(target)
-            self.function = self.module.forward
+            self.function = getattr(self.module, "forward", self.module)
+            self.own = getattr(self.module, "backward", None)
             self.name = title(target)
-            buffers = getattr(target, "buffers", ())
-            self.arrays = [n for n, a in vars(target).items() if isinstance(a, np.ndarray) and n not in buffers]
+            self._take_over(player=None)
         elif isinstance(owner, Module):
             self.module = copy.deepcopy(owner)
             self.function = getattr(self.module, target.__name__)
             self.name = f"{type(owner).__name__}.{target.__name__}"
+            self._take_over(player=getattr(owner, "player", {}).get(target.__name__))
         elif callable(target) and not inspect.ismodule(target):
             self.function = target
-            self.name = getattr(target, "__name__", type(target).__name__)
+            self.own = partner(target)
+            self.name = getattr(getattr(target, "func", target), "__name__", type(target).__name__)
+            if parameters is None:
+                held = _closed_over(target)
+                self.closed_over = {place.path: p for place, p in held if isinstance(p, Parameter)}
+                self.borrowed = [module for _, module in held if isinstance(module, Module)]
+            elif isinstance(parameters, Module):
+                self.borrowed = parameters.modules()
         else:
             raise TypeError(f"gradcheck: got a {type(target).__name__}, needs a layer or a function of x")
 
+    def _take_over(self, player: str | None) -> None:
+        """Convert all that the copy holds, and take its parameters: of a player of a game, its own alone."""
+        held = places(self.module)
+        for module in (self.module, *(part for _, part in held)):
+            if isinstance(module, Module):
+                module.to("numpy").astype(self.dtype)
+        found = {place.path: p for place, p in held if isinstance(p, Parameter)}
+        for p in found.values():  # of objects that are no Modules, too
+            p._frozen = 0  # the copy may have been made inside `with frozen(...)`
+            p.value = p.value.astype(self.dtype)
+        if self.dtype == np.float64:
+            fresh: dict[int, np.ndarray] = {}  # an array that is held under several names stays one
+            for place, value in held:
+                if isinstance(value, np.ndarray) and value.dtype != np.float64 and place.settable:
+                    place.put(fresh.setdefault(id(value), value.astype(np.float64)))
+        named = {}
         if isinstance(self.module, Module):
-            self.module.to("numpy").astype(np.float64)
-            for p in self.module.parameters():
-                p._frozen = 0  # the copy may have been made inside `with frozen(...)`
-        self.borrowed = parameters.modules() if isinstance(parameters, Module) else []
-        self.parameters = _named(parameters)
-        self.bystanders = {}  # the parameters of the other players, which must take no gradient
-        if hasattr(self.module, "named_parameters"):
-            player = getattr(owner, "player", {}).get(getattr(target, "__name__", None))
-            named = self.module.named_parameters()
-            self.parameters.update({name: p for name, p in named.items() if _is_of(player, name)})
-            self.bystanders = {name: p for name, p in named.items() if not _is_of(player, name)}
-        elif hasattr(self.module, "parameters"):
-            self.parameters.update(_named(self.module.parameters()))
+            with warnings.catch_warnings():  # of what they do not find, which the contract tells
+                warnings.simplefilter("ignore")
+                named = self.module.named_parameters()
+        known = {id(p) for p in named.values()}
+        named |= {name: p for name, p in found.items() if id(p) not in known}
+        self.parameters |= {name: p for name, p in named.items() if _is_of(player, name)}
+        self.bystanders = {name: p for name, p in named.items() if not _is_of(player, name)}
 
     @property
     def keeps_contract(self) -> bool:
@@ -64,11 +96,13 @@ class Subject:
     @contextmanager
     def in_float64(self):
         """What a plain function closes over in float64; values, gradients and buffers as before afterwards."""
-        parameters = [(p, p.value, p.grad) for p in self.parameters.values()]
+        lent = {id(p): p for p in (*self.parameters.values(), *self.closed_over.values())}.values()
+        parameters = [(p, p.value, p.grad) for p in lent] if self.module is None else []
         buffers = [(m, b, getattr(m, b)) for m in self.borrowed for b in m.buffers]
         try:
-            for p, value, _ in parameters:
+            for p, value, grad in parameters:
                 p.value = value.astype(np.float64)
+                p.grad = grad.astype(np.float64)
             for module, name, array in buffers:
                 setattr(module, name, array.astype(np.float64))
             yield
@@ -87,23 +121,37 @@ class Subject:
             names = []
         return [names[i] if i < len(names) else f"input{i}" for i in range(count)]
 
+    # --- forward and backward ---
+
+    def call(self, inputs) -> Evaluation:
+        """Forward, as it is: it gets the very inputs, and the outputs are those that it gave."""
+        inputs = tuple(inputs)
+        result = guarded("forward", self.function, *inputs)
+        return read(result, self.own, self.module if self.is_layer else None, inputs, self.name)
+
     def evaluate(self, inputs, *, lend: bool = False):
-        """y, and what came beside it. The function gets copies of the inputs, and y is a copy of what it returned, so
-        that neither can reach into the other; `lend` hands over the things themselves."""
-        result = self.function(*(inputs if lend else map(_copied, inputs)))
-        if not (isinstance(result, tuple) and len(result) >= 2):
-            raise TypeError(
-                f"gradcheck: {self.name} returned {_say(result)}, needs the pair y, backward: "
-                "the value, and a function of dy, as in return y, lambda dy: ..."
-            )
-        y, *rest = result
-        if len(rest) > 1 and any(map(callable, rest)):
-            raise TypeError(f"gradcheck: {self.name} returned {len(result)} things, needs the pair y, backward")
-        return np.asarray(y) if lend else np.array(y), rest[0] if len(rest) == 1 else tuple(rest)
+        """y and backward. Forward gets copies of the inputs, and y is a copy of what it returned, so that neither can
+        reach into the other; `lend` hands over the inputs themselves, and the tuple of the very outputs in the place
+        of y. Several outputs become one vector, y, and backward takes such a vector."""
+        found = self.call(inputs if lend else map(_copied, inputs))
+        backward = found.backward
+        if found.several:
+            shapes = [np.shape(output) for output in found.outputs]
+            for i, output in enumerate(map(np.asarray, found.outputs)):
+                if output.dtype != np.float64:
+                    raise TypeError(
+                        f"gradcheck: {self.name} made {output.dtype} of float64 inputs and parameters in its output "
+                        f"{i}, needs float64: look for a cast, and return what has no gradient apart"
+                    )
+            if not takes_no_argument(backward):
+                backward = lambda dy: found.backward(parted(dy, shapes))  # noqa: E731
+        if lend:
+            return found.outputs, backward
+        return joined(found.outputs) if found.several else np.array(found.outputs[0]), backward
 
     def evaluate_with(self, p: Parameter, value, inputs):
         """y with another value in the place of a parameter's."""
-        before = p.value
+        before = np.array(p.value)
         p.value = value
         try:
             return self.evaluate(inputs)[0]
@@ -115,36 +163,125 @@ class Subject:
 
         A backward is a function of dy, a function of nothing (a model's loss), or the gradients themselves (a loss).
         """
-        if not callable(backward):
-            result = backward
-        elif takes_no_argument(backward):
-            result = backward()
+        result = backward
+        if callable(backward):
+            with self._step_taken_back():
+                result = guarded("backward", backward, *(() if takes_no_argument(backward) else (_scalar(dy),)))
+        self.pulled = gradients(result, self.module if self.own else None, required(self.function))
+        return self.pulled
+
+    @contextmanager
+    def _step_taken_back(self):
+        """Where backward itself moves the weights, by −1 times their gradient: those gradients, and the weights as
+        they were."""
+        if self.own is None or not makes_step(self.own):
+            yield
+            return
+        before = [(place, value, np.array(value)) for place, value in places(self.module) if is_float(value)]
+        try:
+            yield
+        finally:
+            self.step = {}
+            for place, held, value in before:
+                self.step[place.path] = value - place.get()
+                if isinstance(held, np.ndarray) and held.flags.writeable:
+                    held[...] = value
+                if place.get() is not held:
+                    place.put(held)
+
+    # --- what is learned and was not named ---
+
+    def discover(self, inputs) -> None:
+        """Find what is learned beside the Parameters that are known, by one evaluation at these inputs; `unlearned`
+        lists what moves y and has no gradient. What raises here is left to the check itself, which tells of it."""
+        try:
+            if self.module is not None:
+                arrays, self.unlearned = learned_arrays(self, inputs)
+                self.parameters |= {next(_unused(name, self.parameters)): p for name, p in arrays.items()}
+            elif self.closed_over:
+                self._discover_closed_over(inputs)
+        except Exception:
+            return
+
+    def overlooked(self) -> list[str]:
+        """What is certainly learned and could not be checked, and what to do."""
+        return [self._overlooked(name) for name in self.unlearned if name in self.closed_over or is_weight(name)]
+
+    def _overlooked(self, name) -> str:
+        if name in self.closed_over:
+            return (
+                f"{name}, a Parameter that {self.name} closes over: it moves y, and backward adds nothing to its "
+                "grad; gradcheck.check(..., parameters=[...]) names those that are to be learned"
+            )
+        if isinstance(self.module, Module):
+            mend = f"make it a Parameter, self.{name} = Parameter({name!r}, ...)"
         else:
-            result = backward(dy if dy.ndim else dy[()])
-        return result if isinstance(result, tuple | list) else (result,)
+            mend = f"leave its gradient beside it, as self.d{name}, in backward"
+        said = f"{name}: it moves y, and backward gives no gradient for it"
+        return f"{said}; {mend}, or name it in `buffers` if it is not to be learned"
+
+    def notes(self) -> list[str]:
+        """Where gradients were found, and what was taken for a constant."""
+        arrays = [p for p in self.parameters.values() if isinstance(p, ArrayParameter)]
+        sources = [f"{p.name} is {p.source}" for p in arrays]
+        said = [f"found by name: the gradient of {', of '.join(sources)}"] if sources else []
+        constant = [n for n in self.unlearned if n not in self.closed_over and not is_weight(n)]
+        if constant:
+            what = "make it a Parameter" if isinstance(self.module, Module) else "leave its gradient in self.d…"
+            said.append(f"taken for constant: {', '.join(constant)}; what is to be learned: {what}")
+        return said
+
+    def _discover_closed_over(self, inputs) -> None:
+        """Those Parameters of a function that take a gradient from it."""
+        for p in self.closed_over.values():
+            p.zero_grad()
+        y, backward = self.evaluate(inputs)
+        self.pull(backward, np.random.default_rng(0).standard_normal(y.shape))
+        for name, p in self.closed_over.items():
+            if p.grad.any():
+                self.parameters[name] = p
+            elif not np.array_equal(y, self.evaluate_with(p, moved(p.value), inputs)):
+                self.unlearned.append(name)
+
+
+def joined(arrays) -> np.ndarray:
+    """Several arrays as one vector."""
+    return np.concatenate([np.ravel(a) for a in arrays])
+
+
+def parted(vector, shapes) -> tuple:
+    """The arrays of these shapes whose numbers stand one after another in a vector."""
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    parts = np.split(np.ravel(vector), ends[:-1])
+    return tuple(_scalar(part.reshape(shape)) for part, shape in zip(parts, shapes, strict=True))
 
 
 def title(layer) -> str:
     """Its repr on one line: Conv2d(2, 3, kernel_size=3), Sequential(…)."""
     if type(layer).__repr__ is object.__repr__:
         return type(layer).__name__
-    first, *rest = str(layer).splitlines()
-    return first + ("…)" if rest else "")
-
-
-def told(error: Exception) -> str:
-    """What was raised, and where."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
-
-
-def takes_no_argument(function) -> bool:
-    """Whether it is called as function(): it has no positional parameter without a default."""
     try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    return not any(p.kind is p.VAR_POSITIONAL or p.default is p.empty for p in parameters if p.kind != p.KEYWORD_ONLY)
+        first, *rest = guarded("repr", repr, layer).splitlines() or [""]
+    except Exception:  # a name is all that is wanted, and the class has one
+        return type(layer).__name__
+    return f"{first[:100]}{'…)' if rest or len(first) > 100 else ''}"
+
+
+def _closed_over(function) -> list[tuple[Place, object]]:
+    """The Parameters and Modules that a function reaches: in its closure, its globals, its object or arguments."""
+    held: dict[str, object] = {}
+    while isinstance(function, partial):
+        held |= {f"argument{i}": a for i, a in enumerate(function.args)} | function.keywords
+        function = function.func
+    if (owner := getattr(function, "__self__", None)) is not None and not inspect.ismodule(owner):
+        held |= getattr(owner, "__dict__", {})
+    try:
+        seen = inspect.getclosurevars(function)
+        held |= {**seen.globals, **seen.nonlocals}
+    except (TypeError, ValueError):  # it is not written in Python
+        pass
+    kept = {n: v for n, v in held.items() if isinstance(v, Parameter | Module | list | tuple | dict)}
+    return [(place, value) for place, value in places(kept) if not is_float(value)]
 
 
 def _named(parameters) -> dict[str, Parameter]:
@@ -153,7 +290,7 @@ def _named(parameters) -> dict[str, Parameter]:
     named: dict[str, Parameter] = {}
     for p in parameters:
         if not isinstance(p, Parameter):
-            raise TypeError(f"gradcheck: got {_say(p)} among the parameters, needs Parameters")
+            raise TypeError(f"gradcheck: got a {type(p).__name__} among the parameters, needs Parameters")
         named[next(_unused(p.name, named))] = p
     return named
 
@@ -170,5 +307,6 @@ def _copied(x):
     return x.copy() if isinstance(x, np.ndarray) else x
 
 
-def _say(value) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+def _scalar(dy):
+    """dy as a backward gets it: a single number for a single number."""
+    return dy[()] if isinstance(dy, np.ndarray) and not dy.ndim else dy

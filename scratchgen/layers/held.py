@@ -93,10 +93,12 @@ def _of_module(module, candidates) -> Iterator[tuple[str, object, str]]:
 
 
 def _is_array(value) -> bool:
+    """Whether it is an array of numbers, of any library."""
     try:
-        return bool(backend_of(value)) and value.dtype.kind != "O"
+        backend_of(value)  # also says so of other things out of NumPy
     except TypeError:
         return False
+    return getattr(getattr(value, "dtype", None), "kind", "O") != "O"
 
 
 def _leads_back(part, root) -> bool:

@@ -188,9 +188,9 @@ class Layer(Module):
         """y, backward: the value at x, and the pullback of this evaluation."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def predict(self, x):
-        """The value at x for inference: no pullback, nothing kept."""
-        y, _ = self.forward(x)
+    def predict(self, x, *more):
+        """The value at x, and at more inputs where the layer has several, for inference: no pullback, nothing kept."""
+        y, _ = self.forward(x, *more)
         return y
 
     def pullback(self, y, *, dx, grads=None, shared=None) -> Pullback:

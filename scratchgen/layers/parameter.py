@@ -93,7 +93,8 @@ class Parameter:
 
     def __getstate__(self):
         """For copies and pickles: they are no part of the `with frozen(...)` that the original may be in."""
-        return None, {"name": self.name, "_value": self._value, "_grad": self._grad, "_frozen": 0}
+        attributes, slots = super().__getstate__()
+        return attributes, slots | {"_frozen": 0}
 
     def __repr__(self):
         return f"Parameter({self.name!r}, {tuple(self._value.shape)}, {self._value.dtype})"

@@ -39,6 +39,10 @@ class GAN(Model):
     `smoothing=0.1` gives D the target 0.9 for real samples, fake ones stay at 0 (one-sided: Salimans et al. 2016,
     §3.4).
     `prior` is the density of z: "normal", or "uniform" on [−1, 1]. (Goodfellow et al. 2014, eq. 1, §3 and theorem 1.)
+
+    Real samples that the last layer of G can never make, as pixels of 0 … 255 after a tanh, are warned of: D tells
+    them by their range. ValueError for numbers that are not finite, and for noise outside of the prior. Both are seen
+    on the CPU alone; on a GPU that would wait for it.
     """
 
     player = MappingProxyType({"discriminator_loss": "discriminator", "generator_loss": "generator"})

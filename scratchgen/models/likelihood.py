@@ -3,11 +3,12 @@
     loss, backward = likelihood.nll(y, x)   # −log p(x|z), per sample; dy = backward()
     likelihood.log_prob(y, x)               # log p(x|z) without a gradient, summed over the last axis
     likelihood.mean(y)                      # the expected pixels
+    likelihood.domain                       # of x, which a VAE checks on the CPU; one of your own need not say it
 
 Each is in nats for continuous pixels of [0, 1] or binary ones: a density, or a probability.
 """
 
-from math import log, pi
+from math import inf, log, pi
 
 import numpy as np
 
@@ -27,12 +28,14 @@ class Bernoulli(Module):
     it is no log-density of grey pixels (`data.binarise`).
     """
 
+    domain = 0, 1
+
     def nll(self, y, x):
         loss, dy = bce_with_logits(y, x)
         return loss, lambda: dy
 
     def log_prob(self, y, x):
-        checks.between("Bernoulli", "x", x, 0, 1, checks.UNIT)
+        checks.between("Bernoulli", "x", x, *self.domain, checks.UNIT)
         xp = array_library(y)  # the large terms together first, as in bce_with_logits
         return ((x * y - xp.maximum(y, 0)) - xp.log1p(xp.exp(-xp.abs(y)))).sum(axis=-1)
 
@@ -49,6 +52,8 @@ class Gaussian(Module):
     σ weighs the pixels against the KL term, so that a wrong one blurs or overfits. Therefore log σ² is a parameter of
     the model, learned with the rest from σ = `std` (Rybkin et al. 2021); `learn=False` keeps it there.
     """
+
+    domain = -inf, inf
 
     def __init__(self, std: float = 0.3, *, learn: bool = True):
         std = checks.real("Gaussian", "std", std, lambda x: x > 0, "a positive number")

@@ -10,7 +10,7 @@ from scratchgen.backend import array_library, backend_of, kernels, to_host, tran
 from scratchgen.layers import Layer
 from scratchgen.layers.pullback import pull
 from scratchgen.losses import gaussian_kl
-from scratchgen.models.likelihood import LIKELIHOODS, Bernoulli
+from scratchgen.models.likelihood import LIKELIHOODS
 from scratchgen.models.model import Model
 from scratchgen.models.networks import conv_networks, dense_networks
 
@@ -162,6 +162,7 @@ class VAE(Model):
         checks.float_array("VAE.log_likelihood", "x", x)
         if x.size == 0:
             raise ValueError(f"VAE.log_likelihood: x is empty, shape {x.shape}; needs at least one image")
+        self._check_pixels(x)
         rows = max(1, BLOCK * len(x) // x.size)  # decoded images at a time
         images = max(1, rows // K)
         return np.concatenate(
@@ -199,8 +200,12 @@ class VAE(Model):
 
     def _check_batch(self, x, eps):
         self._check_noise(x, eps)
-        if isinstance(self.likelihood, Bernoulli):
-            checks.between("VAE", "x", x, 0, 1, checks.UNIT)
+        self._check_pixels(x)
+
+    def _check_pixels(self, x):
+        domain = getattr(self.likelihood, "domain", None)
+        if domain is not None:
+            checks.between("VAE", "x", x, *domain, checks.UNIT)
 
     def _check_noise(self, x, eps):
         checks.float_array("VAE", "x", x)

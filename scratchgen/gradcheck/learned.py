@@ -1,0 +1,163 @@
+"""Arrays that are learned and are no Parameters: of layers that keep their gradients in attributes of their own.
+
+They are known by their gradients, and these by their names (`self.dW` beside `self.W`), by standing after those of
+the inputs in what backward returns, or as what a backward that makes the step itself subtracts.
+"""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from scratchgen.gradcheck.arrays import Place, is_collection, is_float, items, places
+from scratchgen.layers.held import WEIGHT
+
+GRADIENTS = ("grads", "grad", "gradients", "gradient", "dparams")  # names of a dict or list of gradients
+INSIDE = ("data", "value", "val", "array")  # names of the array in a parameter object of somebody's own
+BEFORE = ("d", "grad", "grads", "gradient", "gradients", "dl", "dld", "delta")
+AFTER = ("grad", "grads", "gradient", "gradients", "delta")
+
+
+class ArrayParameter:
+    """A learned array of a layer in the form of a Parameter: `value`, `grad` and `zero_grad()`.
+
+    A value is set in place, since the array may be held under several names; `read` gives its gradient after
+    backward, and `source` says in words where that stands.
+    """
+
+    frozen = False
+
+    def __init__(self, place: Place, read: Callable, source: str):
+        self.name, self.place, self.read, self.source = place.path, place, read, source
+
+    @property
+    def value(self) -> np.ndarray:
+        return np.array(self.place.get())
+
+    @value.setter
+    def value(self, new) -> None:
+        held = self.place.get()
+        if isinstance(held, np.ndarray):
+            held[...] = new
+        else:
+            self.place.put(type(held)(new))
+
+    @property
+    def grad(self) -> np.ndarray:
+        found = self.read()
+        return np.zeros_like(self.value) if found is None else np.asarray(found)
+
+    @grad.setter
+    def grad(self, new) -> None:
+        """It stays as backward left it."""
+
+    def zero_grad(self) -> None:
+        found = self.read()
+        if isinstance(found, np.ndarray):
+            found[...] = 0
+
+
+def learned_arrays(subject, inputs) -> tuple[dict[str, ArrayParameter], list[str]]:
+    """(those of `subject.module` by name, the names of those that move y and have no gradient), found by one
+    evaluation at these inputs."""
+    before = _floats(subject.module)
+    if not before and subject.own is None:
+        return {}, []
+    copies = {key: np.array(value) for key, (value, _) in before.items()}
+    y, backward = subject.evaluate(inputs)
+    kept = {key for key, (value, _) in _floats(subject.module).items() if np.array_equal(value, copies.get(key))}
+    dxs = subject.pull(backward, np.random.default_rng(0).standard_normal(y.shape))
+
+    held = _floats(subject.module)
+    gradients = {key: place for key, (_, at) in held.items() for p in at if (place := gradient_place(p)) is not None}
+    are_gradients = {_key(place, place.get()) for place in gradients.values()}
+    found: dict[str, ArrayParameter] = {}
+    without: list[Place] = []
+    for key, (value, at) in held.items():
+        if key in are_gradients or not (key in kept or key in gradients):
+            continue
+        place = next((p for p in at if gradient_place(p) is not None), at[0])
+        moves = _moves(subject, place, y, inputs)
+        if key in gradients and (moves or key in kept):
+            found[place.path] = ArrayParameter(place, lambda p=place: gradient_place(p).get(), gradients[key].path)
+        elif moves and np.any(subject.step.get(place.path, 0)):
+            found[place.path] = ArrayParameter(place, lambda p=place: subject.step[p.path], "the step of backward")
+        elif moves and isinstance(value, np.ndarray):
+            without.append(place)
+    if without and [np.shape(dx) for dx in dxs[len(inputs) :]] == [np.shape(place.get()) for place in without]:
+        for i, place in enumerate(without, len(inputs)):
+            source = f"value {i + 1} of those that backward returns"
+            found[place.path] = ArrayParameter(place, lambda i=i: subject.pulled[i], source)
+        without = []
+    return found, [place.path for place in without]
+
+
+def _floats(module) -> dict[object, tuple[object, list[Place]]]:
+    """Every float array, and single float, of a module, with its places."""
+    found: dict[object, tuple[object, list[Place]]] = {}
+    for place, value in places(module):
+        if is_float(value):
+            found.setdefault(_key(place, value), (value, []))[1].append(place)
+    return found
+
+
+def _key(place: Place, value):
+    """What tells it from others: an array may be held under several names, a number is its place."""
+    return id(value) if isinstance(value, np.ndarray) else place.path
+
+
+def moved(value) -> np.ndarray:
+    """Other values, not far away."""
+    return 1.3 * value + 0.1 * np.random.default_rng(0).standard_normal(np.shape(value))
+
+
+def _moves(subject, place: Place, y, inputs) -> bool:
+    """Whether y depends on what is at `place`."""
+    p = ArrayParameter(place, lambda: None, "")
+    before = p.value.copy()
+    try:
+        p.value = moved(before)
+        return not np.array_equal(y, subject.evaluate(inputs)[0])
+    except Exception:  # it cannot be moved, or not there
+        return True
+    finally:
+        p.value = before
+
+
+def canonical(name: str) -> str:
+    """A name as it is compared: W, weight and weights are one, and so are b, bias and biases."""
+    return re.sub(r"bias(es)?", "b", re.sub(r"weights?", "w", name.lower().replace("_", "")))
+
+
+def is_weight(name: str) -> bool:
+    """Whether an array of this name is meant to be learned."""
+    return any(WEIGHT.fullmatch(word) for word in name.split("."))
+
+
+def means_gradient(name: str, of: str) -> bool:
+    """Whether `name` is what one calls the gradient of `of`: dW, grad_W, W_grad, dL_dW, gradient_weights, … of W."""
+    g, n = canonical(name), canonical(of)
+    if n in INSIDE and g in (*AFTER, "g"):
+        return True
+    return g in {*(before + n for before in BEFORE), *(n + after for after in AFTER)}
+
+
+def gradient_place(place: Place) -> Place | None:
+    """Where backward leaves the gradient of what is at `place`, judged by the names around it:
+    self.dW of self.W, self.grads["W"] of self.params["W"] or self.W, self.grads[0] of self.params[0]."""
+    owner, key, holder = place.owner, place.key, place.holder
+    collections = [] if is_collection(holder) else [(n, c) for n, c in items(holder) if n.lower() in GRADIENTS]
+    if isinstance(owner, list | tuple):
+        for name, found in collections:
+            if isinstance(found, list) and name != place.attribute and len(found) > key and is_float(found[key]):
+                return Place(f"{name}[{key}]", found, key, holder)
+        return None
+    for around in (owner, holder):
+        for name, value in list(items(around)):
+            if isinstance(name, str) and is_float(value) and means_gradient(name, str(key)):
+                return Place(name, around, name, holder)
+    for name, found in collections:
+        for k, value in found.items() if isinstance(found, dict) else ():
+            if is_float(value) and (k == key or means_gradient(str(k), str(key))):
+                return Place(f"{name}[{k!r}]", found, k, holder)
+    return None
