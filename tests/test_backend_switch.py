@@ -113,7 +113,7 @@ def test_a_run_from_a_gpu_is_used_where_there_is_none(no_gpu, here, capsys):
     for command in (
         ("sample", "run", "--seed", "1", "--count", "3", "--output", "samples.npy", "--force"),
         ("reconstruct", "run", "--output", "reconstructions.npy", "--force"),
-        ("interpolate", "run", "--rows", "1", "--seed", "1"),
+        ("interpolate", "run", "--rows", "1", "--seed", "1", "--force"),
         ("evaluate", "run", "--importance", "2", "--quiet"),
     ):
         assert run(*command) == 0, command
