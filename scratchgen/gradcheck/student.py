@@ -1,6 +1,7 @@
 """The check of a layer or function out of somebody's own file, on inputs that are given or found."""
 
 import ast
+import codecs
 import difflib
 import importlib.util
 import inspect
@@ -186,16 +187,18 @@ def parted(spec: str) -> tuple[str, str]:
 def _import(path: Path):
     if not path.is_file():
         raise CannotCheck(f"{path} is not a file")
-    spec = importlib.util.spec_from_file_location(f"checked_{path.stem}", path.resolve())
+    package, *folders = _package(path.resolve().parent)
+    spec = importlib.util.spec_from_file_location(f"{package}checked_{path.stem}", path.resolve())
     if spec is None:
         raise CannotCheck(f"{path} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)  # so that it can import its neighbours
+    sys.path[:0] = folders  # so that it can import its neighbours
     sys.modules[spec.name] = module  # dataclasses and pickles look their module up
     try:
         guarded("loading", spec.loader.exec_module, module)
     except SyntaxError as error:
+        if path.read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise CannotCheck(f"{path} does not load: it is UTF-16, save it as UTF-8") from error
         where = f" in line {error.lineno}" if error.lineno else ""
         raise CannotCheck(f"{path} does not load: SyntaxError{where}: {words(error.msg)}") from error
     except Exception as error:
@@ -204,11 +207,24 @@ def _import(path: Path):
         where = f" in line {lines[-1]}" if lines else ""
         deep = isinstance(raised, MemoryError | RecursionError) and not lines
         said = ": an expression is nested too deep" if deep else f": {words(raised)}" if words(raised) else ""
+        if isinstance(raised, ImportError) and "no known parent package" in said:
+            said += "; an empty __init__.py makes its folder one"
         raise CannotCheck(f"{path} does not load: {type(raised).__name__}{where}{said}") from error
     finally:
-        sys.path.remove(folder)
-        sys.path.append(folder)  # for what it imports later; without hiding anybody else's modules
+        for folder in folders:
+            sys.path.remove(folder)
+            sys.path.append(folder)  # for what it imports later; without hiding anybody else's modules
     return module
+
+
+def _package(folder: Path) -> list[str]:
+    """What is before the names of a package's modules, "lab.layers." say, or nothing where the folder is no package;
+    the folder, and that of the package, in which Python finds it."""
+    names, top = [], folder
+    while (top / "__init__.py").is_file() and top.name.isidentifier():
+        names.insert(0, f"{top.name}.")
+        top = top.parent
+    return ["".join(names), str(folder), *([str(top)] if names else [])]
 
 
 def _parse(expression: str) -> tuple[str, list, dict]:
