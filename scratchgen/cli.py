@@ -1,12 +1,15 @@
 """The command `scratchgen`."""
 
 import argparse
+import errno
 import os
+import stat
 import sys
 from contextlib import suppress
 
 from scratchgen import starting
 from scratchgen.backend import BACKENDS, BackendUnavailable
+from scratchgen.backend.threads import asked_for
 from scratchgen.commands import (
     BROKEN_PIPE,
     UsageError,
@@ -22,6 +25,7 @@ from scratchgen.commands import (
     train,
 )
 from scratchgen.errors import words
+from scratchgen.files import shown
 from scratchgen.recipes import RECIPES
 from scratchgen.version import __version__
 
@@ -106,11 +110,23 @@ def main(argv: list[str] | None = None) -> int:
     128 + its number for a signal that ended it, as a shell has it."""
     try:
         starting.raise_on_ctrl_c()
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")  # a terminal without Greek letters shows a question mark
+        return _run(argv)
+    except KeyboardInterrupt:
+        starting.answer_ctrl_c()
+        _say(starting.WORDS.rstrip())
+        return starting.INTERRUPTED
+    finally:
+        starting.answer_ctrl_c()
+
+
+def _run(argv) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without Greek letters shows a question mark
+    try:
         try:
             args = parser().parse_args(argv)
+            _note_threads()
             return args.run(args)
         finally:
             _flush()  # what was printed may still be on its way, and fail only now
@@ -120,21 +136,25 @@ def main(argv: list[str] | None = None) -> int:
     except EXPECTED as error:
         _say(f"scratchgen: {words(error)}")
         return 2
-    except KeyboardInterrupt:
-        _say(starting.WORDS.rstrip())
-        return starting.INTERRUPTED
-    finally:
-        starting.answer_ctrl_c()
 
 
 def _flush() -> None:
     try:
         print(end="", flush=True)
     except OSError as error:
+        hung_up = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(sys.stdout.fileno()).st_mode)
         _leave(sys.stdout)
         if isinstance(error, BrokenPipeError):
             raise
-        raise OSError(error.errno, error.strerror, "standard output") from error
+        if not hung_up:  # a terminal that is gone, with whoever read there
+            raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _note_threads() -> None:
+    """A setting that says no number is passed over, but not in silence."""
+    setting = os.environ.get("SCRATCHGEN_THREADS", "")
+    if setting.strip() and asked_for() is None:
+        _say(f"note: SCRATCHGEN_THREADS is {shown(setting)}, needs a whole number of at least 1: it is passed over")
 
 
 def _say(text: str) -> None:
