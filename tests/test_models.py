@@ -4,6 +4,10 @@ What a gradient check cannot see is here too: a wrong sampler has right gradient
 measured and a linear-Gaussian VAE is held against its likelihood in closed form.
 """
 
+import copy
+import gc
+import weakref
+from contextlib import nullcontext
 from functools import partial
 from itertools import product
 from math import exp, log, log1p, pi, prod
@@ -41,6 +45,7 @@ from scratchgen import (
     dense_autoencoder,
     dense_gan,
     dense_vae,
+    frozen,
     gaussian_kl,
     point_gan,
 )
@@ -469,7 +474,89 @@ def test_a_step_does_not_wait_for_the_device(kind, strict, rng):
         step()
 
 
+@pytest.mark.parametrize("layer", [Conv2d(3, 4, 4, stride=2, padding=1), ConvTranspose2d(3, 4, 4)], ids=repr)
+def test_columns_are_kept_for_the_gradient_of_a_kernel_that_learns_alone(layer, strict, rng, monkeypatch):
+    """They are many times as large as the pixels: D's, while G learns, would be held for nothing."""
+    made, patches = [], strict.ops.patches
+
+    def noted(*arguments):
+        columns = patches(*arguments)
+        made.append(weakref.ref(columns))
+        return columns
+
+    monkeypatch.setattr(strict.ops, "patches", noted)
+    layer = copy.deepcopy(layer).to("cupy")
+    x = strict.array(rng.standard_normal((2, 6, 6, 3), np.float32))
+    for learns in (False, True):
+        made.clear()
+        with nullcontext() if learns else frozen(layer):
+            y, backward = layer.forward(x)
+        gc.collect()
+        assert any(columns() is not None for columns in made) == (learns and isinstance(layer, Conv2d))
+        backward(y)
+        gc.collect()
+        assert len(made) == 1, "once for both maps that read them"
+        assert made[0]() is None
+
+
 # --- the sampler and the priors -------------------------------------------------------------------------------------
+
+
+def test_a_reparameterised_sample_has_the_mean_and_the_variance_asked_for(backend, rng):
+    """Within six standard errors; and z is mu where eps is 0, at every variance."""
+    mu, logvar = np.array([1.0, -2.0, 0.5]), np.array([-2.0, 1.0, 0.4])
+    n = 20_000
+    mus, logvars, eps = np.tile(mu, (n, 1)), np.tile(logvar, (n, 1)), rng.standard_normal((n, 3))
+    z = host(vae_module.sample(*backend.arrays(mus, logvars, eps))[0])
+    var = np.exp(logvar)
+    assert (np.abs(z.mean(axis=0) - mu) < 6 * np.sqrt(var / n)).all()
+    assert (np.abs(z.var(axis=0) / var - 1) < 6 * np.sqrt(2 / n)).all()
+    assert_allclose(z, mu + np.sqrt(var) * eps, rtol=1e-12)
+    assert_array_equal(host(vae_module.sample(*backend.arrays(mus, logvars, 0 * eps))[0]), mus)
+
+
+@pytest.mark.parametrize("spread", [0.1, 1, 5])
+def test_the_pullback_of_a_sample_against_central_differences(spread, backend, rng):
+    mu, logvar, eps, dz = (
+        spread * rng.standard_normal((4, 3)),
+        rng.normal(0, spread, (4, 3)),
+        *rng.normal(0, 1, (2, 4, 3)),
+    )
+    _, backward = vae_module.sample(*backend.arrays(mu, logvar, eps))
+    h = 1e-6
+
+    def moved(what):
+        up, down = (
+            host(vae_module.sample(*backend.arrays(mu + t * (what == "mu"), logvar + t * (what == "logvar"), eps))[0])
+            for t in (h, -h)
+        )
+        return dz * (up - down) / (2 * h)  # each z is a function of its own mu and logvar alone
+
+    for name, found in zip(("mu", "logvar"), backward(backend.array(dz)), strict=True):
+        assert_allclose(host(found), moved(name), rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+def test_a_sample_is_what_the_loss_decodes(backend, rng):
+    """Of the halves of what the encoder says; in training, in use, and for the bound."""
+    decoder = Spy(3, 2)
+    model = VAE(Constant([0.3, -1.0, 2.0], [-1.0, 0.5, 1.5]), decoder, 3).to(backend.name)
+    x, eps = backend.arrays(rng.random((5, 2)), rng.standard_normal((5, 3)))
+    z = host(vae_module.sample(*model.encode(x), eps)[0])
+    for call in (model.loss, model.terms, model.terms_and_pullback, model.predict_loss, model.reconstruct):
+        decoder.seen.clear()
+        call(x, eps)
+        assert_array_equal(np.concatenate(decoder.seen), z)
+
+
+def test_noise_of_a_vae(rng):
+    """Standard normal, float32, on the host, by the generator that is passed."""
+    model = dense_vae((4, 4, 1), latent=50, hidden=(3,), rng=rng)
+    noise = model.noise(2000, np.random.default_rng(3))
+    assert (noise.shape, noise.dtype, type(noise)) == ((2000, 50), np.float32, np.ndarray)
+    assert_array_equal(noise, np.random.default_rng(3).standard_normal((2000, 50), np.float32))
+    for count, error in ((0, ValueError), (2.5, TypeError)):
+        refuses(lambda count=count: model.noise(count, rng), error, "VAE.noise", "count")
+    refuses(lambda: model.noise(2, 7), TypeError, "VAE.noise", "rng", "Generator")
 
 
 class Constant(Layer):

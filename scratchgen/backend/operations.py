@@ -41,11 +41,12 @@ class Correlation:
         A.adjoint_in_W(x, dy)   its adjoint in W, → (kh, kw, C, O)
 
     A(x) and A.adjoint_in_W(x, dy) read the same patches of x. Where the backend copies these out, that is done once:
-    they are kept from the first of the two calls to the second.
+    they are kept from the first of the two calls to the second: not with `once`, where there will be but one of them.
     """
 
-    def __init__(self, W, geometry):
-        self.W, self.geometry, self._kernels, self._kept = W, geometry, kernels(W), (None, None)
+    def __init__(self, W, geometry, *, once: bool = False):
+        self.W, self.geometry, self.once = W, geometry, once
+        self._kernels, self._kept = kernels(W), (None, None)
 
     def __call__(self, x):
         return self._kernels.correlate(self._patches(x), self.W, self.geometry)
@@ -60,6 +61,6 @@ class Correlation:
         (of, patches), self._kept = self._kept, (None, None)
         if of is not x:
             patches = self._kernels.patches(x, self.geometry)
-            if patches is not x:
+            if patches is not x and not self.once:
                 self._kept = x, patches
         return patches

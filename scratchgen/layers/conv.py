@@ -61,7 +61,7 @@ class Conv2d(Layer):
 
     def forward(self, x):
         self.check_input(x, "N", "H", "W", self.in_channels)
-        A = Correlation(self.W.value, self.geometry(*x.shape[1:3]))
+        A = Correlation(self.W.value, self.geometry(*x.shape[1:3]), once=self.W.frozen)
         y = A(x)  # (N, OH, OW, out)
         if self.b is not None:
             y += self.b.value
@@ -127,7 +127,7 @@ class ConvTranspose2d(Layer):
 
     def forward(self, x):
         self.check_input(x, "N", "H", "W", self.in_channels)
-        A = Correlation(self.W.value, self.geometry(*x.shape[1:3]))
+        A = Correlation(self.W.value, self.geometry(*x.shape[1:3]), once=self.W.frozen)
         y = A.adjoint(x)  # (N, OH, OW, out)
         if self.b is not None:
             y += self.b.value
