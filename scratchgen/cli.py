@@ -1,7 +1,9 @@
 """The command `scratchgen`."""
 
 import argparse
+import errno
 import os
+import stat
 import sys
 from contextlib import suppress
 
@@ -108,9 +110,20 @@ def main(argv: list[str] | None = None) -> int:
     128 + its number for a signal that ended it, as a shell has it."""
     try:
         starting.raise_on_ctrl_c()
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")  # a terminal without Greek letters shows a question mark
+        return _run(argv)
+    except KeyboardInterrupt:
+        starting.answer_ctrl_c()
+        _say(starting.WORDS.rstrip())
+        return starting.INTERRUPTED
+    finally:
+        starting.answer_ctrl_c()
+
+
+def _run(argv) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without Greek letters shows a question mark
+    try:
         try:
             args = parser().parse_args(argv)
             _note_threads()
@@ -123,21 +136,18 @@ def main(argv: list[str] | None = None) -> int:
     except EXPECTED as error:
         _say(f"scratchgen: {words(error)}")
         return 2
-    except KeyboardInterrupt:
-        _say(starting.WORDS.rstrip())
-        return starting.INTERRUPTED
-    finally:
-        starting.answer_ctrl_c()
 
 
 def _flush() -> None:
     try:
         print(end="", flush=True)
     except OSError as error:
+        hung_up = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(sys.stdout.fileno()).st_mode)
         _leave(sys.stdout)
         if isinstance(error, BrokenPipeError):
             raise
-        raise OSError(error.errno, error.strerror, "standard output") from error
+        if not hung_up:  # a terminal that is gone, with whoever read there
+            raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def _note_threads() -> None:

@@ -377,6 +377,20 @@ def test_what_is_no_export_is_not_overwritten(tmp_path, name):
         export_torch(Dense(2, 1), tmp_path / "train.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "mine\n"
+    written = export_torch(Dense(2, 1), tmp_path / "train.safetensors", force=True)
+    assert (tmp_path / name) in written
+    assert (tmp_path / name).read_bytes() != b"mine\n"
+
+
+def test_an_exported_file_takes_a_path_in_the_home_folder(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    _, script = export_torch(Dense(2, 1), "~/net.safetensors")
+    spec = importlib.util.spec_from_file_location("net", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.load("~/net.safetensors").state_dict().keys() == module.load().state_dict().keys()
 
 
 def test_an_earlier_export_is_overwritten_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -240,5 +240,4 @@ def test_nothing_of_the_library_expands_a_path_by_itself():
     assert {str(p.relative_to(package)).replace(os.sep, "/") for p in others} == {
         "paths.py",
         "export.py",  # in the file that it writes, which has no library beside it
-        "data/on_disk.py",  # places of other programs, which need not be there
     }

@@ -753,3 +753,53 @@ def test_numbers_that_are_too_large_are_one_sentence(switch, digits, here, tmp_p
     assert len(said) < 300
     assert f"argument {switch}: '9999" in said
     assert not (tmp_path / "run").exists()
+
+
+FORGED = {
+    "logged is text": ({"logged": "x"}, {}, "logged is 'x', needs a whole number of at least 0"),
+    "logged is negative": ({"logged": -1}, {}, "logged is -1, needs a whole number of at least 0"),
+    "run is a number": ({"run": 7}, {}, "run is 7, needs a text"),
+    "an infinite weight": ({}, {"model/decoder.0.W": np.inf}, "model/decoder.0.W holds numbers that are not finite"),
+    "a moment that is none": ({}, {"optimizer/m.0": np.nan}, "optimizer/m.0 holds numbers that are not finite"),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_a_forged_checkpoint_is_refused_before_anything_is_written(case, here, tmp_path, capsys):
+    """Its digest is right, whoever made it."""
+    marks, numbers, says = FORGED[case]
+    folder = spoilt(here, tmp_path, {})
+    arrays, position = read_arrays(folder / "checkpoint.safetensors")
+    for name, number in numbers.items():
+        assert name in arrays
+        arrays[name] = np.full_like(arrays[name], number)
+    write_arrays(folder / "checkpoint.safetensors", arrays, {**position, **marks})
+    said = refused(folder, capsys, "--force")
+    assert f"{folder / 'checkpoint.safetensors'} " in said
+    assert says in said
+
+
+def test_what_a_run_draws_is_finite_or_refused(here, tmp_path, capsys):
+    folder = spoilt(here, tmp_path, {})
+    arrays, about = read_arrays(folder / "weights.safetensors")
+    rng = np.random.default_rng(0)
+    huge = {k: rng.choice([-3e38, 3e38], a.shape).astype(np.float32) for k, a in arrays.items()}
+    write_arrays(folder / "weights.safetensors", huge, about)
+    assert run("sample", folder, "--output", tmp_path / "x.npy") == 2
+    said = capsys.readouterr().err
+    assert "what the model computes is not finite" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "x.npy").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "reconstruct"])
+def test_data_that_is_gone_names_the_run_and_writes_no_control_characters(command, here, tmp_path, capsys):
+    folder = spoilt(here, tmp_path, {})
+    edited(folder, "data", "/gone\x1b[2J\n")
+    before = contents(folder)
+    argv = ("train", "vae", "--resume", folder) if command == "train" else (command, folder)
+    assert run(*argv) == 2
+    said = capsys.readouterr().err
+    assert f"the data of {folder} is not where its config.json says: " in said
+    assert "\x1b" not in said
+    assert contents(folder) == before

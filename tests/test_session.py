@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -18,9 +17,18 @@ import tiny
 from tiny import MODELS, assert_same, outcome, run
 
 from scratchgen.recipes import RECIPES, build
+from scratchgen.safetensors_file import read_arrays
 from scratchgen.training import RunFolder, Training, stop_request
 
 ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+FOREGROUND = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's & ignores it
+
+
+def python(*argv, first: str = FOREGROUND) -> list[str]:
+    """A command that does something first, in the process that it then is."""
+    become = "import os, sys; os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    return [sys.executable, "-S", "-c", f"{first}\n{become}", *map(str, argv)]
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +168,8 @@ def test_an_epoch_is_saved_before_it_is_measured(place, epoch, monkeypatch):
         patch.setattr("scratchgen.commands.session.Session.close", lambda *args: None)
         with pytest.raises(Killed):
             train("vae", "--epochs", "3")
+    position = read_arrays(Path("run/checkpoint.safetensors"))[1]
+    assert (position["epoch"], position["step"]) == (epoch + 1, 0)
     resume("vae")
     assert_same(outcome(Path("run")), whole)
 
@@ -219,16 +229,10 @@ def test_what_cannot_be_written_is_named_with_what_is_safe(name, after, safe, nu
 
 def test_a_limit_on_the_size_of_files(tmp_path):
     """The system's own: a report that is too large costs the report, and no more."""
-    program = "import sys; from scratchgen.cli import main; sys.exit(main(sys.argv[1:]))"
-    argv = [*MODELS["vae"], "--epochs", "2", "--quiet", "--out", "run"]
-    done = subprocess.run(
-        [sys.executable, "-c", program, "train", *argv],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),
-        capture_output=True,
-        text=True,
-    )
+    first = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))"
+    argv = ["-m", "scratchgen", "train", *MODELS["vae"], "--epochs", "2", "--quiet", "--out", "run"]
+    command = python(*argv, first=first)
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said = done.stderr.splitlines()
     assert all(line.startswith("note: ") and line.endswith(": File too large") for line in said), said
@@ -593,6 +597,26 @@ def test_the_signal_that_stops_a_run_is_its_exit_status(number, interruptible, m
     assert outcome(folder.path)["position"]["step"] == 2
 
 
+def test_a_terminal_that_is_closed(tmp_path):
+    """The system's own SIGHUP, and a standard output and error that can be written no more."""
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    ours, theirs = pty.openpty()
+    first = f"import fcntl, os; os.setsid(); fcntl.ioctl(0, {termios.TIOCSCTTY}, 0)"
+    argv = ["-m", "scratchgen", "train", *MODELS["vae"], "--batch-size", "1", "--epochs", "900", "--out", "run"]
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    process = subprocess.Popen(python(*argv, first=first), cwd=tmp_path, env=ENVIRONMENT, **streams)
+    os.close(theirs)
+    said = b""
+    while b"epoch   1/900" not in said:
+        said += os.read(ours, 1 << 12)
+    os.close(ours)
+    assert process.wait(60) == 128 + signal.SIGHUP
+    folder = RunFolder("run")
+    assert folder.records()[-1] == {"kind": "end", "state": "stopped"}
+    assert "http-equiv" not in Path("run/report.html").read_text(encoding="utf-8")
+    resume("vae", "--epochs", str(epochs(folder)[-1]["epoch"] + 1))
+
+
 def test_the_end_of_the_terminal_comes_after_another_signal(interruptible):
     with stop_request() as stop:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGHUP):
@@ -650,16 +674,9 @@ def ways(tmp_path_factory):
 @pytest.mark.parametrize("moment", [0.0, 0.1, 0.35, 0.6, 0.85, 0.99])
 def test_ctrl_c_while_modules_load(way, moment, ways, tmp_path):
     """At moments of its start, told by the modules that have been loaded: one line, whatever was under way."""
-    command = [sys.executable, "-X", "importtime", *ways[way], "info"]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    command = python("-X", "importtime", *ways[way], "info")
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, text=True, **streams)
     loaded, begun = 0, False
     for line in process.stderr:
         begun = begun or line.rstrip().endswith("scratchgen.starting")
@@ -675,16 +692,8 @@ def test_ctrl_c_while_modules_load(way, moment, ways, tmp_path):
 def test_a_program_that_uses_the_library_keeps_its_ctrl_c(tmp_path):
     code = "import signal, scratchgen; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     (tmp_path / "mine.py").write_text(code)
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     for argv in (["mine.py"], ["-c", code], ["-m", "mine"]):
-        done = subprocess.run(
-            [sys.executable, *argv],
-            cwd=tmp_path,
-            env=env,
-            capture_output=True,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
+        done = subprocess.run(python(*argv), cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
         assert done.stdout == "True\n", (argv, done.stderr)
 
 

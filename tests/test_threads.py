@@ -360,6 +360,8 @@ def test_set_threads(use_threads):
         (-2, ValueError, "set_threads: n is -2, needs at least 1"),
         (2.0, TypeError, "set_threads: n is 2.0, needs an integer"),
         ("2", TypeError, "set_threads: n is '2', needs an integer"),
+        (4097, ValueError, "set_threads: n is above 4,096, needs at most that many"),
+        (10**20, ValueError, "set_threads: n is above 4,096, needs at most that many"),
         (True, TypeError, "set_threads: n is True, needs an integer"),
         (None, TypeError, "set_threads: n is None, needs an integer"),
     ],

@@ -196,6 +196,7 @@ def _form(text: str) -> tuple[tuple[int, ...], str | int]:
         raise argparse.ArgumentTypeError(
             f"{shown(text)} is no shape, write it as 5,3 or 2,8,8,3, integers below 10 as 5,3:10, a mask as 5,3:bool"
         )
+    return shape, kind
 
 
 def _range(text: str) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from scratchgen.plots import curves
 from scratchgen.progress import tqdm
 from scratchgen.recipes import Findings
 from scratchgen.safetensors_file import read_arrays
-from scratchgen.training import NotFinite, RunFolder, StepTooLarge, Stopped, Training, stop_request
+from scratchgen.training import NotFinite, RunFolder, StepTooLarge, Stopped, StopRequest, Training, stop_request
 from scratchgen.training.report import write_report
 
 FIRST_LOOK = 8  # seconds until the first picture
@@ -40,7 +40,7 @@ class Session:
         self.history: list[dict] = []  # the records of the epochs so far
         self.ails: set[str] = set()  # the symptoms that have been said
         self.told: set[str] = set()  # what could not be had
-        self.closing = False
+        self.closing, self.stop = False, StopRequest()
 
     def run(self, head: Iterable[str] = ()) -> int:
         """Print the head, train; the exit status."""
@@ -49,24 +49,23 @@ class Session:
             return self._train()
         except Stopped:
             self.close("stopped")
-            with suppress(NoReader):  # the terminal may be what has gone
-                where = f"\nstopped in epoch {self.training.epoch}; everything is saved. To go on:"
-                self.say(f"{where}\n  {self.resume_command()}")
+            where = f"\nstopped in epoch {self.training.epoch}; everything is saved. To go on:"
+            self.last_words(f"{where}\n  {self.resume_command()}", sys.stdout)
             return 128 + self.stop.number
-        except NotFinite as error:
-            self.close(str(error))
-            print(f"scratchgen: {error}; {self.folder.checkpoint} is the last good checkpoint", file=sys.stderr)
-            return 1
         except NoReader:
             self.close("stopped: nobody read what it printed")
-            print(f"scratchgen: nobody reads what is printed; {self.how_to_go_on()}", file=sys.stderr)
-            return BROKEN_PIPE
+            self.last_words(f"scratchgen: nobody reads what is printed; {self.how_to_go_on()}")
+            return 128 + self.stop.number if self.stop.is_set() else BROKEN_PIPE  # when a terminal is closed, both
+        except NotFinite as error:
+            self.close(str(error))
+            self.last_words(f"scratchgen: {error}; {self.folder.checkpoint} is the last good checkpoint")
+            return 1
         except StepTooLarge as error:
             self.close("stopped: out of memory")
             raise MemoryError(f"{str(error) or 'out of memory'}: {self._smaller(error)} needs less memory") from error
         except OSError as error:
             self.close(f"stopped: {sentence(error)}")
-            print(f"scratchgen: {sentence(error)}; {self.how_to_go_on()}", file=sys.stderr)
+            self.last_words(f"scratchgen: {sentence(error)}; {self.how_to_go_on()}")
             return 2
         except BaseException as error:
             self.close(f"stopped: {type(error).__name__}")
@@ -229,6 +228,11 @@ class Session:
             if what not in self.told and not self.closing:
                 self.told.add(what)
                 self.say(f"note: {what} cannot be had: {why}", sys.stderr)
+
+    def last_words(self, text: str, stream=None) -> None:
+        """Words that may find no reader; on standard error, unless said otherwise."""
+        with suppress(NoReader):
+            self.say(text, stream or sys.stderr)
 
     def say(self, text: str, stream=None) -> None:
         """Print, above the progress bar if there is one; nothing where the stream was closed from the start."""
