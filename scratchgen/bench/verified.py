@@ -4,6 +4,7 @@ Exit status 0 in any case: most machines have no GPU to put it right.
 """
 
 import sys
+
 from scratchgen.bench.gpu.results import FILE, verdict
 from scratchgen.paths import as_path
 
