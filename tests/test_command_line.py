@@ -689,7 +689,7 @@ def test_export_writes_files_that_load(name, here, tmp_path, capsys):
         (["train", "gan", "--data", "digits", "--beta1", "1"], "below 1"),
         (["train", "gan", "--data", "digits", "--k", "0"], "--k"),
         (["train", "gan", "--data", "digits", "--batch-size", "1"], "batch"),
-        (["train", "dcgan", "--data", "digits", "--image-size", "7"], "needs squares of at least 8 pixels"),
+        (["train", "dcgan", "--data", "digits", "--image-size", "7"], "needs at least 8 pixels a side"),
         (
             ["train", "vae", "--data", "digits", "--likelihood", "gaussian", "--data", "digits", "--latent", "x"],
             "'x'",

@@ -6,10 +6,10 @@
 
 `d` + a name is ∂L/∂(that name), of the same shape. With several inputs and outputs they are tuples: of a cell
 `(h, c), backward = cell.forward(x, h, c)` and `dx, dh, dc = backward((dh, dc))`. A layer of your own is a subclass of
-`Layer` whose `forward` returns y and a function of dy; its Parameters and sub-layers are found by themselves. If it
-returns `self.pullback(y, dx=..., grads={...})`, checks of dy and `need_dx=False` come with it. A layer made of others
-writes `predict` too, by their `predict`. What a layer returns may share memory with what it was given: do not write
-into it.
+`Layer` whose `forward` returns y and a function of dy; its Parameters and sub-layers are found by themselves, in lists
+and dicts too. If it returns `self.pullback(y, dx=..., grads={...})`, checks of dy and `need_dx=False` come with it. A
+layer made of others writes `predict` too, by their `predict`. What a layer returns may share memory with what it was
+given: do not write into it.
 """
 
 import warnings
