@@ -79,7 +79,7 @@ def float_array(owner, name: str, value) -> str:
     """The library of a float32 or float64 array; TypeError for anything else."""
     where = library(owner, name, value)
     if value.dtype not in FLOATS:
-        hint = ": convert it, x.astype(np.float32)" if value.dtype.kind in "iub" else ""
+        hint = ": convert it, x.astype(np.float32)" if value.dtype.kind in "iubf" else ""  # >f4, of files, has kind f
         raise TypeError(f"{owner}: {name} has dtype {value.dtype}, needs float32 or float64{hint}")
     return where
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from scratchgen import starting
 from scratchgen.backend import BACKENDS, BackendUnavailable
+from scratchgen.backend.threads import asked_for
 from scratchgen.commands import (
     BROKEN_PIPE,
     UsageError,
@@ -24,6 +25,7 @@ from scratchgen.commands import (
     train,
 )
 from scratchgen.errors import words
+from scratchgen.files import shown
 from scratchgen.recipes import RECIPES
 from scratchgen.version import __version__
 
@@ -124,6 +126,7 @@ def _run(argv) -> int:
     try:
         try:
             args = parser().parse_args(argv)
+            _note_threads()
             return args.run(args)
         finally:
             _flush()  # what was printed may still be on its way, and fail only now
@@ -145,6 +148,13 @@ def _flush() -> None:
             raise
         if not hung_up:  # a terminal that is gone, with whoever read there
             raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _note_threads() -> None:
+    """A setting that says no number is passed over, but not in silence."""
+    setting = os.environ.get("SCRATCHGEN_THREADS", "")
+    if setting.strip() and asked_for() is None:
+        _say(f"note: SCRATCHGEN_THREADS is {shown(setting)}, needs a whole number of at least 1: it is passed over")
 
 
 def _say(text: str) -> None:

@@ -42,7 +42,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     A crash at any moment leaves the old file or the new one, never half of one.
     """
     path = as_path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # Not the whole name, which may be as long as the system has them.
+    temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.tmp")
     try:
         with naming(path, temporary):
             with open(temporary, "xb") as file:

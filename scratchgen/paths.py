@@ -19,7 +19,8 @@ def as_path(value: str | os.PathLike[str]) -> Path:
         expanded = os.path.expanduser(text)
         if expanded == text:
             user = text[1:].partition("/")[0]
-            raise ValueError(f"{text} is no path: there is no user {user}; what is called so here is ./{text}")
+            why = f"there is no user {user}" if user else "nobody knows the home folder, HOME is not set"
+            raise ValueError(f"{text} is no path: {why}; what is called so here is ./{text}")
         return Path(expanded)
     path = Path(text)  # which takes ./~ for ~
     return path.absolute() if path.parts and path.parts[0].startswith("~") else path

@@ -678,6 +678,11 @@ def leaky(x, slope):
     return np.where(x > 0, x, slope * x), lambda dy: dy * np.where(x > 0, 1, slope)
 
 
+def prelu(x, a):
+    axes = tuple(range(x.ndim - 1))
+    return np.where(x > 0, x, a * x), lambda dy: (dy * np.where(x > 0, 1, a), (dy * np.minimum(x, 0)).sum(axes))
+
+
 def word_embedding_forward(x, W):
     return W[x], (x, W)
 

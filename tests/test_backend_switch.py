@@ -111,9 +111,9 @@ def test_a_run_from_a_gpu_is_used_where_there_is_none(no_gpu, here, capsys):
     before = (here / "run" / "config.json").read_bytes()
     capsys.readouterr()
     for command in (
-        ("sample", "run", "--seed", "1", "--count", "3", "--output", "samples.npy"),
-        ("reconstruct", "run", "--output", "reconstructions.npy"),
-        ("interpolate", "run", "--rows", "1", "--seed", "1"),
+        ("sample", "run", "--seed", "1", "--count", "3", "--output", "samples.npy", "--force"),
+        ("reconstruct", "run", "--output", "reconstructions.npy", "--force"),
+        ("interpolate", "run", "--rows", "1", "--seed", "1", "--force"),
         ("evaluate", "run", "--importance", "2", "--quiet"),
     ):
         assert run(*command) == 0, command
@@ -159,7 +159,7 @@ def test_a_config_of_an_unknown_backend_is_refused(here, capsys):
     train("ae", out="run")
     as_if_trained_on_cupy(here / "run", backend="abacus")
     for command in (("train", "ae", "--resume", "run"), ("reconstruct", "run")):
-        assert "there is no backend 'abacus'; choose one of numpy, cupy" in fails(capsys, *command)
+        assert "backend is 'abacus', needs one of numpy, cupy" in fails(capsys, *command)
 
 
 def test_a_run_is_on_numpy_in_float32_unless_asked_otherwise(here, capsys):
@@ -487,7 +487,7 @@ def test_training_has_the_precision_of_the_run_and_what_looks_at_it_float32(here
     for precision in ("tf32", "float32"):
         train("ae", "--backend", "cupy", "--precision", precision, out=precision)
         assert asked == [precision] * 2  # when the switches are checked, and when the model is there: not each step
-        assert run("reconstruct", precision, "--output", "x.npy") == 0
+        assert run("reconstruct", precision, "--output", "x.npy", "--force") == 0
         assert asked[2:] == ["float32"]
         asked.clear()
     train("ae", out="host")
@@ -528,7 +528,7 @@ def test_measures_and_pictures_of_a_run_are_those_of_the_host(here, device, caps
         ("interpolate", "run", "--rows", "2", "--steps", "3", "--seed", "1"),
     ):
         for place in ((), ("--backend", "cupy"), ("--backend", "numpy")):
-            assert run(*command, *place, "--output", f"{len(place)}{place[-1:]}.npy") == 0
+            assert run(*command, *place, "--output", f"{len(place)}{place[-1:]}.npy", "--force") == 0
         default, on_device, on_host = (np.load(f) for f in ("0().npy", "2('cupy',).npy", "2('numpy',).npy"))
         assert np.array_equal(default, on_device)
         assert np.allclose(on_device, on_host, rtol=CLOSE, atol=1e-6)

@@ -712,6 +712,7 @@ def test_download(
     assert out == ""
     if progress:
         assert all(name in err for name in FILES)
+        assert err.count("\n") == len(FILES)
     else:
         assert err == ""
     assert "Downloading data" not in err

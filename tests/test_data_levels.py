@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from scratchgen.data import Dataset, load, load_folder, picture, resized
-from scratchgen.data.levels import Levels
+from scratchgen.data.levels import Levels, even
 from scratchgen.data.resize import MODES, middle
 
 RAMP = np.linspace(0, 1, 32)[None].repeat(32, 0)  # from black to white
@@ -69,7 +69,7 @@ def test_the_range_is_that_of_the_whole_folder(tmp_path: Path, case: str) -> Non
     for levels, image in zip((dark, bright, dark), images, strict=True):
         assert np.array_equal(image, np.rint(levels.astype(float) * 255 / top).astype(np.uint8))
     assert images.max() == 255
-    (note,) = [note for note in data.notes if note.startswith("3 images with ")]
+    (note,) = [note for note in data.notes if ", in 3 images, from " in note]
     assert words in note
     assert "(the highest in 1." in note
     # In the other order of the files, too: what came first is decoded anew.
@@ -111,7 +111,7 @@ def test_levels_that_are_no_numbers(tmp_path: Path) -> None:
     nothing = np.full((32, 32), np.nan, np.float32)
     data, images = taken(folder_of(tmp_path / "nothing", nothing, nothing))
     assert images.max() == 0
-    assert data.notes[0] == "2 images with floating-point levels,: none is a number, so all is black."
+    assert data.notes[0] == "floating-point levels, in 2 images, none of which is a number: all is black."
 
 
 def test_kinds_of_levels_have_ranges_of_their_own(tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ def test_kinds_of_levels_have_ranges_of_their_own(tmp_path: Path) -> None:
     Image.fromarray((255 * RAMP).astype(np.uint8)).save(tmp_path / "2.png")
     data, images = taken(tmp_path)
     assert abs(images.astype(int) - images[2]).max() <= 1
-    assert [note.split(",")[0] for note in data.notes] == [
-        "1 images with floating-point levels",
-        "1 images with levels of 16 bits or more",
+    assert [note.split(" from")[0] for note in data.notes] == [
+        "floating-point levels, in 1 image,",
+        "levels of 16 bits or more, in 1 image,",
     ]
 
 
@@ -170,6 +170,12 @@ def test_the_warning_is_in_proportion(tmp_path: Path) -> None:
         warned = [note for note in data.notes if "are nearly black" in note]
         assert warned == ([data.notes[-1]] if count == 2 else [])
         assert all(note.startswith("2 of 20 pictures") for note in warned)
+
+
+def test_many_pictures_are_looked_at_here_and_there() -> None:
+    seen = even(np.zeros((1100, 4, 4, 1), np.uint8), np.zeros((120, 4, 4, 1), np.uint8))
+    assert seen.startswith("407 of 407 pictures looked at are nearly black: ")
+    assert even(np.zeros((0, 4, 4, 1), np.uint8)) == ""
 
 
 def test_what_is_not_taken_as_it_is(tmp_path: Path) -> None:
@@ -274,10 +280,11 @@ def test_a_large_picture_takes_no_more_than_its_decoder(tmp_path: Path, kind: st
     for name in "ab":
         image.save(tmp_path / f"{name}.{ending}", **options)
     code = (
-        "import resource, sys; from scratchgen.data import load_folder; from PIL import Image; Image.init();"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
-        "data = load_folder(sys.argv[1], size=8, progress=False);"
-        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, len(data.train_images))"
+        "import re, sys; from scratchgen.data import load_folder; from PIL import Image; Image.init()\n"
+        "def peak(): return int(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1]) // 1024\n"
+        "before = peak()\n"
+        "data = load_folder(sys.argv[1], size=8, progress=False)\n"
+        "print(peak() - before, len(data.train_images))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     peak, count = map(int, done.stdout.split())

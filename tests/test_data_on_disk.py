@@ -302,7 +302,7 @@ def test_whichever_python_wrote_it(tmp_path: Path, protocol: int) -> None:
     """Pickled anew, by today's NumPy and in any protocol that keeps the pixels in one piece."""
     planes = np.frombuffer(cifar_file([3, 8]), np.uint8).reshape(-1, 3073)[:, 1:].copy()
     for key in str, str.encode:
-        content = {key("labels"): [3, 8], key("data"): planes, key("filenames"): ["data", "labels"]}
+        content = {key("labels"): [3, 8], key("data"): planes, key("filenames"): ["data", "labels", 7]}
         (tmp_path / "a").write_bytes(pickle.dumps(content, protocol))
         try:
             images, labels = cifar_python.read_batch(tmp_path / "a")
@@ -368,6 +368,13 @@ def test_what_is_not_needed_is_not_run_either(tmp_path: Path) -> None:
     (folder / "test_batch").write_bytes(python_batch([3, 8], filenames=call))
     assert load_cifar10(folder).test_labels.tolist() == [3, 8]
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickle_of_too_many_instructions(tmp_path: Path) -> None:
+    folder = put_python(tmp_path)
+    (folder / "test_batch").write_bytes(python_batch([3], filenames=b"](" + b"K\x01" * 310_000 + b"e"))
+    with pytest.raises(ValueError, match=r"test_batch: is no whole file .* \(more than 300,000 instructions\)"):
+        load_cifar10(folder)
 
 
 def test_a_pickle_that_is_too_large(tmp_path: Path) -> None:

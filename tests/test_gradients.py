@@ -23,7 +23,7 @@ def prove(backend, target, *inputs, rng, kinks=0):
         for p in target.parameters():
             p.value = p.value + 0.3 * rng.standard_normal(p.value.shape)
     report = check(backend.ferry(target), *inputs, rng=rng, elementwise=400 if backend.is_host else 40)
-    assert report.ok, report
+    assert report.ok, str(report)
     assert report.error <= 1e-6, report
     assert sum(t.kinks for t in report.tensors) <= kinks, report
     assert report.tensors, "nothing was checked"
@@ -134,7 +134,7 @@ def test_the_grid_of_the_command_line(backend):
     for case in [*cases(np.random.default_rng(7))][:: 1 if backend.is_host else FEWER]:
         target = backend.ferry(case.target)
         report = check(target, *case.inputs, name=case.label, elementwise=400 if backend.is_host else 40)
-        assert report.ok, report
+        assert report.ok, str(report)
         assert report.error <= 1e-6, report
 
 

@@ -17,6 +17,7 @@ import tiny
 from tiny import MODELS, assert_same, outcome, run
 
 from scratchgen.recipes import RECIPES, build
+from scratchgen.safetensors_file import read_arrays
 from scratchgen.training import RunFolder, Training, stop_request
 
 ROOT = Path(__file__).parents[1]
@@ -167,6 +168,8 @@ def test_an_epoch_is_saved_before_it_is_measured(place, epoch, monkeypatch):
         patch.setattr("scratchgen.commands.session.Session.close", lambda *args: None)
         with pytest.raises(Killed):
             train("vae", "--epochs", "3")
+    position = read_arrays(Path("run/checkpoint.safetensors"))[1]
+    assert (position["epoch"], position["step"]) == (epoch + 1, 0)
     resume("vae")
     assert_same(outcome(Path("run")), whole)
 

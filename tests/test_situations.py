@@ -2,19 +2,30 @@
 
 import copy
 import io
+import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tiny
 
 import scratchgen as sg
 from scratchgen import Adam, Dense, Parameter, Sequential, Sigmoid, frozen
 from scratchgen.backend import threads
+from scratchgen.cli import main
+from scratchgen.gradcheck.student import load
+from scratchgen.gradcheck.trials import CannotCheck
 from scratchgen.interpolation import spherical
+from scratchgen.paths import as_path
 from scratchgen.plots import Panel, curves, load_matplotlib, write_figure
+from scratchgen.recipes import config_of, load_run
+from scratchgen.recipes.options import identity
+from scratchgen.training import RunFolder
+from scratchgen.version import __version__
 
 # --- pictures, whatever the user's matplotlib is told ---
 
@@ -333,3 +344,227 @@ def test_a_containers_quota_of_cores_is_kept(case, tmp_path, monkeypatch):
 def test_the_cores_are_all_where_nobody_says_otherwise(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 7}, raising=False)
     assert threads.cores(tmp_path / "none", tmp_path / "nothing") == 3
+
+
+# --- what a sentence has to say ---
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", np.float16, np.longdouble, ">i4", bool])
+def test_what_can_be_converted_is_told_how(dtype):
+    with pytest.raises(TypeError, match=r"needs float32 or float64: convert it, x\.astype\(np\.float32\)"):
+        Dense(6, 5).forward(np.ones((4, 6)).astype(dtype))
+    with pytest.raises(TypeError, match=r"needs float32 or float64$"):
+        Dense(6, 5).forward(np.ones((4, 6), complex))
+
+
+@pytest.mark.parametrize(
+    ("text", "home", "says"),
+    [
+        ("~/x", None, "nobody knows the home folder"),
+        ("~nosuch/x", "/", "there is no user nosuch"),
+    ],
+)
+def test_a_home_that_nobody_knows(text, home, says, monkeypatch):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where the password file has no such user
+    with pytest.raises(ValueError, match=f"{says}.*is ./{text}"):
+        as_path(text)
+
+
+@pytest.mark.parametrize("model", [sg.dcgan, sg.dense_gan, None])
+@pytest.mark.parametrize("prior", ["normal", "uniform"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_model_that_was_converted_draws_noise_that_it_takes(model, prior, dtype, rng):
+    made = model((8, 8, 1), latent=2, prior=prior) if model else sg.point_gan(prior=prior)
+    z = made.astype(dtype).noise(4, rng)
+    assert z.dtype == dtype
+    assert made.generate(z).dtype == dtype
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize("stem", ["a" * 243, "ä" * 121, "日" * 81, "x"])
+def test_any_name_that_the_system_takes_can_be_written(stem, tmp_path):
+    path = tmp_path / f"{stem}.safetensors"
+    layer = Dense(2, 3)
+    sg.save_weights(layer, path)
+    sg.load_weights(Dense(2, 3), path)
+    assert os.listdir(tmp_path) == [path.name]
+    assert len(os.fsencode(path.name)) <= 255
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a tiny VAE's run, and its data."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        tiny.folder_with_data(folder, patch)
+        assert main(["train", *tiny.MODELS["vae"], "--quiet", "--epochs", "1", "--out", "run"]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path, monkeypatch):
+    """A copy of that run, to work on in the folder above it."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    tiny.no_pictures(monkeypatch)
+    return tmp_path / "run"
+
+
+def failing(capsys, *argv) -> str:
+    """What a command that cannot be run says, in one line."""
+    assert main([str(word) for word in argv]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    return said
+
+
+@pytest.mark.parametrize("file", ["checkpoint.safetensors", "weights.safetensors", "samples/epoch-001.png"])
+def test_a_file_of_a_run_is_told_from_its_folder(file, run, capsys):
+    (run / file).parent.mkdir(exist_ok=True)
+    (run / file).touch()
+    for command in (("train", "vae", "--resume"), ("sample",)):
+        assert f"is no run folder: it is a file, give {run}\n" in failing(capsys, *command, f"run/{file}")
+    alone = run.parent / "weights.safetensors"
+    alone.touch()
+    assert "it is a file, give the folder that train made" in failing(capsys, "sample", alone)
+
+
+@pytest.mark.parametrize(
+    ("settings", "version", "says"),
+    [
+        ({"curriculum": "hard"}, "99.0", "'curriculum' is unknown here"),
+        ({"arch": "transformer"}, "99.0", "arch is 'transformer', needs one of"),
+        ({"model": "diffusion"}, "99.0", "the run is of a model 'diffusion'"),
+        ({"lr": [1e-3, 1e-4]}, "99.0", "lr is"),
+        ({"curriculum": "hard"}, __version__, "is damaged: it is not what the run was started with"),
+        ({}, "99.0", None),
+    ],
+)
+def test_a_run_of_another_version_is_taken_as_far_as_it_is_known(settings, version, says, run, capsys):
+    config = json.loads((run / "config.json").read_text()) | settings | {"scratchgen": version}
+    if version != __version__:  # which is another's: its digest is right
+        config["id"] = identity(config)
+    (run / "config.json").write_text(json.dumps(config))
+    if says is None:
+        config_of(RunFolder.open(run))
+        return
+    said = failing(capsys, "train", "vae", "--resume", "run")
+    assert says in said
+    assert (f"config.json was written by scratchgen '{version}', go on with that" in said) == (version != __version__)
+
+
+def test_of_no_samples_nothing_is_computed(run):
+    recipe = load_run(run)
+    for call, shape in ((recipe.generate, (0, 3)), (recipe.encode, (0, 8, 8, 1)), (recipe.reconstruct, (0, 8, 8, 1))):
+        with pytest.raises(ValueError, match="needs at least one sample"):
+            call(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("name", ["vae", "ae", "gan", "dcgan"])
+def test_weights_that_blow_up_in_the_last_step_come_with_advice(name, run, capsys, recwarn):
+    status = main(["train", *tiny.MODELS[name], "--quiet", "--epochs", "1", "--lr", "1e37", "--out", "large"])
+    said = capsys.readouterr().err
+    assert "a lower learning rate" in said
+    assert "nan" not in said
+    assert status in (0, 1)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("setting", ["two", "0", "-3", "1.5", "\x1b[2J"])
+def test_a_number_of_threads_that_is_none_is_said(setting, monkeypatch, capsys):
+    monkeypatch.setenv("SCRATCHGEN_THREADS", setting)
+    assert main(["info"]) == 0
+    assert f"note: SCRATCHGEN_THREADS is {setting!r}, needs a whole number of at least 1" in capsys.readouterr().err
+    for good in ("1", "1,2", " 1 ", ""):
+        monkeypatch.setenv("SCRATCHGEN_THREADS", good)
+        assert main(["info"]) == 0
+        assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names that Windows does not have")
+@pytest.mark.parametrize("odd", ["p\x1b[31m", "p\r\n", "p\x9b2J", "p\u202e"])
+def test_names_of_files_are_no_commands_to_a_terminal(odd, run, capsys):
+    data = tiny.photos(run.parent / odd)
+    (data / f"bad{odd}.png").write_bytes(b"x")
+    quick = "--image-size", "8", "--hidden", "4", "--latent", "2", "--epochs", "1", "--quiet"
+    out = f"out{odd}"
+    assert main(["train", "ae", "--data", str(data), *quick, "--out", out]) == 0
+    assert main(["evaluate", out, "--quiet"]) == 0
+    failed = main(["train", "vae", "--data", f"none{odd}", *quick])
+    said = capsys.readouterr()
+    assert failed == 2
+    for text in (said.out, said.err):
+        assert "".join(text.split("\n")).isprintable(), ascii(text)
+    assert repr(odd)[1:-1] in said.out
+
+
+@pytest.mark.parametrize(("model", "count"), [("dcgan", 2), ("gan", 2), ("dcgan", 12)])
+def test_too_few_images_are_told_from_too_small_a_batch(model, count, run, capsys):
+    tiny.photos(run.parent / "few", count)
+    size = () if count == 2 else ("--batch-size", "1")
+    said = failing(capsys, "train", model, "--data", "few", "--image-size", "8", *size)
+    assert ("there is 1 training image, needs at least 2" in said) == (count == 2)
+    assert ("the batch size is 1, needs at least 2" in said) == (count != 2)
+
+
+# --- own files that are to be checked ---
+
+NEAR = "import scratchgen\nMine = lambda: scratchgen.Dense(3, 2)\n"
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """own({name: text}) writes files, of which what they import is forgotten at the end."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())
+
+    def write(files):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("files", "target"),
+    [
+        ({"lab1/__init__.py": "", "lab1/a.py": NEAR, "lab1/b.py": "from .a import Mine\n"}, "lab1/b.py"),
+        (
+            {
+                "lab2/__init__.py": "",
+                "lab2/a.py": NEAR,
+                "lab2/deep/__init__.py": "from . import b\n",
+                "lab2/deep/b.py": "from ..a import Mine\nfrom lab2 import a\n",
+            },
+            "lab2/deep/b.py",
+        ),
+        ({"lab3/__init__.py": NEAR, "lab3/b.py": "from . import Mine\nimport c\n", "lab3/c.py": ""}, "lab3/b.py"),
+        ({"lab4/a4.py": NEAR, "lab4/b.py": "from a4 import Mine\n"}, "lab4/b.py"),
+    ],
+    ids=["neighbour", "two levels", "the package itself", "no package"],
+)
+def test_a_file_may_import_its_package(files, target, own):
+    found = load(f"{own(files) / target}:Mine()", np.random.default_rng(0))
+    assert isinstance(found, Dense)
+
+
+def test_a_relative_import_outside_of_a_package_says_what_is_missing(own):
+    folder = own({"lab5/a.py": NEAR, "lab5/b.py": "from .a import Mine\n"})
+    with pytest.raises(CannotCheck, match=r"line 1: .*; an empty __init__\.py makes its folder one"):
+        load(f"{folder / 'lab5/b.py'}:Mine()", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])
+def test_a_file_in_another_encoding(encoding, own):
+    text = NEAR.encode(encoding)
+    folder = own({"mine.py": b"\xfe\xff" + text if encoding == "utf-16-be" else text})
+    if encoding == "utf-8-sig":
+        assert isinstance(load(f"{folder / 'mine.py'}:Mine()", np.random.default_rng(0)), Dense)
+        return
+    with pytest.raises(CannotCheck, match="it is UTF-16, save it as UTF-8"):
+        load(f"{folder / 'mine.py'}:Mine()", np.random.default_rng(0))

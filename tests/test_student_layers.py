@@ -95,6 +95,7 @@ RIGHT = {  # what they are made for, and the gradients that they have
     "rnn_step_forward": ("vectors", "dx dprev_h dWx dWh db"),
     "lstm_step_forward": ("vectors", "dx dprev_h dprev_c dWx dWh db"),
     "linear_forward": ("columns", "dA dW db"),
+    "prelu": ("images", "dx da"),
     "word_embedding_forward": ("integers", "dW"),
     "with_global": ("vectors", "dx W_global.grad"),
     "masked": ("vectors", "dx"),
@@ -162,6 +163,7 @@ WRONG = [
     ("lstm_step_forward", "dc = dc + dh * o * (1 - t * t)", "dc = dc + dh * o"),
     ("linear_forward", "dZ.sum(axis=1, keepdims=True)", "dZ.mean(axis=1, keepdims=True)"),
     ("word_embedding_forward", "np.add.at(dW, x, dout)", "dW[x] = dout"),
+    ("prelu", "np.minimum(x, 0)", "np.maximum(x, 0)"),
     ("with_global", "W_global.grad += x.T @ dy", "W_global.grad -= x.T @ dy"),
     ("masked", "np.where(mask, dy, 0)", "dy"),
     ("gather", "d[mask] = dy", "d[mask] = 0.5 * dy"),
@@ -707,6 +709,20 @@ def test_nothing_goes_on_when_the_check_is_stopped(number, tmp_path):
     while processes(int(group.read_text())):
         assert time.monotonic() < start + 20
         time.sleep(0.05)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_copy_of_the_process_ends_at_its_next_call(tmp_path, capsys):
+    """Else there would be 2^6 of them, and each would report."""
+    path, log = tmp_path / "mine.py", tmp_path / "log"
+    path.write_text(
+        f"import os\nn = 0\ndef L(x):\n    global n\n    n += 1\n    if 200 < n <= 206: os.fork()\n"
+        f"    open({str(log)!r}, 'a').write(f'{{os.getpid()}}\\n')\n    return 2 * x, lambda dy: 3 * dy\n"
+    )
+    status, out, _ = run(capsys, path)
+    assert status == 1
+    assert out.count("L on 5×4") == 1
+    assert len(set(log.read_text().split())) == 7
 
 
 def test_several_files_are_all_checked(tmp_path, capsys):

@@ -4,9 +4,9 @@ Exit status 0 in any case: most machines have no GPU to put it right.
 """
 
 import sys
-from pathlib import Path
 
 from scratchgen.bench.gpu.results import FILE, verdict
+from scratchgen.paths import as_path
 
 if __name__ == "__main__":
-    print(verdict(Path(sys.argv[1]) if len(sys.argv) > 1 else FILE))
+    print(verdict(as_path(sys.argv[1]) if len(sys.argv) > 1 else FILE))

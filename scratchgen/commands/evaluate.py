@@ -2,6 +2,7 @@
 
 from scratchgen.backend.threads import limited
 from scratchgen.commands.runs import add_run_options, data_of, evaluate, open_run
+from scratchgen.files import printable
 from scratchgen.recipes.options import positive
 from scratchgen.training.report import write_report
 
@@ -31,11 +32,11 @@ def add_parser(commands) -> None:
 def run(args) -> int:
     folder, recipe = open_run(args)
     data = data_of(args, recipe)
-    print(f"run      {folder.path}\ndata     {data.name}")
+    print(f"run      {printable(str(folder.path))}\ndata     {data.name}")
     with limited(recipe.config.get("threads")):
         print(*evaluate(folder, recipe, data, importance=args.importance, progress=not args.quiet), sep="\n")
     epochs = sum(r["kind"] == "epoch" for r in folder.records())
     title = f"{recipe.title}: {folder.path.resolve().name}"
     report = write_report(folder, title=title, state=f"{epochs} epochs", under_way=False)
-    print(f"\nreport   {report}")
+    print(f"\nreport   {printable(str(report))}")
     return 0

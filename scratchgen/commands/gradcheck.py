@@ -21,10 +21,16 @@ Compare hand-written gradients with central differences in float64.
 
 Without TARGET: every built-in layer, loss and model, over a grid of configurations.
 With built-in names (Conv2d, mse, ...): only those.
-With path/to/file.py:MyLayer: yours. MyLayer may be a subclass of scratchgen.Layer, an instance of one, or any
-function that returns the pair y, backward; where it takes arguments, write file.py:'MyLayer(3, stride=2)'.
+With path/to/file.py:MyLayer: yours, in a process of its own. MyLayer may be
 
-Exit status: 0 all gradients are right, 1 something is wrong, 2 the check could not be run.
+  a subclass of scratchgen.Layer, an instance of one, or any function, that returns the pair y, backward;
+  a class with forward(x) and backward(dy), which leaves the gradient of self.W in self.dW, self.grads["W"], ...;
+  a function f_forward(x, w) that returns y, cache, beside f_backward(dy, cache) in the same file.
+
+Where it takes arguments, write file.py:'MyLayer(3, stride=2)'. With several inputs backward returns as many
+gradients; with several outputs it takes as many.
+
+Exit status: 0 all gradients are right, 1 something is wrong or could not be proved, 2 the check could not be made.
 """
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from scratchgen.commands import BROKEN_PIPE
 from scratchgen.commands.runs import evaluate
 from scratchgen.errors import sentence
+from scratchgen.files import printable
 from scratchgen.plots import curves
 from scratchgen.progress import tqdm
 from scratchgen.recipes import Findings
@@ -239,7 +240,7 @@ class Session:
         if stream is None:
             return
         try:
-            tqdm.write(text, file=stream)
+            tqdm.write("\n".join(map(printable, text.split("\n"))), file=stream)
             stream.flush()
         except OSError as error:
             raise NoReader from error

@@ -178,7 +178,8 @@ def _what(folder, recipe, data, args) -> list[str]:
     lines.append(f"model    {recipe.describe()}")
     if config["backend"] == "cupy":
         lines.append(f"GPU      {about()['device']}, {config['precision']}")
-    return [*lines, f"run      {folder.path}", f"report   {folder.path / 'report.html'}"]
+    where = printable(str(folder.path))
+    return [*lines, f"run      {where}", f"report   {os.path.join(where, 'report.html')}"]
 
 
 def _whether_safe(locks: bool) -> list[str]:

@@ -81,7 +81,6 @@ class Stored:
                 block = np.frombuffer(content, np.uint8 if self.kind == "8-bit" else self.dtype)
                 left -= len(block)
                 yield block
-            stream.read(1)  # asked at the end, a .npz reaches and checks its checksum
 
 
 def load_arrays(path: str | os.PathLike[str]) -> Dataset:
@@ -217,7 +216,7 @@ def _assigned(path: Path, arrays: Mapping[str, Stored]) -> tuple[dict[str, Store
         part = next((PARTS[word] for word in array.words if word in PARTS), "")
         if any(word in LABELS for word in array.words):
             labels.setdefault(part, array)
-        elif array.holds_numbers and len(array.shape) in (3, 4) and part != "validation":
+        elif array.holds_numbers and len(array.shape) in (3, 4):
             images.setdefault(part, []).append(array)
         else:
             left.append(array.name)

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from scratchgen.files import printable
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images for training and for testing, with labels or without.
 
     Images are uint8 in 0 … 255, channels last: `(N, H, W, C)`; labels are uint8 `(N,)`, or None in both parts.
-    `classes[label]` is the name of a label, as far as there are names; `notes` are sentences to show the user.
+    `classes[label]` is the name of a label, as far as there are names; `notes` are sentences to show the user. In
+    these and in the name control characters are written out.
 
     Raises TypeError for another dtype, ValueError for shapes or labels that do not fit together.
     """
@@ -27,6 +30,8 @@ class Dataset:
     notes: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", printable(self.name))  # files and folders have any names
+        object.__setattr__(self, "notes", tuple(map(printable, self.notes)))
         if (self.train_labels is None) != (self.test_labels is None):
             raise ValueError(f"{self.name}: labels are needed in both parts or in none.")
         if self.train_labels is None and self.classes:

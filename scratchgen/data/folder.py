@@ -100,12 +100,16 @@ def load_folder(
                 raise ValueError(f"{file}: has changed while the folder was read ({error.kind}).") from None
     tests = -(-count // TEST_EVERY)
     train, test = train[: count - tests], test[:tests]
-    kinds = {"integer": "images with levels of 16 bits or more,", "float": "images with floating-point levels,"}
-    levels = {kind: pictures.levels[kind] for _, _, _, kind, _ in deep}
+    kinds = {"float": "floating-point levels", "integer": "levels of 16 bits or more"}
+    numbers = Counter(kind for _, _, _, kind, _ in deep)
     notes = (
         *tally.sentences(),
         *pictures.tally.sentences(),
-        *(levels[kind].sentence(f"{len(levels[kind].names):,} {kinds[kind]}") for kind in sorted(levels)),
+        *(
+            pictures.levels[kind].sentence(f"{said}, in {_images(n)},")
+            for kind, said in kinds.items()
+            if (n := numbers[kind])
+        ),
         even(train, test),
     )
     counts = f"{count - tests:,} training and {tests:,} test images of {shape[0]} × {shape[1]}"
@@ -124,26 +128,29 @@ def find_images(folder: Path) -> tuple[list[Path], Tally]:
     visited: set[str] = set()
     waiting, links = [folder], []
     while waiting or links:
-        parent = waiting.pop() if waiting else links.pop(0)
+        linked = not waiting
+        parent = links.pop(0) if linked else waiting.pop()
         real = os.path.realpath(parent)
         if real in visited or (real != top and _holds(real, top)):
             tally.add("left out: folders taken already, which a link reaches again", parent.relative_to(folder))
             continue
         visited.add(real)
-        if parent != folder and _is_link(parent):
+        if linked:
             tally.add("followed: links to folders", parent.relative_to(folder))
         try:
             with os.scandir(parent) as entries:
-                names = sorted(entry.name for entry in entries)
+                entries = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             tally.add(f"left out: cannot be opened, {error.strerror}", parent.relative_to(folder))
             continue
-        for path in (parent / name for name in names):
-            if path.name.startswith(".") or path.name.lower() in SYSTEM:
+        for entry in entries:
+            path = parent / entry.name
+            link = entry.is_symlink() or (hasattr(entry, "is_junction") and entry.is_junction())
+            if entry.name.startswith(".") or entry.name.lower() in SYSTEM:
                 tally.add("left out: hidden and system files")
-            elif os.path.isdir(path):
-                (links if _is_link(path) else waiting).append(path)
-            elif os.path.islink(path) and not os.path.exists(path):
+            elif os.path.isdir(path) if link else entry.is_dir():
+                (links if link else waiting).append(path)
+            elif link and not os.path.exists(path):
                 tally.add("left out: links to nothing", path.relative_to(folder))
             elif path.suffix.lower() in EXTENSIONS:
                 files.append(path)
@@ -156,8 +163,8 @@ def find_images(folder: Path) -> tuple[list[Path], Tally]:
     return sorted(files, key=lambda path: path.relative_to(folder).parts), tally
 
 
-def _is_link(path: Path) -> bool:
-    return os.path.islink(path) or (hasattr(os.path, "isjunction") and os.path.isjunction(path))
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def _holds(outer: str, inner: str) -> bool:

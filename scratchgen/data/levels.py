@@ -17,7 +17,7 @@ DEPTHS = (1, 8, 10, 12, 14, 16)  # bits that sensors and programs fill
 BEYOND = 0.1  # of the range: what resampling overshoots, in floating-point pictures
 EVEN = 16  # of 255: a picture whose levels have a smaller standard deviation shows next to nothing
 MANY = 0.1  # of the pictures
-LOOKED_AT = 2000  # pictures
+LOOKED_AT = 500  # pictures
 
 
 class Range(NamedTuple):
@@ -65,13 +65,13 @@ class Levels:
         return _of_floats(low, high) if self.floating else _of_integers(low, high)
 
     def sentence(self, subject: str) -> str:
-        """What the levels of `subject`, a plural, are, and what was made of them."""
+        """What the levels that are the `subject` were, and what was made of them."""
         if self.low > self.high:
-            return f"{subject}: none is a number, so all is black."
+            return f"{subject} none of which is a number: all is black."
         black, white, why = self.range
         found = f"{subject} from {_text(self.low)} to {_text(self.high)}"
         if len(self.names) > 1:
-            found += f" over all of them (the highest in {self.highest})"
+            found += f" (the highest in {self.highest})"
         cut = ", what lies beyond is cut off" if self.low < black or self.high > white else ""
         found += f": {why} {_text(black)} becomes black and {_text(white)} white{cut}"
         if self.unusable:
@@ -112,7 +112,7 @@ def _text(level: float) -> str:
 def even(*parts: NDArray[np.uint8]) -> str:
     """A sentence where many of the pictures `(N, H, W, C)` use so little of 0 … 255 that they look even, else ""."""
     total = sum(map(len, parts))
-    step = -(-total // LOOKED_AT)
+    step = max(1, -(-total // LOOKED_AT))
     looked = [picture for part in parts for picture in part[::step]]
     flat = np.array([picture.mean() for picture in looked if picture.std() < EVEN])
     if len(flat) < max(1, MANY * len(looked)):

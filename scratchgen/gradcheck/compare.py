@@ -14,7 +14,6 @@ from scratchgen.gradcheck.points import keeps_ties
 from scratchgen.gradcheck.report import TensorReport
 from scratchgen.gradcheck.subject import Subject
 
-
 SMALL = (1e-10, 1.25e-11)  # steps that show nothing but rounding
 
 
@@ -240,10 +239,10 @@ def broken(name, shape, hint) -> TensorReport:
 def _noise(line: Line, rng) -> float:
     """How far rounding may put ⟨dy, y⟩ off: 4 times the larger of two measures.
 
-    Every number of y is rounded, by ε |y|. But on the way there may have been far larger ones, as in log Σ eˣ − x. What
-    they lost is seen in second differences d(h) = y(x + hu) − 2 y + y(x − hu) of steps so small that y″ has no part in
-    them: without rounding, d(h) − 8 d(h/8) would be 0 where y is smooth, and on a kink, where d is in proportion to h.
-    It adds up √6 · √65 ≈ 20 roundings.
+    Every number of y is rounded, by ε |y|. But on the way there may have been far larger ones, as in log Σ eˣ − x.
+    What they lost is seen in second differences d(h) = y(x + hu) − 2 y + y(x − hu) of steps so small that y″ has
+    no part in them: without rounding, d(h) − 8 d(h/8) would be 0 where y is smooth, and on a kink, where d is in
+    proportion to h. It adds up √6 · √65 ≈ 20 roundings.
     """
     lost = []
     for _ in range(1 if line.y.size >= 16 else 2):

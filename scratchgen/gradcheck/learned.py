@@ -70,12 +70,9 @@ def learned_arrays(subject, inputs) -> tuple[dict[str, ArrayParameter], list[str
 
     held = _floats(subject.module)
     gradients = {key: place for key, (_, at) in held.items() for p in at if (place := gradient_place(p)) is not None}
-    are_gradients = {_key(place, place.get()) for place in gradients.values()}
     found: dict[str, ArrayParameter] = {}
     without: list[Place] = []
     for key, (value, at) in held.items():
-        if key in are_gradients or not (key in kept or key in gradients):
-            continue
         place = next((p for p in at if gradient_place(p) is not None), at[0])
         moves = _moves(subject, place, y, inputs)
         if key in gradients and (moves or key in kept):

@@ -164,8 +164,8 @@ class Line:
         def excluded(k):
             """Whether every step that would show the difference does: a sharp bend may hide between two of them.
 
-            These are the smaller ones, as far down as rounding lets it be seen; and where y stands still, larger ones,
-            which have to tell whether it is constant or its change was swallowed.
+            These are the smaller ones, as far down as rounding lets it be seen; and where y stands still, larger
+            ones, which have to tell whether it is constant or its change was swallowed.
             """
             if quick:
                 return True
@@ -207,8 +207,8 @@ class Line:
         return [0, *larger, *smaller] if self.rounding(probe, STEP) > allowed / 4 else [0, *smaller, *larger]
 
     def _smallest(self, probe, k: int, most: float) -> int:
-        """The smallest step below 8^k · STEP at which rounding puts the slope off by no more than `most`; at least the
-        next one."""
+        """The smallest step below 8^k · STEP at which rounding puts the slope off by no more than `most`; at least
+        the next one."""
         j = k - 1
         while j > -CLOSER and self.rounding(probe, 8.0 ** (j - 1) * STEP) <= most:
             j -= 1

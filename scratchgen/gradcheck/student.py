@@ -1,6 +1,8 @@
 """The check of a layer or function out of somebody's own file, on inputs that are given or found."""
 
 import ast
+import codecs
+import difflib
 import importlib.util
 import inspect
 import re
@@ -38,11 +40,7 @@ def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_
         target = load(spec, np.random.default_rng(seed))
         _demand_same(mine)
         rng = np.random.default_rng([seed, 1])
-        if forms:
-            given = [Form(tuple(shape), kind) for shape, kind in forms]
-            taken = [Trial("the inputs given", tuple(form.draw(rng, span) for form in given), fits=True)]
-        else:
-            taken = trials(target, rng, span)
+        taken = [_given(forms, rng, span)] if forms else trials(target, rng, span)
         # A matrix product takes images, too; the backward of a layer of vectors need not.
         fitting = [trial for trial in taken if trial.fits]
         only_fitting = 0 < len(fitting) < len(taken) and has_matrix(target, fitting[0])
@@ -51,10 +49,7 @@ def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_
                 emit(report=trial.which, text=_passed_over(target, trial), verdict=PASSED_OVER)
                 continue
             try:
-                constant = {i for i, (_, kind) in enumerate(forms or ()) if kind == "const"}
-                _check_on(
-                    target, trial, constant, bool(fitting), contract_too, emit, rng=[seed, 2], tolerance=tolerance
-                )
+                _check_on(target, trial, bool(fitting), contract_too, emit, rng=[seed, 2], tolerance=tolerance)
             except Exception as error:
                 hint = "; --input-range and --input-shape choose the inputs" if isinstance(error, ValueError) else ""
                 emit(cannot=_shapes(trial.inputs), why=told(error) + hint)
@@ -63,9 +58,14 @@ def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_
         emit(cannot="", why=str(error))
 
 
-def _check_on(
-    target, trial, constant: set[int], any_fits: bool, contract_too: bool, emit, *, rng, **settings
-) -> None:
+def _given(forms, rng, span) -> Trial:
+    """Inputs of the forms given, as (shape, kind) for each."""
+    inputs = tuple(Form(tuple(shape), kind).draw(rng, span) for shape, kind in forms)
+    constant = frozenset(i for i, (_, kind) in enumerate(forms) if kind == "const")
+    return Trial("the inputs given", inputs, fits=True, constant=constant)
+
+
+def _check_on(target, trial: Trial, any_fits: bool, contract_too: bool, emit, *, rng, **settings) -> None:
     def show(report: Report, finished: bool = False) -> None:
         report.name = _title(target, trial)
         report.unchecked += [what for what in without if what not in report.unchecked and report.tensors]
@@ -76,34 +76,34 @@ def _check_on(
         conclusion = _conclusion(report) if finished else "UNFINISHED"
         emit(report=trial.which, text=f"{text}\n  {conclusion}", verdict=report.verdict if finished else "UNFINISHED")
 
-    without = _without_gradient(target, trial, constant)
+    without = _without_gradient(target, trial)
     rng = np.random.default_rng(rng)
     report = check(target, *trial.inputs, rng=rng, contract_too=contract_too, on_progress=show, **settings)
     show(report, finished=True)
 
 
-def _without_gradient(target, trial: Trial, constant: set[int]) -> list[str]:
-    """The inputs that move y and for which backward gives no gradient, apart from those that take none. Beside a
-    single number, a loss, there are targets."""
-    subject, said = Subject(target), []
+def _without_gradient(target, trial: Trial) -> list[str]:
+    """The inputs after the first that move y and for which backward gives no gradient, apart from those that take
+    none. Beside a single number, a loss, there are targets."""
+    subject, inputs = Subject(target), list(trial.inputs)
     try:
         with subject.in_float64():
-            y, backward = subject.evaluate(trial.inputs)
+            y, backward = subject.evaluate(inputs)
             dxs = subject.pull(backward, np.ones(y.shape))
-            for k, (name, x) in enumerate(zip(subject.input_names(len(trial.inputs)), trial.inputs, strict=True)):
-                given = k < len(dxs) and dxs[k] is not None
-                if k == 0 or given or k in constant or not y.ndim or not is_float(x) or CONSTANT.search(name):
-                    continue
-                if not np.array_equal(
-                    y, subject.evaluate([moved(a) if i == k else a for i, a in enumerate(trial.inputs)])[0]
-                ):
-                    said.append(
-                        f"{name}: y depends on it, and backward gives no gradient for it: return one for each input, "
-                        "or, if it takes none, give the shapes of all and say so, as in --input-shape 5,3:const"
-                    )
+            without = [
+                name
+                for k, (name, x) in enumerate(zip(subject.input_names(len(inputs)), inputs, strict=True))
+                if k and (k >= len(dxs) or dxs[k] is None) and k not in trial.constant and is_float(x)
+                if not CONSTANT.search(name) and y.ndim
+                if not np.array_equal(y, subject.evaluate([*inputs[:k], moved(x), *inputs[k + 1 :]])[0])
+            ]
     except Exception:  # the check itself meets it again, and tells of it
         return []
-    return said
+    return [
+        f"{name}: y depends on it, and backward gives no gradient for it: return one for each input, or, if it takes "
+        "none, give the shapes of all and say so, as in --input-shape 5,3:const"
+        for name in without
+    ]
 
 
 def _conclusion(report: Report) -> str:
@@ -163,7 +163,10 @@ def load(spec: str, rng: np.random.Generator):
     module = _import(as_path(path))
     if not hasattr(module, name):
         mine = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
-        raise CannotCheck(f"{path} has no {name}" + (f"; it has {', '.join(mine)}" if mine else ""))
+        near = difflib.get_close_matches(name, mine, 1)
+        known = ", ".join(mine[:10]) + (f" and {len(mine) - 10} more" if len(mine) > 10 else "")
+        hint = f"; did you mean {near[0]}?" if near else f"; it has {known}" if mine else ""
+        raise CannotCheck(f"{path} has no {name}{hint}")
     found = getattr(module, name)
     called = expression != name
     if inspect.isclass(found) or called or (inspect.isfunction(found) and not required(found)):
@@ -184,16 +187,18 @@ def parted(spec: str) -> tuple[str, str]:
 def _import(path: Path):
     if not path.is_file():
         raise CannotCheck(f"{path} is not a file")
-    spec = importlib.util.spec_from_file_location(f"checked_{path.stem}", path.resolve())
+    package, *folders = _package(path.resolve().parent)
+    spec = importlib.util.spec_from_file_location(f"{package}checked_{path.stem}", path.resolve())
     if spec is None:
         raise CannotCheck(f"{path} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)  # so that it can import its neighbours
+    sys.path[:0] = folders  # so that it can import its neighbours
     sys.modules[spec.name] = module  # dataclasses and pickles look their module up
     try:
         guarded("loading", spec.loader.exec_module, module)
     except SyntaxError as error:
+        if path.read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise CannotCheck(f"{path} does not load: it is UTF-16, save it as UTF-8") from error
         where = f" in line {error.lineno}" if error.lineno else ""
         raise CannotCheck(f"{path} does not load: SyntaxError{where}: {words(error.msg)}") from error
     except Exception as error:
@@ -202,11 +207,24 @@ def _import(path: Path):
         where = f" in line {lines[-1]}" if lines else ""
         deep = isinstance(raised, MemoryError | RecursionError) and not lines
         said = ": an expression is nested too deep" if deep else f": {words(raised)}" if words(raised) else ""
+        if isinstance(raised, ImportError) and "no known parent package" in said:
+            said += "; an empty __init__.py makes its folder one"
         raise CannotCheck(f"{path} does not load: {type(raised).__name__}{where}{said}") from error
     finally:
-        sys.path.remove(folder)
-        sys.path.append(folder)  # for what it imports later; without hiding anybody else's modules
+        for folder in folders:
+            sys.path.remove(folder)
+            sys.path.append(folder)  # for what it imports later; without hiding anybody else's modules
     return module
+
+
+def _package(folder: Path) -> list[str]:
+    """What is before the names of a package's modules, "lab.layers." say, or nothing where the folder is no package;
+    the folder, and that of the package, in which Python finds it."""
+    names, top = [], folder
+    while (top / "__init__.py").is_file() and top.name.isidentifier():
+        names.insert(0, f"{top.name}.")
+        top = top.parent
+    return ["".join(names), str(folder), *([str(top)] if names else [])]
 
 
 def _parse(expression: str) -> tuple[str, list, dict]:

@@ -45,12 +45,14 @@ class Form:
 @dataclass(frozen=True)
 class Trial:
     """Inputs that forward takes, what they are ("vectors"), and whether gradients have the shapes of what they are
-    for; or no inputs. `why` is the reason where it takes none, or where they do not fit."""
+    for; or no inputs. `why` is the reason where it takes none, or where they do not fit; `constant` are the indices
+    of inputs that take no gradient."""
 
     which: str
     inputs: tuple | None
     fits: bool = False
     why: str = ""
+    constant: frozenset[int] = frozenset()
 
 
 # What is tried, by the shape of a batch of width w: the usual two always, of the others the first that is taken.
@@ -187,6 +189,8 @@ def _candidates(names, shape, shapes) -> Iterator[tuple]:
             if any("mask" in n for n in batch):
                 yield arranged(Form(shape(w), "bool" if "mask" in n else "") for n in batch)
             yield arranged([Form(shape(w))] * len(batch))
+        for w in widths if len(batch) > 1 else ():  # (x, slope), a number for each channel
+            yield arranged(Form((w,) if i else shape(w)) for i in range(len(batch)))
         for each in itertools.product(known[:4], repeat=len(batch)) if len(batch) > 1 else ():
             yield arranged(Form(shape(w)) for w in each)  # (x, h) of a cell: each has a width of its own
 

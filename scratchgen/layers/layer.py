@@ -4,10 +4,12 @@
     dx = backward(dy)                 # adds into every p.grad, returns ∂L/∂x
     y = layer.predict(x)              # inference: no pullback, nothing kept
 
-`d` + a name is ∂L/∂(that name), of the same shape. A layer of your own is a subclass of `Layer` whose `forward`
-returns y and a function of dy; its Parameters and sub-layers are found by themselves. If it returns
-`self.pullback(y, dx=..., grads={...})`, checks of dy and `need_dx=False` come with it. A layer made of others writes
-`predict` too, by their `predict`. What a layer returns may share memory with what it was given: do not write into it.
+`d` + a name is ∂L/∂(that name), of the same shape. With several inputs and outputs they are tuples: of a cell
+`(h, c), backward = cell.forward(x, h, c)` and `dx, dh, dc = backward((dh, dc))`. A layer of your own is a subclass of
+`Layer` whose `forward` returns y and a function of dy; its Parameters and sub-layers are found by themselves, in
+lists and dicts too. If it returns `self.pullback(y, dx=..., grads={...})`, checks of dy and `need_dx=False` come
+with it. A layer made of others writes `predict` too, by their `predict`. What a layer returns may share memory
+with what it was given: do not write into it.
 """
 
 import warnings
@@ -189,7 +191,7 @@ class Layer(Module):
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def predict(self, x, *more):
-        """The value at x, and at more inputs where the layer has several, for inference: no pullback, nothing kept."""
+        """The value at x, and more inputs where there are several, for inference: no pullback, nothing kept."""
         y, _ = self.forward(x, *more)
         return y
 

@@ -192,12 +192,13 @@ class GAN(Model):
     # --- use ---
 
     def noise(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """`count` draws of z, (count, latent) float32, on the host."""
+        """`count` draws of z, (count, latent), on the host: float32, or what the generator was converted to."""
         count = checks.integer("GAN.noise", "count", count)
         rng = checks.generator("GAN.noise", rng)
+        dtype = next((p.value.dtype for p in self.generator.parameters()), np.float32)
         if self.prior == "normal":
-            return rng.standard_normal((count, self.latent), np.float32)
-        return 2 * rng.random((count, self.latent), np.float32) - 1
+            return rng.standard_normal((count, self.latent), dtype)
+        return 2 * rng.random((count, self.latent), dtype) - 1
 
     def generate(self, z):
         """G(z) for inference: BatchNorm by its running statistics. In the range of the generator's last layer."""

@@ -12,6 +12,7 @@ from scratchgen.recipes.recipe import Findings, Recipe, RecipeError
 from scratchgen.recipes.vae import VAERecipe
 from scratchgen.schema import Choice, Kind, check, text
 from scratchgen.training import RunFolder
+from scratchgen.version import __version__
 
 RECIPES = {recipe.name: recipe for recipe in (AutoencoderRecipe, VAERecipe, GANRecipe, DCGANRecipe)}
 
@@ -35,13 +36,21 @@ def build(config) -> Recipe:
 
 
 def config_of(run: RunFolder) -> Config:
-    """The config of a run folder, each setting of which is what the command line takes. ValueError for any other."""
+    """The config of a run folder, each setting of which is what the command line takes. ValueError for any other,
+    which says so where another version of scratchgen wrote it."""
     config = Config(run.config(), run.path / "config.json")
+    writer = config.get("scratchgen", __version__)
     try:
         _check(config)
+        unknown = sorted(config.keys() - _schema(RECIPES[config["model"]]).keys())
+        if unknown and writer != __version__:
+            raise ValueError(f"{shown(unknown[0])} is unknown here")
         if config.get("id", identity(config)) != identity(config):
             raise ValueError("it is not what the run was started with, a setting was changed")
     except ValueError as error:
+        if writer != __version__:
+            by = f"scratchgen {shown(writer)}, go on with that, as this is {__version__}"
+            raise ValueError(f"{config.source} was written by {by}: {error}") from None
         raise ValueError(f"{config.source} is damaged: {error}") from None
     return config
 

@@ -63,7 +63,9 @@ class AutoencoderRecipe(Recipe):
     def epoch_measures(self, data):
         found = Findings()
         with found.part("the test loss"):
-            found.values["test_loss"] = mean_loss(self.model.predict_loss, data.test_images, self.backend)
+            loss = mean_loss(self.model.predict_loss, data.test_images, self.backend)
+            self.demand_finite(loss)
+            found.values["test_loss"] = loss
         with found.part("the test error"):
             found.values["test_mse"] = reconstruction_error(self.reconstruct, data.test_images)
         return found

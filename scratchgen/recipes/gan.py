@@ -219,6 +219,8 @@ class GANRecipe(Game):
         settled = super().settled(config, data)
         if isinstance(data, Points):
             return settled
+        if len(data.train_images) < 2:
+            raise RecipeError("there is 1 training image, needs at least 2: one image alone has no batch statistics")
         if settled["batch_size"] < 2:
             raise RecipeError("the batch size is 1, needs at least 2: one image alone has no batch statistics")
         if "hidden" in settled:

@@ -36,7 +36,8 @@ class Findings:
         """What may fail without the rest, whatever the error: then `missing` says why. A measure is never worth more
         than the model that it measures, and that is saved."""
         try:
-            yield
+            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found where it is measured
+                yield
         except Exception as error:
             self.missing[what] = sentence(error)
 
@@ -174,12 +175,18 @@ class Recipe:
     def on_host(self, function, x) -> np.ndarray:
         """function(x) for a NumPy array, computed on the model's backend, BLOCK samples at a time; ValueError when it
         is not finite."""
-        blocks = (transfer(x[i : i + BLOCK], self.backend) for i in range(0, len(x), BLOCK))
+        starts = range(0, len(x) or 1, BLOCK)  # of no samples the layers say that they need one
+        blocks = (transfer(x[i : i + BLOCK], self.backend) for i in starts)
         with np.errstate(over="ignore", invalid="ignore"):
             y = np.concatenate([to_host(function(block)) for block in blocks])
-        if not np.isfinite(y).all():
-            raise ValueError("what the model computes is not finite: its weights are too large")
+        self.demand_finite(y)
         return y
+
+    def demand_finite(self, *found) -> None:
+        """ValueError, with what to try, when a number that the model computed is not finite."""
+        if not all(np.isfinite(numbers).all() for numbers in found):
+            remedy = self.advice(updated=True)
+            raise ValueError(f"what the model computes is not finite, its weights are too large: {remedy}")
 
 
 def formatted(record: Mapping, key: str, form: str) -> str:

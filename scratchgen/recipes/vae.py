@@ -97,7 +97,9 @@ class VAERecipe(Recipe):
             terms = self.model.terms(x, eps)
             sums += len(x) * np.array([float(terms.reconstruction), float(terms.kl)])
             mus.append(to_host(self.model.encode(x)[0]))
-        return sums / len(data.test_images), np.concatenate(mus)
+        means, mu = sums / len(data.test_images), np.concatenate(mus)
+        self.demand_finite(means, mu)
+        return means, mu
 
     def epoch_measures(self, data):
         found = Findings()

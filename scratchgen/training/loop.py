@@ -211,7 +211,7 @@ class Training:
         try:
             self.watch.fetch(self.of_epoch, self.recent)
         except NotFinite as error:
-            advice = self.recipe.advice(updated=error.where != _where(1, 1))
+            advice = self.recipe.advice(updated=error.updated or error.where != _where(1, 1))
             raise NotFinite(f"{error}: {advice}", error.where) from None
 
     def _recent(self) -> dict[str, float]:

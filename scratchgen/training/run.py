@@ -101,8 +101,11 @@ class RunFolder:
         """A run that is there. FileNotFoundError when the folder is none, ValueError when its config is damaged."""
         run = cls(path)
         if not (run.path / "config.json").is_file():
-            what = "no config.json in it" if run.path.is_dir() else "no such folder"
-            raise FileNotFoundError(f"{path} is no run folder: there is {what}")
+            what = "there is no config.json in it" if run.path.is_dir() else "there is no such folder"
+            if run.path.is_file():
+                its = next((f for f in run.path.absolute().parents if (f / "config.json").is_file()), None)
+                what = f"it is a file, give {its}" if its else "it is a file, give the folder that train made"
+            raise FileNotFoundError(f"{path} is no run folder: {what}")
         run.config()
         return run
 

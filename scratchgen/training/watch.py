@@ -12,11 +12,12 @@ from scratchgen.optim import Optimizer
 
 
 class NotFinite(ArithmeticError):
-    """A loss or gradient is no longer a number; the message names the first, and `where` is the step, in words."""
+    """A loss or gradient is no longer a number; the message names the first, and `where` is the step, in words.
+    `updated`: an optimizer has stepped in that step before, as that of a GAN's discriminator has when G's loss comes."""
 
-    def __init__(self, message: str, where: str = ""):
+    def __init__(self, message: str, where: str = "", *, updated: bool = False):
         super().__init__(message)
-        self.where = where
+        self.where, self.updated = where, updated
 
 
 class Means:
@@ -75,17 +76,19 @@ class Watch:
         pending, self._pending = self._pending, []
         numbers = iter(_on_host([value for _, _, step in pending for _, value, _ in step]))
         for where, count, step in pending:
+            updated = False
             for name, _, tensors in step:
                 if tensors is not None:
                     squares = next(numbers)
                     bad = [t for t, s in zip(tensors, squares, strict=True) if not math.isfinite(s)]
                     if bad:
-                        raise NotFinite(f"the {bad[-1]} is no longer finite {where}", where)
+                        raise NotFinite(f"the {bad[-1]} is no longer finite {where}", where, updated=updated)
+                    updated = True
                     number = math.sqrt(sum(squares))
                 else:
                     (number,) = next(numbers)
                     if not math.isfinite(number):
-                        raise NotFinite(f"{name} is no longer finite {where}", where)
+                        raise NotFinite(f"{name} is no longer finite {where}", where, updated=updated)
                 for mean in means:
                     mean.add(name, number, count)
 
