@@ -1,8 +1,8 @@
 """One point: y, the gradients that the backward gives there, and how they compare with central differences."""
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from math import prod
 
@@ -35,17 +35,25 @@ class Variable:
         given = [(dxs[s] if s < len(dxs) else None) if isinstance(s, int) else s.grad for s in self.sources]
         return self._joined([np.array(g) for g in given])
 
-    def evaluate(self, subject: Subject, inputs, array) -> np.ndarray:
-        """y with `array` in its place."""
-        parts = [array]
-        if len(self.sources) > 1:
-            shapes = [np.shape(inputs[s] if isinstance(s, int) else s.value) for s in self.sources]
-            parts = np.split(array, np.cumsum([prod(shape) for shape in shapes[:-1]]))
-            parts = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-        values = dict(zip(self.sources, parts, strict=True))
-        inputs = [values.pop(k, x) for k, x in enumerate(inputs)]
-        with standing_at(values):
-            return subject.evaluate(inputs)[0]
+    def evaluation(self, subject: Subject, inputs) -> Callable[[np.ndarray], np.ndarray]:
+        """The function that gives y with an array in its place."""
+        first, *more = self.sources
+        if not more and isinstance(first, int):
+            before, after = inputs[:first], inputs[first + 1 :]
+            return lambda array: subject.evaluate([*before, array, *after])[0]
+        if not more:
+            return lambda array: subject.evaluate_with(first, array, inputs)
+        shapes = [np.shape(inputs[s] if isinstance(s, int) else s.value) for s in self.sources]
+        ends = np.cumsum([prod(shape) for shape in shapes[:-1]])
+
+        def of_all(array):
+            parts = zip(self.sources, np.split(array, ends), shapes, strict=True)
+            values = {s: part.reshape(shape) for s, part, shape in parts}
+            moved = [values.pop(k, x) for k, x in enumerate(inputs)]
+            with standing_at(values):
+                return subject.evaluate(moved)[0]
+
+        return of_all
 
     @staticmethod
     def _joined(arrays):
@@ -109,7 +117,7 @@ class Gradients:
 
     def _line(self, v) -> Line:
         subject, inputs, y, dy = self._at
-        return Line(partial(v.evaluate, subject, inputs), v.value(inputs), v.scale(inputs), y, dy, self._noise)
+        return Line(v.evaluation(subject, inputs), v.value(inputs), v.scale(inputs), y, dy, self._noise)
 
     def thorough(self, v: Variable, elementwise: int, directions: int) -> list[Probe]:
         """Every number of a small tensor; random directions and telling places of a large one."""
