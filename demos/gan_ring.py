@@ -12,7 +12,6 @@ gan_descent.png   min over x, max over y of x·y: gradient descent–ascent circ
 import argparse
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -25,6 +24,7 @@ from scratchgen import SGD, Adam, point_gan
 from scratchgen.data import ring
 from scratchgen.functions import sigmoid
 from scratchgen.measures import mode_coverage
+from scratchgen.paths import as_path
 
 INK, REAL, FAKE, OTHER = "#222222", "#7a7a7a", "#c8442b", "#0b6fa4"
 SAMPLES = 2500  # to count modes in, as in VEEGAN (Srivastava et al. 2017) and PacGAN (Lin et al. 2018)
@@ -291,7 +291,7 @@ def main(arguments=None):
         table({"recipe": full, "collapse": replace(full, **COLLAPSE)}, data, args.seeds)
         return
     quick = replace(full, hidden=(64, 64, 64), batch=128, steps=args.steps or 800)
-    out = Path(args.out)
+    out = as_path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     descent(out / "gan_descent.png")
     animation(out / "gan_ring.gif", full if args.full else replace(quick, steps=args.steps or 2500), data)

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scratchgen import Layer, Parameter, gradcheck
+from scratchgen.paths import as_path
 
 
 class Swish(Layer):
@@ -90,7 +91,7 @@ def main():
     x = np.random.default_rng(0).standard_normal((5, 3))
     for layer in (Swish(), NearlySwish()):
         print(gradcheck.check(layer, x, name=type(layer).__name__), end="\n\n")
-    picture(args.out)
+    picture(as_path(args.out))
     print(f"picture  {args.out}")
 
 

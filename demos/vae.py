@@ -12,7 +12,6 @@ Three pictures in the folder --out:
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from scratchgen import Adam, dense_autoencoder, dense_vae
 from scratchgen.data import binarise, load, minibatches, to_float
+from scratchgen.paths import as_path
 from scratchgen.plots import image_rows, latent_plane
 from scratchgen.training import save_picture
 
@@ -85,7 +85,7 @@ def main():
     )
     parser.add_argument("--full", action="store_true", help="all training digits, 30 epochs")
     parser.add_argument("--data", help="labelled images, as in `scratchgen train`; without it a sample of digits")
-    parser.add_argument("--out", default=".", type=Path, help="folder of the pictures (default: here)")
+    parser.add_argument("--out", default=".", type=as_path, help="folder of the pictures (default: here)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
 

@@ -5,12 +5,12 @@ Exit status 0 in any case: most machines have no GPU to put it right. 2 without 
 """
 
 import sys
-from pathlib import Path
 
 from scratchgen.bench.results import verdict
+from scratchgen.paths import as_path
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         print("usage: python -m scratchgen.bench.verified FILE, the file that bench --record writes", file=sys.stderr)
         sys.exit(2)
-    print(verdict(Path(sys.argv[1])))
+    print(verdict(as_path(sys.argv[1])))

@@ -42,7 +42,7 @@ def _same(a, b) -> bool:
 def factor(a, n, sizes) -> str:
     """What one wrong factor throughout may come from."""
     c = float(np.sum(a * n) / np.sum(n * n)) if n.any() else 0.0
-    if not np.isfinite(c) or abs(c - 1) < 1e-4 or not _same(a, c * n):
+    if not np.isfinite(c) or not _explains((c - 1) * n, a - n) or not _same(a, c * n):
         return ""
     if abs(c + 1) < 1e-4:
         return "the sign is wrong"
@@ -56,7 +56,7 @@ def factor(a, n, sizes) -> str:
             found.append(f"it is multiplied by {what}, {size}: the forward averages and the backward does not")
         if size > 1 and abs(c * size - 1) < 1e-4:
             found.append(f"it is divided by {what}, {size}: the forward sums and the backward averages")
-    return f"exactly {c:.6g} times the true gradient" + (": perhaps " + "; or ".join(found) if found else "")
+    return f"exactly {c:.9g} times the true gradient" + (": perhaps " + "; or ".join(found) if found else "")
 
 
 def _rearranged(a, n) -> str:
@@ -92,15 +92,24 @@ def _overlap(a, n, axes, shift):
 
 
 def _missing_constant(a, n) -> str:
+    """One number everywhere, or for each channel or row: the simplest that explains what is missing is said."""
+    missing = n - a
+    if a.size > 2 and _explains(missing.mean(), missing):
+        return f"the same {missing.mean():.6g} is missing everywhere: a constant term of the gradient is forgotten"
     if a.ndim < 2 or a[..., 0].size < 3:
         return ""
-    rest = (n - a).reshape(-1, a.shape[-1])
-    if np.abs(rest - rest.mean(axis=0)).max() <= CLOSE * np.abs(n).max() < np.abs(rest).max():
+    rest = missing.reshape(-1, a.shape[-1])
+    if _explains(rest.mean(axis=0), rest):
         return "it is off by one constant per channel: the term through the mean is missing"
-    rest = (n - a).reshape(-1, a.shape[-1])
-    if a.shape[-1] > 2 and np.abs(rest - rest.mean(axis=1, keepdims=True)).max() <= CLOSE * np.abs(n).max():
+    if a.shape[-1] > 2 and _explains(rest.mean(axis=1, keepdims=True), rest):
         return "it is off by one constant per row: the term through the mean of the row is missing"
     return ""
+
+
+def _explains(guess, difference) -> bool:
+    """Whether a guess at the difference leaves nothing of it but what differences round: a hundredth, for one that is
+    hardly more than the tolerance."""
+    return np.linalg.norm(difference - guess) <= 1e-2 * np.linalg.norm(difference) > 0
 
 
 def _place(a, n, wrong) -> str:
