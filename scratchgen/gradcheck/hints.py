@@ -1,10 +1,14 @@
-"""A guess at the bug, from how a wrong gradient differs from the right one."""
+"""A guess at the bug, from how a wrong gradient differs from the right one.
+
+A pattern is named where it explains nearly the whole difference, where no simpler one does, and where it could not
+have been met by chance: a tensor of one number is some factor times any other. Where several fit none is named.
+"""
 
 from itertools import combinations
 
 import numpy as np
 
-CLOSE = 1e-5  # relative to the norm: far above rounding, far below a bug
+EXPLAINED = 1e-2  # of the difference may remain
 
 
 def diagnose(name: str, analytic: np.ndarray, numeric: np.ndarray, wrong: np.ndarray, sizes: dict[str, int]) -> str:
@@ -16,16 +20,18 @@ def diagnose(name: str, analytic: np.ndarray, numeric: np.ndarray, wrong: np.nda
     a, n = analytic, numeric
     if not np.isfinite(a).all():
         return f"{np.count_nonzero(~np.isfinite(a))} of {a.size} elements are not finite"
+    if not np.isfinite(n).all():
+        return ""
     if not a.any():
         return f"it is zero everywhere: backward {'never adds to it' if name.endswith('.grad') else 'returns zeros'}"
     if not n.any():
         return "the function does not depend on it, its gradient is zero"
     return (
         factor(a, n, sizes)
-        or _rearranged(a, n)
-        or _missing_constant(a, n)
-        or _place(a, n, wrong)
-        or ("cosine near 1: the direction is nearly right, look for a small term" if cosine(a, n) > 0.99 else "")
+        or _rearranged(a, n, is_kernel=name.endswith(".grad") and a.ndim == 4)
+        or _constant(a, n)
+        or _place(a, wrong)
+        or _nearly(a, n)
     )
 
 
@@ -35,14 +41,10 @@ def cosine(a, b) -> float:
     return float(np.sum(a * b) / norms) if norms else float("nan")
 
 
-def _same(a, b) -> bool:
-    return np.linalg.norm(a - b) <= CLOSE * np.linalg.norm(b)
-
-
 def factor(a, n, sizes) -> str:
     """What one wrong factor throughout may come from."""
     c = float(np.sum(a * n) / np.sum(n * n)) if n.any() else 0.0
-    if not np.isfinite(c) or not _explains((c - 1) * n, a - n) or not _same(a, c * n):
+    if not (np.isfinite(c) and _explains(c * n, a, n)):
         return ""
     if abs(c + 1) < 1e-4:
         return "the sign is wrong"
@@ -56,78 +58,109 @@ def factor(a, n, sizes) -> str:
             found.append(f"it is multiplied by {what}, {size}: the forward averages and the backward does not")
         if size > 1 and abs(c * size - 1) < 1e-4:
             found.append(f"it is divided by {what}, {size}: the forward sums and the backward averages")
-    return f"exactly {c:.9g} times the true gradient" + (": perhaps " + "; or ".join(found) if found else "")
+    if not found and _telling(n) < 2:
+        return ""
+    digits = 6 if abs(c - 1) > 1e-4 else 6 + int(-np.log10(max(abs(c - 1), 1e-12)))
+    return f"exactly {c:.{digits}g} times the true gradient" + (": perhaps " + "; or ".join(found) if found else "")
 
 
-def _rearranged(a, n) -> str:
-    kernel = (0, 1)
-    if a.ndim == 4 and _same(np.flip(a, kernel), n):
+def _explains(guess, a, n) -> bool:
+    """Whether a is the guess, so that next to nothing remains of its difference from n."""
+    return np.linalg.norm(a - guess) <= EXPLAINED * np.linalg.norm(a - n)
+
+
+def _telling(n) -> int:
+    """How many numbers are large enough to tell a pattern by."""
+    return int(np.count_nonzero(np.abs(n) > 1e-3 * np.abs(n).max(initial=0)))
+
+
+def _rearranged(a, n, is_kernel: bool) -> str:
+    """The right numbers in the wrong places."""
+    if _telling(n) < 3:
+        return ""
+    found = []
+    if is_kernel and min(a.shape[:2]) > 1 and _explains(np.flip(n, (0, 1)), a, n):
         return "the kernel is flipped: correlation and convolution are mixed up"
-    for count in range(1, a.ndim + 1):
-        for axes in combinations(range(a.ndim), count):
-            if _same(np.flip(a, axes), n):
-                return f"it is reversed along axis {', '.join(map(str, axes))}"
     for i, j in combinations(range(a.ndim), 2):
-        if a.shape[i] == a.shape[j] and _same(np.swapaxes(a, i, j), n):
-            return f"axes {i} and {j} are swapped: transposed"
+        if a.shape[i] == a.shape[j] and _explains(np.swapaxes(n, i, j), a, n):
+            found.append(f"axes {i} and {j} are swapped: transposed")
+    for count in range(1, a.ndim + 1):
+        for axes in combinations([i for i in range(a.ndim) if a.shape[i] > 1], count):
+            if _explains(np.flip(n, axes), a, n):
+                found.append(f"it is reversed along axis {', '.join(map(str, axes))}")
     for axes in [(i,) for i in range(a.ndim)] + list(combinations(range(a.ndim), 2)):
         for shift in (1, -1):
-            if _same(*_overlap(a, n, axes, shift)):
-                return (
-                    f"it is shifted by one along axis {', '.join(map(str, axes))}: off by one in padding or a slice"
-                )
-    return ""
+            if _is_shifted(a, n, axes, shift):
+                along = ", ".join(map(str, axes))
+                found.append(f"it is shifted by one along axis {along}: off by one in padding or a slice")
+    return found[0] if len(found) == 1 else ""
 
 
-def _overlap(a, n, axes, shift):
-    """The parts of a, moved by `shift` along `axes`, and of n that lie over each other."""
-    moved = [slice(None)] * a.ndim
-    still = [slice(None)] * a.ndim
+def _is_shifted(a, n, axes, shift) -> bool:
+    """Whether a is n moved by `shift` along `axes`, where the two lie over each other: more than half of it."""
+    if any(a.shape[axis] < 3 for axis in axes):
+        return False
+    moved, still = [slice(None)] * a.ndim, [slice(None)] * a.ndim
     for axis in axes:
-        if a.shape[axis] < 3:
-            return np.zeros(1), np.ones(1)
         moved[axis] = slice(1, None) if shift > 0 else slice(None, -1)
         still[axis] = slice(None, -1) if shift > 0 else slice(1, None)
-    return a[tuple(moved)], n[tuple(still)]
+    a, expected, there = a[tuple(moved)], n[tuple(still)], n[tuple(moved)]
+    enough = _telling(expected) >= 3 and np.linalg.norm(expected) > 0.5 * np.linalg.norm(n)
+    return bool(enough and _explains(expected, a, there))
 
 
-def _missing_constant(a, n) -> str:
-    """One number everywhere, or for each channel or row: the simplest that explains what is missing is said."""
-    missing = n - a
-    if a.size > 2 and _explains(missing.mean(), missing):
-        return f"the same {missing.mean():.6g} is missing everywhere: a constant term of the gradient is forgotten"
-    if a.ndim < 2 or a[..., 0].size < 3:
+def _constant(a, n) -> str:
+    """A constant left out, for all, for each channel or for each row.
+
+    Behind x − mean(x) the true gradient sums to 0 over what the mean was taken of. If the backward's does not, and
+    lacks nothing but its own mean, it is the term through that mean that is missing.
+    """
+    rest = n - a
+    if a.size < 3:
         return ""
-    rest = missing.reshape(-1, a.shape[-1])
-    if _explains(rest.mean(axis=0), rest):
-        return "it is off by one constant per channel: the term through the mean is missing"
-    if a.shape[-1] > 2 and _explains(rest.mean(axis=1, keepdims=True), rest):
-        return "it is off by one constant per row: the term through the mean of the row is missing"
+    as_rows = a.reshape(-1, a.shape[-1]) if a.ndim > 1 else a.reshape(-1, 1)
+    for axis, whose, of_what in ((0, "channel", ""), (1, "row", " of the row")):
+        mean = as_rows.mean(axis=axis, keepdims=True)
+        true_mean = n.reshape(as_rows.shape).mean(axis=axis)
+        if as_rows.shape[axis] < 3 or np.abs(true_mean).max() > EXPLAINED * np.abs(mean).max():
+            continue
+        if _explains(n, a - np.broadcast_to(mean, as_rows.shape).reshape(a.shape), a):
+            return f"it is off by one constant per {whose}: the term through the mean{of_what} is missing"
+    if _explains(n - rest.mean(), a, n):
+        return f"it is off by {-rest.mean():.5g} everywhere: a constant is added or left out"
+    if a.ndim > 1 and as_rows.shape[0] >= 3:
+        by_channel = rest.reshape(as_rows.shape).mean(axis=0)
+        if _explains(n - np.broadcast_to(by_channel, as_rows.shape).reshape(a.shape), a, n):
+            return "it is off by one constant per channel"
     return ""
 
 
-def _explains(guess, difference) -> bool:
-    """Whether a guess at the difference leaves nothing of it but what differences round: a hundredth, for one that is
-    hardly more than the tolerance."""
-    return np.linalg.norm(difference - guess) <= 1e-2 * np.linalg.norm(difference) > 0
-
-
-def _place(a, n, wrong) -> str:
+def _place(a, wrong) -> str:
+    """Where the wrong elements lie."""
     share = f"{np.count_nonzero(wrong)} of {wrong.size} elements are wrong"
     if wrong.all() or not wrong.any():
         return ""
     if not a[wrong].any():
         share += ", all of them zero, so that part of the gradient is dropped"
-    for axis in range(a.ndim):
-        others = tuple(i for i in range(a.ndim) if i != axis)
-        hit = np.flatnonzero(wrong.any(axis=others))
-        last = a.shape[axis] - 1
-        if last >= 2 and set(hit) <= {0, last}:
-            return f"{share}; they lie at the border of axis {axis}: look at padding and the ends of slices"
-        if len(hit) == 1 and last >= 1:
+    if np.count_nonzero(wrong) < 3:
+        return share
+    for axis, size in enumerate(wrong.shape):
+        hit = np.flatnonzero(wrong.any(axis=tuple(i for i in range(wrong.ndim) if i != axis)))
+        if len(hit) == 1 and size >= 3:
             return f"{share}; they lie at index {hit[0]} of axis {axis}"
-    border = np.ones(wrong.shape, bool)
-    border[tuple(slice(1, -1) if size >= 3 else slice(None) for size in a.shape)] = False
-    if not (wrong & ~border).any():
-        return f"{share}; they lie at a border: look at padding and the ends of slices"
+    if wrong.ndim == 4:  # images, or the gradient of kernels
+        for axes, where in (((1,), "the border of axis 1"), ((2,), "the border of axis 2"), ((1, 2), "a border")):
+            if all(wrong.shape[axis] >= 4 for axis in axes) and not (wrong & ~_border(wrong.shape, axes)).any():
+                return f"{share}; they lie at {where}: look at padding and the ends of slices"
     return share
+
+
+def _border(shape, axes) -> np.ndarray:
+    border = np.ones(shape, bool)
+    border[tuple(slice(1, -1) if axis in axes else slice(None) for axis in range(len(shape)))] = False
+    return border
+
+
+def _nearly(a, n) -> str:
+    close = _telling(n) >= 3 and cosine(a, n) > 0.99
+    return "cosine near 1: the direction is nearly right, look for a small term" if close else ""

@@ -143,8 +143,8 @@ def rounding_of(line: Line, rng: np.random.Generator) -> float:
 
     Every number of y is rounded, by ε |y|. But on the way there may have been far larger ones, as in log Σ eˣ − x.
     What they lost is seen in second differences d(h) = y(x + hu) − 2 y + y(x − hu) of steps so small that y″ has no
-    part in them: without rounding d(h) − 8 d(h/8) would be 0 where y is smooth, and where it has a kink as well, since
-    d is in proportion to h there. It adds up √6 · √65 ≈ 20 roundings.
+    part in them: without rounding d(h) − 8 d(h/8) would be 0 where y is smooth, and on a kink as well, since d is in
+    proportion to h there. It adds up √6 · √65 ≈ 20 roundings.
     """
     lost = [EPS * float(np.linalg.norm(line.dy * line.y))]
     for _ in range(1 if line.y.size >= 16 else 2):
