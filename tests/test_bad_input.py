@@ -116,8 +116,8 @@ SHAPES = [  # a layer, the shape it gets, and more that it needs to say
     (Sigmoid(), (), "(N, ...)"),
     (Flatten(), (), "(N, ...)"),
     (Reshape(2, 3), (), "(N, ...)"),
-    (Reshape(2, 3), (2, 5), "5 numbers", "6"),
-    (Reshape(2, 3), (3, 2), "2 numbers", "6"),
+    (Reshape(2, 3), (2, 5), "5 elements", "6"),
+    (Reshape(2, 3), (3, 2), "2 elements", "6"),
     (Sequential(ReLU(), Dense(3, 4)), (2, 4), "(N, 3)"),
     (Sequential(Dense(3, 4), Tanh(), Dense(5, 2)), (2, 3), "(2, 4)", "(N, 5)"),
 ]
