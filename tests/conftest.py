@@ -3,6 +3,8 @@
 And the array libraries that they run on: `backends`.
 """
 
+import signal
+
 import pytest
 from backends import backend, device, strict  # noqa: F401  fixtures
 from threadpoolctl import ThreadpoolController, threadpool_limits
@@ -10,6 +12,8 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 from scratchgen.backend import threads
 
 threadpool_limits(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background, and so for all that the tests start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

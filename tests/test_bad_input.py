@@ -267,7 +267,9 @@ def test_arrays_that_were_left_on_the_host(row, device):
 def test_arguments_of_a_loss_of_two_libraries(name, i, device):
     function, names = LOSSES[name]
     arguments = [ones(4, 3) if j == i else device.array(ones(4, 3)) for j in range(len(names))]
-    refuses(partial(function, *arguments), TypeError, name, names[i], f"is a numpy array, needs {device.name}")
+    refuses(
+        partial(function, *arguments), TypeError, name, names[i], f"is a numpy array, needs a {device.name} array"
+    )
 
 
 @pytest.mark.parametrize("name", ["SGD with momentum", "Adam"])
@@ -284,7 +286,7 @@ def test_noise_that_was_left_on_the_host(device):
     model = VAE(Sequential(BatchNorm(6), Dense(6, 4)), Sequential(Dense(2, 5), BatchNorm(5), Dense(5, 6)), 2)
     optimizer = Adam(model.to(device.name).parameters())
     x, eps = device.array(ones(3, 6)), ones(3, 2)
-    words = "VAE", "eps is a numpy array", f"needs a {device.name} one"
+    words = "VAE", "eps is a numpy array", f"needs a {device.name} array"
     refuses(lambda: model.train_step(x, eps, optimizer), TypeError, *words, owners=[model, optimizer])
     refuses(lambda: model.reconstruct(x, eps), TypeError, *words, owners=[model])
 

@@ -90,7 +90,8 @@ def _gradients_are_arrays_of_their_own(subject, inputs, dy) -> Iterator[str]:
     for turn in ("", " of another backward"):
         for p in parameters.values():
             p.zero_grad()
-        dxs = subject.pull(backward, dy.copy())
+        given = dy.copy()
+        dxs = [None if _share_memory(dx, given) else dx for dx in subject.pull(backward, given)]
         found = {f"d{name}{turn}": dx for name, dx in zip(names, dxs, strict=False)}
         found |= {f"{name}.grad{turn}": p.grad for name, p in parameters.items()}
         for name, array in found.items():

@@ -146,7 +146,7 @@ class GAN(Model):
         (Goodfellow et al. 2014, Algorithm 1.)
 
         The terms of L_D are pulled back one by one, so that the activations of one batch at a time are kept; G's
-        gradient goes back through the pass that made its samples. When D's pass fails, D's gradients are zero.
+        gradient goes back through the pass that made its samples. When the second fails, D's gradients are zero.
         """
         self.check_optimizer("d_optimizer", d_optimizer, self.discriminator)
         if g_optimizer is not None:
@@ -154,9 +154,9 @@ class GAN(Model):
         with self.unchanged_on_error():
             fake, generator_backward = self._fake(z)
             self._check_real(real, fake)
+            s_real, loss_real, backward = self._discriminator_pass(real, 1 - self.smoothing)
+            backward()
             try:
-                s_real, loss_real, backward = self._discriminator_pass(real, 1 - self.smoothing)
-                backward()
                 s_fake, loss_fake, backward = self._discriminator_pass(fake, 0)
                 backward()
             except BaseException:
