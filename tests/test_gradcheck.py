@@ -188,16 +188,21 @@ def test_a_wrong_value_at_a_smooth_point_is_no_kink(rng):
 
 
 def test_beside_a_kink_the_true_side_passes_and_the_wrong_one_fails():
-    x = np.array([[2e-6, -3e-6, 1.0]])  # within the step of 6e-6
-    (dx,) = check(sg.ReLU(), x).tensors
+    class Hinge(sg.Layer):
+        """max(x − 1, 0), its kink where the step is 6e-6."""
+
+        def __init__(self, at):
+            self.at = at
+
+        def forward(self, x):
+            return np.maximum(x - 1, 0), lambda dy: dy * (self.at if self.at else x > 1)
+
+    x = 1 + np.array([[2e-6, -3e-6, 1.0]])  # within the step
+    (dx,) = check(Hinge(None), x).tensors
     assert (dx.verdict, dx.kinks) == ("right", 2)
     assert "step over a kink" in dx.hint
-
-    class Wrong(sg.Layer):
-        def forward(self, x):
-            return np.maximum(x, 0), lambda dy: dy * 0.5
-
-    assert not check(Wrong(), x).ok
+    assert not check(Hinge(0.5), x).ok
+    assert check(sg.ReLU(), x - 1).tensors[0].verdict == "right"  # a small x has smaller steps
 
 
 def test_a_smooth_function_never_passes_for_a_kink(rng):

@@ -1,7 +1,7 @@
 """The check of a backward: at the values given, beside a kink, and at other points."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from scratchgen import checks
 from scratchgen.gradcheck import contract
 from scratchgen.gradcheck.compare import Gradients, Variable, broken, standing_at
 from scratchgen.gradcheck.guard import contained, told
-from scratchgen.gradcheck.points import Point, nudged, other_points
+from scratchgen.gradcheck.points import Point, nudged, other_points, other_sign
 from scratchgen.gradcheck.report import Report, TensorReport
 from scratchgen.gradcheck.styles import takes_no_argument
 from scratchgen.gradcheck.subject import Subject
@@ -83,11 +83,12 @@ class _Check:
         if self.variables:
             if any(t.verdict == "kink" for t in report.tensors):
                 self.beside()
-            generic = self.elsewhere() or generic
-            if not self.moves and report.verdict == "right":
-                report.unchecked.append(
-                    "a gradient that is not 0: y depends on nothing at the points that were tried"
-                )
+            moved = {s for v in self.variables for s in v.sources}
+            generic = self.elsewhere(other_points(self.inputs, moved, self.parameters(), self.rng)) or generic
+            if not self.moves:
+                self.elsewhere([other_sign(self.inputs, moved, self.rng)])
+            if not self.moves:
+                report.notes.append("every gradient is 0: y depends on nothing at the points that were tried")
         show(report)
         if contract_too and not report.faults and all(np.isfinite(t.error) for t in report.tensors):
             with standing_at(generic.values):
@@ -154,35 +155,26 @@ class _Check:
                 if row.verdict not in ("kink", "WRONG") or not np.isfinite(row.error):
                     continue
                 other = self.compare(there, v)
-                row.error, row.index, row.analytic, row.numeric = (
-                    other.error,
-                    other.index,
-                    other.analytic,
-                    other.numeric,
-                )
-                row.cosine, row.norm_ratio = other.cosine, other.norm_ratio
+                hint = f"the point lies on a kink, but {NUDGE:g} beside it, too: {other.hint or 'it is wrong'}"
                 if other.ok:
-                    row.verdict = "kink"
-                    row.hint = f"{row.kinks or 'some'} probes lie on a kink; the figures are from a point {NUDGE:g} beside it"
-                else:
-                    row.verdict = other.verdict
-                    row.hint = (
-                        f"the point lies on a kink, but {NUDGE:g} beside it, too: {other.hint or 'it is wrong'}"
-                    )
+                    count = row.kinks or "some"
+                    hint = f"{count} probes lie on a kink; the figures are from a point {NUDGE:g} beside it"
+                verdict = "kink" if other.ok else other.verdict
+                settled = replace(other, kinks=row.kinks, verdict=verdict, hint=hint)
+                self.report.tensors[self.report.tensors.index(row)] = settled
 
-    def elsewhere(self) -> Point | None:
+    def elsewhere(self, points: Iterable[list[Point]]) -> Point | None:
         """Check where a gradient that is right at the values given may be wrong.
 
-        Returns the point where all is drawn at random, if the target has a value there.
+        Returns the first point, if the target has a value there.
         """
         first = None
-        moved = {s for v in self.variables for s in v.sources}
-        for variants in other_points(self.inputs, moved, self.parameters(), self.rng):
+        for tried, variants in enumerate(points):
             for point in variants:
                 with standing_at(point.values):
                     there, why = self.gradients(point)
                     if there is not None:
-                        first = first or point
+                        first = point if tried == 0 else first
                         self.there(there, point)
                         break
             else:
@@ -239,7 +231,7 @@ class _Check:
         return each if each.verdict == "WRONG" else row
 
     def gradients(self, point: Point) -> tuple[Gradients | None, str]:
-        """The gradients at a point, or None, and why the target has no value there. That backward raises is a fault."""
+        """The gradients at a point, or None, and why there are none. That backward raises is a fault."""
         try:
             y, backward = self.subject.evaluate(point.inputs)
         except Exception as error:

@@ -62,6 +62,12 @@ def other_points(inputs: list, moved: set, parameters, rng: np.random.Generator)
         yield [Point("equal inputs", equal, values(), ties=True)]
 
 
+def other_sign(inputs: list, moved: set, rng: np.random.Generator) -> list[Point]:
+    """Where y may depend on inputs if it does so nowhere else: relu of negative numbers is 0, and its gradient."""
+    opposite = [-drawn(x, rng) if k in moved else x for k, x in enumerate(inputs)]
+    return [Point("inputs of the other sign", opposite)]
+
+
 def drawn(array: np.ndarray, rng: np.random.Generator, spread: float = 0.5, factor=1.0) -> np.ndarray:
     """Numbers like those of the array, none of them special: times e^(spread · normal), and times `factor`.
 
