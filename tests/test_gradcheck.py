@@ -188,21 +188,16 @@ def test_a_wrong_value_at_a_smooth_point_is_no_kink(rng):
 
 
 def test_beside_a_kink_the_true_side_passes_and_the_wrong_one_fails():
-    class Hinge(sg.Layer):
-        """max(x − 1, 0), its kink where the step is 6e-6."""
-
-        def __init__(self, at):
-            self.at = at
-
-        def forward(self, x):
-            return np.maximum(x - 1, 0), lambda dy: dy * (self.at if self.at else x > 1)
-
-    x = 1 + np.array([[2e-6, -3e-6, 1.0]])  # within the step
-    (dx,) = check(Hinge(None), x).tensors
+    x = np.array([[2e-6, -3e-6, 1.0, 1.0, -1.0]])  # within the step of 6e-6, whose scale is that of the others
+    (dx,) = check(sg.ReLU(), x).tensors
     assert (dx.verdict, dx.kinks) == ("right", 2)
     assert "step over a kink" in dx.hint
-    assert not check(Hinge(0.5), x).ok
-    assert check(sg.ReLU(), x - 1).tensors[0].verdict == "right"  # a small x has smaller steps
+
+    class Wrong(sg.Layer):
+        def forward(self, x):
+            return np.maximum(x, 0), lambda dy: dy * 0.5
+
+    assert not check(Wrong(), x).ok
 
 
 def test_a_smooth_function_never_passes_for_a_kink(rng):
@@ -531,3 +526,612 @@ def test_same_seed_same_report(rng):
     first, second = (str(check(layer, x, rng=np.random.default_rng(3))) for _ in range(2))
     assert first == second
     assert first != str(check(layer, x, rng=np.random.default_rng(4)))
+
+
+# --- right code is right, and wrong code wrong, at every scale ---
+
+
+def sigmoid(x):
+    return 0.5 * (1 + np.tanh(x / 2))
+
+
+def softmax(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    y = e / e.sum(axis=-1, keepdims=True)
+    return y, lambda dy: y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+
+
+def cross_entropy(x):
+    """Of class labels 0, 1, 2, ...: log Σ eˣ − x, where two large numbers cancel."""
+    rows, labels, top = np.arange(len(x)), np.arange(len(x)) % x.shape[1], x.max(axis=1)
+    loss = (np.log(np.exp(x - top[:, None]).sum(axis=1)) + top - x[rows, labels]).sum()
+
+    def backward(dy):
+        dx = softmax(x)[0]
+        dx[rows, labels] -= 1
+        return dy * dx
+
+    return loss, backward
+
+
+def layer_norm(x, eps=1e-5):
+    centred = x - x.mean(axis=-1, keepdims=True)
+    s = 1 / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + eps)
+    y = centred * s
+    mean = lambda a: a.mean(axis=-1, keepdims=True)  # noqa: E731
+    return y, lambda dy: s * (dy - mean(dy) - y * mean(dy * y))
+
+
+def row_maximum(x):
+    """The gradient goes to the first of several that are largest."""
+    rows, at = np.arange(len(x)), x.argmax(axis=1)
+
+    def backward(dy):
+        dx = np.zeros_like(x)
+        dx[rows, at] = dy
+        return dx
+
+    return x[rows, at], backward
+
+
+def row_maximum_shared(x):
+    y = x.max(axis=1, keepdims=True)
+    largest = x == y
+    return y, lambda dy: dy * largest / largest.sum(axis=1, keepdims=True)
+
+
+def sort(x):
+    order = np.argsort(x, axis=-1, kind="stable")
+
+    def backward(dy):
+        dx = np.zeros_like(x)
+        np.put_along_axis(dx, order, dy, axis=-1)
+        return dx
+
+    return np.take_along_axis(x, order, axis=-1), backward
+
+
+def attention(x):
+    p, through_softmax = softmax(x @ x.T)
+
+    def backward(dy):
+        ds = through_softmax(dy @ x.T)
+        return p.T @ dy + ds @ x + ds.T @ x
+
+    return p @ x, backward
+
+
+RIGHT = {
+    "softplus": function(lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))), sigmoid),
+    "abs": function(np.abs, np.sign),
+    "relu": function(lambda x: np.maximum(x, 0), lambda x: 1.0 * (x > 0)),
+    "relu6": function(lambda x: np.clip(x, 0, 6), lambda x: 1.0 * ((x > 0) & (x < 6))),
+    "huber": function(lambda x: np.where(np.abs(x) < 1, x * x / 2, np.abs(x) - 0.5), lambda x: np.clip(x, -1, 1)),
+    "tanh": function(np.tanh, lambda x: 1 - np.tanh(x) ** 2),
+    "cube": function(lambda x: x**3, lambda x: 3 * x**2),
+    "nearly linear": function(lambda x: 3 * x + 1e-3 * np.tanh(x), lambda x: 3 + 1e-3 / np.cosh(x) ** 2),
+    "small": function(lambda x: 1e-9 * x, lambda x: 1e-9 + 0 * x),
+    "noisy": function(lambda x: (x + 1e4) - 1e4, lambda x: 1 + 0 * x),
+    "softmax": softmax,
+    "cross-entropy": cross_entropy,
+    "layer norm": layer_norm,
+    "layer norm without eps": lambda x: layer_norm(x, 0),
+    "max": row_maximum,
+    "max, shared": row_maximum_shared,
+    "sort": sort,
+    "mean removed": lambda x: (x - x.mean(axis=0), lambda dy: dy - dy.mean(axis=0)),
+    "attention": attention,
+}
+RIGHT_ABOVE_ZERO = {
+    "sqrt": function(np.sqrt, lambda x: 0.5 / np.sqrt(x)),
+    "log": function(np.log, lambda x: 1 / x),
+    "1/x": function(lambda x: 1 / x, lambda x: -1 / x**2),
+    "entropy": lambda x: (-(x * np.log(x)).sum(), lambda dy: -dy * (np.log(x) + 1)),
+}
+
+
+def changed(target, change):
+    """The same with its gradient changed."""
+
+    def wrong(x):
+        y, backward = target(x)
+        return y, lambda dy: change(np.array(backward(dy)))
+
+    return wrong
+
+
+def without_last(dx):
+    dx[-1] = 0
+    return dx
+
+
+CHANGES = {
+    "× (1 + 2e-6)": lambda dx: dx * (1 + 2e-6),
+    "× (1 − 2e-6)": lambda dx: dx * (1 - 2e-6),
+    "sign": lambda dx: -dx,
+    "last row": without_last,
+}
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1, 1e6])
+@pytest.mark.parametrize("name", [*RIGHT, *RIGHT_ABOVE_ZERO])
+def test_right_at_every_scale_and_nothing_wrong_passes(name, scale):
+    x = scale * np.random.default_rng(1).standard_normal((4, 3))
+    target = RIGHT.get(name) or RIGHT_ABOVE_ZERO[name]
+    x = np.abs(x) if name in RIGHT_ABOVE_ZERO else x
+    saturated = scale == 1e6 and name in ("relu6", "tanh", "softmax")  # the gradient is 0 throughout
+    noisy = scale == 1e-6 and name == "noisy"  # the noise is larger than x
+    report = check(target, x)
+    assert report.verdict == ("UNPROVED" if noisy else "right"), report
+    for what, change in CHANGES.items():
+        report = check(changed(target, change), x, contract_too=False)
+        assert report.verdict == "WRONG" or saturated or noisy, (what, report)
+
+
+@pytest.mark.parametrize("offset", [1e5, 1e6, 1e7, 1e8])
+def test_what_rounding_hides_is_not_called_wrong(offset):
+    """(x + c) − c is x, in steps of ε c: no number of y tells of the noise in it."""
+    verdicts = set()
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        target = function(lambda x: (x + offset) - offset, lambda x: 1 + 0 * x)
+        verdicts.add(check(target, rng.standard_normal((1 + seed % 4, 2)), rng=rng, contract_too=False).verdict)
+    assert verdicts <= {"right", "UNPROVED"}
+
+
+def test_a_large_constant_hides_no_wrong_gradient_and_no_right_one(rng):
+    x = rng.standard_normal((4, 3))
+    for offset in (1e4, 1e6, 1e8):
+        assert check(function(lambda x, c=offset: x + c, lambda x: 1 + 0 * x), x).ok
+        for factor in (0, 1.05, 1.001, -1):
+            report = check(function(lambda x, c=offset: x + c, lambda x, f=factor: f + 0 * x), x)
+            assert report.verdict == "WRONG", (offset, factor, report)
+    assert "rounding of y leaves open" in str(check(function(lambda x: x + 1e8, lambda x: 1 + 0 * x), x))
+
+
+def test_a_small_gradient_beside_large_ones_is_checked_as_well(rng):
+    """y = x W + b with x around a million: the bias moves y a million times less than the weights do."""
+    dense = sg.Dense(3, 2, rng=rng)
+
+    class Off(sg.Dense):
+        def forward(self, x):
+            y, backward = super().forward(x)
+
+            def spoiled(dy):
+                before = self.b.grad.copy()
+                dx = backward(dy)
+                self.b.grad += 2e-6 * (self.b.grad - before)
+                return dx
+
+            return y, spoiled
+
+    x = 1e6 * rng.standard_normal((4, 3))
+    assert check(dense, x).ok
+    assert [row.verdict for row in check(Off(3, 2, rng=rng), x).tensors] == ["right", "right", "WRONG"]
+
+
+# --- one point is no proof ---
+
+
+class Channels(sg.Layer):
+    """A layer with parameters that start at special values; `wrong` forgets what these hide."""
+
+    def __init__(self, channels, wrong=False):
+        self.wrong = wrong
+        for name, value in self.start.items():
+            setattr(self, name, sg.Parameter(name, np.full(channels, value, np.float32)))
+
+
+class Scale(Channels):  # y = w x, where w = 1 drops out of dx
+    start = {"w": 1}
+
+    def forward(self, x):
+        w = self.w.value
+        return x * w, self.pullback(
+            x * w, dx=lambda dy: dy if self.wrong else dy * w, grads={self.w: lambda dy: (dy * x).sum(axis=0)}
+        )
+
+
+class ShiftAndScale(Channels):  # y = w (x + b), where b = 0 drops out of dw
+    start = {"w": 2, "b": 0}
+
+    def forward(self, x):
+        w, b = self.w.value, self.b.value
+        inside = x if self.wrong else x + b
+        grads = {self.w: lambda dy: (dy * inside).sum(axis=0), self.b: lambda dy: (dy * w).sum(axis=0)}
+        return w * (x + b), self.pullback(w * (x + b), dx=lambda dy: dy * w, grads=grads)
+
+
+class Gate(Channels):  # y = x + a tanh(x), where a = 0 drops out of dx
+    start = {"a": 0}
+
+    def forward(self, x):
+        a, t = self.a.value, np.tanh(x)
+        y = x + a * t
+        slope = 1 if self.wrong else 1 + a * (1 - t * t)
+        return y, self.pullback(y, dx=lambda dy: dy * slope, grads={self.a: lambda dy: (dy * t).sum(axis=0)})
+
+
+class Temperature(Channels):  # y = tanh(x / T), where T = 1 hides one of the two T of dT
+    start = {"T": 1}
+
+    def forward(self, x):
+        T = self.T.value
+        y = np.tanh(x / T)
+        d = 1 - y * y
+        grads = {self.T: lambda dy: -(dy * d * x / (T if self.wrong else T * T)).sum(axis=0)}
+        return y, self.pullback(y, dx=lambda dy: dy * d / T, grads=grads)
+
+
+class LayerNorm(Channels):  # gamma differs along the axis of the mean, so it is no factor of dx
+    start = {"gamma": 1, "beta": 0}
+
+    def forward(self, x):
+        gamma = self.gamma.value
+        y, backward = layer_norm(x)
+        return gamma * y + self.beta.value, self.pullback(
+            y,
+            dx=lambda dy: gamma * backward(dy) if self.wrong else backward(gamma * dy),
+            grads={self.gamma: lambda dy: (dy * y).sum(axis=0), self.beta: lambda dy: dy.sum(axis=0)},
+        )
+
+
+class FromTheIdentity(Channels):  # y = x W with W = 1 at first, which is its own transpose
+    start = {"W": 0}
+
+    def __init__(self, channels, wrong=False):
+        super().__init__((channels, channels), wrong)
+        self.W.value = np.eye(channels, dtype=np.float32)
+
+    def forward(self, x):
+        W = self.W.value
+        return x @ W, self.pullback(
+            x @ W, dx=lambda dy: dy @ (W if self.wrong else W.T), grads={self.W: lambda dy: x.T @ dy}
+        )
+
+
+class Slope(Channels):  # PReLU with a slope of 0 at first: a branch of zeros
+    start = {"a": 0}
+
+    def forward(self, x):
+        a, below = self.a.value, x < 0
+        y = np.where(below, a * x, x)
+        slope = np.where(below, 0 if self.wrong else a, 1)
+        return y, self.pullback(y, dx=lambda dy: dy * slope, grads={self.a: lambda dy: (dy * x * below).sum(axis=0)})
+
+
+HIDDEN = [Scale, ShiftAndScale, Gate, Temperature, LayerNorm, FromTheIdentity, Slope]
+
+
+@pytest.mark.parametrize("layer", HIDDEN)
+def test_what_initial_values_hide_is_found(layer, rng):
+    x = rng.standard_normal((5, 3))
+    target = layer(3)
+    before = [p.value for p in target.parameters()]
+    report = check(target, x)
+    assert report.ok, report
+    assert "parameters and inputs drawn at random" in str(report)
+    assert all(p.value is value for p, value in zip(target.parameters(), before, strict=True))
+
+    report = check(layer(3, wrong=True), x)
+    assert report.verdict == "WRONG", report
+    assert "right at the values given, wrong with parameters and inputs drawn at random" in str(report)
+
+
+def test_a_functions_parameters_are_put_back_as_they_were(rng):
+    layer = Scale(3, wrong=True)
+    value, grad = layer.w.value, layer.w.grad
+    assert not check(lambda x: layer.forward(x), rng.standard_normal((5, 3)), parameters=layer).ok
+    assert layer.w.value is value
+    assert layer.w.grad is grad
+    assert value.tolist() == [1, 1, 1]
+
+
+class Embedding(sg.Layer):
+    """The gradient of a row that is looked up twice is a sum of two; `grad[ids] += dy` keeps one of them."""
+
+    def __init__(self, wrong=False):
+        self.W, self.wrong = sg.Parameter("W", np.arange(30, dtype=np.float32).reshape(10, 3)), wrong
+
+    def forward(self, ids):
+        W = self.W.value
+
+        def backward(dy):
+            if self.wrong:
+                self.W.grad[ids] += dy
+            else:
+                np.add.at(self.W.grad, ids, dy)
+
+        return W[ids], backward
+
+
+def several_inputs_of_a_sum(x):
+    """Each distinct row once: np.unique takes rows together, so their gradients add up."""
+    unique, which = np.unique(x, axis=0, return_inverse=True)
+    return (unique[which] ** 2), lambda dy: 2 * dy * x
+
+
+BRANCHES = {
+    "beyond 6": (RIGHT["relu6"], function(lambda x: np.clip(x, 0, 6), lambda x: 1.0 * (x > 0))),
+    "beyond ±10": (
+        function(lambda x: np.clip(x, -10, 10), lambda x: 1.0 * (np.abs(x) < 10)),
+        function(lambda x: np.clip(x, -10, 10), lambda x: 1 + 0 * x),
+    ),
+    "beyond 20": (
+        function(
+            lambda x: np.where(x > 20, x, np.log1p(np.exp(np.minimum(x, 20)))),
+            lambda x: np.where(x > 20, 1, sigmoid(x)),
+        ),
+        function(
+            lambda x: np.where(x > 20, x, np.log1p(np.exp(np.minimum(x, 20)))),
+            lambda x: np.where(x > 20, 0, sigmoid(x)),
+        ),
+    ),
+    "below 0.01": (
+        function(
+            lambda x: np.where(np.abs(x) < 0.01, 50 * x * x, np.abs(x) - 0.005), lambda x: np.clip(100 * x, -1, 1)
+        ),
+        function(lambda x: np.where(np.abs(x) < 0.01, 50 * x * x, np.abs(x) - 0.005), np.sign),
+    ),
+    "tied maxima": (
+        row_maximum_shared,
+        lambda x: (x.max(axis=1, keepdims=True), lambda dy: dy * (x == x.max(axis=1, keepdims=True))),
+    ),
+    "a mask that is read off y": (
+        lambda x: (x * 1.0, lambda dy: dy * 1.0),
+        lambda x: (x * 1.0, lambda dy: dy * (x != 0)),
+    ),
+    "0 / 0": (
+        function(np.sinc, lambda x: np.where(x == 0, 0, (np.cos(np.pi * x) - np.sinc(x)) / np.where(x == 0, 1, x))),
+        function(np.sinc, lambda x: (np.cos(np.pi * x) - np.sinc(x)) / x),
+    ),
+}
+
+
+@pytest.mark.parametrize(("right", "wrong"), BRANCHES.values(), ids=BRANCHES)
+def test_branches_and_ties_that_drawn_inputs_never_reach(right, wrong):
+    x = 0.05 + np.random.default_rng(0).random((5, 4))
+    x[0] *= -1
+    report = check(right, x)
+    assert report.ok, report
+    report = check(wrong, x)
+    assert report.verdict == "WRONG", report
+    assert "large inputs" in str(report) or "zeros" in str(report) or "equal inputs" in str(report)
+
+
+def test_rows_that_are_looked_up_twice(rng):
+    ids = np.array([2, 5, 7, 1])
+    assert check(Embedding(), ids).ok
+    report = check(Embedding(wrong=True), ids)
+    assert report.verdict == "WRONG", report
+    assert "equal inputs" in str(report)
+
+
+def test_inputs_of_one_sign_reach_the_other_branch_where_they_are_all_in_the_dead_one(rng):
+    x = -rng.random((4, 3))
+    assert check(sg.ReLU(), x).ok
+    assert not check(function(lambda x: np.maximum(x, 0), lambda x: 0.5 * (x > 0)), x).ok
+
+
+class Narrow(Channels):
+    """y = x / σ, for σ > 0 alone."""
+
+    start = {"sigma": 1}
+
+    def forward(self, x):
+        sigma = self.sigma.value
+        if np.any(sigma <= 0):
+            raise ValueError("needs sigma > 0")
+        y = x / sigma
+        return y, self.pullback(
+            y, dx=lambda dy: dy / sigma, grads={self.sigma: lambda dy: -(dy * y / sigma).sum(axis=0)}
+        )
+
+
+class NarrowInterval(Channels):
+    """y = x √((1.02 − a) (a − 0.98)): values near the first alone give numbers."""
+
+    start = {"a": 1}
+
+    def forward(self, x):
+        a = self.a.value
+        root = np.sqrt((1.02 - a) * (a - 0.98))
+        return x * root, self.pullback(
+            x * root, dx=lambda dy: dy * root, grads={self.a: lambda dy: (dy * x * (1 - a) / root).sum(axis=0)}
+        )
+
+
+def within_0_and_1(p):
+    """A cross-entropy of probabilities whose gradient holds between 0 and 1 alone: beyond, the value is clipped."""
+    return -np.log(np.clip(p, 1e-12, 1)).sum(), lambda dy: -dy / p
+
+
+def test_a_narrow_domain_makes_no_right_layer_wrong(rng):
+    x = rng.standard_normal((5, 3))
+    assert check(Narrow(3), x).ok
+    report = check(NarrowInterval(3), x)
+    assert report.ok, report
+    assert "not checked with parameters and inputs drawn at random: y is not finite there" in str(report)
+    assert check(within_0_and_1, rng.uniform(0.1, 0.9, (5, 3))).ok
+    report = check(function(np.log, lambda x: 1 / x), rng.uniform(0.1, 5, (5, 3)))
+    assert report.ok, report
+    assert "small inputs," in str(report), "zeros have no logarithm, small numbers have"
+    assert check(lambda x: (np.sqrt((x * x).sum()), lambda dy: dy * x / np.sqrt((x * x).sum())), x).ok
+
+
+def test_a_backward_that_raises_elsewhere_is_a_fault(rng):
+    def picky(x):
+        def backward(dy):
+            if np.any(x == 0):
+                raise ZeroDivisionError("x is 0")
+            return 2 * dy * x
+
+        return x * x, backward
+
+    report = check(picky, rng.standard_normal((4, 3)))
+    assert report.verdict == "WRONG"
+    assert "with small inputs and zeros, backward raised ZeroDivisionError" in str(report)
+
+
+# --- a proof of nothing ---
+
+
+def forgets_to_return(x, t):
+    def backward():
+        2 * (x - t)
+
+    return ((x - t) ** 2).sum(), backward
+
+
+NOTHING = {
+    "a loss without return dx": (forgets_to_return, 2, "is a return missing?"),
+    "a loss with None for its gradient": (lambda x: ((x**2).sum(), None), 1, "is a return missing?"),
+    "a layer without return dx": (lambda x: (2 * x, lambda dy: None), 1, "is a return missing?"),
+}
+
+
+@pytest.mark.parametrize(("target", "count", "says"), NOTHING.values(), ids=NOTHING)
+def test_a_missing_gradient_is_wrong(target, count, says, rng):
+    report = check(target, *rng.standard_normal((count, 4, 3)))
+    assert (report.ok, report.verdict) == (False, "WRONG")
+    assert says in str(report)
+
+
+def test_what_was_not_checked_is_not_right():
+    twice = lambda x: (2.0 * np.asarray(x), lambda dy: 2 * dy)  # noqa: E731
+    for x in (np.arange(4), 3.0, np.array([True, False])):
+        report = check(twice, x)
+        assert (report.ok, report.verdict) == (False, "UNPROVED")
+        assert "NOT CHECKED: anything: no input is an array of floats" in str(report)
+    report = check(lambda x: (x.sum(axis=0), lambda dy: np.zeros((0, 3))), np.zeros((0, 3)))
+    assert (report.ok, report.verdict) == (False, "UNPROVED")
+    with pytest.raises(ValueError, match="holds no number"):
+        check(twice, np.zeros((0, 3)))
+
+
+def test_a_gradient_that_is_neither_right_nor_wrong_has_its_own_verdict(rng):
+    hidden = function(lambda x: x + 1e17, lambda x: 1 + 0 * x)
+    report = check(hidden, rng.standard_normal((4, 3)))
+    assert (report.ok, report.verdict, report.tensors[0].verdict) == (False, "UNPROVED", "UNPROVED")
+    assert "WRONG" not in str(report)
+    assert check(AbsoluteValue(), rng.uniform(0, 1e6, (5, 4))).ok, "large numbers alone hide nothing"
+
+
+# --- words ---
+
+
+def small_kl(mu, logvar):
+    N = len(mu)
+    loss = 0.5 * (mu**2 + np.exp(logvar) - 1 - logvar).sum() / N
+    return loss, mu / N, 0.5 * np.exp(logvar) / N  # − ½ / N is missing
+
+
+@pytest.mark.parametrize("error", [2e-6, 4e-6, 6e-6, 1e-5, 3e-5, -2e-6])
+def test_small_errors_are_wrong_and_are_called_by_their_name(error, rng):
+    target = function(lambda x: 3 * x, lambda x: 3 * (1 + error) + 0 * x)
+    (dx,) = check(target, rng.standard_normal((5, 4))).tensors
+    assert dx.verdict == "WRONG"
+    assert dx.hint.startswith(f"exactly {1 + error:.6f} times" if abs(error) < 1e-5 else "exactly 1.0000")
+    (dx,) = check(changed(softmax, lambda dx: dx * (1 + error)), rng.standard_normal((5, 4))).tensors
+    assert dx.hint.startswith("exactly")
+
+
+def test_a_constant_that_is_left_out_is_no_mean(rng):
+    mu, logvar = rng.standard_normal((2, 5, 4))
+    row = check(small_kl, mu, logvar).tensors[1]
+    assert row.hint == "it is off by 0.1 everywhere: a constant is added or left out"
+    per_channel = lambda x: (x**3, lambda dy: dy * 3 * x**2 + np.array([1.0, 2.0, -3.0]))  # noqa: E731
+    assert check(per_channel, rng.standard_normal((5, 3))).tensors[0].hint == "it is off by one constant per channel"
+    for wrong in (
+        lambda x: (x**2, lambda dy: 2 * dy * x + dy.mean(axis=0)),
+        lambda x: (x**2, lambda dy: 2 * dy * x + dy.mean(axis=1, keepdims=True)),
+        lambda x: (softmax(x)[0], lambda dy: softmax(x)[0] * dy),
+    ):
+        assert "mean" not in check(wrong, rng.standard_normal((5, 4))).tensors[0].hint
+
+
+def test_nothing_is_named_that_a_few_numbers_meet_by_chance(rng):
+    """Of a single number everything is some factor; two that change places are shifted, reversed and transposed."""
+
+    class Single(sg.Dense):
+        def forward(self, x):
+            y, backward = super().forward(x)
+
+            def wrong(dy):
+                dx = backward(dy)
+                self.b.grad *= 1.2345
+                return dx
+
+            return y, wrong
+
+    assert check(Single(3, 1, rng=rng), rng.standard_normal((5, 3))).tensors[2].hint == ""
+    swapped = lambda x: (x * x, lambda dy: (2 * dy * x)[:, ::-1])  # noqa: E731
+    assert check(swapped, rng.standard_normal((1, 2))).tensors[0].hint == ""
+    assert "reversed along axis 1" in check(swapped, rng.standard_normal((3, 4))).tensors[0].hint
+
+    def one_batch_wrong(x):
+        return x * x, lambda dy: 2 * dy * x * np.array([1.1, 1, 1, 1])[:, None]
+
+    hint = check(one_batch_wrong, rng.standard_normal((4, 3))).tensors[0].hint
+    assert "index 0 of axis 0" in hint
+    assert "padding" not in hint, "the first sample is no border"
+
+
+# --- the contract, and rounding ---
+
+
+class AddsUpInAnotherOrder(sg.Layer):
+    """y = x + b with a bias whose gradient is 0 but for rounding, which is another one for another dy or call.
+
+    As it is on another processor: 1e6 times dy is added and taken away again, in an order of its own.
+    """
+
+    def __init__(self, wrong=0.0):
+        self.b, self.calls, self.wrong = sg.Parameter("b", np.zeros(3, np.float32)), 0, wrong
+
+    def forward(self, x):
+        def backward(dy):
+            self.calls += 1
+            terms = np.concatenate([1e6 * dy, -1e6 * dy])
+            order = np.random.default_rng(self.calls).permutation(len(terms))
+            self.b.grad += np.add.accumulate(terms[order], axis=0)[-1] + self.wrong * dy[0] * np.abs(dy[0])
+            return dy * 1.0
+
+        return x + self.b.value - self.b.value, backward
+
+
+def test_the_contract_allows_for_rounding_and_for_no_more():
+    for seed in range(5):
+        x = np.random.default_rng(seed).standard_normal((40, 3))
+        report = check(AddsUpInAnotherOrder(), x, rng=np.random.default_rng(seed))
+        assert not report.faults, report
+        report = check(AddsUpInAnotherOrder(wrong=1e-6), x, rng=np.random.default_rng(seed))
+        assert "not linear in dy" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("bend", "found"), [(0, False), (1e-8, True), (1e-11, True)], ids=["linear", "a little bent", "hardly bent"]
+)
+def test_a_backward_that_is_hardly_bent_is_not_linear(bend, found, rng):
+    target = lambda x: (2 * x, lambda dy: 2 * dy + bend * dy * np.abs(dy))  # noqa: E731
+    report = check(target, rng.standard_normal((4, 3)))
+    assert report.tensors[0].ok
+    assert any("not linear" in fault for fault in report.faults) == found
+
+
+def test_predict_may_round_otherwise_but_not_differ(rng):
+    class Other(sg.Layer):
+        """y = (x + 1) − (x + 1) + small: what predict gives is rounded in another way."""
+
+        def __init__(self, off=0.0):
+            self.off = off
+
+        def forward(self, x):
+            return (1e3 * x + 1) - 1e3 * x, lambda dy: 0 * dy
+
+        def predict(self, x):
+            return (1e3 * x - 1e3 * x) + 1 + self.off
+
+    x = rng.standard_normal((4, 3))
+    assert not check(Other(), x).faults
+    assert "predict does not give the y of forward" in str(check(Other(off=1e-7), x))

@@ -87,7 +87,7 @@ class _Check:
             generic = self.elsewhere(other_points(self.inputs, moved, self.parameters(), self.rng)) or generic
             if not self.moves:
                 self.elsewhere([other_sign(self.inputs, moved, self.rng)])
-            if not self.moves:
+            if not self.moves and report.ok:
                 report.notes.append("every gradient is 0: y depends on nothing at the points that were tried")
         show(report)
         if contract_too and not report.faults and all(np.isfinite(t.error) for t in report.tensors):

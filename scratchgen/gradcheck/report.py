@@ -102,7 +102,7 @@ class Report:
         lines += [f"  NOT CHECKED: {what}" for what in self.unchecked]
         lines += [f"  note: {note}" for note in self.notes]
         if self.points:
-            lines.append(f"  checked at the values given, and with {', '.join(self.points)}")
+            lines.append(f"  checked also with {', '.join(self.points)}")
         return "\n".join(lines)
 
 
