@@ -13,7 +13,6 @@ from standin.signatures import words
 
 DTYPES = "?bBhHiIlLqQefdFD"  # the codes of what the device can hold
 SCALARS = frozenset({bool, int, float, complex} | {np.dtype(code).type for code in DTYPES})
-OVERRIDE = "__cupy_override_elementwise_kernel__"
 # The ufuncs behind Python's binary operators: NumPy's scalars call these for `scalar * array`.
 COMPARISONS = words("less less_equal equal not_equal greater greater_equal")
 OPERATORS = COMPARISONS | words(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from standin.arrays import OVERRIDE, lower, ndarray, wrap
+from standin.arrays import lower, ndarray, wrap
 from standin.ledger import ledger
 from standin.signatures import table
 
@@ -25,9 +25,6 @@ class ufunc:
         return f"<ufunc {self.name!r}>"
 
     def __call__(self, *args, **kwargs):
-        for arg in args:
-            if type(arg) is not ndarray and hasattr(arg, OVERRIDE):
-                return getattr(arg, OVERRIDE)(self, *args, **kwargs)
         if kwargs or len(args) != self.nin:
             return self._general(args, **_checked(kwargs, self, args))
         hosts = [lower(arg) for arg in args]
