@@ -4,7 +4,7 @@ Reading order:
 
     layers/layer.py, layers/pullback.py        the contract
     layers/dense.py, layers/activations.py     the first derivations
-    backend/reference.py                       the kernels as formulas
+    backend/formula.py, backend/reference.py   formulas, and the kernels as formulas
     layers/conv.py, layers/batchnorm.py, layers/sequential.py
     losses.py, optim.py, init.py
     gradcheck/                                 the proof
