@@ -19,13 +19,17 @@ needs_limits = pytest.mark.skipif(
 )
 
 
+class Late(BaseException):
+    """Nobody who reads a file catches this."""
+
+
 @contextlib.contextmanager
 def limits(memory: int = 1 << 30):
     """What takes more memory than that fails here with MemoryError, instead of the whole machine; so does, with
-    TimeoutError, what takes longer than the caller's signal.alarm says."""
+    Late, what takes longer than the caller's signal.alarm says."""
 
     def late(number, frame):
-        raise TimeoutError("it hangs")
+        raise Late("it hangs")
 
     before, most = signal.signal(signal.SIGALRM, late), resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
