@@ -132,15 +132,17 @@ class Gradients:
         return [Probe.direction(self._direction(v, ties)) for _ in range(directions)]
 
     def _direction(self, v, ties):
-        _, inputs, _, _ = self._at
-        x = [inputs[s] if isinstance(s, int) else s.value for s in v.sources]
-        u = [
-            keeps_ties(part, self.rng)
-            if ties and isinstance(s, int)
-            else scale_of(part) * self.rng.standard_normal(part.shape)
-            for s, part in zip(v.sources, x, strict=True)
+        line, (_, inputs, *_) = self.lines[v], self._at
+        u = line.scale * self.rng.standard_normal(line.x.shape)
+        if not ties:
+            return u
+        sizes = [np.size(inputs[s] if isinstance(s, int) else s.value) for s in v.sources]
+        parts = np.split(u.ravel(), np.cumsum(sizes[:-1]))
+        kept = [
+            keeps_ties(inputs[s], self.rng).ravel() if isinstance(s, int) else part
+            for s, part in zip(v.sources, parts, strict=True)
         ]
-        return u[0] if len(u) == 1 else np.concatenate([part.ravel() for part in u])
+        return np.concatenate(kept).reshape(u.shape)
 
     def together(self, variables) -> Variable:
         """Several as one."""
