@@ -90,7 +90,7 @@ def softmax_cross_entropy(logits, target):
     s = logits - logits.max(axis=1, keepdims=True)
     e = xp.exp(s)
     Z = e.sum(axis=1, keepdims=True)
-    loss = (target * (xp.log(Z) - s)).sum() / N
+    loss = (target * xp.where(target > 0, xp.log(Z) - s, 0)).sum() / N  # 0 log 0 = 0: a logit may be −inf
     return loss, (e / Z * target.sum(axis=1, keepdims=True) - target) * (1 / N)
 
 

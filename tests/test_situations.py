@@ -572,3 +572,17 @@ def test_a_file_in_another_encoding(encoding, own):
         return
     with pytest.raises(CannotCheck, match="it is UTF-16, save it as UTF-8"):
         load(f"{folder / 'mine.py'}:Mine()", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("masked", [[2], [0, 3]])
+def test_logits_that_are_masked_with_minus_infinity(masked):
+    """A class of probability 0 adds nothing to the loss, and takes no gradient: 0 log 0 is 0."""
+    logits = np.random.default_rng(0).standard_normal((5, 4))
+    logits[:, masked] = -np.inf
+    kept = [k for k in range(4) if k not in masked]
+    labels = np.array(kept)[np.arange(5) % len(kept)]
+    loss, dlogits = sg.softmax_cross_entropy(logits, labels)
+    alone, dkept = sg.softmax_cross_entropy(logits[:, kept], np.searchsorted(kept, labels))
+    assert loss == pytest.approx(alone)
+    np.testing.assert_allclose(dlogits[:, kept], dkept)
+    assert not dlogits[:, masked].any()
