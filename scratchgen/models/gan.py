@@ -156,13 +156,14 @@ class GAN(Model):
             self._check_real(real, fake)
             s_real, loss_real, backward = self._discriminator_pass(real, 1 - self.smoothing)
             backward()
+            del backward  # and with it the activations of the real batch
             try:
                 s_fake, loss_fake, backward = self._discriminator_pass(fake, 0)
                 backward()
             except BaseException:
                 self.discriminator.zero_grad()
                 raise
-        del backward  # and with it D's activations and old weights
+        del backward  # and D's old weights
         d_optimizer.step()
         d_loss = loss_real + loss_fake
         if g_optimizer is None:
@@ -182,7 +183,7 @@ class GAN(Model):
         """`count` draws of z, (count, latent), on the host: float32, or what the generator was converted to."""
         count = checks.integer("GAN.noise", "count", count)
         rng = checks.generator("GAN.noise", rng)
-        dtype = next((p.value.dtype for p in self.generator.parameters()), np.float32)
+        dtype = next((p.value.dtype for p in self.generator._parameters()), np.float32)
         if self.prior == "normal":
             return rng.standard_normal((count, self.latent), dtype)
         return 2 * rng.random((count, self.latent), dtype) - 1
