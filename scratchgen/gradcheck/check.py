@@ -131,7 +131,7 @@ def _check_here(subject, inputs, report, *, rng, tolerance, **many) -> list[Vari
         if not report.tensors:
             report.notes.append("nothing was checked: no input is an array of floats, and there are no Parameters")
         return []
-    here = Gradients(subject, variables, inputs, y, dy, dxs, rng)
+    here = Gradients(subject, variables, inputs, y, dy, dxs, rng).measure_rounding()
     report.tensors += [here.compare(v, here.thorough(v, **many), tolerance) for v in variables]
     return variables
 
@@ -149,7 +149,9 @@ def _check_beside(subject, variables, inputs, report, *, rng, tolerance, **many)
     rows = {row.name: row for row in report.tensors}
     with standing_at(point.values):
         beside, why = _gradients(subject, variables, point, rng, report)
-        if beside is None:
+        if beside is not None:
+            beside.measure_rounding()
+        else:
             report.notes.append(f"the inputs lie on a kink, and no check could be made beside it: {why}")
             return
         for v in variables:
@@ -205,6 +207,8 @@ def _check_there(there, point, report, tolerance, many) -> None:
     together = there.together(sound)
     probes = there.few(together, 2, point.ties) + (there.few(together, 1) if point.ties else [])
     verdict = there.compare(together, probes, tolerance).verdict
+    if verdict != "right":
+        verdict = there.measure_rounding().compare(together, probes, tolerance).verdict
     if verdict == "UNPROVED":
         report.notes.append(f"with {point.name} nothing could be decided: y is too large beside its changes")
         return

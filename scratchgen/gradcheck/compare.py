@@ -9,12 +9,11 @@ from math import prod
 import numpy as np
 
 from scratchgen.gradcheck.hints import cosine, diagnose, factor
-from scratchgen.gradcheck.numeric import EPS, STEP, Line, Probe, scale_of
+from scratchgen.gradcheck.judge import Judge
+from scratchgen.gradcheck.numeric import EPS, STEP, Line, Probe, rounding_of, scale_of
 from scratchgen.gradcheck.points import keeps_ties
 from scratchgen.gradcheck.report import TensorReport
 from scratchgen.gradcheck.subject import Subject
-
-SMALL = (1e-10, 1.25e-11)  # steps that show nothing but rounding
 
 
 @dataclass(frozen=True)
@@ -38,16 +37,13 @@ class Variable:
 
     def evaluate(self, subject: Subject, inputs, array) -> np.ndarray:
         """y with `array` in its place."""
-        inputs, values, parts = list(inputs), {}, [array]
+        parts = [array]
         if len(self.sources) > 1:
             shapes = [np.shape(inputs[s] if isinstance(s, int) else s.value) for s in self.sources]
             parts = np.split(array, np.cumsum([prod(shape) for shape in shapes[:-1]]))
             parts = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-        for s, part in zip(self.sources, parts, strict=True):
-            if isinstance(s, int):
-                inputs[s] = part
-            else:
-                values[s] = part
+        values = dict(zip(self.sources, parts, strict=True))
+        inputs = [values.pop(k, x) for k, x in enumerate(inputs)]
         with standing_at(values):
             return subject.evaluate(inputs)[0]
 
@@ -69,29 +65,51 @@ def standing_at(values: dict):
             p.value = value
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A slope beside what the backward's gradient makes of it.
+
+    `size` is what the difference is measured against, `doubt` how far the slope may be off where that is more than
+    the tolerance of it.
+    """
+
+    probe: Probe
+    analytic: float
+    slope: float
+    size: float
+    verdict: str
+    doubt: float = 0.0
+
+    @property
+    def error(self) -> float:
+        error = abs(self.analytic - self.slope) / (self.size or 1)
+        return 0.0 if self.verdict == "kink" else error if np.isfinite(error) else np.inf
+
+
 class Gradients:
     """The gradients that the backward gave at a point, and their comparison with slopes there.
 
-    A difference is measured against the larger of the two, but at least against 1 % of the largest gradient of its
-    tensor, and a millionth of the largest of all tensors: what is smaller counts as 0. All in the units of L for a
-    change of x by max(1, |x|). While it is used, parameters must have the values of the point.
+    While it is used, parameters must have the values of the point.
     """
 
     def __init__(self, subject, variables, inputs, y, dy, dxs, rng: np.random.Generator):
-        self.variables, self.rng = variables, rng
-        self.sizes = _sizes(inputs, y)
-        self.given = {v: v.gradient(dxs) for v in variables}
+        self.variables, self.rng, self.sizes = variables, rng, _sizes(inputs, y)
         self._at = subject, inputs, y, dy
-        every = Variable("every one", _sources(variables))
-        self.noise = 0.0
-        self.noise = _noise(self._line(every), rng)
+        self._noise = 4 * EPS * float(np.linalg.norm(dy * y))  # of y alone
+        self.given = {v: v.gradient(dxs) for v in variables}
         self.lines = {v: self._line(v) for v in variables}
-        found = [(self.given[v], self.lines[v].scale) for v in variables]
-        self.greatest = max((_largest(g * scale) for g, scale in found if g.shape == scale.shape), default=0.0)
+        fit = [v for v in variables if not self.unfit(v)]
+        self.greatest = max((_largest(self.given[v] * self.lines[v].scale) for v in fit), default=0.0)
+
+    def measure_rounding(self) -> "Gradients":
+        """Take into account what is lost on the way to y."""
+        self._noise = rounding_of(self._line(Variable("every one", _sources(self.variables))), self.rng)
+        self.lines = {v: self._line(v) for v in self.lines}
+        return self
 
     def _line(self, v) -> Line:
         subject, inputs, y, dy = self._at
-        return Line(partial(v.evaluate, subject, inputs), v.value(inputs), v.scale(inputs), y, dy, self.noise)
+        return Line(partial(v.evaluate, subject, inputs), v.value(inputs), v.scale(inputs), y, dy, self._noise)
 
     def thorough(self, v: Variable, elementwise: int, directions: int) -> list[Probe]:
         """Every number of a small tensor; random directions and telling places of a large one."""
@@ -143,87 +161,89 @@ class Gradients:
 
     def compare(self, v: Variable, probes: list[Probe], tolerance: float) -> TensorReport:
         """The row of the report on one gradient."""
-        a_full, line = self.given[v], self.lines[v]
         if fault := self.unfit(v):
-            return broken(v.name, line.x.shape, fault)
-        a = np.array([probe.along(a_full) for probe in probes])
-        finite = np.isfinite(a)
-        single = np.array([probe.single for probe in probes])
-        weights = np.array([probe.weight for probe in probes])
-        largest = np.where(
-            single, _largest(a_full), np.linalg.norm(np.where(np.isfinite(a_full), a_full, 0) * line.scale)
-        )
-        floor = np.maximum(1e-2 * largest, 1e-6 * self.greatest / weights)
+            return broken(v.name, self.lines[v].x.shape, fault)
+        gradient, scale = self.given[v], self.lines[v].scale
+        largest, length = _largest(gradient), float(np.linalg.norm(gradient * scale))
+        found, wrong = [], 0
+        for probe in probes:
+            sure = wrong >= 3  # so many are enough for the tensor
+            found.append(self._find(v, probe, largest if probe.single else length, tolerance, sure))
+            wrong += found[-1].verdict == "WRONG"
+        return self._row(v, found)
 
-        # The step is 6e-6, or as much longer as rounding asks for.
-        allowed = tolerance * np.maximum(np.where(finite, np.abs(a), 0), floor)
-        steps = [line.step(probe, most) for probe, most in zip(probes, allowed, strict=True)]
-        n = np.array([line.slope(probe, h) for probe, h in zip(probes, steps, strict=True)])
-        rounding = np.array([line.rounding(probe, h) for probe, h in zip(probes, steps, strict=True)])
-        size = np.maximum(np.maximum(np.abs(a), floor), np.where(np.abs(n) > 4 * rounding, np.abs(n), 0))
+    def _find(self, v, probe, largest, tolerance, sure) -> Finding:
+        """The slope along one direction.
 
-        verdicts = np.full(len(probes), "right", object)
-        hidden = np.zeros(len(probes))  # how far the slope may be off, where that had to be looked at
-        bearable = np.maximum(1e-4 * largest, 1e-9 * self.greatest / weights)
-        nothing = 1e-6 * _largest(line.dy) * np.where(single, 1, np.sqrt(np.mean(line.scale**2)))
-        for i in np.flatnonzero(~((np.abs(a - n) <= tolerance * size) & (rounding <= tolerance * size))):
-            if not finite[i]:
-                verdicts[i] = "WRONG"
-                continue
-            quick = np.count_nonzero(verdicts[:i] == "WRONG") >= 3  # three are enough to be sure of the tensor
-            verdicts[i], n[i], hidden[i] = line.judge(probes[i], a[i], tolerance * size[i], bearable[i], quick)
-            if verdicts[i] == "UNPROVED" and abs(a[i]) <= hidden[i] <= nothing[i]:  # it is 0, as far as can be seen
-                verdicts[i] = "right"
-        size = np.maximum(np.maximum(size, np.abs(n)), hidden / tolerance)
-        errors = np.abs(a - n) / np.where(size > 0, size, 1)
-        errors = np.where(np.isfinite(errors), errors, np.inf)
-        return self._row(v, probes, a, n, errors, verdicts)
+        A difference is measured against the larger of the two, but at least against 1 % of the `largest` gradient of
+        the tensor (of its length, for a direction that moves all numbers), and a millionth of the largest of all
+        tensors, in units of L for a change of x by its own scale: what is smaller counts as 0.
+        """
+        gradient, line = self.given[v], self.lines[v]
+        analytic = probe.along(gradient)
+        if not np.isfinite(analytic):
+            return Finding(probe, analytic, line.slope(probe), 1.0, "WRONG")
+        greatest = self.greatest / probe.weight
+        size = max(abs(analytic), 1e-2 * largest, 1e-6 * greatest)
+        h = line.step(probe, tolerance * size)
+        slope, rounding = line.slope(probe, h), line.rounding(probe, h)
+        if abs(slope) > 4 * rounding:
+            size = max(size, abs(slope))
+        if abs(analytic - slope) <= tolerance * size and rounding <= tolerance * size:
+            return Finding(probe, analytic, slope, size, "right")
 
-    def _row(self, v, probes, a, n, errors, verdicts) -> TensorReport:
-        line, analytic = self.lines[v], self.given[v]
-        wrong, unproved, on_kink = (verdicts == word for word in ("WRONG", "UNPROVED", "kink"))
-        kinks = on_kink | (verdicts == "beside")
-        errors = np.where(on_kink, 0, errors)
-        worst = int(np.argmax(np.where(wrong, errors, -1) if wrong.any() else errors))
-        coordinates = sum(probe.single for probe in probes)
-        everything = coordinates == line.x.size == len(probes)
+        bearable = max(1e-4 * largest, 1e-9 * greatest)
+        judge = Judge(line, probe, analytic, tolerance * size, bearable, quick=sure)
+        verdict, slope, error = judge.verdict()
+        reach = 1.0 if probe.single else float(np.sqrt(np.mean(line.scale**2)))
+        if verdict == "UNPROVED" and abs(analytic) <= error <= 1e-6 * reach * _largest(line.dy):
+            verdict = "right"  # it is 0, as far as can be seen
+        doubt = error if verdict in ("right", "beside") and error > tolerance * size else 0.0
+        return Finding(probe, analytic, slope, max(size, abs(slope), doubt / tolerance), verdict, doubt)
+
+    def _row(self, v, found) -> TensorReport:
+        shape, gradient = self.lines[v].x.shape, self.given[v]
+        count = {word: sum(f.verdict == word for f in found) for word in ("WRONG", "UNPROVED", "kink", "beside")}
+        verdict = next((word for word in ("WRONG", "UNPROVED", "kink") if count[word]), "right")
+        shown = [i for i, f in enumerate(found) if f.verdict == verdict == "WRONG"] or range(len(found))
+        at = max(shown, key=lambda i: found[i].error)
+        worst = found[at]
+        single = [f for f in found if f.probe.single]
+        everything = len(single) == len(found) == gradient.size
         row = TensorReport(
             v.name,
-            line.x.shape,
-            "all" if everything else f"{len(probes) - coordinates} dir + {coordinates}",
-            error=float(errors[worst]),
-            index=probes[worst].at if probes[worst].single else f"direction {worst}",
-            analytic=float(a[worst]),
-            numeric=float(n[worst]),
-            kinks=int(kinks.sum()),
-            verdict="WRONG"
-            if wrong.any()
-            else "UNPROVED"
-            if unproved.any()
-            else "kink"
-            if on_kink.any()
-            else "right",
+            shape,
+            "all" if everything else f"{len(found) - len(single)} dir + {len(single)}",
+            error=worst.error,
+            index=worst.probe.at if worst.probe.single else f"direction {at}",
+            analytic=worst.analytic,
+            numeric=worst.slope,
+            kinks=count["kink"] + count["beside"],
+            verdict=verdict,
         )
-        smooth = ~(on_kink | unproved) & np.isfinite(n)
+        a, n = (np.array([getattr(f, name) for f in found]) for name in ("analytic", "slope"))
+        smooth = np.isfinite(n) & np.array([f.verdict not in ("kink", "UNPROVED") for f in found])
         if np.linalg.norm(n[smooth]) > 1e-9 * self.greatest:
-            row.cosine, row.norm_ratio = cosine(a[smooth], n[smooth]), _ratio(a[smooth], n[smooth])
-        if wrong.any() and everything:
-            shape = line.x.shape
-            row.hint = diagnose(v.name, analytic, n.reshape(shape), wrong.reshape(shape), self.sizes)
-        elif wrong.any():
-            if not probes[worst].single and np.isfinite(analytic).all():
-                row.index, row.analytic, row.numeric = _locate(line, analytic)
-            row.hint = factor(a, n, self.sizes) or f"{wrong.sum()} of {len(probes)} probes are wrong"
-        elif unproved.any():
-            row.hint = (
-                "y cannot be had on both sides of the point, which lies at the border of the domain: choose others"
-                if np.isnan(n[unproved]).any()
-                else "y is so large beside its changes that rounding hides the gradient: check it at smaller values"
-            )
-        elif on_kink.any():
-            row.hint = f"{on_kink.sum()} of {len(probes)} probes lie on a kink"
-        elif row.kinks:
-            row.hint = f"{row.kinks} of {len(probes)} probes step over a kink; smaller steps agree"
+            row.cosine = cosine(a[smooth], n[smooth])
+            row.norm_ratio = float(np.linalg.norm(a[smooth]) / np.linalg.norm(n[smooth]))
+        if verdict == "WRONG" and everything:
+            wrong = np.array([f.verdict == "WRONG" for f in found])
+            row.hint = diagnose(v.name, gradient, n.reshape(shape), wrong.reshape(shape), self.sizes)
+        elif verdict == "WRONG":
+            if not worst.probe.single and np.isfinite(gradient).all():
+                row.index, row.analytic, row.numeric = _locate(self.lines[v], gradient)
+            row.hint = factor(a, n, self.sizes) or f"{count['WRONG']} of {len(found)} probes are wrong"
+        elif verdict == "UNPROVED" and np.isnan(n).any():
+            row.hint = "y cannot be had on both sides of the point, which lies at the border of its domain"
+        elif verdict == "UNPROVED":
+            row.hint = "y is so large beside its changes that rounding hides the gradient: check it at smaller values"
+        elif verdict == "kink":
+            row.hint = f"{count['kink']} of {len(found)} probes lie on a kink"
+        elif count["beside"]:
+            row.hint = f"{count['beside']} of {len(found)} probes step over a kink; smaller steps agree"
+        elif any(f.doubt for f in found):
+            doubt = max(f.doubt / max(abs(f.analytic), 1e-300) for f in found if f.doubt)
+            row.hint = f"rounding of y leaves open up to {doubt:.0e} of it"
         return row
 
 
@@ -234,26 +254,6 @@ def _sources(variables) -> tuple:
 def broken(name, shape, hint) -> TensorReport:
     """The row on something that cannot be compared at all."""
     return TensorReport(name, shape, error=float("inf"), verdict="WRONG", hint=hint)
-
-
-def _noise(line: Line, rng) -> float:
-    """How far rounding may put ⟨dy, y⟩ off: 4 times the larger of two measures.
-
-    Every number of y is rounded, by ε |y|. But on the way there may have been far larger ones, as in log Σ eˣ − x.
-    What they lost is seen in second differences d(h) = y(x + hu) − 2 y + y(x − hu) of steps so small that y″ has
-    no part in them: without rounding, d(h) − 8 d(h/8) would be 0 where y is smooth, and on a kink, where d is in
-    proportion to h. It adds up √6 · √65 ≈ 20 roundings.
-    """
-    lost = []
-    for _ in range(1 if line.y.size >= 16 else 2):
-        u = line.scale * rng.standard_normal(line.x.shape)
-        try:
-            far, near = (line.evaluate(line.x + h * u) - 2 * line.y + line.evaluate(line.x - h * u) for h in SMALL)
-        except Exception:  # x lies at the border of the domain
-            continue
-        rest = line.dy * (far - 8 * near)
-        lost.append(float(np.linalg.norm(rest[np.isfinite(rest)])) / 20)
-    return 4 * max([EPS * float(np.linalg.norm(line.dy * line.y)), *lost])
 
 
 def _locate(line, analytic) -> tuple[tuple[int, ...], float, float]:
@@ -303,7 +303,3 @@ def _sizes(inputs, y) -> dict[str, int]:
 
 def _largest(array) -> float:
     return float(np.abs(array[np.isfinite(array)]).max(initial=0))
-
-
-def _ratio(a, n) -> float:
-    return float(np.linalg.norm(a) / np.linalg.norm(n))

@@ -13,7 +13,8 @@ from scratchgen.optim import Optimizer
 
 class NotFinite(ArithmeticError):
     """A loss or gradient is no longer a number; the message names the first, and `where` is the step, in words.
-    `updated`: an optimizer has stepped in that step before, as that of a GAN's discriminator has when G's loss comes."""
+    `updated`: an optimizer has stepped in that step before, as that of a GAN's discriminator has when G's loss
+    comes."""
 
     def __init__(self, message: str, where: str = "", *, updated: bool = False):
         super().__init__(message)

@@ -1,0 +1,129 @@
+"""Which of many steps to believe, where the usual one leaves open whether a slope is right."""
+
+from dataclasses import dataclass, field
+
+from scratchgen.gradcheck.numeric import STEP, Line, Look, Probe
+
+CLOSER, FARTHER = 6, 6  # how often the step may be divided by 8, or multiplied: from 2e-11 to 1.6
+
+
+@dataclass
+class Judge:
+    """Tells of one slope whether it is `analytic`, up to `allowed`.
+
+    Steps are tried, smaller ones for kinks and sharp bends, larger ones for rounding, until one has an error far
+    below what is allowed. As long as a difference may come from the error of the slope, nothing is called wrong. A
+    step is called by k, for the length 8^k · 6e-6.
+
+    `bearable` is the error of a slope up to which a gradient within it passes for right, where no step does better;
+    `quick` calls a difference wrong by one step.
+    """
+
+    line: Line
+    probe: Probe
+    analytic: float
+    allowed: float
+    bearable: float
+    quick: bool = False
+    looks: dict[int, Look] = field(default_factory=dict)
+
+    def verdict(self) -> tuple[str, float, float]:
+        """(verdict, slope, bound on its error).
+
+        "right"; "beside": right as soon as the step does not reach over a kink any more; "WRONG"; "kink": x lies on
+        one, as far as can be seen; "UNPROVED": no step is precise enough.
+        """
+        for k in self._order():
+            if not self._seen(k):
+                continue
+            if self._error(k) <= self.allowed / 4:
+                if self._off(k) <= self.allowed:
+                    return self._found("right", k)
+                if self._is_confirmed(k) and self._error(k) <= self.allowed / 4:
+                    return self._found("WRONG", k)
+            if {k, k + 1, k + 2} <= self.looks.keys() and self._is_kink():
+                return self._found("kink", k)
+        if not self.looks:
+            return "UNPROVED", float("nan"), float("inf")
+        best = min(self.looks, key=self._error)
+        if self._is_kink():
+            return self._found("kink", best)
+        if self._differs(best):
+            return self._found("WRONG" if self._is_confirmed(best) and self._differs(best) else "UNPROVED", best)
+        return self._found("right" if self._error(best) <= self.bearable else "UNPROVED", best)
+
+    def _found(self, verdict, k):
+        if verdict == "right" and self._is_beside_a_kink(k):
+            verdict = "beside"
+        return verdict, self.looks[k].slope, self._error(k)
+
+    def _order(self) -> list[int]:
+        """The steps to try: away from what limits the usual one, then the other way."""
+        smaller = list(range(-1, self._smallest(0, self.bearable / 4) - 1, -1))
+        larger = list(range(1, FARTHER + 1))
+        by_rounding = self._rounding(0) > self.allowed / 4
+        return [0, *larger, *smaller] if by_rounding else [0, *smaller, *larger]
+
+    def _seen(self, k) -> bool:
+        """Whether the step can be used."""
+        if k not in self.looks:
+            look = self.line.look(self.probe, 8.0**k * STEP)
+            if look is None:
+                return False
+            self.looks[k] = look
+        return True
+
+    def _off(self, k) -> float:
+        return abs(self.analytic - self.looks[k].slope)
+
+    def _differs(self, k) -> bool:
+        return self._off(k) > self.allowed + 2 * self._error(k)
+
+    def _rounding(self, k) -> float:
+        return self.line.rounding(self.probe, 8.0**k * STEP)
+
+    def _error(self, k) -> float:
+        """The bound on an error, borne out by the other steps seen: an error can look small by chance.
+
+        Rounding puts a slope off by 8 times as much in the next smaller step. And where two steps differ by more than
+        the error of the smaller one, the larger is wrong; or the smaller one, if y stood still there.
+        """
+        look, smaller = self.looks[k], {j: other for j, other in self.looks.items() if j < k}
+        by_rounding = [other.error * 8.0 ** (j - k) for j, other in smaller.items()]
+        others = {j: o for j, o in self.looks.items() if j > k} if look.still else smaller
+        contradiction = [abs(look.slope - o.slope) - o.error for o in others.values() if not o.still]
+        return max([look.error, *by_rounding, *contradiction])
+
+    def _smallest(self, k, most: float) -> int:
+        """The smallest step, below k, at which rounding puts the slope off by no more than `most`; at least k − 1."""
+        j = k - 1
+        while j > -CLOSER and self._rounding(j - 1) <= most:
+            j -= 1
+        return j
+
+    def _is_confirmed(self, k) -> bool:
+        """Whether all steps that would show the difference do: a sharp bend may hide between two of them.
+
+        These are the smaller ones, as far down as rounding lets it be seen; and where y stands still, the larger
+        ones, which have to tell whether it is constant or its change was swallowed.
+        """
+        if self.quick:
+            return True
+        if any(self._off(j) <= self.allowed and look.error <= self.bearable for j, look in self.looks.items()):
+            return False  # so close an agreement is no chance: it is rounding that spoils the other steps
+        if self.looks[k].still:
+            moving = next((j for j in range(k + 1, 5) if self._seen(j) and not self.looks[j].still), None)
+            return moving is None or self._off(moving) > self.looks[moving].error
+        smaller = [j for j in range(self._smallest(k, self._off(k) / 8), k) if self._seen(j)]
+        return all(self.looks[j].still or self._off(j) > self.looks[j].error for j in smaller)
+
+    def _is_kink(self) -> bool:
+        """Whether the bend stays, however small the step."""
+        last = sorted(self.looks)[:3]
+        bends = [self.looks[k].bend for k in last]
+        return len(last) > 1 and max(bends) < 1.2 * min(bends) and min(bends) > 8 * self._rounding(last[0])
+
+    def _is_beside_a_kink(self, k) -> bool:
+        """Whether the error fell faster with the step than h², as it does where y is smooth."""
+        look, usual = self.looks[k], self.looks.get(0)
+        return k < 0 and usual is not None and 1e-3 * abs(look.slope) < usual.error > 4 * 64.0**-k * look.error
