@@ -97,9 +97,8 @@ def evaluated(file):
 
 
 def resumed(file, *more):
-    return command(
-        "train", "vae", "--resume", file.parent, "--quiet", "--epochs", "2", *more
-    )  # a config may say 2000
+    argv = ("train", "vae", "--resume", file.parent, "--epochs", "2")  # a damaged config may say 2,000
+    return command(*argv, "--quiet", *more)
 
 
 def resumed_by_force(file):
