@@ -381,6 +381,14 @@ def test_a_model_that_was_converted_draws_noise_that_it_takes(model, prior, dtyp
     assert made.generate(z).dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_vae_that_was_converted_draws_noise_that_it_takes(dtype, rng):
+    made = sg.dense_vae((4, 4, 1), latent=2, hidden=(5,)).astype(dtype)
+    eps = made.noise(3, rng)
+    assert eps.dtype == dtype
+    made.loss(rng.random((3, 4, 4, 1)).astype(dtype), eps)
+
+
 # --- files ---
 
 

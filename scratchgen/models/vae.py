@@ -126,9 +126,11 @@ class VAE(Model):
         return self.decode(self._at_home(self.noise(count, rng)))
 
     def noise(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """`count` draws of eps, or of z from the prior: (count, latent) float32, standard normal, on the host."""
+        """`count` draws of eps, or of z from the prior: (count, latent), standard normal, on the host: float32, or
+        what the model was converted to."""
         count = checks.integer("VAE.noise", "count", count)
-        return checks.generator("VAE.noise", rng).standard_normal((count, self.latent), np.float32)
+        dtype = next((p.value.dtype for p in self._parameters()), np.float32)
+        return checks.generator("VAE.noise", rng).standard_normal((count, self.latent), dtype)
 
     def terms(self, x, eps) -> Terms:
         """Both terms of −ELBO for inference: nothing kept, BatchNorm by its running statistics. β plays no part."""
@@ -209,9 +211,8 @@ class VAE(Model):
         checks.between("VAE", "eps", eps, -inf, inf)
 
     def _at_home(self, eps):
-        """Noise in the parameters' dtype and library."""
-        like = self._parameters()[0].value
-        return transfer(eps, backend_of(like)).astype(like.dtype, copy=False)
+        """Noise in the parameters' library."""
+        return transfer(eps, backend_of(self._parameters()[0].value))
 
 
 # --- the reparameterised sample ---
