@@ -228,7 +228,7 @@ def test_vae_in_use(build, likelihood, backend):
     assert_equal(model.reconstruct(batch[0]), pixels_there(q.loc), "reconstruction at the mean")
     z = q.loc + q.scale * torch.tensor(eps)
     assert_equal(model.reconstruct(*batch), pixels_there(z), "reconstruction at the sample")
-    draws = np.random.default_rng(5).standard_normal((3, model.latent), np.float32).astype(float)
+    draws = np.random.default_rng(5).standard_normal((3, model.latent))
     assert_equal(model.sample(3, np.random.default_rng(5)), pixels_there(torch.tensor(draws)), "samples")
     terms, terms_there = model.terms(*batch), model_there.terms(x, eps)
     for name, ours, theirs in zip(terms._fields, terms, terms_there, strict=True):
@@ -249,7 +249,7 @@ def test_log_likelihood(build, likelihood, decoded, backend, monkeypatch):
     x = np.round(rng.random((N, *shape)))
     model_there.eval()
     q = model_there.posterior(x)
-    eps = torch.tensor(np.random.default_rng(4).standard_normal((N, K, model.latent), np.float32).astype(float))
+    eps = torch.tensor(np.random.default_rng(4).standard_normal((N, K, model.latent)))
     z = q.loc[:, None] + q.scale[:, None] * eps
     y = model_there.decoder(z.reshape(N * K, -1))
     log_p = model_there.pixels(y).log_prob(there(x).repeat_interleave(K, 0)).reshape(N, K, -1).sum(2)
