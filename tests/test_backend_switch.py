@@ -422,8 +422,9 @@ def steps_that_may_not_wait(monkeypatch) -> list:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_run_on_a_device_is_the_run_on_the_host(name, here, device, monkeypatch, capsys):
     steps = steps_that_may_not_wait(monkeypatch)
-    train(name, "--backend", "cupy", out="device")
-    train(name, out="host")
+    # A seed with which no unit comes within rounding of LeakyReLU's kink, where either side may be taken.
+    train(name, "--seed", "1", "--backend", "cupy", out="device")
+    train(name, "--seed", "1", out="host")
     assert len(steps) >= 12
     assert steps.count("cupy") == steps.count("numpy")
     assert "GPU      " in capsys.readouterr().out
