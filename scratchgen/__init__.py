@@ -18,7 +18,7 @@ Reading order:
 from scratchgen import starting  # isort: skip  # noqa: F401  first of all: Ctrl-C may come at any moment
 from scratchgen import blas  # isort: skip  # noqa: F401  before NumPy is loaded: it speaks to its BLAS
 from scratchgen import gradcheck
-from scratchgen.backend import BackendUnavailable
+from scratchgen.backend import Array, BackendUnavailable
 from scratchgen.backend.threads import get_threads, set_threads
 from scratchgen.export import export_torch
 from scratchgen.init import initialise
@@ -64,6 +64,7 @@ __all__ = [
     "SGD",
     "VAE",
     "Adam",
+    "Array",
     "Autoencoder",
     "BackendUnavailable",
     "BatchNorm",

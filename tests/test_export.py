@@ -583,7 +583,7 @@ def test_shapes_may_be_given(tmp_path, torch):
 @pytest.mark.parametrize(
     ("likelihood", "held"),
     [("bernoulli", set()), ("gaussian", {"logvar"}), (Gaussian(learn=False), set()), (Laplace(), {"scale"})],
-    ids=str,
+    ids=["bernoulli", "gaussian", "fixed gaussian", "laplace"],
 )
 def test_a_likelihood_brings_its_parameters(tmp_path, torch, likelihood, held):
     model = drawn(dense_vae((4, 4, 1), latent=2, hidden=(3,), likelihood=likelihood))

@@ -9,6 +9,7 @@ reference.py    each operation as its formula; numpy_ops/ and cupy_ops/ have the
 from scratchgen.backend.arrays import (
     BACKENDS,
     FLOATS,
+    Array,
     BackendUnavailable,
     array_library,
     backend_of,
@@ -30,6 +31,7 @@ from scratchgen.backend.operations import (
 __all__ = [
     "BACKENDS",
     "FLOATS",
+    "Array",
     "BackendUnavailable",
     "Correlation",
     "array_library",

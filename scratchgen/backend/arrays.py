@@ -4,8 +4,12 @@
 
 import importlib
 from functools import cache
+from typing import Any, TypeAlias
 
 import numpy as np
+
+# An array of either library. CuPy's, which has the same methods and no types of its own, passes for any.
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 BACKENDS = ("numpy", "cupy")
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
