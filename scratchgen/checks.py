@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
-from scratchgen.backend import backend_of
+from scratchgen.backend import Array, backend_of
 
 ROUNDING = 1e-6  # beyond a bound: 255 times the float32 nearest to 1/255 is a little more than 1
 UNIT = ": divide pixels of 0 … 255 by 255, take (x + 1) / 2 of those of [−1, 1], and do not standardise"
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def integer(owner, name: str, value, least: int = 1) -> int:
+def integer(owner: object, name: str, value: Any, least: int = 1) -> int:
     """The value as an int; TypeError unless it is a whole number, ValueError below `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{owner}: {name} is {value!r}, needs an integer")
@@ -21,33 +22,35 @@ def integer(owner, name: str, value, least: int = 1) -> int:
     return int(value)
 
 
-def real(owner, name: str, value, fits: Callable[[float], bool], form: str) -> float:
+def real(owner: object, name: str, value: Any, fits: Callable[[float], bool], form: str) -> float:
     """The value as a float; TypeError unless it is one number, ValueError unless it `fits`, which is said as `form`.
 
     A NumPy float64 among them would make a float32 step float64, so a Python float comes back.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{owner}: {name} is {value!r}, needs {form}")
-    if not (isfinite(value) and fits(value)):
+    number = float(value)
+    if not (isfinite(number) and fits(number)):
         raise ValueError(f"{owner}: {name} is {value}, needs {form}")
-    return float(value)
+    return number
 
 
-def sizes(owner, name: str, value) -> tuple[int, ...]:
+def sizes(owner: object, name: str, value: Any) -> tuple[int, ...]:
     """The value as a tuple of ints; TypeError or ValueError unless it is a tuple of positive whole numbers."""
     if not isinstance(value, tuple | list):
         raise TypeError(f"{owner}: {name} is {value!r}, needs a tuple of sizes, as in (512, 128)")
     return tuple(integer(owner, name, n) for n in value)
 
 
-def image_shape(owner, shape) -> tuple[int, int, int]:
+def image_shape(owner: object, shape: Any) -> tuple[int, int, int]:
     """(H, W, C) as ints; TypeError or ValueError unless it is three positive whole numbers."""
     if not isinstance(shape, tuple | list) or len(shape) != 3:
         raise ValueError(f"{owner}: image_shape is {shape!r}, needs (H, W, C): channels last, 1 for grey images")
-    return tuple(integer(owner, "image_shape", n) for n in shape)
+    H, W, C = (integer(owner, "image_shape", n) for n in shape)
+    return H, W, C
 
 
-def float_type(owner, dtype) -> np.dtype:
+def float_type(owner: object, dtype: Any) -> np.dtype:
     """float32 or float64 as a NumPy dtype; TypeError for anything else."""
     try:
         found = None if dtype is None else np.dtype(dtype)  # NumPy takes None for float64
@@ -58,7 +61,7 @@ def float_type(owner, dtype) -> np.dtype:
     return found
 
 
-def generator(owner, rng) -> np.random.Generator:
+def generator(owner: object, rng: Any) -> np.random.Generator:
     """rng, or a fresh unseeded one for None; TypeError for a seed or the global state."""
     if rng is None:
         return np.random.default_rng()
@@ -67,7 +70,7 @@ def generator(owner, rng) -> np.random.Generator:
     return rng
 
 
-def library(owner, name: str, value) -> str:
+def library(owner: object, name: str, value: Any) -> str:
     """The library that an array lives in; TypeError for what is no array."""
     try:
         return backend_of(value)
@@ -75,7 +78,7 @@ def library(owner, name: str, value) -> str:
         raise TypeError(f"{owner}: {name}: {error}") from None
 
 
-def float_array(owner, name: str, value) -> str:
+def float_array(owner: object, name: str, value: Any) -> str:
     """The library of a float32 or float64 array; TypeError for anything else."""
     where = library(owner, name, value)
     if value.dtype not in FLOATS:
@@ -84,7 +87,17 @@ def float_array(owner, name: str, value) -> str:
     return where
 
 
-def like(owner, name: str, array, other: str, shape, dtype, home: str, *, layer: bool = False) -> None:
+def like(
+    owner: object,
+    name: str,
+    array: Any,
+    other: str,
+    shape: tuple[int, ...] | None,
+    dtype: np.dtype,
+    home: str,
+    *,
+    layer: bool = False,
+) -> None:
     """TypeError or ValueError unless it is an array of the shape, dtype and library that `other` has; a shape of None
     is any. For a `layer` the message says how it, too, may be converted."""
     where = library(owner, name, array)
@@ -98,8 +111,8 @@ def like(owner, name: str, array, other: str, shape, dtype, home: str, *, layer:
         raise TypeError(f"{owner}: {name} is a {where} array, needs a {home} array, as {other} is{mend}")
 
 
-def between(owner, name: str, array, low: float, high: float, mend: str = "") -> None:
-    """ValueError unless every number of a float array is finite and in [low, high], up to rounding.
+def between(owner: object, name: str, array: Any, low: float, high: float, mend: str = "") -> None:
+    """ValueError unless every element of a float array is finite and in [low, high], up to rounding.
 
     Two passes over memory at its speed. An array on a GPU is not looked at: that would wait for it.
     """
@@ -110,11 +123,11 @@ def between(owner, name: str, array, low: float, high: float, mend: str = "") ->
         return
     if not np.isfinite(array).all():
         count = array.size - np.count_nonzero(np.isfinite(array))
-        raise ValueError(f"{owner}: {name} holds {count} of {array.size} numbers that are not finite")
+        raise ValueError(f"{owner}: {name} holds {count} of {array.size} elements that are not finite")
     raise ValueError(f"{owner}: {name} goes from {least:.4g} to {most:.4g}, needs {low:g} to {high:g}{mend}")
 
 
-def state(owner: str, mine: Mapping, new: Mapping) -> None:
+def state(owner: str, mine: Mapping[str, Array], new: Mapping[str, Array]) -> None:
     """ValueError or TypeError unless `new` has the names of `mine`, each with an array of its shape and kind."""
     missing, extra = [name for name in mine if name not in new], [name for name in new if name not in mine]
     if missing or extra:

@@ -10,17 +10,18 @@ nobody looks, as that would wait for it; what comes of it there is said with eac
 """
 
 from math import inf, isfinite, log, pi
+from typing import Any
 
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import array_library, backend_of, formula, sum_with_map
+from scratchgen.backend import Array, array_library, backend_of, formula, sum_with_map
 
 
-def mse(y, target):
+def mse(y: Array, target: Array) -> tuple[Array, Array]:
     """Squared error, L = 1/N Σ_n Σ_i (y_ni − t_ni)²; dy = 2/N (y − t). Any shape (N, ...).
 
-    Targets are any finite numbers; with others L is not finite either, on a GPU.
+    Targets are finite; with others L is not finite either, on a GPU.
     """
     N = _check("mse", y=y, target=target)
     loss, dy = sum_with_map(squared_error, y, target, N, over=N)
@@ -34,7 +35,7 @@ def squared_error(y, t, N):
     return r * r, r * (2 / N)
 
 
-def bce_with_logits(logits, target):
+def bce_with_logits(logits: Array, target: Array) -> tuple[Array, Array]:
     """Binary cross-entropy, the negative log-likelihood of Bernoulli pixels, from logits s with p = σ(s).
 
     L = −1/N Σ [t log p + (1 − t) log(1 − p)] = 1/N Σ [softplus(s) − t·s]
@@ -68,13 +69,13 @@ def guarded_cross_entropy(s, t, N):
     return loss + 0 * np.sqrt((t + 1e-6) * (1 + 1e-6 - t)), ds
 
 
-def softmax_cross_entropy(logits, target):
+def softmax_cross_entropy(logits: Array, target: Array) -> tuple[Array, Array]:
     """Cross-entropy of the class probabilities p = softmax(s), with log Z = log Σ_k e^{s_k}.
 
     L = −1/N Σ_nk t_nk log p_nk = 1/N Σ_nk t_nk (log Z_n − s_nk)
     dlogits_k = (p_k Σ_j t_j − t_k)/N, since ∂log Z/∂s_k = p_k
 
-    One number added to all logits of a row changes neither, so the largest is subtracted first.
+    A constant added to all logits of a row changes neither, so the largest is subtracted first.
     `logits (N, K)`; `target` is integer labels (N,) of 0 … K − 1, or probabilities (N, K), of which each row sums
     to 1. Finite for every finite s. Integer labels are looked at on a GPU too, so that each call waits for it.
     """
@@ -94,14 +95,14 @@ def softmax_cross_entropy(logits, target):
     return loss, (e / Z * target.sum(axis=1, keepdims=True) - target) * (1 / N)
 
 
-def gaussian_nll(mu, logvar, target):
+def gaussian_nll(mu: Array, logvar: Array | float, target: Array) -> tuple[Array, Array, Array]:
     """Negative log-likelihood of a normal distribution with mean mu and log-variance logvar; returns L, dmu, dlogvar.
 
     L = 1/N Σ ½ (log 2π + logvar + (t − mu)² e^{−logvar})
     dmu = (mu − t) e^{−logvar} / N,   dlogvar = ½ (1 − (t − mu)² e^{−logvar}) / N
 
-    `logvar` has mu's shape, or is one number for all (a float or 0-d array): then dlogvar is summed to one number.
-    Targets are any finite numbers; with others L is not finite either, on a GPU.
+    `logvar` has mu's shape, or is one value for all (a float or 0-d array): then dlogvar is their sum, 0-d.
+    Targets are finite; with others L is not finite either, on a GPU.
     """
     shared = isinstance(logvar, float) or getattr(logvar, "ndim", None) == 0
     N = _check("gaussian_nll", mu=mu, target=target, **({} if shared else {"logvar": logvar}))
@@ -120,13 +121,13 @@ def normal(mu, logvar, t, N, log_2pi):
     return q + (logvar + log_2pi), z * inv_std * (1 / N), (1 - q) * (0.5 / N)
 
 
-def gaussian_kl(mu, logvar):
+def gaussian_kl(mu: Array, logvar: Array) -> tuple[Array, Array, Array]:
     """KL(N(mu, σ²) ‖ N(0, 1)) with σ² = e^logvar, summed over latent dimensions; returns L, dmu, dlogvar.
 
     L = 1/N Σ ½ (mu² + σ² − 1 − logvar);   dmu = mu / N,   dlogvar = ½ (σ² − 1) / N
 
-    logvar is the log of the *variance*: a sample of this distribution is mu + exp(½ logvar) · eps. Both are any
-    numbers; L overflows in float32 from logvar = 89 on. (Kingma & Welling 2014, appendix B.)
+    logvar is the log of the *variance*: a sample of this distribution is mu + exp(½ logvar) · eps. Both may be
+    anything; L overflows in float32 from logvar = 89 on. (Kingma & Welling 2014, appendix B.)
     """
     N = _check("gaussian_kl", mu=mu, logvar=logvar)
     return sum_with_map(kl_of_normal, mu, logvar, N, over=2 * N)  # L has a ½
@@ -138,13 +139,13 @@ def kl_of_normal(mu, logvar, N):
     return mu * mu + (excess - logvar), mu * (1 / N), excess * (0.5 / N)
 
 
-def _check_finite(loss: str, value, target) -> None:
+def _check_finite(loss: str, value: Array, target: Array) -> None:
     """ValueError when it is the target's fault that a loss is not finite; on a GPU that would wait to be known."""
     if backend_of(target) == "numpy" and not isfinite(value):
         checks.between(loss, "target", target, -inf, inf)
 
 
-def _check_probabilities(target) -> None:
+def _check_probabilities(target: Array) -> None:
     """ValueError unless each row is a distribution; not on a GPU, where that would wait."""
     if backend_of(target) != "numpy":
         return
@@ -157,7 +158,7 @@ def _check_probabilities(target) -> None:
         )
 
 
-def _one_hot(labels, logits, xp):
+def _one_hot(labels: Array, logits: Array, xp: Any) -> Array:
     K = logits.shape[1]
     if len(labels) != len(logits):
         raise ValueError(
@@ -172,7 +173,7 @@ def _one_hot(labels, logits, xp):
     return (labels[:, None] == xp.arange(K)).astype(logits.dtype)
 
 
-def _check(loss: str, **arrays) -> int:
+def _check(loss: str, **arrays: Any) -> int:
     """The batch size N, after comparing every argument with the first: shape, dtype and library."""
     (first, a), *others = arrays.items()
     home = checks.library(loss, first, a)

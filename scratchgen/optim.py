@@ -3,12 +3,12 @@
 A value is replaced, never written into: a pullback that still holds the old one stays right.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import array_library, backend_of, kernels, transfer
+from scratchgen.backend import Array, array_library, backend_of, kernels, transfer
 from scratchgen.layers.parameter import Parameter
 
 
@@ -29,7 +29,9 @@ class Optimizer:
             raise ValueError(f"{name}: got a parameter twice, it would take two steps at once")
         self.lr = lr
         self.t = 0
-        self.before_step = None  # called with the optimizer when every gradient is there: to look, or to clip
+        self.before_step: Callable[[Optimizer], None] | None = (
+            None  # called with the optimizer when every gradient is there: to look, or to clip
+        )
 
     @property
     def lr(self) -> float:
@@ -37,7 +39,7 @@ class Optimizer:
         return self._lr
 
     @lr.setter
-    def lr(self, value):
+    def lr(self, value: float) -> None:
         self._lr = checks.real(type(self).__name__, "lr", value, lambda x: x > 0, "a positive number")
 
     def step(self) -> None:
@@ -52,15 +54,15 @@ class Optimizer:
                 p.value = value
             p.zero_grad()
 
-    def _updated(self) -> list:
+    def _updated(self) -> list[Array]:
         """The new value of every parameter."""
         raise NotImplementedError
 
-    def _zeros(self) -> list:
+    def _zeros(self) -> list[Array]:
         """A zero array for each parameter, in C order whatever the value's."""
         return [array_library(p.value).zeros(p.value.shape, p.value.dtype) for p in self.parameters]
 
-    def _slots(self) -> dict[str, list]:
+    def _slots(self) -> dict[str, list[Array]]:
         """The arrays kept from step to step: for each name one per parameter."""
         return {}
 
@@ -76,12 +78,12 @@ class Optimizer:
 
     # --- state: what a checkpoint holds ---
 
-    def state(self) -> dict[str, object]:
-        """A copy of what `load_state` needs to go on exactly: t, and each kept array by name and number: "m.0"."""
+    def state(self) -> dict[str, Array]:
+        """A copy of what `load_state` needs to go on exactly: t, and each kept array by name and index: "m.0"."""
         arrays = {f"{name}.{i}": a.copy() for name, kept in self._slots().items() for i, a in enumerate(kept)}
         return {"t": np.array(self.t), **arrays}
 
-    def load_state(self, state) -> None:
+    def load_state(self, state: Mapping[str, Array]) -> None:
         """Take over the state of an optimizer of the same kind over parameters of the same shapes.
 
         ValueError or TypeError, before anything changes, when it does not fit.
@@ -101,12 +103,12 @@ class SGD(Optimizer):
     With momentum 0 it is value − lr · g. (Polyak 1964, in the form that Sutskever et al. 2013 compare.)
     """
 
-    def __init__(self, parameters, lr: float, momentum: float = 0):
+    def __init__(self, parameters: Iterable[Parameter], lr: float, momentum: float = 0):
         super().__init__(parameters, lr)
         self.momentum = checks.real("SGD", "momentum", momentum, lambda x: 0 <= x < 1, "a number ≥ 0 and below 1")
         self.u = self._zeros() if momentum else []
 
-    def _updated(self):
+    def _updated(self) -> list[Array]:
         if not self.momentum:
             return [p.value - self.lr * p.grad for p in self.parameters]
         for p, u in zip(self.parameters, self.u, strict=True):
@@ -114,7 +116,7 @@ class SGD(Optimizer):
             u += p.grad
         return [p.value - self.lr * u for p, u in zip(self.parameters, self.u, strict=True)]
 
-    def _slots(self):
+    def _slots(self) -> dict[str, list[Array]]:
         return {"u": self.u} if self.momentum else {}
 
 
@@ -129,7 +131,13 @@ class Adam(Optimizer):
     (Kingma & Ba 2015, Algorithm 1.)
     """
 
-    def __init__(self, parameters, lr: float = 1e-3, betas=(0.9, 0.999), eps: float = 1e-8):
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ):
         super().__init__(parameters, lr)
         if not isinstance(betas, tuple | list):
             raise TypeError(f"Adam: betas is {betas!r}, needs two numbers")
@@ -140,10 +148,10 @@ class Adam(Optimizer):
         self.eps = checks.real("Adam", "eps", eps, lambda x: x > 0, "a positive number")
         self.m, self.v = self._zeros(), self._zeros()
 
-    def _updated(self):
+    def _updated(self) -> list[Array]:
         values, grads = [p.value for p in self.parameters], [p.grad for p in self.parameters]
         ops = kernels(values[0])
         return ops.adam(values, grads, self.m, self.v, self.lr, *self.betas, self.eps, self.t)
 
-    def _slots(self):
+    def _slots(self) -> dict[str, list[Array]]:
         return {"m": self.m, "v": self.v}

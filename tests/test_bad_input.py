@@ -662,7 +662,7 @@ def test_targets_are_finite(name, bad):
     function = sg.mse if name == "mse" else sg.gaussian_nll
     with np.errstate(all="ignore"):
         call = partial(function, *before, target)
-        refuses(call, ValueError, f"{name.split(',')[0]}: target holds 1 of 12 numbers that are not finite")
+        refuses(call, ValueError, f"{name.split(',')[0]}: target holds 1 of 12 elements that are not finite")
         y = before[0] * bad  # a network that has run away is no fault of the target's
         assert not np.isfinite(function(y, *before[1:], ones(4, 3))[0])
 
@@ -678,7 +678,7 @@ def test_images_of_a_model_are_finite(likelihood):
         model = _autoencoder(loss="squared-error")
         call = lambda: model.train_step(x, optimizer)  # noqa: E731
     optimizer = Adam(model.parameters())
-    refuses(call, ValueError, "holds 1 of 128 numbers that are not finite", owners=[model, optimizer])
+    refuses(call, ValueError, "holds 1 of 128 elements that are not finite", owners=[model, optimizer])
 
 
 @pytest.mark.parametrize(
@@ -716,14 +716,14 @@ def test_noise_is_finite(bad):
         lambda: vae.terms(x, eps),
         lambda: vae.reconstruct(x, eps),
     ):
-        refuses(call, ValueError, "VAE: eps holds 1 of 16 numbers", owners=[vae, optimizers[0]])
+        refuses(call, ValueError, "VAE: eps holds 1 of 16 elements", owners=[vae, optimizers[0]])
     for call in (
         lambda: gan.discriminator_loss(x, z),
         lambda: gan.generator_loss(z),
         lambda: gan.discriminator_step(x, z, optimizers[1]),
         lambda: gan.train_step(x, z, *optimizers[1:]),
     ):
-        refuses(call, ValueError, "GAN: z holds 1 of 16 numbers", owners=[gan, *optimizers])
+        refuses(call, ValueError, "GAN: z holds 1 of 16 elements", owners=[gan, *optimizers])
 
 
 def _gan(*end, **how):
@@ -770,7 +770,7 @@ def test_real_samples_of_a_generator_without_a_range():
     bad[3, 3, 3] = np.nan
     optimizers = dcgan_optimizers(gan)
     call = partial(gan.train_step, bad, NOISE, *optimizers)
-    refuses(call, ValueError, "GAN: real holds 1 of 128 numbers", owners=[gan, *optimizers])
+    refuses(call, ValueError, "GAN: real holds 1 of 128 elements", owners=[gan, *optimizers])
 
 
 # --- optimizers ---------------------------------------------------------------------------------------------------

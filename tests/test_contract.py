@@ -121,7 +121,7 @@ SIGNATURES = {
     sg.mse: "(y, target)",
     sg.gaussian_kl: "(mu, logvar)",
     sg.Layer.forward: "(self, x)",
-    sg.Layer.predict: "(self, x, *more)",
+    sg.Layer.predict: "(self, *inputs, **options)",
     sg.Autoencoder.loss: "(self, x)",
     sg.Autoencoder.train_step: "(self, x, optimizer)",
     sg.VAE.loss: "(self, x, eps)",

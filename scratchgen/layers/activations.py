@@ -6,9 +6,10 @@ Each expresses f′ through y, which the next layer holds anyway, so that x can 
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import formula
+from scratchgen.backend import Array, formula
 from scratchgen.functions import sigmoid
 from scratchgen.layers.layer import Layer
+from scratchgen.layers.pullback import Pullback
 
 
 @formula
@@ -27,7 +28,7 @@ class ReLU(Layer):
     y′ = 1 where x > 0, which is where y > 0, and 0 elsewhere; at the kink x = 0 we take 0. (Nair & Hinton 2010.)
     """
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", ...)
         y = relu(x)
         return y, self.pullback(y, dx=lambda dy: relu_pullback(dy, y))
@@ -53,13 +54,13 @@ class LeakyReLU(Layer):
     def __init__(self, slope: float = 0.2):
         self.slope = checks.real("LeakyReLU", "slope", slope, lambda x: x >= 0, "a number ≥ 0")
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", ...)
         slope = self.slope
         y = leaky_relu(x, slope)
         return y, self.pullback(y, dx=lambda dy: leaky_relu_pullback(dy, y, slope))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"LeakyReLU({self.slope})"
 
 
@@ -76,7 +77,7 @@ def tanh_pullback(dy, y):
 class Tanh(Layer):
     """Hyperbolic tangent: y = tanh(x) = sinh x / cosh x, so y′ = (cosh² x − sinh² x) / cosh² x = 1 − y²."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", ...)
         y = tanh(x)
         return y, self.pullback(y, dx=lambda dy: tanh_pullback(dy, y))
@@ -93,7 +94,7 @@ class Sigmoid(Layer):
     For a probability that goes into a cross-entropy use the loss that takes logits instead: it does not saturate.
     """
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", ...)
         y = sigmoid(x)
         return y, self.pullback(y, dx=lambda dy: sigmoid_pullback(dy, y))

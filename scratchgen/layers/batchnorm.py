@@ -3,9 +3,10 @@
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import channel_sums, formula, mean_and_variance
+from scratchgen.backend import Array, channel_sums, formula, mean_and_variance
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
+from scratchgen.layers.pullback import Pullback
 
 
 @formula
@@ -71,7 +72,7 @@ class BatchNorm(Layer):
         self.running_mean = np.zeros(self.channels, np.float32)
         self.running_var = np.ones(self.channels, np.float32)
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", ..., self.channels)
         m = x.size // self.channels  # rows
         if m == 1:
@@ -94,16 +95,16 @@ class BatchNorm(Layer):
             },
         )
 
-    def predict(self, x):
+    def predict(self, x: Array) -> Array:
         self.check_input(x, "N", ..., self.channels)
         mean, var = self._running(x.dtype)
         return scale_and_shift(x, mean, inverse_std(var, self.eps), self.gamma.value, self.beta.value)
 
-    def _running(self, dtype):
+    def _running(self, dtype: np.dtype) -> tuple[Array, Array]:
         """The running statistics in the dtype of the step."""
         return self.running_mean.astype(dtype, copy=False), self.running_var.astype(dtype, copy=False)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         extra = f", eps={self.eps:g}" if self.eps != 1e-5 else ""
         extra += f", momentum={self.momentum:g}" if self.momentum != 0.1 else ""
         return f"BatchNorm({self.channels}{extra})"

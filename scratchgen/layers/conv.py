@@ -17,13 +17,18 @@ Sizes are an int, or a pair (height, width).
 (Dumoulin & Visin 2016, A guide to convolution arithmetic for deep learning.)
 """
 
+from typing import TypeAlias
+
 import numpy as np
 
 from scratchgen import checks, init
-from scratchgen.backend import Correlation, channel_sum
+from scratchgen.backend import Array, Correlation, channel_sum
 from scratchgen.backend.geometry import Geometry, correlated_size, transposed_size
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
+from scratchgen.layers.pullback import Pullback
+
+Size: TypeAlias = int | tuple[int, int]
 
 
 class Conv2d(Layer):
@@ -36,7 +41,16 @@ class Conv2d(Layer):
     """
 
     def __init__(
-        self, in_channels, out_channels, kernel_size, *, stride=1, padding=0, dilation=1, bias=True, rng=None
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        *,
+        stride: Size = 1,
+        padding: Size = 0,
+        dilation: Size = 1,
+        bias: bool = True,
+        rng: np.random.Generator | None = None,
     ):
         self.window = _Window("Conv2d", kernel_size, stride, padding, dilation)
         self.in_channels = checks.integer("Conv2d", "in_channels", in_channels)
@@ -51,15 +65,15 @@ class Conv2d(Layer):
     def geometry(self, H: int, W: int) -> Geometry:
         """Input (H, W) is the large map, output the small one."""
         w = self.window
-        small = tuple(map(correlated_size, (H, W), w.kernel, w.stride, w.padding, w.dilation))
-        if min(small) < 1:
+        OH, OW = map(correlated_size, (H, W), w.kernel, w.stride, w.padding, w.dilation)
+        if min(OH, OW) < 1:
             raise ValueError(
                 f"{self}: x is {H}×{W}, {H + 2 * w.padding[0]}×{W + 2 * w.padding[1]} with padding; "
                 f"needs at least {w.extent[0]}×{w.extent[1]}, the extent of the kernel"
             )
-        return Geometry(w.kernel, w.stride, w.padding, w.dilation, large=(H, W), small=small)
+        return Geometry(w.kernel, w.stride, w.padding, w.dilation, large=(H, W), small=(OH, OW))
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", "H", "W", self.in_channels)
         A = Correlation(self.W.value, self.geometry(*x.shape[1:3]), once=self.W.frozen)
         y = A(x)  # (N, OH, OW, out)
@@ -74,7 +88,7 @@ class Conv2d(Layer):
             },
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Conv2d({self.in_channels}, {self.out_channels}, {self.window}{_no_bias(self)})"
 
 
@@ -90,16 +104,16 @@ class ConvTranspose2d(Layer):
 
     def __init__(
         self,
-        in_channels,
-        out_channels,
-        kernel_size,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
         *,
-        stride=1,
-        padding=0,
-        output_padding=0,
-        dilation=1,
-        bias=True,
-        rng=None,
+        stride: Size = 1,
+        padding: Size = 0,
+        output_padding: Size = 0,
+        dilation: Size = 1,
+        bias: bool = True,
+        rng: np.random.Generator | None = None,
     ):
         self.window = _Window("ConvTranspose2d", kernel_size, stride, padding, dilation)
         self.output_padding = _pair("ConvTranspose2d", "output_padding", output_padding, least=0)
@@ -120,12 +134,12 @@ class ConvTranspose2d(Layer):
     def geometry(self, H: int, W: int) -> Geometry:
         """Input (H, W) is the small map, output the large one."""
         w = self.window
-        large = tuple(map(transposed_size, (H, W), w.kernel, w.stride, w.padding, w.dilation, self.output_padding))
-        if min(large) < 1:
-            raise ValueError(f"{self}: x is {H}×{W}, padding leaves an output of {large[0]}×{large[1]}; needs 1×1")
-        return Geometry(w.kernel, w.stride, w.padding, w.dilation, large=large, small=(H, W))
+        OH, OW = map(transposed_size, (H, W), w.kernel, w.stride, w.padding, w.dilation, self.output_padding)
+        if min(OH, OW) < 1:
+            raise ValueError(f"{self}: x is {H}×{W}, padding leaves an output of {OH}×{OW}; needs 1×1")
+        return Geometry(w.kernel, w.stride, w.padding, w.dilation, large=(OH, OW), small=(H, W))
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", "H", "W", self.in_channels)
         A = Correlation(self.W.value, self.geometry(*x.shape[1:3]), once=self.W.frozen)
         y = A.adjoint(x)  # (N, OH, OW, out)
@@ -140,7 +154,7 @@ class ConvTranspose2d(Layer):
             },
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         extra = f", output_padding={_short(self.output_padding)}" if any(self.output_padding) else ""
         return f"ConvTranspose2d({self.in_channels}, {self.out_channels}, {self.window}{extra}{_no_bias(self)})"
 
@@ -148,7 +162,7 @@ class ConvTranspose2d(Layer):
 class _Window:
     """Kernel size, stride, padding and dilation as pairs, checked once."""
 
-    def __init__(self, layer: str, kernel_size, stride, padding, dilation):
+    def __init__(self, layer: str, kernel_size: Size, stride: Size, padding: Size, dilation: Size):
         self.kernel = _pair(layer, "kernel_size", kernel_size, least=1)
         self.stride = _pair(layer, "stride", stride, least=1)
         self.padding = _pair(layer, "padding", padding, least=0)
@@ -160,9 +174,10 @@ class _Window:
     @property
     def extent(self) -> tuple[int, int]:
         """Pixels from the first tap to the last: d(k − 1) + 1."""
-        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        (kh, kw), (dh, dw) = self.kernel, self.dilation
+        return dh * (kh - 1) + 1, dw * (kw - 1) + 1
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         parts = [f"kernel_size={_short(self.kernel)}"]
         parts += [f"stride={_short(self.stride)}"] * (self.stride != (1, 1))
         parts += [f"padding={_short(self.padding)}"] * (self.padding != (0, 0))
@@ -170,16 +185,16 @@ class _Window:
         return ", ".join(parts)
 
 
-def _pair(layer: str, name: str, value, least: int) -> tuple[int, int]:
-    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+def _pair(layer: str, name: str, value: Size, least: int) -> tuple[int, int]:
+    pair = value if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"{layer}: {name} is {value!r}, needs an integer or a pair of them")
-    return tuple(checks.integer(layer, name, n, least) for n in pair)
+    return checks.integer(layer, name, pair[0], least), checks.integer(layer, name, pair[1], least)
 
 
-def _short(pair) -> str:
+def _short(pair: tuple[int, int]) -> str:
     return str(pair[0]) if pair[0] == pair[1] else str(pair)
 
 
-def _no_bias(layer) -> str:
+def _no_bias(layer: Conv2d | ConvTranspose2d) -> str:
     return "" if layer.b is not None else ", bias=False"

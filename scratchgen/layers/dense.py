@@ -3,9 +3,10 @@
 import numpy as np
 
 from scratchgen import checks, init
-from scratchgen.backend import channel_sum, matmul
+from scratchgen.backend import Array, channel_sum, matmul
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
+from scratchgen.layers.pullback import Pullback
 
 
 class Dense(Layer):
@@ -22,7 +23,9 @@ class Dense(Layer):
     `W (in, out)` starts Glorot-uniform from `rng`, `b (out,)` at 0; `bias=False` does without b.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = True, rng=None):
+    def __init__(
+        self, in_features: int, out_features: int, *, bias: bool = True, rng: np.random.Generator | None = None
+    ):
         self.in_features = checks.integer("Dense", "in_features", in_features)
         self.out_features = checks.integer("Dense", "out_features", out_features)
         self.fans = self.in_features, self.out_features
@@ -30,7 +33,7 @@ class Dense(Layer):
         self.W = Parameter("W", init.glorot((self.in_features, self.out_features), *self.fans, rng))
         self.b = Parameter("b", np.zeros(self.out_features, np.float32)) if bias else None
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", self.in_features)
         W = self.W.value
         y = matmul(x, W)  # (N, out)
@@ -45,5 +48,5 @@ class Dense(Layer):
             },
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Dense({self.in_features}, {self.out_features}{'' if self.b is not None else ', bias=False'})"

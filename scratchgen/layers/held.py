@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -20,15 +21,15 @@ PLAIN_ARRAY = "a plain array: make it a Parameter, or name it in `buffers` if it
 LOOKS = 10_000  # at so many things: who keeps a figure or a table on a layer keeps no weights there
 
 
-def is_container(value) -> bool:
+def is_container(value: Any) -> bool:
     """Whether its parts have an order and names that last, so that they are found: not those of a set."""
     return type(value) not in PLAIN and (
         isinstance(value, SEQUENCES + MAPPINGS) or hasattr(type(value), "__dataclass_fields__")
     )
 
 
-def contents(container) -> Iterator[tuple[object, object]]:
-    """The parts of a container by key: a number, the key of a dict, or the name of a field."""
+def contents(container: Any) -> Iterator[tuple[Any, Any]]:
+    """The parts of a container by key: an index, the key of a dict, or the name of a field."""
     if isinstance(container, MAPPINGS):
         return iter(container.items())
     if isinstance(container, SEQUENCES):
@@ -36,7 +37,9 @@ def contents(container) -> Iterator[tuple[object, object]]:
     return ((field.name, getattr(container, field.name, None)) for field in fields(container))
 
 
-def inside(name: str, container, parts, seen=None) -> Iterator[tuple[str, object]]:
+def inside(
+    name: str, container: Any, parts: tuple[type, ...], seen: set[int] | None = None
+) -> Iterator[tuple[str, Any]]:
     """Every instance of `parts` in a container, at any depth, with its dotted name; each container once."""
     seen = set() if seen is None else seen
     seen.add(id(container))
@@ -50,7 +53,7 @@ def inside(name: str, container, parts, seen=None) -> Iterator[tuple[str, object
 # --- what is overlooked ---
 
 
-def overlooked(root, parts) -> dict[str, str]:
+def overlooked(root: Any, parts: tuple[type, ...]) -> dict[str, str]:
     """See `Module.overlooked`; `parts` are the classes of what is found. The nearest come first."""
     found = list(root._walk("", set()))
     seen = {id(part) for _, part in found}
@@ -79,7 +82,7 @@ def overlooked(root, parts) -> dict[str, str]:
     return faults
 
 
-def _of_module(module, candidates) -> Iterator[tuple[str, object, str]]:
+def _of_module(module: Any, candidates: tuple[type, ...]) -> Iterator[tuple[str, Any, str]]:
     """Where else than in its attributes, which are found, a module may hold something: name, value, why it is not."""
     held = _attributes(module)
     for name, value in held.items():
@@ -92,8 +95,8 @@ def _of_module(module, candidates) -> Iterator[tuple[str, object, str]]:
                 yield name, value, why
 
 
-def _is_array(value) -> bool:
-    """Whether it is an array of numbers, of any library."""
+def _is_array(value: Any) -> bool:
+    """Whether it is an array of elements, not of objects, of any library."""
     try:
         backend_of(value)  # also says so of other things out of NumPy
     except TypeError:
@@ -101,12 +104,12 @@ def _is_array(value) -> bool:
     return getattr(getattr(value, "dtype", None), "kind", "O") != "O"
 
 
-def _leads_back(part, root) -> bool:
+def _leads_back(part: Any, root: Any) -> bool:
     """Whether it is a network that `root` is a part of, held for reference."""
     return hasattr(part, "modules") and any(module is root for module in part.modules())
 
 
-def _reason(name: str, holder) -> str:
+def _reason(name: str, holder: object) -> str:
     """Why what an object holds is not found."""
     if isinstance(holder, set | frozenset):
         return f"in the set {name}, which has no order: hold it in a list"
@@ -118,7 +121,7 @@ def _reason(name: str, holder) -> str:
     return f"in {name}, a {kind}, which is no Module: derive {kind} from Layer, or from Module"
 
 
-def _contents(value) -> Iterator[tuple[object, object]]:
+def _contents(value: Any) -> Iterator[tuple[Any, Any]]:
     """What any object holds by name, as far as that can be told."""
     if is_container(value):
         return contents(value)
@@ -133,13 +136,13 @@ def _contents(value) -> Iterator[tuple[object, object]]:
     return iter(_attributes(value).items())
 
 
-def _attributes(value) -> dict[str, object]:
+def _attributes(value: Any) -> dict[str, Any]:
     """What an object holds in its `__dict__` and `__slots__`."""
     slots = [name for cls in type(value).__mro__ for name in _slots(cls) if isinstance(name, str)]
     held = {name: getattr(value, name) for name in slots if not name.startswith("__") and hasattr(value, name)}
     return {**held, **getattr(value, "__dict__", {})}
 
 
-def _slots(cls) -> tuple[str, ...]:
+def _slots(cls: type) -> tuple[str, ...]:
     slots = vars(cls).get("__slots__", ())
     return (slots,) if isinstance(slots, str) else tuple(slots)

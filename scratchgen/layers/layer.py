@@ -13,14 +13,15 @@ with what it was given: do not write into it.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, Self
 
 from scratchgen import checks
-from scratchgen.backend import backend_of, load_kernels, transfer
+from scratchgen.backend import Array, backend_of, load_kernels, transfer
 from scratchgen.layers import held
 from scratchgen.layers.parameter import Parameter
-from scratchgen.layers.pullback import Pullback
+from scratchgen.layers.pullback import Adjoint, Pullback
 
 
 class Module:
@@ -33,7 +34,7 @@ class Module:
 
     buffers: tuple[str, ...] = ()
 
-    def members(self) -> Iterator[tuple[str, object]]:
+    def members(self) -> Iterator[tuple[str, "Parameter | Module"]]:
         """The parameters and modules that this one holds, each with its name: "encoder", or "blocks.0.1" in lists."""
         for name, member in vars(self).items():
             if isinstance(member, PARTS):
@@ -62,7 +63,7 @@ class Module:
             text = f"{type(self).__name__}: not found, so neither trained nor saved: {'; '.join(faults)}"
             warnings.warn(text, stacklevel=3)
 
-    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, object]]:
+    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, "Parameter | Module"]]:
         """This module, its parameters and all below it, depth first, each once, with dotted names."""
         seen.add(id(self))
         yield prefix, self
@@ -75,9 +76,9 @@ class Module:
                 seen.add(id(member))
                 yield f"{prefix}{name}", member
 
-    def _named(self) -> dict[str, object]:
+    def _named(self) -> dict[str, "Parameter | Module"]:
         """`_walk` by name; ValueError where two have the same one, of which a file would hold the last."""
-        parts: dict[str, object] = {}
+        parts: dict[str, Parameter | Module] = {}
         for name, part in self._walk("", set()):
             if name in parts:
                 owner, name = type(self).__name__, name.rstrip(".")
@@ -85,7 +86,7 @@ class Module:
             parts[name] = part
         return parts
 
-    def _parts(self, seen: set[int], found: list) -> list:
+    def _parts(self, seen: set[int], found: list["Parameter | Module"]) -> list["Parameter | Module"]:
         """`_walk` without names, which every training step asks for."""
         seen.add(id(self))
         found.append(self)
@@ -128,10 +129,10 @@ class Module:
 
     # --- state: what a weights file holds ---
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Array]:
         """Every parameter's value and every buffer by its dotted name: the arrays themselves, not copies."""
         self._warn()
-        arrays = {}
+        arrays: dict[str, Array] = {}
         for name, member in self._named().items():
             if isinstance(member, Parameter):
                 arrays[name] = member.value
@@ -139,7 +140,7 @@ class Module:
                 arrays.update({name + buffer: getattr(member, buffer) for buffer in member.buffers})
         return arrays
 
-    def load_state(self, state: Mapping[str, object]) -> None:
+    def load_state(self, state: Mapping[str, Array]) -> None:
         """Set every parameter and buffer to a copy of the array of its name, in its own dtype and library.
 
         ValueError or TypeError, before anything changes, when a name is missing or unknown or an array does not fit.
@@ -147,19 +148,19 @@ class Module:
         checks.state(type(self).__name__, self.state(), state)
         self._replace(lambda name, array: transfer(state[name], backend_of(array)).astype(array.dtype, copy=True))
 
-    def to(self, backend: str):
+    def to(self, backend: str) -> Self:
         """Move every array to "numpy" or "cupy", in place; returns the module itself."""
         load_kernels(backend)  # complains here, before anything has moved
         self._replace(lambda name, array: transfer(array, backend))
         return self
 
-    def astype(self, dtype):
+    def astype(self, dtype: Any) -> Self:
         """Convert every array to float32 or float64, in place; returns the module itself."""
         dtype = checks.float_type(type(self).__name__, dtype)
         self._replace(lambda name, array: array.astype(dtype))
         return self
 
-    def _replace(self, convert) -> None:
+    def _replace(self, convert: Callable[[str, Array], Array]) -> None:
         """Put convert(name, array) in the place of every array of the state; gradients follow their values."""
         for name, member in self._named().items():
             if isinstance(member, Parameter):
@@ -169,7 +170,7 @@ class Module:
                     setattr(member, buffer, convert(name + buffer, getattr(member, buffer)))
 
     @contextmanager
-    def unchanged_on_error(self):
+    def unchanged_on_error(self) -> Iterator[None]:
         """Puts every buffer back when the block raises, so that a failed call leaves nothing behind."""
         before = [(m, name, getattr(m, name)) for m in self.modules() for name in m.buffers]
         try:
@@ -186,20 +187,27 @@ PARTS = (Parameter, Module)  # what a module is asked for
 class Layer(Module):
     """A differentiable map with parameters of its own. Subclasses write `forward`."""
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         """y, backward: the value at x, and the pullback of this evaluation."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def predict(self, x, *more):
-        """The value at x, and more inputs where there are several, for inference: no pullback, nothing kept."""
-        y, _ = self.forward(x, *more)
+    def predict(self, *inputs: Any, **options: Any) -> Any:
+        """The value at x, or at the inputs where there are several, for inference: no pullback, nothing kept."""
+        y, _ = self.forward(*inputs, **options)
         return y
 
-    def pullback(self, y, *, dx, grads=None, shared=None) -> Pullback:
+    def pullback(
+        self,
+        y: Array,
+        *,
+        dx: Adjoint,
+        grads: Mapping[Any, Adjoint] | None = None,
+        shared: Callable[[Array], tuple[Array, ...]] | None = None,
+    ) -> Pullback:
         """The pullback of an evaluation that gave y, from the adjoint of each unknown; see `Pullback`."""
         return Pullback(self, y, dx=dx, grads=grads, shared=shared)
 
-    def check_input(self, x, *shape) -> None:
+    def check_input(self, x: Array, *shape: Any) -> None:
         """ValueError or TypeError unless x is a float array of this shape, and of the parameters' dtype and library.
 
         A name in `shape` stands for any size, `...` for any number of axes, a number for itself: ("N", "H", "W", 3).
@@ -214,11 +222,11 @@ class Layer(Module):
             if isinstance(p, Parameter):
                 checks.like(self, "x", x, p.name, None, p.value.dtype, backend_of(p.value), layer=True)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
-def _fits(shape, form) -> bool:
+def _fits(shape: tuple[int, ...], form: tuple[Any, ...]) -> bool:
     if ... in form:
         at = form.index(...)
         head, tail = form[:at], form[at + 1 :]

@@ -1,9 +1,11 @@
-"""A number array that learns: its value, the gradient of the loss with respect to it, and whether it takes one."""
+"""An array that learns: its value, the gradient of the loss with respect to it, and whether it takes one."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from scratchgen import checks
-from scratchgen.backend import array_library, backend_of, transfer
+from scratchgen.backend import Array, array_library, backend_of, transfer
 
 
 class Parameter:
@@ -15,21 +17,21 @@ class Parameter:
 
     __slots__ = ("_frozen", "_grad", "_value", "name")
 
-    def __init__(self, name: str, value, grad=None):
+    def __init__(self, name: str, value: Array, grad: Array | None = None):
         checks.float_array("Parameter", name, value)
         self.name = name
         self._value = value
         self._frozen = 0
-        self._grad = None  # stands for zero, as long as nobody has looked
+        self._grad: Array | None = None  # stands for zero, as long as nobody has looked
         if grad is not None:
             self.grad = grad
 
     @property
-    def value(self):
+    def value(self) -> Array:
         return self._value
 
     @value.setter
-    def value(self, new):
+    def value(self, new: Array) -> None:
         checks.float_array("Parameter", self.name, new)
         if new.shape != self._value.shape:
             raise ValueError(f"Parameter: {self.name}: got shape {new.shape}, needs {self._value.shape}")
@@ -39,14 +41,14 @@ class Parameter:
         self._value = new
 
     @property
-    def grad(self):
+    def grad(self) -> Array:
         """∂L/∂value. While the parameter is frozen this is a copy, so that `p.grad += ...` has no effect."""
         if self._grad is None:
             self._grad = array_library(self._value).zeros_like(self._value)
         return self._grad.copy() if self._frozen else self._grad
 
     @grad.setter
-    def grad(self, new):
+    def grad(self, new: Array) -> None:
         home = checks.library("Parameter", f"{self.name}.grad", new)
         if new.shape != self._value.shape:
             raise ValueError(f"Parameter: {self.name}: grad got shape {new.shape}, needs {self._value.shape}")
@@ -58,7 +60,7 @@ class Parameter:
         if not self._frozen:
             self._grad = new
 
-    def add_grad(self, gradient) -> None:
+    def add_grad(self, gradient: Array) -> None:
         """grad += gradient. Where grad is zero the gradient's array becomes grad itself, which spares a pass over
         both: so hand over an array that nobody else holds, and do not write into it afterwards. What cannot be
         written into, or is the value itself, is copied."""
@@ -76,7 +78,7 @@ class Parameter:
         else:
             self.grad += gradient
 
-    def assign(self, new) -> None:
+    def assign(self, new: Array) -> None:
         """Set the value to a copy of `new`, an array of any library and float type, in the parameter's own ones."""
         checks.float_array("Parameter", self.name, new)
         self.value = transfer(new, backend_of(self._value)).astype(self._value.dtype)
@@ -90,17 +92,16 @@ class Parameter:
         """Set the gradient to zero, by letting go of its array: whoever holds that keeps what it was."""
         self._grad = None
 
-    def __getstate__(self):
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
         """For copies and pickles: they are no part of the `with frozen(...)` that the original may be in."""
-        attributes, slots = super().__getstate__()
-        return attributes, slots | {"_frozen": 0}
+        return None, {name: getattr(self, name) for name in self.__slots__} | {"_frozen": 0}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Parameter({self.name!r}, {tuple(self._value.shape)}, {self._value.dtype})"
 
 
 @contextmanager
-def frozen(*modules):
+def frozen(*modules: Any) -> Iterator[None]:
     """Inside the block these modules' parameters take no gradient, and their share of the work is not done.
 
     An evaluation made inside the block stays without parameter gradients when its backward runs later, and a backward

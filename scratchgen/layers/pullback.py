@@ -7,11 +7,17 @@ linear J is f, and Jᵀ is its adjoint f*, the map with ⟨dy, f(x)⟩ = ⟨f*(d
 For a composition y = g(f(x)) it is Jᵀ = J_fᵀ J_gᵀ: the pullbacks of the parts, the last one first. That is `chain`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from scratchgen import checks
-from scratchgen.backend import array_library, backend_of
+from scratchgen.backend import Array, array_library, backend_of
 from scratchgen.layers.parameter import Parameter, frozen
+
+if TYPE_CHECKING:
+    from scratchgen.layers.layer import Layer
+
+Adjoint: TypeAlias = Callable[..., Array]  # of dy, and of what is shared
 
 
 class Pullback:
@@ -27,7 +33,15 @@ class Pullback:
     p.grad is an array of its own, never dy or a view of it. Parameters that are frozen take no gradient.
     """
 
-    def __init__(self, layer, y, *, dx, grads=None, shared=None):
+    def __init__(
+        self,
+        layer: "Layer",
+        y: Array,
+        *,
+        dx: Adjoint,
+        grads: Mapping[Any, Adjoint] | None = None,
+        shared: Callable[[Array], tuple[Array, ...]] | None = None,
+    ):
         for p in grads or {}:
             if not isinstance(p, Parameter | None):
                 raise TypeError(f"{layer}: grads has the key {p!r}, needs the Parameter itself: {{self.W: ...}}")
@@ -41,7 +55,7 @@ class Pullback:
         """Whether some parameter takes a gradient from it; if not, there is nothing to do but dx."""
         return any(not p.frozen for p, _ in self._grads)
 
-    def __call__(self, dy, *, need_dx: bool = True):
+    def __call__(self, dy: Array, *, need_dx: bool = True) -> Any:
         checks.like(self._layer, "dy", dy, "y", *self._y)
         live = [(p, adjoint) for p, adjoint in self._grads if not p.frozen]
         if not live and not need_dx:
@@ -63,7 +77,7 @@ class _PlainPullback(Pullback):
     """A plain function of dy, which a layer may return as well: what its parameters are is known, what it does is
     not."""
 
-    def __init__(self, layer, backward):
+    def __init__(self, layer: "Layer", backward: Callable[..., Any]):
         self._backward = backward
         self._frozen = [p for p in layer._parameters() if p.frozen]  # when it was evaluated, and so whenever it runs
 
@@ -71,7 +85,7 @@ class _PlainPullback(Pullback):
     def learns(self) -> bool:
         return True  # it may add to what is no Parameter of the layer's
 
-    def __call__(self, dy, *, need_dx: bool = True):
+    def __call__(self, dy: Array, *, need_dx: bool = True) -> Any:
         with frozen(*self._frozen):
             return self._backward(dy)
 
@@ -86,7 +100,7 @@ class _Composition(Pullback):
     def learns(self) -> bool:
         return any(part.learns for part in self._parts)
 
-    def __call__(self, dy, *, need_dx: bool = True):
+    def __call__(self, dy: Array, *, need_dx: bool = True) -> Any:
         for i in reversed(range(len(self._parts))):
             below = need_dx or any(part.learns for part in self._parts[:i])
             dy = self._parts[i](dy, need_dx=below)
@@ -95,17 +109,17 @@ class _Composition(Pullback):
         return dy
 
 
-def chain(x, *layers):
+def chain(x: Any, *layers: "Layer") -> tuple[Any, Pullback]:
     """y, backward for one layer after the other: y = f_k(… f_1(x)). backward takes `need_dx` whatever the layers
     are."""
-    parts = []
+    parts: list[Pullback] = []
     for layer in layers:
         x, backward = layer.forward(x)
         parts.append(backward if isinstance(backward, Pullback) else _PlainPullback(layer, backward))
     return x, parts[0] if len(parts) == 1 else _Composition(parts)
 
 
-def _own(gradient, taken: list):
+def _own(gradient: Array, taken: list[Array]) -> Array:
     """The gradient as an array that may be written into, and is taken from then on: a copy where it is one of those
     taken or looks at its memory, where its own memory is no array's, and where it is read-only or does not fill its
     memory, as what was broadcast."""

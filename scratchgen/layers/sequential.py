@@ -1,7 +1,11 @@
 """Composition."""
 
-from scratchgen.layers.layer import Layer
-from scratchgen.layers.pullback import chain
+from collections.abc import Iterator
+
+from scratchgen.backend import Array
+from scratchgen.layers.layer import Layer, Module
+from scratchgen.layers.parameter import Parameter
+from scratchgen.layers.pullback import Pullback, chain
 
 
 class Sequential(Layer):
@@ -16,28 +20,28 @@ class Sequential(Layer):
                 raise TypeError(f"Sequential: part {i} is {layer!r}, needs a Layer")
         self.layers = list(layers)
 
-    def members(self):
+    def members(self) -> Iterator[tuple[str, Parameter | Module]]:
         yield from ((str(i), layer) for i, layer in enumerate(self.layers))
         if len(vars(self)) > 1:  # what a subclass adds
             yield from ((name, member) for name, member in super().members() if not name.startswith("layers."))
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Pullback]:
         if not self.layers:
             return x, self._identity(x)
         with self.unchanged_on_error():
             return chain(x, *self.layers)
 
-    def predict(self, x):
+    def predict(self, x: Array) -> Array:
         if not self.layers:
             self._identity(x)
         for layer in self.layers:
             x = layer.predict(x)
         return x
 
-    def _identity(self, x):
+    def _identity(self, x: Array) -> Pullback:
         """The pullback of no layers at all."""
         self.check_input(x, "N", ...)
         return self.pullback(x, dx=lambda dy: dy)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "\n    ".join(["Sequential(", *(f"{layer},".replace("\n", "\n    ") for layer in self.layers)]) + "\n)"

@@ -3,13 +3,15 @@
 from math import prod
 
 from scratchgen import checks
+from scratchgen.backend import Array
 from scratchgen.layers.layer import Layer
+from scratchgen.layers.pullback import Pullback
 
 
 class Flatten(Layer):
     """Each sample as one vector: (N, ...) → (N, features). dx is dy in x's shape."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", ...)
         y = x.reshape(len(x), -1)
         return y, self.pullback(y, dx=lambda dy: dy.reshape(x.shape))
@@ -23,7 +25,7 @@ class Reshape(Layer):
             raise ValueError("Reshape: got no sizes, needs the shape of one sample, as in Reshape(7, 7, 64)")
         self.shape = tuple(checks.integer("Reshape", "a size", n) for n in shape)
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", ...)
         if prod(x.shape[1:]) != prod(self.shape):
             raise ValueError(
@@ -32,5 +34,5 @@ class Reshape(Layer):
         y = x.reshape(len(x), *self.shape)
         return y, self.pullback(y, dx=lambda dy: dy.reshape(x.shape))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Reshape({', '.join(map(str, self.shape))})"

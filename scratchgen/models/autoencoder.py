@@ -1,12 +1,18 @@
 """The autoencoder: a network that must reproduce its input through a bottleneck."""
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
 from scratchgen import checks
+from scratchgen.backend import Array
 from scratchgen.functions import sigmoid
 from scratchgen.layers import Layer
 from scratchgen.layers.pullback import chain
 from scratchgen.losses import bce_with_logits, mse
 from scratchgen.models.model import Model
 from scratchgen.models.networks import conv_networks, dense_networks
+from scratchgen.optim import Optimizer
 
 LOSSES = {"bernoulli": bce_with_logits, "squared-error": mse}
 
@@ -25,7 +31,7 @@ class Autoencoder(Model):
         self.check_networks(encoder=encoder, decoder=decoder)
         self.encoder, self.decoder, self.loss_name = encoder, decoder, loss
 
-    def loss(self, x):
+    def loss(self, x: Array) -> tuple[Array, Callable[[], None]]:
         """loss, backward for a batch x; per sample, summed over its pixels. backward() returns nothing.
 
         ValueError where the loss is "bernoulli" and pixels are not in [0, 1]; on a GPU the loss is NaN then.
@@ -36,7 +42,7 @@ class Autoencoder(Model):
             loss, dy = LOSSES[self.loss_name](y, x)
         return loss, lambda: backward(dy, need_dx=False)
 
-    def train_step(self, x, optimizer):
+    def train_step(self, x: Array, optimizer: Optimizer) -> Array:
         """One update on a batch; returns its loss before the update."""
         self.check_optimizer("optimizer", optimizer)
         loss, backward = self.loss(x)
@@ -44,32 +50,37 @@ class Autoencoder(Model):
         optimizer.step()
         return loss
 
-    def predict_loss(self, x):
+    def predict_loss(self, x: Array) -> Array:
         """The loss of a batch for inference: nothing kept, BatchNorm by its running statistics."""
         self._check_pixels(x)
         loss, _ = LOSSES[self.loss_name](self.decoder.predict(self.encoder.predict(x)), x)
         return loss
 
-    def encode(self, x):
+    def encode(self, x: Array) -> Array:
         """The code z of each sample."""
         return self.encoder.predict(x)
 
-    def decode(self, z):
+    def decode(self, z: Array) -> Array:
         """The pixels that each code stands for: the mean of the pixel distribution."""
         y = self.decoder.predict(z)
         return sigmoid(y) if self.loss_name == "bernoulli" else y
 
-    def reconstruct(self, x):
+    def reconstruct(self, x: Array) -> Array:
         """decode(encode(x))."""
         return self.decode(self.encode(x))
 
-    def _check_pixels(self, x) -> None:
+    def _check_pixels(self, x: Array) -> None:
         if self.loss_name == "bernoulli":
             checks.between("Autoencoder", "x", x, 0, 1, checks.UNIT)
 
 
 def dense_autoencoder(
-    image_shape=(28, 28, 1), *, latent: int = 32, hidden=(512, 128), loss: str = "bernoulli", rng=None
+    image_shape: Sequence[int] = (28, 28, 1),
+    *,
+    latent: int = 32,
+    hidden: Sequence[int] = (512, 128),
+    loss: str = "bernoulli",
+    rng: np.random.Generator | None = None,
 ) -> Autoencoder:
     """Fully connected: pixels → hidden … → latent, and the mirror image back, with ReLU between.
 
@@ -81,7 +92,12 @@ def dense_autoencoder(
 
 
 def conv_autoencoder(
-    image_shape=(28, 28, 1), *, latent: int = 32, width: int = 32, loss: str = "bernoulli", rng=None
+    image_shape: Sequence[int] = (28, 28, 1),
+    *,
+    latent: int = 32,
+    width: int = 32,
+    loss: str = "bernoulli",
+    rng: np.random.Generator | None = None,
 ) -> Autoencoder:
     """Convolutional: two strided convolutions down, one Dense to the code, two fractional-stride ones back up.
 

@@ -1,13 +1,29 @@
 """The deep convolutional GAN, in the style and with the settings of Radford et al. 2016, for images of any size."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
 from scratchgen import checks, init
-from scratchgen.layers import BatchNorm, Conv2d, ConvTranspose2d, Flatten, LeakyReLU, ReLU, Reshape, Sequential, Tanh
+from scratchgen.layers import (
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    ReLU,
+    Reshape,
+    Sequential,
+    Tanh,
+)
 from scratchgen.models.gan import GAN
 from scratchgen.optim import Adam
 
 
 def dcgan(
-    image_shape=(28, 28, 1),
+    image_shape: Sequence[int] = (28, 28, 1),
     latent: int = 100,
     width: int = 64,
     *,
@@ -15,7 +31,7 @@ def dcgan(
     loss: str = "non-saturating",
     smoothing: float = 0.0,
     prior: str = "normal",
-    rng=None,
+    rng: np.random.Generator | None = None,
 ) -> GAN:
     """A DCGAN for images (H, W, C) in [−1, 1] of any size from 8 pixels, square or not: 28, 32, 64, 128, 32×64.
 
@@ -50,19 +66,22 @@ def dcgan(
 
     sizes = [(H, W)]  # of the feature maps, from the image inwards
     while max(sizes[-1]) > smallest:
-        sizes.append(tuple((n + 1) // 2 for n in sizes[-1]))
+        h, w = sizes[-1]
+        sizes.append(((h + 1) // 2, (w + 1) // 2))
     base, channels = sizes[-1], [width * 2**i for i in range(len(sizes) - 1)]
     wide = channels[-1]
-    options = {"bias": False, "rng": rng}
-    kernels = [tuple(4 - n % 2 for n in size) for size in sizes[:-1]]
-    doubling = [{"kernel_size": kernel, "stride": 2, "padding": 1, **options} for kernel in kernels]
+    options: dict[str, Any] = {"bias": False, "rng": rng}
+    kernels = [(4 - h % 2, 4 - w % 2) for h, w in sizes[:-1]]
+    doubling: list[dict[str, Any]] = [
+        {"kernel_size": kernel, "stride": 2, "padding": 1, **options} for kernel in kernels
+    ]
 
-    up = [Reshape(1, 1, latent), ConvTranspose2d(latent, wide, base, **options), BatchNorm(wide), ReLU()]
+    up: list[Layer] = [Reshape(1, 1, latent), ConvTranspose2d(latent, wide, base, **options), BatchNorm(wide), ReLU()]
     for i in reversed(range(1, len(channels))):
         up += [ConvTranspose2d(channels[i], channels[i - 1], **doubling[i]), BatchNorm(channels[i - 1]), ReLU()]
     up += [ConvTranspose2d(width, C, **doubling[0]), Tanh()]
 
-    down = [Conv2d(C, width, **doubling[0]), LeakyReLU(0.2)]
+    down: list[Layer] = [Conv2d(C, width, **doubling[0]), LeakyReLU(0.2)]
     for i in range(1, len(channels)):
         down += [Conv2d(channels[i - 1], channels[i], **doubling[i]), BatchNorm(channels[i]), LeakyReLU(0.2)]
     down += [Conv2d(wide, 1, base, **options), Flatten()]
@@ -72,7 +91,7 @@ def dcgan(
     return model
 
 
-def dcgan_optimizers(model: GAN, lr: float = 2e-4, betas=(0.5, 0.999)) -> tuple[Adam, Adam]:
+def dcgan_optimizers(model: GAN, lr: float = 2e-4, betas: Sequence[float] = (0.5, 0.999)) -> tuple[Adam, Adam]:
     """(d_optimizer, g_optimizer): Adam as the paper sets it. β₁ = ½ forgets old gradients within a few steps, which
     calms a game whose gradients turn round."""
     d, g = model.discriminator.parameters(), model.generator.parameters()

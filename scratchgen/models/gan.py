@@ -1,24 +1,25 @@
 """The generative adversarial network: a game of two networks, and the two losses that play it."""
 
 import warnings
+from collections.abc import Callable, Sequence
 from math import inf
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import array_library, formula, sum_with_map
+from scratchgen.backend import Array, array_library, formula, sum_with_map
 from scratchgen.functions import sigmoid
 from scratchgen.layers import BatchNorm, Dense, Flatten, Layer, LeakyReLU, Reshape, Sequential, Sigmoid, Tanh, frozen
-from scratchgen.layers.pullback import chain
+from scratchgen.layers.pullback import Pullback, chain
 from scratchgen.losses import bce_with_logits
 from scratchgen.models.model import Model
 from scratchgen.models.networks import stack
+from scratchgen.optim import Optimizer
 
 LOSSES = ("non-saturating", "minimax")
 PRIORS = ("normal", "uniform")
-RANGES = {Tanh: (-1, 1), Sigmoid: (0, 1)}  # of a generator that ends in such a layer
 
 
 class GAN(Model):
@@ -42,8 +43,8 @@ class GAN(Model):
     `prior` is the density of z: "normal", or "uniform" on [−1, 1]. (Goodfellow et al. 2014, eq. 1, §3 and theorem 1.)
 
     Real samples that the last layer of G can never make, as pixels of 0 … 255 after a tanh, are warned of: D tells
-    them by their range. ValueError for numbers that are not finite, and for noise outside of the prior. Both are seen
-    on the CPU alone; on a GPU that would wait for it.
+    them by their range. ValueError for real samples that are not finite, and for noise outside of the prior. Both are
+    seen on the CPU alone; on a GPU that would wait for it.
     """
 
     player = MappingProxyType({"discriminator_loss": "discriminator", "generator_loss": "generator"})
@@ -69,7 +70,7 @@ class GAN(Model):
 
     # --- the two losses, each with the gradient of its own player ---
 
-    def discriminator_loss(self, real, z):
+    def discriminator_loss(self, real: Array, z: Array) -> tuple[Array, Callable[[], None]]:
         """loss, backward for a batch of real samples and one of noise: L_D. backward() moves nothing of G."""
         with self.unchanged_on_error():
             fake, _ = self._fake(z)
@@ -83,27 +84,27 @@ class GAN(Model):
 
         return loss_real + loss_fake, backward
 
-    def generator_loss(self, z):
+    def generator_loss(self, z: Array) -> tuple[Array, Callable[[], None]]:
         """loss, backward for a batch of noise: L_G, through a discriminator that takes no gradient."""
         with self.unchanged_on_error():
             fake, generator_backward = self._fake(z)
             loss, loss_backward = self._generator_loss(fake)
         return loss, lambda: generator_backward(loss_backward(), need_dx=False)
 
-    def _fake(self, z):
+    def _fake(self, z: Array) -> tuple[Array, Pullback]:
         """G(z), and its pullback. ValueError for noise that the prior does not have."""
         bound = 1 if self.prior == "uniform" else inf
         checks.between("GAN", "z", z, -bound, bound, ", as the prior is")
         return chain(z, self.generator)
 
-    def _discriminator_pass(self, x, label: float):
+    def _discriminator_pass(self, x: Array, label: float) -> tuple[Array, Array, Callable[[], None]]:
         """Logits s of a batch; the loss with this label for all of it, one term of L_D; its pullback to D's
         weights."""
         s, backward = chain(x, self.discriminator)
         loss, ds = bce_with_logits(s, _all(label, s))
         return s, loss, lambda: backward(ds, need_dx=False)
 
-    def _generator_loss(self, fake):
+    def _generator_loss(self, fake: Array) -> tuple[Array, Callable[[], Array]]:
         """L_G of G's samples, and its pullback to these: D is frozen, and passes the gradient on."""
         with frozen(self.discriminator):
             s, backward = chain(fake, self.discriminator)
@@ -114,7 +115,7 @@ class GAN(Model):
             loss, ds = bce_with_logits(s, _all(1, s))
         return loss, lambda: backward(ds)
 
-    def _check_real(self, real, fake) -> None:
+    def _check_real(self, real: Array, fake: Array) -> None:
         checks.float_array("GAN", "real", real)
         if real.shape[1:] != fake.shape[1:]:
             raise ValueError(
@@ -122,26 +123,29 @@ class GAN(Model):
             )
         checks.between("GAN", "real", real, -inf, inf)
         last = _last(self.generator)
-        if type(last) in RANGES:
+        if isinstance(last, Tanh | Sigmoid):
+            low, high = (-1, 1) if isinstance(last, Tanh) else (0, 1)
             try:
-                checks.between("GAN", "real", real, *RANGES[type(last)], f", the range of {last}, where G ends")
+                checks.between("GAN", "real", real, low, high, f", the range of {last}, where G ends")
             except ValueError as error:  # a game all the same, but one that D wins by the range alone
                 warnings.warn(str(error), stacklevel=4)
 
     # --- the game ---
 
-    def train_step(self, real, z, d_optimizer, g_optimizer):
+    def train_step(
+        self, real: Array, z: Array, d_optimizer: Optimizer, g_optimizer: Optimizer
+    ) -> tuple[Array, Array]:
         """One update of D, then one of G against the new D; returns both losses, each before its player's update."""
         self.check_optimizer("g_optimizer", g_optimizer, self.generator)
         played = self.play(real, z, d_optimizer, g_optimizer)
         return played.d_loss, played.g_loss
 
-    def discriminator_step(self, real, z, d_optimizer):
+    def discriminator_step(self, real: Array, z: Array, d_optimizer: Optimizer) -> Array:
         """One update of D alone, and its loss before: k − 1 of these before each `train_step` make k updates of D for
         one of G."""
         return self.play(real, z, d_optimizer).d_loss
 
-    def play(self, real, z, d_optimizer, g_optimizer=None) -> "Played":
+    def play(self, real: Array, z: Array, d_optimizer: Optimizer, g_optimizer: Optimizer | None = None) -> "Played":
         """An update of D and, where G has an optimizer, one of G against the new D, with the same samples of G.
         (Goodfellow et al. 2014, Algorithm 1.)
 
@@ -169,9 +173,9 @@ class GAN(Model):
         if g_optimizer is None:
             return Played(d_loss, None, s_real, s_fake)
 
-        g_loss, backward = self._generator_loss(fake)
-        dfake = backward()
-        del backward
+        g_loss, loss_backward = self._generator_loss(fake)
+        dfake = loss_backward()
+        del loss_backward
         generator_backward(dfake, need_dx=False)
         del generator_backward, fake, dfake
         g_optimizer.step()
@@ -188,18 +192,18 @@ class GAN(Model):
             return rng.standard_normal((count, self.latent), dtype)
         return 2 * rng.random((count, self.latent), dtype) - 1
 
-    def generate(self, z):
+    def generate(self, z: Array) -> Array:
         """G(z) for inference: BatchNorm by its running statistics. In the range of the generator's last layer."""
         return self.generator.predict(z)
 
-    def value(self, real, z) -> float:
+    def value(self, real: Array, z: Array) -> Array:
         """V(D, G) for inference, from a batch of real samples and one of noise; −log 4 at the equilibrium."""
         s_real, s_fake = self.discriminator.predict(real), self.discriminator.predict(self.generate(z))
         real_term = bce_with_logits(s_real, _all(1, s_real))[0]
         return -(real_term + bce_with_logits(s_fake, _all(0, s_fake))[0])
 
 
-def _last(layer: Layer) -> Layer:
+def _last(layer: Layer | None) -> Layer | None:
     """The layer that a network ends in, those of shape alone left out."""
     while isinstance(layer, Sequential):
         layer = next((part for part in reversed(layer.layers) if not isinstance(part, Flatten | Reshape)), None)
@@ -207,12 +211,12 @@ def _last(layer: Layer) -> Layer:
 
 
 class Played(NamedTuple):
-    """What came of an update: both losses before it (G's is None where D alone moved), and the logits that D gave."""
+    """What came of an update: both losses before it, and the logits that D gave."""
 
-    d_loss: object
-    g_loss: object | None
-    s_real: object
-    s_fake: object
+    d_loss: Array
+    g_loss: Any  # None where D alone moved
+    s_real: Array
+    s_fake: Array
 
 
 @formula
@@ -220,24 +224,24 @@ def probability(s):
     return (sigmoid(s),)
 
 
-def mean_probability(s):
+def mean_probability(s: Array) -> Array:
     """The mean of D = σ(s) over logits s, a 0-d array."""
     return sum_with_map(probability, s, over=s.size)[0]
 
 
-def _all(label: float, s):
+def _all(label: float, s: Array) -> Array:
     """The label for each logit."""
     return array_library(s).full_like(s, label)
 
 
 def dense_gan(
-    image_shape=(28, 28, 1),
+    image_shape: Sequence[int] = (28, 28, 1),
     *,
     latent: int = 100,
     loss: str = "non-saturating",
     smoothing: float = 0.0,
     prior: str = "normal",
-    rng=None,
+    rng: np.random.Generator | None = None,
 ) -> GAN:
     """Fully connected, for images in [−1, 1]: G latent-128-256-512-1024-pixels, D pixels-512-256-1, LeakyReLU 0.2.
 
@@ -278,11 +282,11 @@ def point_gan(
     dimensions: int = 2,
     *,
     latent: int = 2,
-    hidden=(128, 128, 128),
+    hidden: Sequence[int] = (128, 128, 128),
     loss: str = "non-saturating",
     smoothing: float = 0.0,
     prior: str = "normal",
-    rng=None,
+    rng: np.random.Generator | None = None,
 ) -> GAN:
     """Fully connected, for points in the plane (or a space of a few dimensions): both players with ReLU between.
 

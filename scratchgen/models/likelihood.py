@@ -8,12 +8,13 @@
 Each is in nats for continuous pixels of [0, 1] or binary ones: a density, or a probability.
 """
 
+from collections.abc import Callable
 from math import inf, log, pi
 
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import array_library
+from scratchgen.backend import Array, array_library
 from scratchgen.functions import sigmoid
 from scratchgen.layers.layer import Module
 from scratchgen.layers.parameter import Parameter
@@ -30,19 +31,19 @@ class Bernoulli(Module):
 
     domain = 0, 1
 
-    def nll(self, y, x):
+    def nll(self, y: Array, x: Array) -> tuple[Array, Callable[[], Array]]:
         loss, dy = bce_with_logits(y, x)
         return loss, lambda: dy
 
-    def log_prob(self, y, x):
+    def log_prob(self, y: Array, x: Array) -> Array:
         checks.between("Bernoulli", "x", x, *self.domain, checks.UNIT)
         xp = array_library(y)  # the large terms together first, as in bce_with_logits
         return ((x * y - xp.maximum(y, 0)) - xp.log1p(xp.exp(-xp.abs(y)))).sum(axis=-1)
 
-    def mean(self, y):
+    def mean(self, y: Array) -> Array:
         return sigmoid(y)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "Bernoulli()"
 
 
@@ -60,29 +61,29 @@ class Gaussian(Module):
         self.std, self.learn = std, learn
         self.logvar = Parameter("logvar", np.array([2 * log(std)], np.float32)) if learn else None
 
-    def nll(self, y, x):
+    def nll(self, y: Array, x: Array) -> tuple[Array, Callable[[], Array]]:
         loss, dy, dlogvar = gaussian_nll(y, self._logvar(), x)
-        learned = self.learn and not self.logvar.frozen
+        learned = None if self.logvar is None or self.logvar.frozen else self.logvar
 
         def backward():
-            if learned:
-                self.logvar.grad += dlogvar
+            if learned is not None:
+                learned.grad += dlogvar
             return dy
 
         return loss, backward
 
-    def log_prob(self, y, x):
+    def log_prob(self, y: Array, x: Array) -> Array:
         logvar = self._logvar()
         z = (x - y) * array_library(y).exp(-0.5 * array_library(y).asarray(logvar, y.dtype))
         return -0.5 * (z * z + (logvar + log(2 * pi))).sum(axis=-1)
 
-    def mean(self, y):
+    def mean(self, y: Array) -> Array:
         return y
 
-    def _logvar(self):
-        return self.logvar.value[0] if self.learn else 2 * log(self.std)
+    def _logvar(self) -> Array | float:
+        return 2 * log(self.std) if self.logvar is None else self.logvar.value[0]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Gaussian(std={self.std:g}{'' if self.learn else ', learn=False'})"
 
 

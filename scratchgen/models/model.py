@@ -1,6 +1,6 @@
 """What every model shares: it owns networks, and its loss keeps the contract of a layer.
 
-    loss, backward = model.loss(batch)   # a number, and its pullback
+    loss, backward = model.loss(batch)   # a 0-d array, and its pullback
     backward()                           # adds the gradient of every parameter of the model's own
 
 So a whole model is checked against central differences just as a layer is.
@@ -8,6 +8,7 @@ So a whole model is checked against central differences just as a layer is.
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from scratchgen.layers.layer import Layer, Module
 from scratchgen.optim import Optimizer
@@ -22,13 +23,13 @@ class Model(Module):
 
     player: Mapping[str, str] = MappingProxyType({})
 
-    def check_networks(self, **networks) -> None:
+    def check_networks(self, **networks: Any) -> None:
         """TypeError unless each of them is a Layer."""
         for name, network in networks.items():
             if not isinstance(network, Layer):
                 raise TypeError(f"{type(self).__name__}: {name} is {network!r}, needs a Layer")
 
-    def check_optimizer(self, name: str, optimizer, network: Layer | None = None) -> None:
+    def check_optimizer(self, name: str, optimizer: Any, network: Layer | None = None) -> None:
         """Complains, before anything changes, unless the optimizer can step the network's (the model's) parameters.
 
         TypeError for what cannot step, or was made before its parameters were moved or converted; ValueError when it
@@ -53,6 +54,6 @@ class Model(Module):
                     "make it of all, or freeze those that are to stay as they are, `with frozen(...)`"
                 )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         networks = [f"{name}={network}".replace("\n", "\n    ") for name, network in self.members()]
         return "\n    ".join([f"{type(self).__name__}(", *(f"{network}," for network in networks)]) + "\n)"

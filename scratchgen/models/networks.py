@@ -1,14 +1,20 @@
 """The two halves of an autoencoder, fully connected or convolutional, for the models that have an encoder."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
+from typing import Any
+
+import numpy as np
 
 from scratchgen import checks, init
 from scratchgen.backend.geometry import correlated_size, transposed_size
 from scratchgen.layers import Conv2d, ConvTranspose2d, Dense, Flatten, Layer, ReLU, Reshape, Sequential
 
 
-def dense_networks(owner, image_shape, *, latent: int, heads: int, hidden, rng) -> tuple[Sequential, Sequential]:
+def dense_networks(
+    owner: str, image_shape: Any, *, latent: int, heads: int, hidden: Any, rng: np.random.Generator
+) -> tuple[Sequential, Sequential]:
     """Fully connected: pixels → hidden … → heads·latent, and latent → … hidden → pixels, with ReLU between."""
     image_shape = checks.image_shape(owner, image_shape)
     latent, hidden = checks.integer(owner, "latent", latent), checks.sizes(owner, "hidden", hidden)
@@ -18,14 +24,16 @@ def dense_networks(owner, image_shape, *, latent: int, heads: int, hidden, rng) 
     return _with_first_weights(encoder, decoder, rng)
 
 
-def conv_networks(owner, image_shape, *, latent: int, heads: int, width: int, rng) -> tuple[Sequential, Sequential]:
+def conv_networks(
+    owner: str, image_shape: Any, *, latent: int, heads: int, width: int, rng: np.random.Generator
+) -> tuple[Sequential, Sequential]:
     """Convolutional: two strided convolutions down and one Dense; one Dense and two fractional-stride ones back up.
 
-    The encoder ends in heads·latent numbers. Channels are width and 2·width; images of any size from 4×4 pixels.
+    The encoder ends in heads·latent features. Channels are width and 2·width; images of any size from 4×4 pixels.
     """
     H, W, C = checks.image_shape(owner, image_shape)
     latent, width = checks.integer(owner, "latent", latent), checks.integer(owner, "width", width)
-    down = {"kernel_size": 4, "stride": 2, "padding": 1, "rng": rng}
+    down: dict[str, Any] = {"kernel_size": 4, "stride": 2, "padding": 1, "rng": rng}
     half = _halved((H, W))
     quarter = _halved(half)
     if min(quarter) < 1:
@@ -50,15 +58,17 @@ def conv_networks(owner, image_shape, *, latent: int, heads: int, width: int, rn
     return _with_first_weights(encoder, decoder, rng)
 
 
-def stack(sizes, rng) -> list[Layer]:
+def stack(sizes: Sequence[int], rng: np.random.Generator) -> list[Layer]:
     """Dense layers of these sizes with ReLU between them, none after the last."""
-    layers = []
+    layers: list[Layer] = []
     for n_in, n_out in pairwise(sizes):
         layers += [Dense(n_in, n_out, rng=rng), ReLU()]
     return layers[:-1]
 
 
-def _with_first_weights(encoder: Sequential, decoder: Sequential, rng) -> tuple[Sequential, Sequential]:
+def _with_first_weights(
+    encoder: Sequential, decoder: Sequential, rng: np.random.Generator
+) -> tuple[Sequential, Sequential]:
     """He weights where a ReLU follows, Glorot ones at the code, and the output layer near 0.
 
     An output of large random weights makes large first errors, and the steps against them leave many ReLU units dead.
@@ -72,13 +82,15 @@ def _with_first_weights(encoder: Sequential, decoder: Sequential, rng) -> tuple[
     return encoder, decoder
 
 
-def _halved(size):
-    return tuple(correlated_size(n, kernel=4, stride=2, padding=1, dilation=1) for n in size)
+def _halved(size: tuple[int, int]) -> tuple[int, int]:
+    H, W = (correlated_size(n, kernel=4, stride=2, padding=1, dilation=1) for n in size)
+    return H, W
 
 
-def _left_over(size, half):
+def _left_over(size: tuple[int, int], half: tuple[int, int]) -> tuple[int, int]:
     """The output_padding with which a layer that doubles `half` gives `size`."""
-    return tuple(
+    H, W = (
         n - transposed_size(h, kernel=4, stride=2, padding=1, dilation=1, output_padding=0)
         for n, h in zip(size, half, strict=True)
     )
+    return H, W

@@ -1,18 +1,20 @@
 """The variational autoencoder: a density of images with a latent cause, and the bound that makes it learnable."""
 
+from collections.abc import Callable, Sequence
 from math import inf, log
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import array_library, backend_of, formula, to_host, transfer
+from scratchgen.backend import Array, array_library, backend_of, formula, to_host, transfer
 from scratchgen.layers import Layer
 from scratchgen.layers.pullback import chain
 from scratchgen.losses import gaussian_kl
 from scratchgen.models.likelihood import LIKELIHOODS
 from scratchgen.models.model import Model
 from scratchgen.models.networks import conv_networks, dense_networks
+from scratchgen.optim import Optimizer
 
 BLOCK = 2**22  # pixels decoded at a time for the importance-weighted bound
 
@@ -20,11 +22,11 @@ BLOCK = 2**22  # pixels decoded at a time for the importance-weighted bound
 class Terms(NamedTuple):
     """The two terms of −ELBO, in nats per image: E_q[−log p(x|z)] and KL(q(z|x) ‖ p(z))."""
 
-    reconstruction: float
-    kl: float
+    reconstruction: Array
+    kl: Array
 
     @property
-    def elbo(self) -> float:
+    def elbo(self) -> Array:
         return -(self.reconstruction + self.kl)
 
 
@@ -46,7 +48,9 @@ class VAE(Model):
     (Kingma & Welling 2014, eq. 3, §2.4 and appendix B; Rezende et al. 2014.)
     """
 
-    def __init__(self, encoder: Layer, decoder: Layer, latent: int, *, likelihood="bernoulli", beta: float = 1.0):
+    def __init__(
+        self, encoder: Layer, decoder: Layer, latent: int, *, likelihood: Any = "bernoulli", beta: float = 1.0
+    ):
         self.check_networks(encoder=encoder, decoder=decoder)
         if isinstance(likelihood, str):
             if likelihood not in LIKELIHOODS:
@@ -66,7 +70,7 @@ class VAE(Model):
 
     # --- training ---
 
-    def loss(self, x, eps):
+    def loss(self, x: Array, eps: Array) -> tuple[Array, Callable[[], None]]:
         """loss, backward for a batch x and noise eps (N, latent): −ELBO per sample, its KL weighted by β.
 
         ValueError where the likelihood is Bernoulli and pixels are not in [0, 1]; on a GPU the loss is NaN then.
@@ -74,7 +78,7 @@ class VAE(Model):
         terms, backward = self.terms_and_pullback(x, eps)
         return terms.reconstruction + self.beta * terms.kl, backward
 
-    def train_step(self, x, eps, optimizer):
+    def train_step(self, x: Array, eps: Array, optimizer: Optimizer) -> Array:
         """One update on a batch; returns its loss before the update."""
         self.check_optimizer("optimizer", optimizer)
         loss, backward = self.loss(x, eps)
@@ -82,7 +86,7 @@ class VAE(Model):
         optimizer.step()
         return loss
 
-    def terms_and_pullback(self, x, eps):
+    def terms_and_pullback(self, x: Array, eps: Array) -> tuple[Terms, Callable[[], None]]:
         """The two terms of the loss, and the pullback of their sum with the KL weighted by β."""
         self._check_batch(x, eps)
         with self.unchanged_on_error():
@@ -104,15 +108,15 @@ class VAE(Model):
 
     # --- use ---
 
-    def encode(self, x):
+    def encode(self, x: Array) -> tuple[Array, Array]:
         """mu, logvar of q(z|x): two arrays (N, latent)."""
         return self._halves(self.encoder.predict(x))
 
-    def decode(self, z):
+    def decode(self, z: Array) -> Array:
         """The expected pixels of each z (N, latent)."""
         return self.likelihood.mean(self.decoder.predict(z))
 
-    def reconstruct(self, x, eps=None):
+    def reconstruct(self, x: Array, eps: Array | None = None) -> Array:
         """The expected pixels at the mean of q(z|x), or at its sample mu + σ·eps when noise is given."""
         mu, logvar = self.encode(x)
         if eps is None:
@@ -120,7 +124,7 @@ class VAE(Model):
         self._check_noise(x, eps)
         return self.decode(sample(mu, logvar, eps)[0])
 
-    def sample(self, count: int, rng=None):
+    def sample(self, count: int, rng: np.random.Generator | None = None) -> Array:
         """The expected pixels of `count` draws of z from the prior; rng is a numpy.random.Generator."""
         count, rng = checks.integer("VAE.sample", "count", count), checks.generator("VAE.sample", rng)
         return self.decode(self._at_home(self.noise(count, rng)))
@@ -132,7 +136,7 @@ class VAE(Model):
         dtype = next((p.value.dtype for p in self._parameters()), np.float32)
         return checks.generator("VAE.noise", rng).standard_normal((count, self.latent), dtype)
 
-    def terms(self, x, eps) -> Terms:
+    def terms(self, x: Array, eps: Array) -> Terms:
         """Both terms of −ELBO for inference: nothing kept, BatchNorm by its running statistics. β plays no part."""
         self._check_batch(x, eps)
         mu, logvar = self.encode(x)
@@ -140,12 +144,12 @@ class VAE(Model):
         reconstruction, _ = self.likelihood.nll(y, x)
         return Terms(reconstruction, gaussian_kl(mu, logvar)[0])
 
-    def predict_loss(self, x, eps):
+    def predict_loss(self, x: Array, eps: Array) -> Array:
         """The loss for inference."""
         terms = self.terms(x, eps)
         return terms.reconstruction + self.beta * terms.kl
 
-    def log_likelihood(self, x, samples: int = 500, rng=None):
+    def log_likelihood(self, x: Array, samples: int = 500, rng: np.random.Generator | None = None) -> np.ndarray:
         """The importance-weighted bound on log p(x) of each image, in nats: (N,), NumPy float64.
 
             L_K = E log 1/K Σ_k w_k,   w_k = p(x|z_k) p(z_k) / q(z_k|x),   z_k = mu + σ·eps_k
@@ -166,7 +170,7 @@ class VAE(Model):
             [self._log_mean_weight(x[i : i + images], K, rows, rng) for i in range(0, len(x), images)]
         )
 
-    def _log_mean_weight(self, x, K: int, rows: int, rng):
+    def _log_mean_weight(self, x: Array, K: int, rows: int, rng: np.random.Generator) -> np.ndarray:
         mu, logvar = self.encode(x)
         n, shape = len(x), x.shape
         total = np.full(n, -np.inf)  # log Σ w so far
@@ -185,7 +189,7 @@ class VAE(Model):
             total = top + np.log(np.exp(total - top) + np.exp(log_w - top[:, None]).sum(axis=1))
         return total - log(K)
 
-    def _halves(self, h):
+    def _halves(self, h: Array) -> tuple[Array, Array]:
         if h.ndim != 2 or h.shape[1] != 2 * self.latent:
             raise ValueError(
                 f"VAE: the encoder gave shape {h.shape}, needs (N, {2 * self.latent}): "
@@ -193,16 +197,17 @@ class VAE(Model):
             )
         return h[:, : self.latent], h[:, self.latent :]
 
-    def _check_batch(self, x, eps):
+    def _check_batch(self, x: Array, eps: Array) -> None:
         self._check_noise(x, eps)
         self._check_pixels(x)
 
-    def _check_pixels(self, x):
+    def _check_pixels(self, x: Array) -> None:
         domain = getattr(self.likelihood, "domain", None)
         if domain is not None:
-            checks.between("VAE", "x", x, *domain, checks.UNIT)
+            low, high = domain
+            checks.between("VAE", "x", x, low, high, checks.UNIT)
 
-    def _check_noise(self, x, eps):
+    def _check_noise(self, x: Array, eps: Array) -> None:
         checks.float_array("VAE", "x", x)
         checks.float_array("VAE", "eps", eps)
         if eps.shape != (len(x), self.latent):
@@ -210,7 +215,7 @@ class VAE(Model):
         checks.like("VAE", "eps", eps, "x", None, x.dtype, backend_of(x))
         checks.between("VAE", "eps", eps, -inf, inf)
 
-    def _at_home(self, eps):
+    def _at_home(self, eps: Array) -> Array:
         """Noise in the parameters' library."""
         return transfer(eps, backend_of(self._parameters()[0].value))
 
@@ -238,7 +243,7 @@ def plus(a, b, weight):
     return a + weight * b
 
 
-def sample(mu, logvar, eps):
+def sample(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
     """z = mu + σ · eps with σ = e^{½ logvar}: normal with mean mu and variance e^logvar where eps ~ N(0, I).
 
     All (N, latent). Returns z, backward; backward(dz) gives dmu = dz and dlogvar = dz · eps · ½σ, as ∂σ/∂logvar = ½σ.
@@ -248,7 +253,13 @@ def sample(mu, logvar, eps):
 
 
 def dense_vae(
-    image_shape=(28, 28, 1), *, latent: int = 20, hidden=(400,), likelihood="bernoulli", beta: float = 1.0, rng=None
+    image_shape: Sequence[int] = (28, 28, 1),
+    *,
+    latent: int = 20,
+    hidden: Sequence[int] = (400,),
+    likelihood: Any = "bernoulli",
+    beta: float = 1.0,
+    rng: np.random.Generator | None = None,
 ) -> VAE:
     """Fully connected: pixels → hidden … → [mu, logvar], and latent → … hidden → pixels, with ReLU between.
 
@@ -260,7 +271,13 @@ def dense_vae(
 
 
 def conv_vae(
-    image_shape=(28, 28, 1), *, latent: int = 20, width: int = 32, likelihood="bernoulli", beta: float = 1.0, rng=None
+    image_shape: Sequence[int] = (28, 28, 1),
+    *,
+    latent: int = 20,
+    width: int = 32,
+    likelihood: Any = "bernoulli",
+    beta: float = 1.0,
+    rng: np.random.Generator | None = None,
 ) -> VAE:
     """Convolutional: two strided convolutions down and a Dense, a Dense and two fractional-stride ones back up.
 

@@ -4,6 +4,9 @@ recipe = build(config)       # from the config of a run
 recipe.model, recipe.step(batch, rng), recipe.sheet(data), recipe.measure(data)
 """
 
+from pathlib import Path
+from typing import Any
+
 from scratchgen.files import shown
 from scratchgen.recipes.autoencoder import AutoencoderRecipe
 from scratchgen.recipes.gan import DCGANRecipe, GANRecipe
@@ -72,7 +75,7 @@ def _schema(recipe: type[Recipe]) -> dict[str, Kind]:
     return schema
 
 
-def load_run(path, *, backend: str = "numpy") -> Recipe:
+def load_run(path: str | Path, *, backend: str = "numpy") -> Any:  # the folder says which recipe it is
     """The recipe of a run folder, its model with the trained weights; it computes in float32.
 
     FileNotFoundError when there is no run or no weights; ValueError when its files are damaged or do not fit.
