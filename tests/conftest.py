@@ -12,8 +12,11 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 from scratchgen.backend import threads
 
 threadpool_limits(1)
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background, and so for all that the tests start
+# In a shell's background or under nohup these are ignored, and so they would be by all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -556,6 +556,7 @@ def test_a_whole_run_of_the_tests_that_passes_is_put_on_record(tmp_path, monkeyp
     (tmp_path / "project" / "demos").mkdir()
     file = tmp_path / "project" / "demos" / "gpu_results.json"
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
 
     def tests(*argv):
         command = [sys.executable, "-m", "pytest", "-q", *argv]
@@ -570,6 +571,8 @@ def test_a_whole_run_of_the_tests_that_passes_is_put_on_record(tmp_path, monkeyp
         patch.setenv("FAIL", "1")
         assert tests("-m", "gpu")[0] == 1
         assert not file.exists()
+    assert tests("-m", "gpu", "-n", "2")[0] == 0
+    assert not file.exists()  # each process has seen a part
     status, said = tests("-m", "gpu")
     assert status == 0, said
     assert "on record: " in said
