@@ -2,14 +2,16 @@
 
 Reading order:
 
-    layers/layer.py, layers/pullback.py        the contract
+    layers/layer.py, layers/pullback.py        the contract; layers/parameter.py: value and gradient
     layers/dense.py, layers/activations.py     the first derivations
     backend/formula.py, backend/reference.py   formulas, and the kernels as formulas
-    layers/conv.py, layers/batchnorm.py, layers/sequential.py
+    layers/conv.py, backend/geometry.py        convolution, and which pixel is under which tap
+    layers/batchnorm.py, layers/sequential.py
     losses.py, optim.py, init.py
     gradcheck/                                 the proof
-    models/autoencoder.py                      a model, differentiated and checked like a layer
-    models/vae.py, models/gan.py               a random latent cause; a game of two networks
+    models/model.py, models/autoencoder.py     a model, differentiated and checked like a layer
+    models/vae.py, models/likelihood.py        a random latent cause
+    models/gan.py                              a game of two networks
     models/dcgan.py                            the convolutional architecture
     backend/numpy_ops/, backend/threads.py     the kernels again, fast
     training/, recipes/, measures/             the loop, what each model adds to it, and how good the result is

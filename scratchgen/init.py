@@ -12,7 +12,7 @@ import numpy as np
 from scratchgen import checks
 
 if TYPE_CHECKING:
-    from scratchgen.layers.layer import Module
+    from scratchgen.layers.module import Module
 
 Rule: TypeAlias = Callable[[tuple[int, ...], float, float, np.random.Generator], np.ndarray]
 

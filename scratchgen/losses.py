@@ -2,11 +2,13 @@
 
     loss, dlogits = bce_with_logits(logits, target)
 
-A loss sums over the features of a sample and averages over the batch (axis 0, N samples): it is in nats per sample
-where it is a log-likelihood. Shapes must agree exactly, nothing is broadcast: ValueError or TypeError else.
+A loss is the end of the chain, ∂L/∂L = 1, so its gradient comes with it. It sums over the features of a sample and
+averages over the batch (axis 0, N samples): a log-likelihood is in nats (1/log 2 bits) per sample. Each loss
+is one formula of an element: the term that is summed, then the gradients; `sum_with_map` takes care of both. Shapes
+must agree exactly, nothing is broadcast: ValueError or TypeError else.
 
-Targets have a domain, and it is checked: ValueError with the range that was found, and what is needed. Only on a GPU
-nobody looks, as that would wait for it; what comes of it there is said with each loss.
+Targets have a domain, and it is checked: ValueError with the range that was found, and what is needed. On a GPU it
+is not, since reading them back would stall it; each loss says what comes of wrong targets there.
 """
 
 from math import inf, isfinite, log, pi
@@ -20,6 +22,8 @@ from scratchgen.backend import Array, array_library, backend_of, formula, sum_wi
 
 def mse(y: Array, target: Array) -> tuple[Array, Array]:
     """Squared error, L = 1/N Σ_n Σ_i (y_ni − t_ni)²; dy = 2/N (y − t). Any shape (N, ...).
+
+    The mean is over samples alone, so for images it is H·W·C times the mean over all elements.
 
     Targets are finite; with others L is not finite either, on a GPU.
     """
@@ -41,9 +45,12 @@ def bce_with_logits(logits: Array, target: Array) -> tuple[Array, Array]:
     L = −1/N Σ [t log p + (1 − t) log(1 − p)] = 1/N Σ [softplus(s) − t·s]
     dlogits = (σ(s) − t)/N, since softplus′ = σ
 
-    softplus(s) = log(1 + eˢ) = max(s, 0) + log(1 + e^(−|s|)): the large terms max(s, 0) − t·s are taken together
-    first, so that nothing small is lost beside them; likewise σ(s) − t = (1 − t) − σ(−s) is taken from the side on
-    which σ is small. Finite for every finite s, and the gradient never vanishes where p is wrong. Any shape (N, ...).
+    with softplus(s) = log(1 + eˢ), for then log p = s − softplus(s) and log(1 − p) = −softplus(s). Label 1 makes the
+    term softplus(−s), label 0 softplus(s).
+
+    It is computed as max(s, 0) + log(1 + e^(−|s|)), and the large terms max(s, 0) − t·s are taken together first, so
+    that nothing small is lost beside them; likewise σ(s) − t = (1 − t) − σ(−s) is taken from the side on which σ is
+    small. Finite for every finite s, and the gradient never vanishes where p is wrong. Any shape (N, ...).
 
     Targets are in [0, 1], 0 and 1 for a true likelihood; outside L would fall without bound, and on a GPU it is NaN.
     """
@@ -64,7 +71,7 @@ def cross_entropy(s, t, N):
 
 @formula
 def guarded_cross_entropy(s, t, N):
-    """The same where nobody looks at the targets: NaN where one is not in [0, 1]."""
+    """The same where targets are not checked: NaN where one is not in [0, 1], by the root of a negative number."""
     loss, ds = cross_entropy(s, t, N)
     return loss + 0 * np.sqrt((t + 1e-6) * (1 + 1e-6 - t)), ds
 
@@ -123,6 +130,8 @@ def normal(mu, logvar, t, N, log_2pi):
 
 def gaussian_kl(mu: Array, logvar: Array) -> tuple[Array, Array, Array]:
     """KL(N(mu, σ²) ‖ N(0, 1)) with σ² = e^logvar, summed over latent dimensions; returns L, dmu, dlogvar.
+
+    KL(q ‖ p) = E_q[log q − log p] = ½ E_q[z² − (z − mu)²/σ² − logvar], where E z² = mu² + σ² and E (z − mu)² = σ²:
 
     L = 1/N Σ ½ (mu² + σ² − 1 − logvar);   dmu = mu / N,   dlogvar = ½ (σ² − 1) / N
 

@@ -40,8 +40,8 @@ class Correlation:
         A.adjoint(dy)           its adjoint in x, (N, OH, OW, O) → (N, H, W, C)
         A.adjoint_in_W(x, dy)   its adjoint in W, → (kh, kw, C, O)
 
-    A(x) and A.adjoint_in_W(x, dy) read the same patches of x. Where the backend copies these out, that is done once:
-    they are kept from the first of the two calls to the second: not with `once`, where there will be but one of them.
+    A(x) and A.adjoint_in_W(x, dy) read the same patches of x. Where the backend copies these out it does so once:
+    they are kept from the first of the two calls to the second, unless `once` says that there will be no second.
     """
 
     def __init__(self, W, geometry, *, once: bool = False):

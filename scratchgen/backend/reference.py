@@ -1,8 +1,8 @@
 """Every kernel written as its formula: what a student reads, and what the fast versions are tested against.
 
-A convolution is a Dense layer on patches. `im2col` copies the patches out; `col2im` is its adjoint, the same slices
-with the arrow turned round. A pixel that was copied into several patches moves them all, so it gets the sum of their
-gradients: the adjoint of a copy is a sum (that is `channel_sum`, too, for a bias copied to every row). With
+A convolution is a Dense layer on patches. `im2col` copies them out of x, which is first embedded in zeros; `col2im`
+is its adjoint, with the same slices: a pixel that was copied into several patches gets the sum of their gradients
+(the adjoint of a copy is a sum; so is `channel_sum`, for a bias copied to every row), and the border is cut off. With
 cols = im2col(x) as the matrix (N·OH·OW, kh·kw·C) and W as the matrix (kh·kw·C, O), the map and its two adjoints are
 
     correlate            y  = im2col(x) @ W
@@ -38,7 +38,7 @@ def col2im(cols, geometry: Geometry):
 
 
 def patches(x, geometry: Geometry):
-    """x, or what correlate and correlate_adjoint_W may be given in its place, made once to serve both."""
+    """What correlate and correlate_adjoint_W may be given in x's place, made once to serve both; here x itself."""
     return x
 
 

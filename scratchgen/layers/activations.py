@@ -1,6 +1,7 @@
-"""Functions of each element alone: y = f(x), so dx = dy · f′(x).
+"""Functions of each element alone: y = f(x), so dx = dy · f′(x). Below f′(x) is called y′.
 
 Each expresses f′ through y, which the next layer holds anyway, so that x can be let go. Any shape with a batch axis.
+`@formula` marks a function of elements, which runs in one pass over memory on CPU and GPU; read it as plain NumPy.
 """
 
 import numpy as np
@@ -91,7 +92,8 @@ def sigmoid_pullback(dy, y):
 class Sigmoid(Layer):
     """Logistic function: y = 1 / (1 + e⁻ˣ), so y′ = e⁻ˣ / (1 + e⁻ˣ)² = y (1 − y).
 
-    For a probability that goes into a cross-entropy use the loss that takes logits instead: it does not saturate.
+    For a probability that goes into a cross-entropy leave it out and give the loss x itself, the logit: the gradient
+    of `bce_with_logits`, σ(x) − target, does not vanish where y is near 0 or 1 and wrong.
     """
 
     def forward(self, x: Array) -> tuple[Array, Pullback]:

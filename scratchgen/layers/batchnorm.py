@@ -25,7 +25,7 @@ def scale_and_shift(x, mu, s, gamma, beta):
 
 
 @formula
-def dbeta_dgamma(dy, x, mu, s):  # before they are summed over the rows
+def dbeta_and_dgamma(dy, x, mu, s):  # before they are summed over the rows
     return dy, dy * x_hat(x, mu, s)
 
 
@@ -45,14 +45,16 @@ class BatchNorm(Layer):
         y = gamma · x̂ + beta,   x̂ = (x − mu) · s,   s = 1 / √(var + eps)          (..., C) → (..., C)
 
     mu and var (biased: divided by m) are taken over the m rows, all axes but the last, so that vectors (N, C) and
-    images (N, H, W, C) are one case. x reaches x̂ in three ways, by itself, through mu and through var (in which mu
-    cancels: ∂var/∂mu = −2 mean(x − mu) = 0); with Σ over the rows and dx̂ = gamma · dy
+    images (N, H, W, C) are one case. x reaches x̂ in three ways: by itself, through mu and through var. (That mu is in
+    var, too, adds nothing: ∂var/∂mu = −2 mean(x − mu) = 0.) With Σ over the rows, dx̂ = gamma · dy, ds/dvar = −½ s³,
 
         dbeta = Σ dy,        dgamma = Σ dy · x̂
         dmu   = −s Σ dx̂ = −s gamma dbeta
-        dvar  = −½ s³ Σ dx̂ (x − mu) = −½ s² gamma dgamma
-        dx    = s dx̂ + dmu / m + dvar · 2 (x − mu) / m
+        dvar  = −½ s³ Σ dx̂ (x − mu) = −½ s² gamma dgamma           as x − mu = x̂ / s
+        dx    = s dx̂ + dmu · ∂mu/∂x + dvar · ∂var/∂x,              ∂mu/∂x = 1 / m, ∂var/∂x = 2 (x − mu) / m
               = gamma s (dy − dbeta / m − x̂ · dgamma / m)
+
+    x̂ is not kept for the backward pass but computed again, which costs less than an array of x's size.
 
     (Ioffe & Szegedy 2015, Algorithm 1 and §3.)
 
@@ -87,7 +89,7 @@ class BatchNorm(Layer):
         self.running_var = running_average(running_var, var, self.momentum, m / (m - 1))  # of the unbiased variance
         return y, self.pullback(
             y,
-            shared=lambda dy: channel_sums(dbeta_dgamma, dy, x, mu, s),  # (C,), (C,)
+            shared=lambda dy: channel_sums(dbeta_and_dgamma, dy, x, mu, s),  # (C,), (C,)
             dx=lambda dy, dbeta, dgamma: input_gradient(dy, x, mu, s, gamma, dbeta, dgamma, m),
             grads={
                 self.gamma: lambda dy, dbeta, dgamma: dgamma,

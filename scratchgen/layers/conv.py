@@ -1,17 +1,24 @@
 """Convolution and transposed convolution: the two faces of one bilinear map.
 
-    (A x)_{n r c o} = Σ_{i j k} x_{n, r·s + i·d − p, c·s + j·d − p, k} · W_{i j k o}
+    (A x)_nrco = Σ_ijk x_n,a,b,k W_ijko        with a = r·s + i·d − p and b = c·s + j·d − p
 
-is linear in x and linear in W, so its derivatives are its two adjoints, and nothing else is needed. With A* the
-adjoint in x, ⟨dy, A x⟩ = ⟨A* dy, x⟩, and A′(x, dy) the one in W, ⟨dy, A x⟩ = ⟨A′(x, dy), W⟩:
+Here s is the stride, d the dilation, p the padding, and x is 0 outside of the image. (As everywhere in deep learning
+the kernel is not flipped: strictly it is a correlation.) For fixed W that is linear in x, for fixed x linear in W, so
+the pullback in each is the adjoint in it. Collecting in ⟨dy, A x⟩ = Σ dy_nrco x_n,a,b,k W_ijko what stands beside
+each element of x, and of W, gives them:
+
+    (A* dy)_nabk     = Σ dy_nrco W_ijko        over all r, c, i, j, o with r·s + i·d − p = a and c·s + j·d − p = b
+    A′(x, dy)_ijko   = Σ_nrc x_n,a,b,k dy_nrco
+
+The two layers are the two faces of this map:
 
                 Conv2d              ConvTranspose2d
     forward     y  = A x            y  = A* x
     dx          A* dy               A dy
     dW          A′(x, dy)           A′(dy, x)
 
-For Conv2d that is what adjoint means. For ConvTranspose2d ⟨dy, A* x⟩ = ⟨A dy, x⟩: so its dx is A dy, and its dW is a
-convolution's with dy for the input and x for the gradient. Both are Dense on patches: see `backend.reference`.
+On the right ⟨dy, A* x⟩ = ⟨A dy, x⟩, so dx = A dy; and as a function of W that is ⟨x, A dy⟩ = ⟨A′(dy, x), W⟩: dW is
+that of a convolution with dy for its input and x for its gradient. Both are Dense on patches: `backend.reference`.
 
 Sizes are an int, or a pair (height, width).
 (Dumoulin & Visin 2016, A guide to convolution arithmetic for deep learning.)
@@ -55,7 +62,8 @@ class Conv2d(Layer):
         self.window = _Window("Conv2d", kernel_size, stride, padding, dilation)
         self.in_channels = checks.integer("Conv2d", "in_channels", in_channels)
         self.out_channels = checks.integer("Conv2d", "out_channels", out_channels)
-        # An output reads every tap; an input is read by one tap in `steps`, since windows are that far apart.
+        # An output sums over all elements of the kernel, its taps. Windows are `steps` pixels apart, so that an input
+        # is under one tap in `steps`.
         self.fans = self.in_channels * self.window.taps, self.out_channels * self.window.taps / self.window.steps
         shape = (*self.window.kernel, self.in_channels, self.out_channels)
         rng = checks.generator("Conv2d", rng)
@@ -97,9 +105,11 @@ class ConvTranspose2d(Layer):
 
         y = A* x + b                              (N, H, W, in) → (N, OH, OW, out)
 
-    OH = (H − 1)·stride − 2·padding + dilation·(kernel − 1) + 1 + output_padding, OW alike. It is the adjoint of the
-    Conv2d from out to in channels that has this W, hence `W (kh, kw, out, in)`; Glorot-uniform from `rng`, `b (out,)`
-    at 0. ValueError when output_padding reaches both stride and dilation, or nothing is left of the output.
+    OH = (H − 1)·stride − 2·padding + dilation·(kernel − 1) + 1 + output_padding, OW alike: with a stride above 1 a
+    Conv2d takes several sizes to one, and output_padding says which of them it is taken back to. It is the adjoint of
+    the Conv2d from out to in channels that has this W, hence `W (kh, kw, out, in)`; Glorot-uniform from `rng`,
+    `b (out,)` at 0. ValueError unless output_padding is below stride or dilation, or when nothing is left of the
+    output.
     """
 
     def __init__(
@@ -124,7 +134,7 @@ class ConvTranspose2d(Layer):
                 )
         self.in_channels = checks.integer("ConvTranspose2d", "in_channels", in_channels)
         self.out_channels = checks.integer("ConvTranspose2d", "out_channels", out_channels)
-        # An input reaches every tap; an output is reached by one tap in `steps`, since windows are that far apart.
+        # As there, turned round: an input reaches all taps, an output is reached by one in `steps`.
         self.fans = self.in_channels * self.window.taps / self.window.steps, self.out_channels * self.window.taps
         shape = (*self.window.kernel, self.out_channels, self.in_channels)
         rng = checks.generator("ConvTranspose2d", rng)

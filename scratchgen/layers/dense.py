@@ -20,6 +20,7 @@ class Dense(Layer):
         dW_io = Σ_n x_ni dy_no                     dW = xᵀ dy
         db_o  = Σ_n dy_no                          db = Σ_n dy_n
 
+    x_ni is in row n of y alone; W_io and b_o are in every row, so their gradients are sums over the rows.
     `W (in, out)` starts Glorot-uniform from `rng`, `b (out,)` at 0; `bias=False` does without b.
     """
 
@@ -28,7 +29,7 @@ class Dense(Layer):
     ):
         self.in_features = checks.integer("Dense", "in_features", in_features)
         self.out_features = checks.integer("Dense", "out_features", out_features)
-        self.fans = self.in_features, self.out_features
+        self.fans = self.in_features, self.out_features  # for `init`, which scales first weights by them
         rng = checks.generator("Dense", rng)
         self.W = Parameter("W", init.glorot((self.in_features, self.out_features), *self.fans, rng))
         self.b = Parameter("b", np.zeros(self.out_features, np.float32)) if bias else None

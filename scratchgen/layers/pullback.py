@@ -1,8 +1,13 @@
 """The pullback: what `forward` returns beside y, the linear map dy ↦ dx of that one evaluation.
 
-A small step δx moves y = f(x) by J δx, where J is the matrix of all ∂y/∂x, and the loss by ⟨dy, J δx⟩ = ⟨Jᵀ dy, δx⟩.
-That is ⟨dx, δx⟩ for every δx, so dx = Jᵀ dy. J is never formed: each layer says what Jᵀ does to dy. Where f itself is
-linear J is f, and Jᵀ is its adjoint f*, the map with ⟨dy, f(x)⟩ = ⟨f*(dy), x⟩.
+L is the loss, dy = ∂L/∂y and dx = ∂L/∂x, and ⟨a, b⟩ is the sum of the products of all elements of a and b. To first
+order a small step δx moves y = f(x) by J δx, where J is the matrix of all ∂y/∂x, and so the loss by
+
+    ⟨dy, J δx⟩ = ⟨Jᵀ dy, δx⟩
+
+That is ⟨dx, δx⟩ for every δx, so dx = Jᵀ dy; and for a parameter in the place of x alike. J is never formed: each
+layer says what Jᵀ does to dy. Where f itself is linear J is f, and Jᵀ is its adjoint f*, the map with
+⟨dy, f(x)⟩ = ⟨f*(dy), x⟩. The adjoint of a copy, for one, is a sum: what went to several places moves them all.
 
 For a composition y = g(f(x)) it is Jᵀ = J_fᵀ J_gᵀ: the pullbacks of the parts, the last one first. That is `chain`.
 """
@@ -23,9 +28,10 @@ Adjoint: TypeAlias = Callable[..., Array]  # of dy, and of what is shared
 class Pullback:
     """`dx = backward(dy)` for one evaluation y = f(x): returns ∂L/∂x and adds ∂L/∂p into every p.grad.
 
-    A layer states one adjoint per unknown: `dx` for its input, and in `grads` one for each parameter (None as
-    key, for a bias that the layer does without, is passed over). Each is a function of dy, linear in it. What they
-    have in common may be computed once by `shared`, whose results follow dy as further arguments.
+    Of y only the shape, dtype and library are kept, which dy must have. A layer gives one function of dy, linear in
+    it, for its input, `dx`, and in `grads` one for each parameter (None as key, for a bias that the layer does
+    without, is passed over). What several of them need may be computed once by `shared(dy)`, whose results follow dy
+    as further arguments.
 
     The closures hold the arrays of the evaluation, so a pullback may be called late, twice, or after the parameters
     have changed: it is the gradient of the function that was evaluated. `need_dx=False` is for the entrance of a
@@ -56,6 +62,7 @@ class Pullback:
         return any(not p.frozen for p, _ in self._grads)
 
     def __call__(self, dy: Array, *, need_dx: bool = True) -> Any:
+        """For each p, p.grad += adjoint(dy); returns dx(dy). The rest sees to it that no two results share memory."""
         checks.like(self._layer, "dy", dy, "y", *self._y)
         live = [(p, adjoint) for p, adjoint in self._grads if not p.frozen]
         if not live and not need_dx:

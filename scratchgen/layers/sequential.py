@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from scratchgen.backend import Array
-from scratchgen.layers.layer import Layer, Module
+from scratchgen.layers.layer import Layer
+from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 from scratchgen.layers.pullback import Pullback, chain
 

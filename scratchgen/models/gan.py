@@ -28,18 +28,24 @@ class GAN(Model):
         V(D, G) = E_x log D(x) + E_z log(1 − D(G(z)))
 
     D(x) = σ(s(x)) is the probability that x is real, G(z) makes an x from noise z. `discriminator` gives the logits
-    s, (N, 1) or more, and the losses are taken from these, finite at any confidence:
+    s, (N, 1) or more, and the losses are taken from these, finite at any confidence. With softplus(s) = log(1 + eˢ),
+    whose derivative is the logistic σ, log D = −softplus(−s) and log(1 − D) = −softplus(s):
 
         D ascends V:      L_D = E softplus(−s(x)) + E softplus(s(G(z)))      ds = σ(s) − 1 on real, σ(s) on fake
         G descends V:     L_G = −E softplus(s(G(z)))                         ds = −σ(s)            "minimax"
         G ascends log D:  L_G = E softplus(−s(G(z)))                         ds = σ(s) − 1         "non-saturating"
 
-    Early on D knows every fake, σ(s) ≈ 0, and the minimax gradient vanishes just where G must learn the most; the
-    non-saturating loss has the same equilibrium and its gradient is then near −1. At the equilibrium D = ½ and
-    V = −log 4. (G's loss leaves out the term of V that G cannot change.)
+    (each ds over N, for E is the mean of a batch). These are binary cross-entropies, `bce_with_logits` with label 1
+    or 0. G's loss leaves out the term of V that G cannot change, and its gradient reaches G through D, whose own
+    parameters are frozen meanwhile. Early on D knows every fake, σ(s) ≈ 0, and the minimax gradient vanishes just
+    where G must learn the most; the non-saturating one is then near −1.
 
-    `smoothing=0.1` gives D the target 0.9 for real samples, fake ones stay at 0 (one-sided: Salimans et al. 2016,
-    §3.4).
+    For a given G, V is largest at D = p / (p + p_G), with p the density of the data and p_G of G's samples: pointwise
+    it is p log D + p_G log(1 − D). V is then 2 JS(p ‖ p_G) − log 4, twice the Jensen–Shannon divergence, so the
+    equilibrium is p_G = p, D = ½ and V = −log 4. There ∂D/∂x = 0, so the other loss rests there, too.
+
+    `smoothing=0.1` gives D the label t = 0.9 for real samples, ds = σ(s) − t; fake ones stay at 0 (one-sided:
+    Salimans et al. 2016, §3.4).
     `prior` is the density of z: "normal", or "uniform" on [−1, 1]. (Goodfellow et al. 2014, eq. 1, §3 and theorem 1.)
 
     Real samples that the last layer of G can never make, as pixels of 0 … 255 after a tanh, are warned of: D tells
@@ -71,9 +77,9 @@ class GAN(Model):
     # --- the two losses, each with the gradient of its own player ---
 
     def discriminator_loss(self, real: Array, z: Array) -> tuple[Array, Callable[[], None]]:
-        """loss, backward for a batch of real samples and one of noise: L_D. backward() moves nothing of G."""
+        """loss, backward for a batch of real samples and one of noise: L_D. backward() adds gradients of D alone."""
         with self.unchanged_on_error():
-            fake, _ = self._fake(z)
+            fake, _ = self._fake(z)  # its pullback is dropped: nothing goes back into G
             self._check_real(real, fake)
             _, loss_real, real_backward = self._discriminator_pass(real, 1 - self.smoothing)
             _, loss_fake, fake_backward = self._discriminator_pass(fake, 0)
@@ -149,8 +155,9 @@ class GAN(Model):
         """An update of D and, where G has an optimizer, one of G against the new D, with the same samples of G.
         (Goodfellow et al. 2014, Algorithm 1.)
 
-        The terms of L_D are pulled back one by one, so that the activations of one batch at a time are kept; G's
-        gradient goes back through the pass that made its samples. When the second fails, D's gradients are zero.
+        The terms of L_D are pulled back one by one, so that the activations of one batch at a time are kept (each
+        `del` lets go of some); G's gradient goes back through the pass that made its samples. When the second fails,
+        D's gradients are zero.
         """
         self.check_optimizer("d_optimizer", d_optimizer, self.discriminator)
         if g_optimizer is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from scratchgen import checks
 from scratchgen.backend import Array, array_library
 from scratchgen.functions import sigmoid
-from scratchgen.layers.layer import Module
+from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 from scratchgen.losses import bce_with_logits, gaussian_nll
 

@@ -3,6 +3,8 @@
     loss, backward = model.loss(batch)   # a 0-d array, and its pullback
     backward()                           # adds the gradient of every parameter of the model's own
 
+∂loss/∂loss = 1, so backward takes nothing; the batch is data and takes no gradient, so it returns nothing.
+
 So a whole model is checked against central differences just as a layer is.
 """
 
@@ -10,7 +12,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from scratchgen.layers.layer import Layer, Module
+from scratchgen.layers.layer import Layer
+from scratchgen.layers.module import Module
 from scratchgen.optim import Optimizer
 
 

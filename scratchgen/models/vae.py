@@ -20,7 +20,7 @@ BLOCK = 2**22  # pixels decoded at a time for the importance-weighted bound
 
 
 class Terms(NamedTuple):
-    """The two terms of −ELBO, in nats per image: E_q[−log p(x|z)] and KL(q(z|x) ‖ p(z))."""
+    """The two terms of −ELBO, in nats per image: −log p(x|z) at the draw of z, and KL(q(z|x) ‖ p(z))."""
 
     reconstruction: Array
     kl: Array
@@ -31,19 +31,22 @@ class Terms(NamedTuple):
 
 
 class VAE(Model):
-    """z ~ N(0, I), x ~ p(x|z), with q(z|x) = N(mu, σ²) in the place of the posterior that nobody can compute.
+    """z ~ N(0, I), x ~ p(x|z). The posterior p(z|x) is intractable; q(z|x) = N(mu, diag σ²) stands in for it.
 
-    By Bayes' rule and Jensen's inequality, log p(x) = log E_q[p(x|z) p(z) / q(z|x)] is at least
+    p(x) = ∫ p(x|z) p(z) dz = E_q[w] with w = p(x|z) p(z) / q(z|x). The logarithm is concave, so log p(x) is at least
+    E_q[log w] (Jensen's inequality), the evidence lower bound, which is, as KL(q ‖ p) = E_q[log q − log p],
 
         ELBO = E_q[log p(x|z)] − KL(q(z|x) ‖ p(z))
 
-    `encoder(x)` is `[mu, logvar]` side by side, (N, 2·latent), with σ² = e^logvar. To differentiate the expectation,
-    draw eps ~ N(0, I) and take z = mu + σ·eps, σ = e^{½ logvar}: the randomness is now an argument, and
+    `encoder(x)` is `[mu, logvar]` side by side, (N, 2·latent), with σ² = e^logvar. q itself depends on these, so that
+    a gradient does not pass under E_q as it stands. With eps ~ N(0, I) and z = mu + σ·eps it is an expectation over
+    eps, whose density is fixed; one draw for each image stands in for it, so that the loss and its gradient are
+    unbiased estimates. (The KL is exact, `losses.gaussian_kl`.) As σ = e^{½ logvar},
 
-        dmu = dz,    dlogvar = dz · eps · ½σ     (+ β times what the KL term adds, `losses.gaussian_kl`)
+        dmu = dz,    dlogvar = dz · eps · ½σ     (+ β times what the KL adds)
 
-    The loss is −ELBO with the KL weighted by β: above 1 the codes get simpler and the bound looser (Higgins et al.
-    2017), below 1 it is no bound.
+    The loss is −ELBO with the KL weighted by β. For β > 1 the codes get simpler (Higgins et al. 2017) and −loss is a
+    looser bound, ELBO − (β − 1) KL; for β < 1 it need not be one.
     `likelihood` is "bernoulli", "gaussian", or one of your own with the methods of `models.likelihood`.
     (Kingma & Welling 2014, eq. 3, §2.4 and appendix B; Rezende et al. 2014.)
     """
@@ -98,11 +101,12 @@ class VAE(Model):
             kl, dmu_kl, dlogvar_kl = gaussian_kl(mu, logvar)
 
         def backward():
-            dz = decoder_backward(likelihood_backward())
+            dz = decoder_backward(likelihood_backward())  # of a learned variance, too
             dmu, dlogvar = sample_backward(dz)
             dmu = plus(dmu, dmu_kl, self.beta)
             dlogvar = plus(dlogvar, dlogvar_kl, self.beta)
-            encoder_backward(array_library(h).concatenate([dmu, dlogvar], axis=1), need_dx=False)
+            dh = array_library(h).concatenate([dmu, dlogvar], axis=1)  # h was cut into the two
+            encoder_backward(dh, need_dx=False)
 
         return Terms(reconstruction, kl), backward
 
@@ -152,11 +156,12 @@ class VAE(Model):
     def log_likelihood(self, x: Array, samples: int = 500, rng: np.random.Generator | None = None) -> np.ndarray:
         """The importance-weighted bound on log p(x) of each image, in nats: (N,), NumPy float64.
 
-            L_K = E log 1/K Σ_k w_k,   w_k = p(x|z_k) p(z_k) / q(z_k|x),   z_k = mu + σ·eps_k
+            L_K = E log(1/K Σ_k w_k),   w_k = p(x|z_k) p(z_k) / q(z_k|x),   z_k = mu + σ·eps_k
             log w_k = log p(x|z_k) + ½ Σ (eps_k² + logvar − z_k²)
 
-        L_1 is the ELBO, L_K rises with K, and L_K → log p(x). The sum of weights, which would overflow, is carried
-        from block to block as its logarithm. (Burda et al. 2016, eq. 8.)
+        for log p(z) = −½ Σ (z² + log 2π) and log q = −½ Σ (eps² + logvar + log 2π). L_1 is the ELBO, L_K rises with
+        K, and L_K → log p(x). (Burda et al. 2016, eq. 8 and theorem 1.) The sum of the weights, which would overflow,
+        is carried from block to block as its logarithm.
         """
         K = checks.integer("VAE.log_likelihood", "samples", samples)
         rng = checks.generator("VAE.log_likelihood", rng)

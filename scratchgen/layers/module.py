@@ -1,0 +1,171 @@
+"""What every owner of parameters can do: find them, and save, load, move and convert them."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+from scratchgen import checks
+from scratchgen.backend import Array, backend_of, load_kernels, transfer
+from scratchgen.layers import held
+from scratchgen.layers.parameter import Parameter
+
+
+class Module:
+    """Owns parameters, buffers (arrays that are kept but not learned, named in `buffers`) and other modules.
+
+    They are found among its attributes, in the order in which these were set, and in lists, tuples, dicts and
+    dataclasses of any depth there. What looks as if it were to be learned and is not found is `overlooked`:
+    `parameters`, `named_parameters` and `state` warn of it.
+    """
+
+    buffers: tuple[str, ...] = ()
+
+    def members(self) -> Iterator[tuple[str, "Parameter | Module"]]:
+        """The parameters and modules that this one holds, each with its name: "encoder", or "blocks.0.1" in lists."""
+        for name, member in vars(self).items():
+            if isinstance(member, PARTS):
+                yield name, member
+            elif held.is_container(member):
+                yield from held.inside(name, member, PARTS)
+
+    def overlooked(self) -> dict[str, str]:
+        """What looks as if it were to be learned and is not found, by its dotted name, with the reason and the mend.
+
+        Layers and parameters in a set, in an object that is no Module, or on the class; arrays with the name of a
+        weight that are neither Parameters nor buffers. What a function closes over is not looked for.
+        """
+        return held.overlooked(self, PARTS)
+
+    def _warn(self) -> None:
+        """Say what is overlooked, at the line that called one of our methods."""
+        alike: dict[str, list[str]] = {}
+        for name, why in self.overlooked().items():
+            alike.setdefault(why, []).append(name)
+        faults = []
+        for why, names in alike.items():
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            faults.append(f"{', '.join(names[:3])}{more} ({why})")
+        if faults:
+            text = f"{type(self).__name__}: not found, so neither trained nor saved: {'; '.join(faults)}"
+            warnings.warn(text, stacklevel=3)
+
+    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, "Parameter | Module"]]:
+        """This module, its parameters and all below it, depth first, each once, with dotted names."""
+        seen.add(id(self))
+        yield prefix, self
+        for name, member in self.members():
+            if id(member) in seen:
+                continue
+            if isinstance(member, Module):
+                yield from member._walk(f"{prefix}{name}.", seen)
+            else:
+                seen.add(id(member))
+                yield f"{prefix}{name}", member
+
+    def _named(self) -> dict[str, "Parameter | Module"]:
+        """`_walk` by name; ValueError where two have the same one, of which a file would hold the last."""
+        parts: dict[str, Parameter | Module] = {}
+        for name, part in self._walk("", set()):
+            if name in parts:
+                owner, name = type(self).__name__, name.rstrip(".")
+                raise ValueError(f"{owner}: two parts have the name {name!r}: rename a key of a dict")
+            parts[name] = part
+        return parts
+
+    def _parts(self, seen: set[int], found: list["Parameter | Module"]) -> list["Parameter | Module"]:
+        """`_walk` without names, which every training step asks for."""
+        seen.add(id(self))
+        found.append(self)
+        for _, member in self.members():
+            if id(member) not in seen:
+                if isinstance(member, Module):
+                    member._parts(seen, found)
+                else:
+                    seen.add(id(member))
+                    found.append(member)
+        return found
+
+    def modules(self) -> list["Module"]:
+        """This module and all below it, each once, in a fixed order."""
+        return [part for part in self._parts(set(), []) if isinstance(part, Module)]
+
+    def named_parameters(self) -> dict[str, Parameter]:
+        """Every parameter by its dotted name ("encoder.1.W"), each once, in a fixed order.
+
+        ValueError when two have one name, as by the keys 1 and "1" of a dict.
+        """
+        self._warn()
+        return {name: p for name, p in self._named().items() if isinstance(p, Parameter)}
+
+    def parameters(self) -> list[Parameter]:
+        """Every parameter, each once, in a fixed order."""
+        self._warn()
+        return [part for part in self._parts(set(), []) if isinstance(part, Parameter)]
+
+    def _parameters(self) -> list[Parameter]:
+        """`parameters` for a training step, which asks for them several times: nothing is looked for, or said."""
+        if type(self).parameters is not Module.parameters:  # a subclass lists its own
+            return self.parameters()
+        return [part for part in self._parts(set(), []) if isinstance(part, Parameter)]
+
+    def zero_grad(self) -> None:
+        """Set every gradient to zero."""
+        for p in self._parameters():
+            p.zero_grad()
+
+    # --- state: what a weights file holds ---
+
+    def state(self) -> dict[str, Array]:
+        """Every parameter's value and every buffer by its dotted name: the arrays themselves, not copies."""
+        self._warn()
+        arrays: dict[str, Array] = {}
+        for name, member in self._named().items():
+            if isinstance(member, Parameter):
+                arrays[name] = member.value
+            else:
+                arrays.update({name + buffer: getattr(member, buffer) for buffer in member.buffers})
+        return arrays
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Set every parameter and buffer to a copy of the array of its name, in its own dtype and library.
+
+        ValueError or TypeError, before anything changes, when a name is missing or unknown or an array does not fit.
+        """
+        checks.state(type(self).__name__, self.state(), state)
+        self._replace(lambda name, array: transfer(state[name], backend_of(array)).astype(array.dtype, copy=True))
+
+    def to(self, backend: str) -> Self:
+        """Move every array to "numpy" or "cupy", in place; returns the module itself."""
+        load_kernels(backend)  # complains here, before anything has moved
+        self._replace(lambda name, array: transfer(array, backend))
+        return self
+
+    def astype(self, dtype: Any) -> Self:
+        """Convert every array to float32 or float64, in place; returns the module itself."""
+        dtype = checks.float_type(type(self).__name__, dtype)
+        self._replace(lambda name, array: array.astype(dtype))
+        return self
+
+    def _replace(self, convert: Callable[[str, Array], Array]) -> None:
+        """Put convert(name, array) in the place of every array of the state; gradients follow their values."""
+        for name, member in self._named().items():
+            if isinstance(member, Parameter):
+                member.value = convert(name, member.value)
+            else:
+                for buffer in member.buffers:
+                    setattr(member, buffer, convert(name + buffer, getattr(member, buffer)))
+
+    @contextmanager
+    def unchanged_on_error(self) -> Iterator[None]:
+        """Puts every buffer back when the block raises, so that a failed call leaves nothing behind."""
+        before = [(m, name, getattr(m, name)) for m in self.modules() for name in m.buffers]
+        try:
+            yield
+        except BaseException:
+            for module, name, array in before:
+                setattr(module, name, array)
+            raise
+
+
+PARTS = (Parameter, Module)  # what a module is asked for

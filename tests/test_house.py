@@ -1,0 +1,83 @@
+"""Imports point one way: `python tests/test_house.py` draws them, a part of the package a line, lowest first."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "scratchgen"
+
+# Each part, a folder or a file, imports from those before it alone.
+ORDER = """
+    version starting blas paths files errors progress table schema interpolation
+    backend checks functions init layers losses optim models safetensors_file weights export gradcheck
+    data plots training measures recipes bench commands cli __init__ __main__
+""".split()
+
+
+def imports(tree) -> set[str]:
+    """The modules that run when this one is loaded, or when one of its functions runs; not what only types need."""
+    found, inside = set(), list(ast.iter_child_nodes(tree))
+    for node in inside:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        inside.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def of_files() -> dict[Path, set[str]]:
+    return {
+        file.relative_to(PACKAGE): imports(ast.parse(file.read_text(encoding="utf-8")))
+        for file in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def of_parts() -> dict[str, set[str]]:
+    """What each part of the package imports of the others."""
+    parts = defaultdict(set)
+    for file, modules in of_files().items():
+        part = file.parts[0].removesuffix(".py")
+        for words in (module.split(".") for module in modules):
+            if words[0] == "scratchgen" and words[1] != part:
+                parts[part] |= {words[1]} & set(ORDER)
+    return parts
+
+
+def files_that_import(name: str) -> list[str]:
+    return [str(file) for file, modules in of_files().items() if any(m.split(".")[0] == name for m in modules)]
+
+
+def test_no_arrow_goes_up():
+    parts = of_parts()
+    assert sorted(parts.keys() - ORDER) == []
+    up = [(part, other) for part in parts for other in parts[part] if ORDER.index(other) > ORDER.index(part)]
+    assert up == []
+
+
+def test_nothing_imports_the_benchmark_but_its_command():
+    found = [str(f) for f, modules in of_files().items() if any(m.startswith("scratchgen.bench") for m in modules)]
+    assert [name for name in found if not name.startswith("bench/")] == ["commands/bench.py"]
+
+
+def test_cupy_is_imported_in_one_file():
+    assert files_that_import("cupy") == ["backend/cupy_ops/device.py"]
+
+
+def test_arguments_are_read_in_the_commands():
+    assert [name for name in files_that_import("argparse") if not name.startswith("commands/")] == []
+
+
+def test_no_framework_is_imported():
+    for name in ("jax", "tensorflow"):
+        assert files_that_import(name) == []
+    assert [name for name in files_that_import("torch") if not name.startswith("bench/")] == []
+
+
+if __name__ == "__main__":
+    parts = of_parts()
+    for part in ORDER:
+        print(f"{part:18}", *sorted(parts.get(part, ()), key=ORDER.index))
