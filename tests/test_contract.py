@@ -517,6 +517,17 @@ ENTRANCES = {  # the network on images (2, 4, 4, 2), and how many convolutions h
 }
 
 
+def test_a_plain_function_at_the_entrance_gives_no_dx():
+    class Plain(Layer):
+        def forward(self, x):
+            return 2 * x, lambda dy: 2 * dy
+
+    x = np.ones((2, 3), np.float32)
+    _, backward = Sequential(Plain()).forward(x)
+    assert backward(x, need_dx=False) is None
+    np.testing.assert_array_equal(backward(x), 2 * x)
+
+
 @pytest.mark.parametrize(("build", "passes"), ENTRANCES.values(), ids=ENTRANCES)
 def test_dx_at_the_entrance_is_not_computed(build, passes, backend, monkeypatch):
     network, calls = randomised(build()).to(backend.name), []

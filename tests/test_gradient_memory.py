@@ -278,6 +278,30 @@ def test_dx_is_an_array_of_its_own(dx, whole):
     np.testing.assert_array_equal(larger, np.arange(24).reshape(6, 4))
 
 
+@pytest.mark.parametrize("first", ["a part", "the array"])
+def test_results_that_look_at_one_array_are_arrays_of_their_own(first):
+    parts = {"a part": lambda dy, a: a[0], "the array": lambda dy, a: a}
+    order = sorted(parts, key=lambda name: name != first)
+
+    class Looking(Layer):
+        def __init__(self):
+            shapes = {"a part": (4,), "the array": (3, 4)}
+            self.p = {name: Parameter(name, np.zeros(shape, np.float32)) for name, shape in shapes.items()}
+
+        def forward(self, x):
+            y = x + 0
+            grads = {self.p[name]: parts[name] for name in order}
+            return y, self.pullback(y, shared=lambda dy: (2 * dy,), dx=parts["the array"], grads=grads)
+
+    layer, dy = Looking(), np.ones((3, 4), np.float32)
+    _, backward = layer.forward(dy)
+    for _ in range(2):
+        dx = backward(dy)
+        dx += 100
+    for p in layer.parameters():
+        np.testing.assert_array_equal(p.grad, np.full(p.grad.shape, 4))
+
+
 def test_what_adjoints_compute_is_not_copied():
     """No pass over memory: this is what the rule is for."""
     made = []

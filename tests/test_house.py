@@ -11,7 +11,7 @@ ORDER = """
     version starting blas paths files errors progress table schema interpolation
     backend checks functions init layers losses optim models safetensors_file weights export gradcheck
     data plots training measures recipes bench commands cli __init__ __main__
-""".split()
+""".split()  # noqa: SIM905
 
 
 def imports(tree) -> set[str]:

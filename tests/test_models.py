@@ -507,12 +507,12 @@ def test_a_reparameterised_sample_has_the_mean_and_the_variance_asked_for(backen
     mu, logvar = np.array([1.0, -2.0, 0.5]), np.array([-2.0, 1.0, 0.4])
     n = 20_000
     mus, logvars, eps = np.tile(mu, (n, 1)), np.tile(logvar, (n, 1)), rng.standard_normal((n, 3))
-    z = host(vae_module.sample(*backend.arrays(mus, logvars, eps))[0])
+    z = host(vae_module.reparameterise(*backend.arrays(mus, logvars, eps))[0])
     var = np.exp(logvar)
     assert (np.abs(z.mean(axis=0) - mu) < 6 * np.sqrt(var / n)).all()
     assert (np.abs(z.var(axis=0) / var - 1) < 6 * np.sqrt(2 / n)).all()
     assert_allclose(z, mu + np.sqrt(var) * eps, rtol=1e-12)
-    assert_array_equal(host(vae_module.sample(*backend.arrays(mus, logvars, 0 * eps))[0]), mus)
+    assert_array_equal(host(vae_module.reparameterise(*backend.arrays(mus, logvars, 0 * eps))[0]), mus)
 
 
 @pytest.mark.parametrize("spread", [0.1, 1, 5])
@@ -522,12 +522,16 @@ def test_the_pullback_of_a_sample_against_central_differences(spread, backend, r
         rng.normal(0, spread, (4, 3)),
         *rng.normal(0, 1, (2, 4, 3)),
     )
-    _, backward = vae_module.sample(*backend.arrays(mu, logvar, eps))
+    _, backward = vae_module.reparameterise(*backend.arrays(mu, logvar, eps))
     h = 1e-6
 
     def moved(what):
         up, down = (
-            host(vae_module.sample(*backend.arrays(mu + t * (what == "mu"), logvar + t * (what == "logvar"), eps))[0])
+            host(
+                vae_module.reparameterise(
+                    *backend.arrays(mu + t * (what == "mu"), logvar + t * (what == "logvar"), eps)
+                )[0]
+            )
             for t in (h, -h)
         )
         return dz * (up - down) / (2 * h)  # each z is a function of its own mu and logvar alone
@@ -541,7 +545,7 @@ def test_a_sample_is_what_the_loss_decodes(backend, rng):
     decoder = Spy(3, 2)
     model = VAE(Constant([0.3, -1.0, 2.0], [-1.0, 0.5, 1.5]), decoder, 3).to(backend.name)
     x, eps = backend.arrays(rng.random((5, 2)), rng.standard_normal((5, 3)))
-    z = host(vae_module.sample(*model.encode(x), eps)[0])
+    z = host(vae_module.reparameterise(*model.encode(x), eps)[0])
     for call in (model.loss, model.terms, model.terms_and_pullback, model.predict_loss, model.reconstruct):
         decoder.seen.clear()
         call(x, eps)
@@ -927,6 +931,40 @@ def test_reconstructions_are_at_the_mean_or_at_the_sample_given(backend, rng):
         at_sample = model.decode(mu + backend.xp.exp(logvar / 2) * eps)
         assert_allclose(model.reconstruct(x, eps), at_sample, rtol=1e-12)
         assert abs(host(at_sample - model.decode(mu))).max() > 1e-3
+
+
+@pytest.mark.parametrize("term", [1, 2], ids=["real", "fake"])
+def test_a_term_that_fails_half_way_leaves_no_gradient(term):
+    class Failing(Layer):
+        passes = 0
+
+        def forward(self, x):
+            self.passes += 1
+            fails = self.passes == term
+
+            def dx(dy):
+                if fails:
+                    raise MemoryError
+                return dy
+
+            return x + 0, self.pullback(x, dx=dx)
+
+    model = GAN(Dense(2, 2), Sequential(Dense(2, 2), Failing(), Dense(2, 1)), 2)
+    points = np.ones((4, 2), np.float32)
+    before = [p.value for p in model.parameters()]
+    with pytest.raises(MemoryError):
+        model.train_step(points, points, *dcgan_optimizers(model))
+    assert not any(p.grad.any() for p in model.parameters())
+    assert all(p.value is value for p, value in zip(model.parameters(), before, strict=True))
+
+
+def test_a_model_without_parameters_draws_samples():
+    class Halves(Layer):
+        def forward(self, x):
+            y = np.concatenate([x, x], axis=1)
+            return y, self.pullback(y, dx=lambda dy: dy[:, :2] + dy[:, 2:])
+
+    assert VAE(Halves(), Flatten(), 2).sample(3, np.random.default_rng(0)).shape == (3, 2)
 
 
 # --- the value of the game ------------------------------------------------------------------------------------------
