@@ -8,6 +8,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from scratchgen import blas as selection
 
@@ -17,14 +18,15 @@ PATIENCE = 5  # seconds that a child has to end by itself
 
 
 class Child:
-    """One side in a process of its own; `about` is what it says of itself, None when its library is missing.
+    """One side in a process of its own; `about` is what it says of itself, or `missing` why its library cannot be
+    used.
 
     ChildProcessError, with the last line that it wrote, when it ends before its time. Used in a `with` statement, at
     the end of which the process is gone, whatever happened.
     """
 
     def __init__(
-        self, side: str, *, threads: int, blas: str | None = None, backend="numpy", precision: str = "float32"
+        self, side: str, *, threads: int, blas: str | None = None, backend: str = "numpy", precision: str = "float32"
     ):
         self.side = side
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 closed by close()
@@ -41,11 +43,12 @@ class Child:
         except BaseException:
             self.close()
             raise
-        self.missing = about.get("missing")
-        self.about = None if self.missing else about
+        self.missing: str | None = about.get("missing")
+        self.about: dict[str, Any] = {} if self.missing else about
 
-    def ask(self, do: str, **arguments):
+    def ask(self, do: str, **arguments: Any) -> Any:
         """What the side answers; waits for as long as it takes."""
+        assert self.process.stdout is not None
         try:
             print(json.dumps({"do": do, **arguments}), file=self.process.stdin, flush=True)
             answer = self.process.stdout.readline()
@@ -67,6 +70,8 @@ class Child:
 
     def close(self) -> None:
         """End the process: its input ends, and it with that; it is killed if it does not."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         try:
             with suppress(OSError):  # a broken pipe: it has ended
                 self.process.stdin.close()
@@ -79,10 +84,10 @@ class Child:
             self.process.stdout.close()
             self.log.close()
 
-    def __enter__(self):
+    def __enter__(self) -> "Child":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 

@@ -5,9 +5,11 @@ and a matrix product by its operations. Each is queued some times behind a large
 to the next without waiting for Python, and its own clock is read before and after.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -34,21 +36,21 @@ def functions() -> list[tuple[ModuleType, str]]:
     ]
 
 
-def times(step: Step) -> dict:
+def times(step: Step) -> dict[str, list[dict[str, Any]]]:
     """{"kernels": [...], "products": [...]}: each kind of call in a step, how often it is made, and its seconds."""
-    found: dict[tuple, list] = {}  # by what tells two calls apart: [how many, the function, its arguments]
+    found: dict[Any, list[Any]] = {}  # by what tells two calls apart: [how many, the function, its arguments]
 
-    def tell(name, function, args):
+    def tell(name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         key = (name, *(getattr(a, "flags", None) and a.flags.c_contiguous for a in args), *_key(args))
         found.setdefault(key, [0, function, args])[0] += 1
 
     with listening(functions(), tell):
         step.run()
     clock = Clock(load_kernels("cupy").xp)
-    report: dict[str, list] = {"kernels": [], "products": []}
+    report: dict[str, list[dict[str, Any]]] = {"kernels": [], "products": []}
     for (name, *_), (calls, function, args) in found.items():
         what = DESCRIBED.get(name, _on_rows)(name, function, args)
-        seconds = clock.seconds(lambda f=function, a=args: f(*a))
+        seconds = clock.seconds(partial(function, *args))
         report["products" if name == "matmul" else "kernels"].append({**what, "calls": calls, "seconds": seconds})
     return report
 
@@ -56,7 +58,7 @@ def times(step: Step) -> dict:
 class Clock:
     """Seconds of a call on the GPU."""
 
-    def __init__(self, xp):
+    def __init__(self, xp: Any):
         self.xp, self.ahead = xp, ceilings.copy()
 
     def seconds(self, run: Callable[[], object]) -> float:
@@ -77,8 +79,8 @@ class Clock:
         return float(np.median(readings))
 
 
-def _key(args) -> tuple:
-    """Arguments as far as they tell two calls apart: an array by its shape, a number not at all."""
+def _key(args: Any) -> tuple[Any, ...]:
+    """Arguments as far as they tell two calls apart: an array by its shape, a plain number not at all."""
     return tuple(
         _key(a) if isinstance(a, tuple | list) else getattr(a, "shape", a)
         for a in args
@@ -86,21 +88,21 @@ def _key(args) -> tuple:
     )
 
 
-def _on_rows(name, function, args) -> dict:
+def _on_rows(name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, Any]:
     moved = _arrays(args) + _arrays(function(*args))
     f = args[0]
     formula = f"{f.__module__.rpartition('.')[2]} {f.__name__}" if isinstance(f, Formula) else ""
     return {"kernel": name, "formula": formula, "shape": _sizes(moved[0].shape), "bytes": _bytes(moved)}
 
 
-def _adam(name, function, args) -> dict:
+def _adam(name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, Any]:
     values, _, m, v, *_ = args
     moved = _arrays(args) + _arrays(function(*args)) + [*m, *v]  # m and v are written, too
     shape = f"{sum(a.size for a in values):,} in {len(values)} arrays"
     return {"kernel": name, "formula": "", "shape": shape, "bytes": _bytes(moved)}
 
 
-def _columns(_, function, args) -> dict:
+def _columns(_: str, function: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, Any]:
     name, result, given, geometry, *_ = args
     kernel = "×".join(map(str, geometry.kernel))
     image = given if name == "im2col" else result
@@ -112,25 +114,25 @@ def _columns(_, function, args) -> dict:
     }
 
 
-def _product(_, function, args) -> dict:
+def _product(_: str, function: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, Any]:
     a, b = args
     form = "".join("N" if m.flags.c_contiguous else "T" for m in args)  # whether transposed matters to cuBLAS
     return {"sizes": [*a.shape, b.shape[1]], "form": form, "operations": OPERATIONS["matmul"](a, b)}
 
 
-DESCRIBED = {"adam": _adam, "launch_columns": _columns, "matmul": _product}
+DESCRIBED: dict[str, Callable[..., dict[str, Any]]] = {"adam": _adam, "launch_columns": _columns, "matmul": _product}
 
 
-def _arrays(value) -> list:
+def _arrays(value: Any) -> list[Any]:
     """The device's arrays in arguments or results, in order."""
     if isinstance(value, tuple | list):
         return [a for part in value for a in _arrays(part)]
     return [value] if hasattr(value, "nbytes") and backend_of(value) == "cupy" else []
 
 
-def _bytes(arrays) -> int:
+def _bytes(arrays: list[Any]) -> int:
     return sum(a.nbytes for a in arrays)
 
 
-def _sizes(sizes) -> str:
+def _sizes(sizes: Sequence[int]) -> str:
     return "×".join(map(str, sizes))

@@ -8,7 +8,7 @@ from scratchgen.backend.threads import cores
 CPUINFO = Path("/proc/cpuinfo")
 
 
-def machine() -> dict:
+def machine() -> dict[str, str | int]:
     """What the figures depend on beside the program."""
     return {
         "cpu": _cpu(),

@@ -1,11 +1,13 @@
 """Turns in rounds: all sides are timed side by side, so that what slows the machine for a while slows all alike."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from scratchgen.backend import Array
 from scratchgen.bench.children import Child
 
 TURN = 0.3  # seconds, about
@@ -20,7 +22,7 @@ class Lane:
 
     name: str
     child: Child
-    what: object
+    what: Any  # what the side makes: a setting as a dictionary, or the size of a matrix
     layout: str = ""
     images: int = 0
     parameters: int = 0
@@ -37,7 +39,12 @@ class Lane:
         self.rounds.append(self.child.ask("turn", lane=self.name, steps=self.steps))
 
     @property
-    def medians(self) -> np.ndarray:
+    def seconds(self) -> list[float]:
+        """Of every timed step, or turn on a GPU."""
+        return [seconds for turn in self.rounds for seconds in turn]
+
+    @property
+    def medians(self) -> Array:
         """Seconds a step, the median of each round."""
         return np.array([np.median(r) for r in self.rounds])
 
@@ -57,7 +64,7 @@ def alternate(
         tell(done)
 
 
-def spread(values) -> dict[str, float]:
+def spread(values: Sequence[float] | Array) -> dict[str, float]:
     """The median, and what 10 % and 90 % lie below."""
     low, median, high = np.percentile(values, (10, 50, 90))
     return {"median": float(median), "p10": float(low), "p90": float(high)}
