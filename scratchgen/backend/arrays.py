@@ -64,11 +64,9 @@ def transfer(array: Array, backend: str) -> Array:
     """The array in the given library: itself where it lives there already, a copy else."""
     if backend_of(array) == backend:
         return array
-    there: Array = load_kernels(backend).from_numpy(to_host(array))
-    return there
+    return load_kernels(backend).from_numpy(to_host(array))
 
 
 def to_host(array: Array) -> Array:
     """The array in NumPy: itself where it is there already, a copy else."""
-    here: Array = kernels(array).to_numpy(array)
-    return here
+    return kernels(array).to_numpy(array)

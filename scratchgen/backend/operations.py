@@ -12,17 +12,15 @@ from scratchgen.backend.geometry import Geometry
 
 def matmul(a: Array, b: Array) -> Array:
     """The matrix product: (M, K), (K, N) → (M, N)."""
-    product: Array = kernels(a).matmul(a, b)
-    return product
+    return kernels(a).matmul(a, b)
 
 
 def channel_sum(a: Array) -> Array:
     """Sum over every axis but the last, (..., C) → (C,): the adjoint of adding a bias to every row."""
-    total: Array = kernels(a).channel_sum(a)
-    return total
+    return kernels(a).channel_sum(a)
 
 
-def channel_sums(f: Formula, *arguments: Any) -> Any:
+def channel_sums(f: Formula, *arguments: Any) -> tuple[Array, ...]:
     """The channel sum of every term of the formula f, which returns a tuple: (C,) each, in one pass over the
     arrays."""
     return kernels(arguments[0]).channel_sums(f, *arguments)
@@ -34,7 +32,7 @@ def sum_with_map(f: Formula, *arguments: Any, over: float = 1) -> Any:
     return kernels(arguments[0]).sum_with_map(f, *arguments, over=over)
 
 
-def mean_and_variance(x: Array) -> Any:
+def mean_and_variance(x: Array) -> tuple[Array, Array]:
     """Mean and biased variance over every axis but the last: (..., C) → (C,), (C,)."""
     return kernels(x).mean_and_variance(x)
 
@@ -58,16 +56,13 @@ class Correlation:
         self._kept: tuple[Array, Array] | None = None  # x and its patches
 
     def __call__(self, x: Array) -> Array:
-        y: Array = self._kernels.correlate(self._patches(x), self.W, self.geometry)
-        return y
+        return self._kernels.correlate(self._patches(x), self.W, self.geometry)
 
     def adjoint(self, dy: Array) -> Array:
-        dx: Array = self._kernels.correlate_adjoint_x(dy, self.W, self.geometry)
-        return dx
+        return self._kernels.correlate_adjoint_x(dy, self.W, self.geometry)
 
     def adjoint_in_W(self, x: Array, dy: Array) -> Array:
-        dW: Array = self._kernels.correlate_adjoint_W(self._patches(x), dy, self.geometry)
-        return dW
+        return self._kernels.correlate_adjoint_W(self._patches(x), dy, self.geometry)
 
     def _patches(self, x: Array) -> Array:
         kept, self._kept = self._kept, None

@@ -24,7 +24,7 @@ def im2col(x: Array, geometry: Geometry) -> Array:
     N, _, _, C = x.shape
     padded = xp.zeros((N, *geometry.padded, C), x.dtype)
     padded[:, *geometry.interior] = x
-    cols: Array = xp.empty((N, *geometry.small, *geometry.kernel, C), x.dtype)
+    cols = xp.empty((N, *geometry.small, *geometry.kernel, C), x.dtype)
     for i, j, rows, columns in geometry.taps():
         cols[:, :, :, i, j] = padded[:, rows, columns]
     return cols
@@ -34,7 +34,7 @@ def col2im(cols: Array, geometry: Geometry) -> Array:
     """Adjoint of `im2col`: adds every patch back where it came from, (N, OH, OW, kh, kw, C) → (N, H, W, C)."""
     xp = array_library(cols)
     N, C = cols.shape[0], cols.shape[-1]
-    padded: Array = xp.zeros((N, *geometry.padded, C), cols.dtype)
+    padded = xp.zeros((N, *geometry.padded, C), cols.dtype)
     for i, j, rows, columns in geometry.taps():
         padded[:, rows, columns] += cols[:, :, :, i, j]
     return padded[:, *geometry.interior]
@@ -70,20 +70,17 @@ def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
 
 def matmul(a: Array, b: Array) -> Array:
     """The matrix product, (M, K), (K, N) → (M, N)."""
-    product: Array = a @ b
-    return product
+    return a @ b
 
 
 def elementwise(f: Formula, *arguments: Any) -> Array:
     """f(*arguments) for a formula f: an array of the first argument's shape; see `backend.formula`."""
-    y: Array = f.function(*arguments)
-    return y
+    return f.function(*arguments)
 
 
 def channel_sum(a: Array) -> Array:
     """Sum over every axis but the last, (..., C) → (C,): the adjoint of adding a bias to every row."""
-    total: Array = a.reshape(-1, a.shape[-1]).sum(axis=0)
-    return total
+    return a.reshape(-1, a.shape[-1]).sum(axis=0)
 
 
 def channel_sums(f: Formula, *arguments: Any) -> tuple[Array, ...]:
@@ -108,8 +105,7 @@ def itself(a: Array) -> tuple[Array]:
 def square_sums(arrays: Sequence[Array]) -> Array:
     """Σ a² of each array in the list: (len(arrays),)."""
     xp = array_library(arrays[0])
-    sums: Array = xp.stack([xp.dot(a, a) for a in (a.reshape(-1) for a in arrays)])
-    return sums
+    return xp.stack([xp.dot(a, a) for a in (a.reshape(-1) for a in arrays)])
 
 
 def mean_and_variance(x: Array) -> tuple[Array, Array]:

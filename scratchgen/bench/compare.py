@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -150,27 +149,22 @@ def _by_step(
             }
             if setting.convolutional:
                 about["width"] = setting.width
-            report["steps"].append(about | entry(running, setting, partial(_tell_of, tell, setting.step)))
+            report["steps"].append(about | entry(running, setting, tell))
     return report
 
 
-def _tell_of(tell: Tell, step: str, text: str) -> None:
-    tell(f"{step}: {text}")
-
-
 def _profiled(running: Sides, setting: Setting, tell: Tell) -> Report:
-    tell("profile")
+    tell(f"{setting.step}: profile")
     running.ask_all("clear")
     (ours,) = running.lanes(setting)
     ours.make(SEED)
-    found: Report = ours.child.ask("profile", lane=OURS, seconds=running.options.seconds)
-    return found
+    return ours.child.ask("profile", lane=OURS, seconds=running.options.seconds)
 
 
 def _compared(running: Sides, setting: Setting, tell: Tell) -> Report:
     lanes, product = running.lanes(setting), running.product()
-    tell("building")
-    entry = running.timed(lanes, product, tell=lambda done: tell(f"round {done}"))
+    tell(f"{setting.step}: building")
+    entry = running.timed(lanes, product, tell=lambda done: tell(f"{setting.step}: round {done}"))
     rate = sgemm_rate(product)
     entry |= {"rounds": len(product.rounds), "sgemm_gflop_per_second": rate}
     for side in entry["sides"]:
@@ -178,7 +172,7 @@ def _compared(running: Sides, setting: Setting, tell: Tell) -> Report:
     if running.options.memory:
         running.ask_all("clear")
         for side, lane in zip(entry["sides"], lanes, strict=True):
-            tell(f"memory of {lane.name}")
+            tell(f"{setting.step}: memory of {lane.name}")
             side |= _apart(running, lane)
         entry["growth_ratio"] = _growth_ratio(entry)
     return entry

@@ -37,7 +37,7 @@ def _events(profiler: Any) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "trace.json")
         profiler.export_chrome_trace(str(file))
-        return list(json.loads(file.read_text(encoding="utf-8"))["traceEvents"])
+        return json.loads(file.read_text(encoding="utf-8"))["traceEvents"]
 
 
 def counted(events: list[dict[str, Any]], steps: int) -> dict[str, Any]:

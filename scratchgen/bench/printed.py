@@ -171,7 +171,11 @@ def memory(report: Report, table: Table = text_table) -> list[str]:
             held = side["memory"]
             rows.append((name, side["side"], *("unknown" if held is None else f"{held[k]:,.0f}" for k in keys), last))
             name = last = ""
-    return [*(ON_GPU_MEMORY if _on_gpu(report) else ON_CPU_MEMORY), "", *table(("step", "side", *columns), rows, (0, 1))]
+    return [
+        *(ON_GPU_MEMORY if _on_gpu(report) else ON_CPU_MEMORY),
+        "",
+        *table(("step", "side", *columns), rows, (0, 1)),
+    ]
 
 
 # --- profile ---

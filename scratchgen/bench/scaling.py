@@ -75,4 +75,4 @@ def _growth(before: Report, point: Report) -> dict[str, float]:
 
 
 def _ms(point: Report, side: str) -> float:
-    return next(float(s["ms"]["median"]) for s in point["sides"] if s["side"] == side)
+    return next(s["ms"]["median"] for s in point["sides"] if s["side"] == side)

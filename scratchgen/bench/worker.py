@@ -69,14 +69,13 @@ class Worker:
     @property
     def wait(self) -> Callable[[], None] | None:
         """What waits for the steps of a turn, on a GPU."""
-        wait: Callable[[], None] | None = self.module.wait if self.backend == "cupy" else None
-        return wait
+        return self.module.wait if self.backend == "cupy" else None
 
     def prepare(self, threads: int) -> dict[str, Any]:
         """Load the library; what the side says of itself, or why its library cannot be used."""
         try:
             self.module = load(self.side)
-            return dict(self.module.prepare(threads, self.backend, self.precision))
+            return self.module.prepare(threads, self.backend, self.precision)
         except ImportError as error:
             return {"missing": str(error)}
 

@@ -51,11 +51,9 @@ __all__ = [
 
 def from_numpy(array: Array) -> Array:
     """A copy of the array in the GPU's memory; CuPy copies by way of page-locked memory, and does not wait."""
-    there: Array = xp.asarray(array)
-    return there
+    return xp.asarray(array)
 
 
 def to_numpy(array: Array) -> Array:
     """A copy of the array in the host's memory, when it is there: this waits."""
-    here: Array = xp.asnumpy(array)
-    return here
+    return xp.asnumpy(array)

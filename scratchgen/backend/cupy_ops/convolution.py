@@ -119,8 +119,7 @@ def _columns(x: Array, geometry: Geometry) -> Iterator[tuple[slice, Array]]:
 
 
 def _joined(parts: list[Array]) -> Array:
-    joined: Array = parts[0] if len(parts) == 1 else xp.concatenate(parts)
-    return joined
+    return parts[0] if len(parts) == 1 else xp.concatenate(parts)
 
 
 def _parts(x: Array, geometry: Geometry, channels: int | None = None) -> list[slice]:

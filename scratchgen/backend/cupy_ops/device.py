@@ -99,8 +99,7 @@ def page_locked(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """An array on the host that the GPU copies from by itself, uninitialised."""
     from cupyx import empty_pinned
 
-    memory: Array = empty_pinned(shape, dtype)
-    return memory
+    return empty_pinned(shape, dtype)
 
 
 def set_precision(precision: str) -> None:

@@ -49,8 +49,7 @@ def _text(file: str) -> str:
 @cache
 def compiled(text: str, function: str) -> Kernel:
     """The kernel of that name in a CUDA text."""
-    found: Kernel = xp.RawModule(code=text, options=OPTIONS).get_function(function)
-    return found
+    return xp.RawModule(code=text, options=OPTIONS).get_function(function)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Images as cells of 2×2 pixels: what a convolution with kernel 4 and stride 2 sees is a 2×2 kernel that moves by 1.
+"""Images as cells of 2×2 pixels (space to depth): a kernel of 4 with stride 2 is on them a 2×2 kernel with stride 1.
 
 Every cell holds 4C channels, (row in the cell, column in the cell, C), so that the runs of memory are four times as
 long, and a map onto cells scatters 4 times where one onto pixels scatters 16 times.

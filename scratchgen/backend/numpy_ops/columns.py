@@ -83,9 +83,9 @@ def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
     return first.reshape(kh, kw, C, O)
 
 
-def _work(elements: int, taps: int) -> int:
+def _work(elements: int, products: int) -> int:
     """In multiply-adds: so many elements of so many products each, which are also moved."""
-    return elements * (taps + MOVING)
+    return elements * (products + MOVING)
 
 
 def _blocks(
