@@ -7,9 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from scratchgen.bench.children import Child
+from scratchgen.bench.children import LEAST_ROUNDS, Child, Lane, alternate, spread
 from scratchgen.bench.machine import machine
-from scratchgen.bench.rounds import LEAST_ROUNDS, Lane, alternate, spread
 from scratchgen.bench.settings import Setting
 from scratchgen.version import __version__
 

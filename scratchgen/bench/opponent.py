@@ -67,29 +67,19 @@ def _autoencoder(batch: int, device: str) -> Step:
     return _step(model, x, lambda: binary_cross_entropy_with_logits(model(x), x, reduction="sum") / batch)
 
 
-class _VAE(nn.Module):
-    """The model of PyTorch's VAE example, which gives logits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden, self.mu, self.logvar = nn.Linear(784, 400), nn.Linear(400, 20), nn.Linear(400, 20)
-        self.decoder = nn.Sequential(*_dense((20, 400, 784)))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        h = relu(self.hidden(x))
-        mu, logvar = self.mu(h), self.logvar(h)
-        z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
-        return self.decoder(z), mu, logvar
-
-
 def _vae(batch: int, device: str) -> Step:
-    model = _VAE().to(device)
+    """The model of PyTorch's VAE example, but for logits."""
+    hidden, to_mu, to_logvar = nn.Linear(784, 400), nn.Linear(400, 20), nn.Linear(400, 20)
+    decoder = nn.Sequential(*_dense((20, 400, 784)))
+    model = nn.ModuleList([hidden, to_mu, to_logvar, decoder]).to(device)
     x = torch.rand(batch, 784).to(device)
 
     def loss() -> Tensor:
-        y, mu, logvar = model(x)
+        h = relu(hidden(x))
+        mu, logvar = to_mu(h), to_logvar(h)
+        z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
         kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
-        return (binary_cross_entropy_with_logits(y, x, reduction="sum") + kl) / batch
+        return (binary_cross_entropy_with_logits(decoder(z), x, reduction="sum") + kl) / batch
 
     return _step(model, x, loss)
 

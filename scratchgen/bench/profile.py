@@ -50,7 +50,6 @@ class Clock:
         self.operations: dict[Part, int] = defaultdict(int)
         self.calls: dict[Part, int] = defaultdict(int)
         self._running: list[Part] = []  # the innermost last
-        self._inside: list[float] = []  # seconds of those inside each of them
 
     def timed(self, part: Part, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function with a stopwatch."""
@@ -58,7 +57,6 @@ class Clock:
         def run(*args: Any, **options: Any) -> Any:
             self.wait()  # for what the part around this one has queued: that is its own
             self._running.append(part)
-            self._inside.append(0.0)
             start = time.perf_counter()
             try:
                 result = function(*args, **options)
@@ -67,10 +65,10 @@ class Clock:
             finally:
                 took = time.perf_counter() - start
                 self._running.pop()
-                self.seconds[part] += took - self._inside.pop()
+                self.seconds[part] += took
                 self.calls[part] += 1
                 if self._running:
-                    self._inside[-1] += took
+                    self.seconds[self._running[-1]] -= took  # that is not its own
 
         return run
 

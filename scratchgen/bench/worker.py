@@ -41,20 +41,17 @@ def load(side: str) -> types.ModuleType:
 
 
 def timed(run: Callable[[], object], count: int, wait: Callable[[], None] | None = None) -> list[float]:
-    """Seconds of each of so many runs. Where a run is only queued, `wait` returns when all are done: then seconds a
-    run as one number, from an idle GPU to an idle GPU."""
-    if wait is not None:
+    """Seconds of each of so many runs. Where a run is only queued, `wait` returns when all are done: then a list of
+    one, their mean from an idle GPU to an idle GPU."""
+    turns, runs = (1, count) if wait else (count, 1)
+    wait, seconds = wait or (lambda: None), []
+    for _ in range(turns):
         wait()
         start = time.perf_counter()
-        for _ in range(count):
+        for _ in range(runs):
             run()
         wait()
-        return [(time.perf_counter() - start) / count]
-    seconds = []
-    for _ in range(count):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
+        seconds.append((time.perf_counter() - start) / runs)
     return seconds
 
 
@@ -102,14 +99,14 @@ class Worker:
     def memory(self, what: Any, layout: str, seed: int) -> dict[str, float | None]:
         """MiB before a step is built, and the most since, for a process that has done nothing else; on a GPU 0, and
         what this side's memory pool takes for a step, without what only the first ones needed."""
-        from scratchgen.bench import memory
+        from scratchgen.bench import machine
 
-        memory.forget_peak()
-        before = memory.resident()
+        machine.forget_peak()
+        before = machine.resident()
         step = self._made(what, layout, seed)
         timed(step.run, STEPS_HELD, self.wait)
         if self.wait is None:
-            return {"before": before, "peak": memory.peak()}
+            return {"before": before, "peak": machine.peak()}
         free, taken = self.module.pool()
         free()
         timed(step.run, STEPS_HELD, self.wait)
