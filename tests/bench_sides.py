@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scratchgen.backend.threads import get_threads, set_threads
-from scratchgen.bench import ceilings, compare, kernels, launches, profile, rounds, worker
+from scratchgen.bench import ceilings, children, compare, kernels, launches, profile, worker
 from scratchgen.bench.settings import SETTINGS
 
 SMALL = {
@@ -21,8 +21,8 @@ SMALL = {
 AE, VAE = (784, 512, 128, 32, 128, 512, 784), ((784, 400, 40), (20, 400, 784))
 GAN = (100, 128, 256, 512, 1024, 784), (784, 512, 256, 1)
 QUICK = (
-    (rounds, "TURN", 0.01),
-    (rounds, "PAUSE", 0.0),
+    (children, "TURN", 0.01),
+    (children, "PAUSE", 0.0),
     (worker, "WARM", 0.0),
     (worker, "BLOCK", 1),
     (worker, "STEPS_HELD", 1),

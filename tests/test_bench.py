@@ -27,7 +27,7 @@ import scratchgen as sg
 from scratchgen import blas as selection
 from scratchgen.backend import load_kernels, to_host
 from scratchgen.backend.threads import cores
-from scratchgen.bench import ceilings, compare, kernels, launches, machine, memory, profile, rounds, steps, worker
+from scratchgen.bench import ceilings, children, compare, kernels, launches, machine, profile, steps, worker
 from scratchgen.bench.children import THREADS, WORKER, Child, environment
 from scratchgen.bench.count import OPERATIONS, counting, operations
 from scratchgen.bench.settings import SETTINGS
@@ -559,23 +559,23 @@ class Fake:
 
 def test_turns_alternate_there_and_back():
     log = []
-    lanes = [rounds.Lane(name, Fake(log, name, [1.0] * 99), None) for name in "abc"]
+    lanes = [children.Lane(name, Fake(log, name, [1.0] * 99), None) for name in "abc"]
     told = []
-    rounds.alternate(lanes, rounds=3, seconds=1e9, tell=told.append)
+    children.alternate(lanes, rounds=3, seconds=1e9, tell=told.append)
     assert "".join(log) == "abc" + "cba" + "abc"
     assert told == [1, 2, 3]
     log.clear()
-    rounds.alternate(lanes, rounds=1, seconds=1e9)
+    children.alternate(lanes, rounds=1, seconds=1e9)
     assert "".join(log) == "abc"
     log.clear()
-    rounds.alternate(lanes, rounds=None, seconds=1e-9)
-    assert len(log) == 3 * rounds.LEAST_ROUNDS
+    children.alternate(lanes, rounds=None, seconds=1e-9)
+    assert len(log) == 3 * children.LEAST_ROUNDS
 
 
 def test_a_turn_is_as_many_steps_as_fill_it(monkeypatch):
-    lane = rounds.Lane("a", Fake([], "a", [1.0]), None)
-    for turn, wanted in ((0.01, 10), (1e-9, 1), (1e9, rounds.MOST_STEPS)):
-        monkeypatch.setattr(rounds, "TURN", turn)
+    lane = children.Lane("a", Fake([], "a", [1.0]), None)
+    for turn, wanted in ((0.01, 10), (1e-9, 1), (1e9, children.MOST_STEPS)):
+        monkeypatch.setattr(children, "TURN", turn)
         lane.make(0)
         assert (lane.steps, lane.images, lane.parameters) == (wanted, 10, 7)
 
@@ -589,7 +589,7 @@ def test_a_turn_on_a_gpu_is_a_block_of_steps_between_two_waits(monkeypatch):
     queue.log.clear()
     assert side.turn("a", 3) == [1.0]
     assert queue.log == ["run", "wait", "run", "run", "run", "wait"], "the first step is not in it"
-    lane = rounds.Lane("a", None, None, images=10, steps=3, rounds=[[0.5], [0.25]])
+    lane = children.Lane("a", None, None, images=10, steps=3, rounds=[[0.5], [0.25]])
     found = compare.figures(lane, 10**9)
     assert (found["steps_timed"], found["ms"]["median"], found["round_ms"]) == (6, 375.0, [500.0, 250.0])
 
@@ -597,7 +597,7 @@ def test_a_turn_on_a_gpu_is_a_block_of_steps_between_two_waits(monkeypatch):
 def test_the_figures_are_those_of_all_steps_and_the_ratio_that_of_each_round():
     lanes = []
     for name, seconds in (("scratchgen", (1, 2, 9)), ("torch", (4, 4, 3)), ("channels_last", (2, 8, 3))):
-        lane = rounds.Lane(name, Fake([], name, seconds), None, images=10, parameters=7, steps=2)
+        lane = children.Lane(name, Fake([], name, seconds), None, images=10, parameters=7, steps=2)
         for _ in range(3):
             lane.turn()
         lanes.append(lane)
@@ -658,7 +658,7 @@ def test_a_profiler_that_fails_costs_no_more_than_the_count(monkeypatch):
     running = compare.Sides.__new__(compare.Sides)
     running.options, running.children = compare.Options(threads=1, backend="cupy"), {"torch": None}
     running.start = lambda side: Ended()
-    lane = rounds.Lane("scratchgen", types.SimpleNamespace(side="scratchgen"), None)
+    lane = children.Lane("scratchgen", types.SimpleNamespace(side="scratchgen"), None)
     assert compare._apart(running, lane)["launches"] == {"missing": "the process ended in launches"}
 
 
@@ -834,7 +834,7 @@ def test_the_peak_is_that_of_building_a_step_and_running_it_a_few_times(monkeypa
         return lambda *args, **options: log.append(name) or answer
 
     for name, answer in (("forget_peak", None), ("resident", 3.0), ("peak", 5.0)):
-        monkeypatch.setattr(memory, name, noted(name, answer))
+        monkeypatch.setattr(machine, name, noted(name, answer))
     side = types.SimpleNamespace(
         make=noted("make", types.SimpleNamespace(run=noted("run"))),
         wait=noted("wait"),
@@ -866,31 +866,31 @@ def test_the_pools_give_back_and_say_what_they_have_taken(strict, fake_cuda, mon
 def test_memory_is_read_where_the_system_says_it(tmp_path, monkeypatch):
     status = tmp_path / "status"
     status.write_text("Name:\tx\nVmHWM:\t  4096 kB\nVmRSS:\t  2048 kB\n")
-    monkeypatch.setattr(memory, "STATUS", status)
-    assert (memory.resident(), memory.peak()) == (2.0, 4.0)
-    monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
-    monkeypatch.setattr(memory, "CLEAR", tmp_path / "none" / "none")
-    memory.forget_peak()
+    monkeypatch.setattr(machine, "STATUS", status)
+    assert (machine.resident(), machine.peak()) == (2.0, 4.0)
+    monkeypatch.setattr(machine, "STATUS", tmp_path / "none")
+    monkeypatch.setattr(machine, "CLEAR", tmp_path / "none" / "none")
+    machine.forget_peak()
     resource = pytest.importorskip("resource")
     usage = type("Usage", (), {"ru_maxrss": 3 * 2**20})
     monkeypatch.setattr(resource, "getrusage", lambda who: usage)
     for platform, mebibytes in (("linux", 3072.0), ("darwin", 3.0)):
         monkeypatch.setattr(sys, "platform", platform)
-        assert memory.resident() == memory.peak() == mebibytes
+        assert machine.resident() == machine.peak() == mebibytes
     monkeypatch.setitem(sys.modules, "resource", None)  # Windows
-    assert memory.resident() is memory.peak() is None
+    assert machine.resident() is machine.peak() is None
 
 
 def test_a_forgotten_peak_is_no_longer_seen():
-    if memory._status("VmHWM") is None:
+    if machine._status("VmHWM") is None:
         pytest.skip("this system does not say")
     block = np.ones(8 * 2**20, np.float32)  # 32 MiB
-    high = memory.peak()
+    high = machine.peak()
     del block
-    memory.forget_peak()
-    if memory.peak() > high - 16:
+    machine.forget_peak()
+    if machine.peak() > high - 16:
         pytest.skip("this system does not forget")
-    assert memory.peak() < high - 16
+    assert machine.peak() < high - 16
 
 
 def test_the_machine_has_a_name(tmp_path, monkeypatch):

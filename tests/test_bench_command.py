@@ -19,7 +19,7 @@ from tiny import run
 
 from scratchgen import table
 from scratchgen.backend.threads import cores
-from scratchgen.bench import compare, printed, results, rounds, scaling
+from scratchgen.bench import children, compare, printed, results, scaling
 from scratchgen.bench import steps as ours
 from scratchgen.bench.children import WORKER
 from scratchgen.bench.settings import SETTINGS
@@ -210,7 +210,7 @@ def on_cpu(tmp_path_factory):
     base = tmp_path_factory.mktemp("compared")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base)
-        patch.setattr(rounds, "TURN", 0.02)
+        patch.setattr(children, "TURN", 0.02)
         patch.setattr(compare, "SGEMM_SIZES", {"numpy": 256})
         with open("printed.txt", "w+", encoding="utf-8") as said:
             patch.setattr(sys, "stdout", said)

@@ -373,7 +373,7 @@ PLANTED = [
         "* TERMS + t) * channels + c] = ",
         "* TERMS + t) * channels + (c + 1) % channels] = ",
     ),
-    ("rows", "channel_sums.cu", "shared[t][me] = sum[t];\n    __syncthreads();", "shared[t][me] = sum[t];"),
+    ("rows", "channel_sums.cu", "shared[me] = sum[t];\n        __syncthreads();", "shared[me] = sum[t];"),
     ("rows", "mean_and_variance.cu", "for (; row < rows;", "for (; row + 1 < rows;"),
     ("rows", "mean_and_variance.cu", "count += 4;", "count += 3;"),
     ("rows", "mean_and_variance.cu", "i < count;", "i + 1 < count;"),

@@ -4,6 +4,7 @@
 
 import importlib
 from functools import cache
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,7 +20,7 @@ class BackendUnavailable(RuntimeError):
     """The asked-for array library cannot be used here; the message says what is missing and what to install."""
 
 
-def backend_of(array) -> str:
+def backend_of(array: Any) -> str:
     """ "numpy" or "cupy": the library that the array lives in. TypeError for anything that is not an array.
 
     NumPy's matrix, whose * is another product, and its arrays with a mask, which no kernel heeds, are refused too.
@@ -37,12 +38,12 @@ def backend_of(array) -> str:
     raise TypeError(f"got a {type(array).__name__}, needs a numpy or cupy array")
 
 
-def kernels(array):
+def kernels(array: Array) -> ModuleType:
     """The kernels for the library that the array lives in: a module with `xp` and the functions of `reference`."""
     return _imported(backend_of(array))
 
 
-def load_kernels(backend: str):
+def load_kernels(backend: str) -> ModuleType:
     """The kernels of a library by its name; BackendUnavailable says why there are none."""
     if backend not in BACKENDS:
         raise ValueError(f"there is no backend {backend!r}; choose one of {', '.join(BACKENDS)}")
@@ -50,20 +51,22 @@ def load_kernels(backend: str):
 
 
 @cache
-def _imported(backend: str):
+def _imported(backend: str) -> ModuleType:
     return importlib.import_module(f"scratchgen.backend.{backend}_ops")
 
 
-def array_library(array):
+def array_library(array: Array) -> Any:
     """The library (`xp`) that the array lives in: numpy or cupy itself."""
     return kernels(array).xp
 
 
-def transfer(array, backend: str):
+def transfer(array: Array, backend: str) -> Array:
     """The array in the given library: itself where it lives there already, a copy else."""
-    return array if backend_of(array) == backend else load_kernels(backend).from_numpy(to_host(array))
+    if backend_of(array) == backend:
+        return array
+    return load_kernels(backend).from_numpy(to_host(array))
 
 
-def to_host(array) -> np.ndarray:
+def to_host(array: Array) -> Array:
     """The array in NumPy: itself where it is there already, a copy else."""
     return kernels(array).to_numpy(array)

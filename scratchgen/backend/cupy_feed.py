@@ -12,8 +12,9 @@ and a batch may be read only when it is there: the stream that computes waits fo
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
+from numpy.typing import DTypeLike
 
+from scratchgen.backend.arrays import Array
 from scratchgen.backend.cupy_ops.device import page_locked, xp
 
 DEPTH = 3  # batches there is room for: one in use, one on its way, and one that lets the host run ahead
@@ -22,12 +23,12 @@ DEPTH = 3  # batches there is room for: one in use, one on its way, and one that
 class Place:
     """Room for a batch: page-locked on the host, and on the GPU; `copied` is the event that one has gone across."""
 
-    def __init__(self, shape, dtype):
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike):
         self.host, self.device = page_locked(shape, dtype), xp.empty(shape, dtype)
         self.copied = xp.cuda.Event(disable_timing=True)
 
 
-def feed(batches: Iterable[np.ndarray], depth: int = DEPTH) -> Iterator:
+def feed(batches: Iterable[Array], depth: int = DEPTH) -> Iterator[Array]:
     """The batches on the GPU, each copied when it is asked for, which the work queued before does not wait for.
 
     No batch may be larger than the first. One is valid until `depth` − 1 further ones were asked for (depth ≥ 2); the

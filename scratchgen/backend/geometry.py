@@ -29,7 +29,8 @@ class Geometry:
     @property
     def interior(self) -> tuple[slice, slice]:
         """Where the large map lies within its padded self."""
-        return tuple(slice(p, p + n) for p, n in zip(self.padding, self.large, strict=True))
+        (top, left), (H, W) = self.padding, self.large
+        return slice(top, top + H), slice(left, left + W)
 
     @property
     def whole(self) -> bool:
@@ -43,13 +44,9 @@ class Geometry:
         """Every tap (i, j) with the rows and columns of the padded map that it reads, one per small pixel."""
         (kh, kw), (sh, sw), (dh, dw), (oh, ow) = self.kernel, self.stride, self.dilation, self.small
         for i in range(kh):
+            rows = slice(i * dh, i * dh + sh * (oh - 1) + 1, sh)
             for j in range(kw):
-                yield (
-                    i,
-                    j,
-                    slice(i * dh, i * dh + sh * (oh - 1) + 1, sh),
-                    slice(j * dw, j * dw + sw * (ow - 1) + 1, sw),
-                )
+                yield i, j, rows, slice(j * dw, j * dw + sw * (ow - 1) + 1, sw)
 
 
 def correlated_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:

@@ -10,12 +10,15 @@ cols = im2col(x) as the matrix (N·OH·OW, kh·kw·C) and W as the matrix (kh·k
     correlate_adjoint_W  dW = im2col(x)ᵀ @ dy                               = ⟨dW, W⟩
 """
 
-from scratchgen.backend.arrays import array_library
-from scratchgen.backend.formula import formula
+from collections.abc import Sequence
+from typing import Any
+
+from scratchgen.backend.arrays import Array, array_library
+from scratchgen.backend.formula import Formula, formula
 from scratchgen.backend.geometry import Geometry
 
 
-def im2col(x, geometry: Geometry):
+def im2col(x: Array, geometry: Geometry) -> Array:
     """The patch under the window at every output pixel: (N, H, W, C) → (N, OH, OW, kh, kw, C)."""
     xp = array_library(x)
     N, _, _, C = x.shape
@@ -27,7 +30,7 @@ def im2col(x, geometry: Geometry):
     return cols
 
 
-def col2im(cols, geometry: Geometry):
+def col2im(cols: Array, geometry: Geometry) -> Array:
     """Adjoint of `im2col`: adds every patch back where it came from, (N, OH, OW, kh, kw, C) → (N, H, W, C)."""
     xp = array_library(cols)
     N, C = cols.shape[0], cols.shape[-1]
@@ -37,12 +40,12 @@ def col2im(cols, geometry: Geometry):
     return padded[:, *geometry.interior]
 
 
-def patches(x, geometry: Geometry):
+def patches(x: Array, geometry: Geometry) -> Array:
     """What correlate and correlate_adjoint_W may be given in x's place, made once to serve both; here x itself."""
     return x
 
 
-def correlate(x, W, geometry: Geometry):
+def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
     """y[n, r, q, o] = Σ_ijc x[n, r·s + i·d − p, q·s + j·d − p, c] · W[i, j, c, o]; (N, H, W, C) → (N, OH, OW, O)."""
     kh, kw, C, O = W.shape
     cols = im2col(x, geometry).reshape(-1, kh * kw * C)
@@ -50,14 +53,14 @@ def correlate(x, W, geometry: Geometry):
     return y.reshape(len(x), *geometry.small, O)
 
 
-def correlate_adjoint_x(dy, W, geometry: Geometry):
+def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry) -> Array:
     """Adjoint of x ↦ correlate(x, W), (N, OH, OW, O) → (N, H, W, C): also known as fractional-stride convolution."""
     kh, kw, C, O = W.shape
     dcols = dy.reshape(-1, O) @ W.reshape(kh * kw * C, O).T
     return col2im(dcols.reshape(len(dy), *geometry.small, kh, kw, C), geometry)
 
 
-def correlate_adjoint_W(x, dy, geometry: Geometry):
+def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
     """Adjoint of W ↦ correlate(x, W): (N, H, W, C), (N, OH, OW, O) → (kh, kw, C, O)."""
     kh, kw = geometry.kernel
     C, O = x.shape[-1], dy.shape[-1]
@@ -65,54 +68,65 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
     return (cols.T @ dy.reshape(-1, O)).reshape(kh, kw, C, O)
 
 
-def matmul(a, b):
+def matmul(a: Array, b: Array) -> Array:
     """The matrix product, (M, K), (K, N) → (M, N)."""
     return a @ b
 
 
-def elementwise(f, *arguments):
+def elementwise(f: Formula, *arguments: Any) -> Array:
     """f(*arguments) for a formula f: an array of the first argument's shape; see `backend.formula`."""
     return f.function(*arguments)
 
 
-def channel_sum(a):
+def channel_sum(a: Array) -> Array:
     """Sum over every axis but the last, (..., C) → (C,): the adjoint of adding a bias to every row."""
     return a.reshape(-1, a.shape[-1]).sum(axis=0)
 
 
-def channel_sums(f, *arguments):
+def channel_sums(f: Formula, *arguments: Any) -> tuple[Array, ...]:
     """The channel_sum of every term of the formula f, which returns a tuple."""
     return tuple(channel_sum(term) for term in f.function(*arguments))
 
 
-def sum_with_map(f, *arguments, over: float = 1):
-    """The sum of all elements of the first term of the formula f, over a number, and its other terms as they are."""
+def sum_with_map(f: Formula, *arguments: Any, over: float = 1) -> tuple[Array, ...]:
+    """The sum of all elements of the first term of the formula f, divided by `over`, and its other terms as they
+    are."""
     f.plan(arguments, several=True)  # complains of arguments that f cannot have
     term, *others = f.function(*arguments)
     return term.sum() / over, *others
 
 
 @formula
-def itself(a):
+def itself(a: Array) -> tuple[Array]:
     """The formula that changes nothing, as a tuple."""
     return (a,)
 
 
-def square_sums(arrays):
+def square_sums(arrays: Sequence[Array]) -> Array:
     """Σ a² of each array in the list: (len(arrays),)."""
     xp = array_library(arrays[0])
     return xp.stack([xp.dot(a, a) for a in (a.reshape(-1) for a in arrays)])
 
 
-def mean_and_variance(x):
+def mean_and_variance(x: Array) -> tuple[Array, Array]:
     """Mean and biased variance over every axis but the last, (..., C) → (C,), (C,)."""
     m = x.size // x.shape[-1]
     mu = channel_sum(x) / m
     return mu, channel_sum((x - mu) ** 2) / m
 
 
-def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int):
-    """Every parameter after Adam's step number t (from 1), as a list; the moments ms and vs are updated in place.
+def adam(
+    values: Sequence[Array],
+    grads: Sequence[Array],
+    ms: Sequence[Array],
+    vs: Sequence[Array],
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    t: int,
+) -> list[Array]:
+    """Every parameter after Adam's step t (from 1); the moments ms and vs are updated in place.
 
     m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,  value − lr · m̂ / (√v̂ + ε) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
     (Kingma & Ba 2015, Algorithm 1.)
@@ -123,6 +137,5 @@ def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: floa
         v[...] = beta2 * v + (1 - beta2) * grad * grad
         m_hat = m / (1 - beta1**t)
         v_hat = v / (1 - beta2**t)
-        new = value - lr * m_hat / (v_hat**0.5 + eps)
-        results.append(new)
+        results.append(value - lr * m_hat / (v_hat**0.5 + eps))
     return results

@@ -1,6 +1,6 @@
 """Worker threads for the kernels on a CPU: each works on its own share of the data, with one BLAS thread.
 
-NumPy does one element-wise operation at a time on one core, but it lets go of Python's lock while it computes. So
+NumPy does one elementwise operation at a time on one core, but it lets go of Python's lock while it computes. So
 work is cut along the batch, or along the rows of a matrix, and the shares run side by side; the caller's own thread
 is one of the workers. BLAS has threads of its own, which would fight with ours over the cores: while shares run it is
 held to one. Only one thread runs Python at a time, and a thread that must wait for it sleeps: so shares are few, and
@@ -14,16 +14,20 @@ long as one thread of the user's computes at a time.
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import Context, copy_context
+from functools import partial
 from math import inf
 from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
 from time import perf_counter
+from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
+
+T = TypeVar("T")
 
 _SETTINGS = ("SCRATCHGEN_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MOST = 4096  # threads, more than a machine has cores
@@ -91,7 +95,7 @@ def set_threads(n: int) -> None:
 
 
 @contextmanager
-def limited(n: int | None):
+def limited(n: int | None) -> Iterator[None]:
     """set_threads(n) for a while; None leaves all as it is."""
     global _threads
     before, blas = _threads, one_blas_thread.usual()
@@ -105,9 +109,9 @@ def limited(n: int | None):
             one_blas_thread.normally(blas)
 
 
-def asked_for(names=_SETTINGS[:1]) -> int | None:
-    """How many threads the environment asks for, at most one a core, by the first of these variables that says a
-    number; None where none does. Without others that is SCRATCHGEN_THREADS."""
+def asked_for(names: Sequence[str] = _SETTINGS[:1]) -> int | None:
+    """How many threads the environment asks for, at most one a core, by the first of these variables that is a
+    positive integer; None where none is."""
     for name in names:
         value = os.environ.get(name, "").split(",")[0].strip()
         if value.isdecimal() and value.strip("0"):
@@ -133,13 +137,13 @@ def worth_sharing(work: float) -> bool:
     return _threads > 1 and work >= 2 * WORTH_WAKING
 
 
-def over(share: Callable[[slice], object], n: int, work: float) -> list:
+def over(share: Callable[[slice], T], n: int, work: float) -> list[T]:
     """[share(part) for each part of range(n)], side by side where that pays; `work` is all of it in multiply-adds."""
     least = max(1, int(n * WORTH_WAKING / work) if work else n)
-    return run([lambda part=part: share(part) for part in parts(n, least)])
+    return run([partial(share, part) for part in parts(n, least)])
 
 
-def run(shares: list[Callable[[], object]]) -> list:
+def run(shares: list[Callable[[], T]]) -> list[T]:
     """Call every function of the list, side by side on the worker threads; their results in the list's order.
 
     The first exception, in that order, is raised when all have ended; so is Ctrl-C, after which no new share begins.
@@ -163,9 +167,9 @@ def run(shares: list[Callable[[], object]]) -> list:
 class _Job:
     """A list of shares, which whoever is free takes from the front."""
 
-    def __init__(self, shares):
+    def __init__(self, shares: list[Callable[[], Any]]):
         self.shares = shares
-        self.outcomes = [None] * len(shares)
+        self.outcomes: list[Any] = [None] * len(shares)  # (True, result) or (False, exception)
         self.left = deque(range(len(shares)))
         self.helping = 0  # workers that may still have a share
         self.changed = threading.Condition()
@@ -207,8 +211,8 @@ class _Job:
         with self.changed:
             self.changed.wait_for(lambda: not self.helping)
 
-    def results(self) -> list:
-        outcomes, self.outcomes = self.outcomes, None
+    def results(self) -> list[Any]:
+        outcomes, self.outcomes = self.outcomes, []
         error = next((outcome for good, outcome in outcomes if not good), None)
         if error is None:
             return [outcome for _, outcome in outcomes]
@@ -227,7 +231,7 @@ def _let_go() -> None:
 
 _SPIN = np.zeros(1 << 16, np.float32)
 _here = threading.local()
-_queue: SimpleQueue = SimpleQueue()
+_queue: SimpleQueue[tuple[_Job, Context]] = SimpleQueue()
 _started = 0
 _starting = threading.Lock()
 
@@ -267,17 +271,17 @@ if hasattr(os, "register_at_fork"):
 class _OneBlasThread:
     """Context manager: while anybody is inside, BLAS runs each product on the thread that asked for it."""
 
-    def __init__(self):
-        self.libraries = None
+    def __init__(self) -> None:
+        self.libraries: list[Any] | None = None  # of threadpoolctl's controllers, once they were looked for
         self.inside = 0
         self.lock = threading.Lock()
-        self.before = []
+        self.before: list[int] = []
 
     def usual(self) -> list[int]:
         """How many threads each BLAS library uses when nobody is inside."""
         with self.lock:
-            self._find()
-            return self.before if self.inside else [library.get_num_threads() for library in self.libraries]
+            libraries = self._found()
+            return self.before if self.inside else [library.get_num_threads() for library in libraries]
 
     def normally(self, counts: list[int]) -> None:
         """Let them use so many when nobody is inside."""
@@ -287,11 +291,12 @@ class _OneBlasThread:
             else:
                 self._tell(counts)
 
-    def _find(self) -> None:
+    def _found(self) -> list[Any]:
         if self.libraries is None:
             self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
             if os.environ.get(_SETTINGS[0]):
                 self._tell([_threads] * len(self.libraries))
+        return self.libraries
 
     def let_go(self) -> None:
         """As if nobody were inside."""
@@ -300,28 +305,28 @@ class _OneBlasThread:
             self.inside = 0
             self.normally(self.before)
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         with self.lock:
-            self._find()
+            libraries = self._found()
             if self.inside == 0:
-                self.before = [library.get_num_threads() for library in self.libraries]
+                self.before = [library.get_num_threads() for library in libraries]
             self.inside += 1  # before BLAS is told, so that a fork in between finds it
             if self.inside == 1:
-                self._tell([1] * len(self.libraries))
+                self._tell([1] * len(libraries))
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         with self.lock:
             if self.inside == 1:
                 self._tell(self.before)
             self.inside -= 1
 
     def _tell(self, counts: list[int]) -> None:
-        for library, n in zip(self.libraries, counts, strict=True):
+        for library, n in zip(self.libraries or [], counts, strict=True):
             if library.get_num_threads() != n:
                 _set_blas_threads(library, n)
 
 
-def _set_blas_threads(library, n: int) -> None:
+def _set_blas_threads(library: Any, n: int) -> None:
     """Whoever asks: threadpoolctl keeps this right for the first thread that used it, until it is told not to."""
     let_others = getattr(library, "clear_controlling_thread", None)
     if let_others is not None:

@@ -1,12 +1,13 @@
 """What the machine can do: a large matrix product in the precision of the run, a large copy in a GPU's memory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from scratchgen.backend import load_kernels, transfer
+from scratchgen.bench.settings import Step
 from scratchgen.bench.steps import gpu, wait
 
 __all__ = ["copy", "make", "prepare", "wait"]
@@ -14,15 +15,7 @@ __all__ = ["copy", "make", "prepare", "wait"]
 COPIED = 2**30  # bytes, far more than a GPU's caches hold
 
 
-@dataclass
-class Task:
-    """`run()` is one of the two; the product is n³ multiplications and as many additions."""
-
-    run: Callable[[], object]
-    images = parameters = 0
-
-
-def prepare(threads: int, backend: str = "numpy", precision: str = "float32") -> dict:
+def prepare(threads: int, backend: str = "numpy", precision: str = "float32") -> dict[str, Any]:
     """Use so many threads, BLAS's own; says what runs here, and on a GPU how many bytes a copy moves, read and
     written."""
     if backend == "cupy":
@@ -36,16 +29,17 @@ def prepare(threads: int, backend: str = "numpy", precision: str = "float32") ->
     }
 
 
-def make(what: int | str, *, layout: str = "", seed: int = 0, backend: str = "numpy") -> Task:
-    """The product of two float32 matrices of n×n elements, or for "copy" the copy."""
-    if what == "copy":
-        return Task(copy())
+def make(what: int | str, *, layout: str = "", seed: int = 0, backend: str = "numpy") -> Step:
+    """The product of two float32 matrices of n×n elements, n³ multiplications and as many additions; or for "copy"
+    the copy."""
+    if isinstance(what, str):
+        return Step(copy())
     rng = np.random.default_rng(seed)
     a, b = (transfer(rng.random((what, what), np.float32), backend) for _ in range(2))
     if backend == "cupy":
-        return Task(lambda: a @ b)
+        return Step(lambda: a @ b)
     c = np.empty_like(a)
-    return Task(lambda: np.matmul(a, b, out=c))
+    return Step(lambda: np.matmul(a, b, out=c))
 
 
 def copy() -> Callable[[], None]:

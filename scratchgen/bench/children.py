@@ -1,4 +1,6 @@
-"""The parent's end of the pipes: start a side, ask it, and see to it that it ends."""
+"""The parent's end of the pipes: start a side, ask it, and see to it that it ends; and turns in rounds, in which all
+sides are timed side by side, so that what slows the machine for a while slows all alike.
+"""
 
 import json
 import os
@@ -6,25 +8,37 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from scratchgen import blas as selection
+from scratchgen.backend import Array
 
 WORKER = Path(__file__).with_name("worker.py")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PATIENCE = 5  # seconds that a child has to end by itself
+TURN = 0.3  # seconds, about
+PAUSE = 0.05  # seconds between two turns, in which the threads of the last one stop spinning
+LEAST_ROUNDS = 3
+MOST_STEPS = 1000  # in a turn
 
 
 class Child:
-    """One side in a process of its own; `about` is what it says of itself, None when its library is missing.
+    """One side in a process of its own; `about` is what it says of itself, or `missing` why its library cannot be
+    used.
 
     ChildProcessError, with the last line that it wrote, when it ends before its time. Used in a `with` statement, at
     the end of which the process is gone, whatever happened.
     """
 
     def __init__(
-        self, side: str, *, threads: int, blas: str | None = None, backend="numpy", precision: str = "float32"
+        self, side: str, *, threads: int, blas: str | None = None, backend: str = "numpy", precision: str = "float32"
     ):
         self.side = side
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 closed by close()
@@ -41,11 +55,12 @@ class Child:
         except BaseException:
             self.close()
             raise
-        self.missing = about.get("missing")
-        self.about = None if self.missing else about
+        self.missing: str | None = about.get("missing")
+        self.about: dict[str, Any] = {} if self.missing else about
 
-    def ask(self, do: str, **arguments):
+    def ask(self, do: str, **arguments: Any) -> Any:
         """What the side answers; waits for as long as it takes."""
+        assert self.process.stdout is not None
         try:
             print(json.dumps({"do": do, **arguments}), file=self.process.stdin, flush=True)
             answer = self.process.stdout.readline()
@@ -67,6 +82,8 @@ class Child:
 
     def close(self) -> None:
         """End the process: its input ends, and it with that; it is killed if it does not."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         try:
             with suppress(OSError):  # a broken pipe: it has ended
                 self.process.stdin.close()
@@ -79,10 +96,10 @@ class Child:
             self.process.stdout.close()
             self.log.close()
 
-    def __enter__(self):
+    def __enter__(self) -> "Child":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 
@@ -96,3 +113,60 @@ def environment(threads: int, blas: str | None) -> dict[str, str]:
     if blas == "default":
         names["SCRATCHGEN_BLAS"] = blas
     return names
+
+
+# --- turns ---
+
+
+@dataclass
+class Lane:
+    """One step of one side, and what its turns took: seconds of every step, by round."""
+
+    name: str
+    child: Child
+    what: Any  # what the side makes: a setting as a dictionary, or the size of a matrix
+    layout: str = ""
+    images: int = 0
+    parameters: int = 0
+    steps: int = 1  # in a turn
+    rounds: list[list[float]] = field(default_factory=list)
+
+    def make(self, seed: int) -> None:
+        """Build it in its process and warm it up there."""
+        made = self.child.ask("make", lane=self.name, what=self.what, layout=self.layout, seed=seed)
+        self.images, self.parameters = made["images"], made["parameters"]
+        self.steps = int(np.clip(round(TURN / made["seconds"]), 1, MOST_STEPS))
+
+    def turn(self) -> None:
+        self.rounds.append(self.child.ask("turn", lane=self.name, steps=self.steps))
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of every timed step, or turn on a GPU."""
+        return [seconds for turn in self.rounds for seconds in turn]
+
+    @property
+    def medians(self) -> Array:
+        """Seconds a step, the median of each round."""
+        return np.array([np.median(r) for r in self.rounds])
+
+
+def alternate(
+    lanes: list[Lane], *, rounds: int | None, seconds: float, tell: Callable[[int], None] = lambda done: None
+) -> None:
+    """Rounds in which every lane has a turn, there and back in turns; so many, or as many as fit in the seconds."""
+    start, done = time.perf_counter(), 0
+    while done < (LEAST_ROUNDS if rounds is None else rounds) or (
+        rounds is None and time.perf_counter() - start < seconds
+    ):
+        for lane in lanes if done % 2 == 0 else reversed(lanes):
+            time.sleep(PAUSE)
+            lane.turn()
+        done += 1
+        tell(done)
+
+
+def spread(values: Sequence[float] | Array) -> dict[str, float]:
+    """The median, and what 10 % and 90 % lie below."""
+    low, median, high = np.percentile(values, (10, 50, 90))
+    return {"median": float(median), "p10": float(low), "p90": float(high)}

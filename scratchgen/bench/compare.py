@@ -3,18 +3,21 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from scratchgen.bench.children import Child
+from scratchgen.bench.children import LEAST_ROUNDS, Child, Lane, alternate, spread
 from scratchgen.bench.machine import machine
-from scratchgen.bench.rounds import LEAST_ROUNDS, Lane, alternate, spread
 from scratchgen.bench.settings import Setting
 from scratchgen.version import __version__
 
 OURS, TORCH, SGEMM, COPY = "scratchgen", "torch", "sgemm", "copy"
 SGEMM_SIZES = {"numpy": 2048, "cupy": 8192}  # 17 GFLOP and 1.1 TFLOP: large enough to reach what the machine can do
 SEED = 0
+
+Report: TypeAlias = dict[str, Any]
+Tell: TypeAlias = Callable[[str], None]  # hears how far it is
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Sides:
     def __init__(self, options: Options, stack: ExitStack, *, sgemm: bool = True):
         self.options = options
         self.children: dict[str, Child] = {}
-        self.missing = None
+        self.missing: str | None = None
         for side, wanted in ((OURS, True), (SGEMM, sgemm), (TORCH, options.torch)):
             if wanted:
                 child = stack.enter_context(self.start(side))
@@ -70,7 +73,7 @@ class Sides:
         """The large matrix product."""
         return Lane(SGEMM, self.children[SGEMM], SGEMM_SIZES[self.options.backend])
 
-    def ceilings(self) -> dict:
+    def ceilings(self) -> Report:
         """What the GPU can do: GB/s of a large copy in its memory, read and written, and GFLOP/s of the product."""
         child = self.children[SGEMM]
         product, copy = self.product(), Lane(COPY, child, COPY)
@@ -78,79 +81,89 @@ class Sides:
             lane.make(SEED)
         alternate([product, copy], rounds=LEAST_ROUNDS, seconds=0)
         child.ask("clear")
-        moved = child.about["copy_bytes"]
-        return {
-            "copy_gbyte_per_second": spread([moved / s / 1e9 for r in copy.rounds for s in r]),
-            "sgemm_gflop_per_second": sgemm_rate(product),
-        }
+        rates = spread([child.about["copy_bytes"] / s / 1e9 for s in copy.seconds])
+        return {"copy_gbyte_per_second": rates, "sgemm_gflop_per_second": sgemm_rate(product)}
 
-    def ask_all(self, do: str, **arguments) -> None:
+    def ask_all(self, do: str, **arguments: Any) -> None:
         for child in self.children.values():
             child.ask(do, **arguments)
 
-    def timed(self, lanes: list[Lane], *, also: Sequence[Lane] = (), tell: Callable[[int], None] = lambda done: None):
+    def timed(self, lanes: list[Lane], *also: Lane, tell: Callable[[int], None] = lambda done: None) -> Report:
         """What every timed step comes to, when these lanes have had their turns, and others with them."""
         self.ask_all("clear")
-        for lane in (*lanes, *also):
+        every = [*lanes, *also]
+        for lane in every:
             lane.make(SEED)
         operations = self.children[OURS].ask("operations", lane=OURS)
-        alternate([*lanes, *also], rounds=self.options.rounds, seconds=self.options.seconds, tell=tell)
+        alternate(every, rounds=self.options.rounds, seconds=self.options.seconds, tell=tell)
         return {"gflop": operations / 1e9, "sides": [figures(lane, operations) for lane in lanes], **versus(lanes)}
-
-    def head(self) -> dict:
-        """What every report begins with."""
-        return {
-            "scratchgen": __version__,
-            "machine": machine(),
-            "options": asdict(self.options),
-            "sides": {side: child.about for side, child in self.children.items()},
-            "torch_missing": self.missing,
-        }
 
 
 @contextmanager
-def sides(options: Options, *, sgemm: bool = True) -> Iterator[Sides]:
-    """Start a process for every side; all of them have ended when the block does."""
+def reporting(options: Options, *, sgemm: bool) -> Iterator[tuple[Sides, Report]]:
+    """A process for every side, all of which have ended when the block does, and what a report begins with."""
     with ExitStack() as stack:
-        yield Sides(options, stack, sgemm=sgemm)
+        running = Sides(options, stack, sgemm=sgemm)
+        yield (
+            running,
+            {
+                "scratchgen": __version__,
+                "machine": machine(),
+                "options": asdict(options),
+                "sides": {side: child.about for side, child in running.children.items()},
+                "torch_missing": running.missing,
+            },
+        )
 
 
-def compare(settings: list[Setting], options: Options, tell: Callable[[str], None] = lambda text: None) -> dict:
-    """The report on these steps; `tell` hears how far it is."""
-    return _by_step(_compared, settings, options, tell)
+def compare(settings: Sequence[Setting], options: Options, tell: Tell = lambda text: None) -> Report:
+    """The report on these steps beside PyTorch's."""
+    return _by_step(_compared, settings, options, tell, sgemm=True)
 
 
-def profiled(settings: list[Setting], options: Options, tell: Callable[[str], None] = lambda text: None) -> dict:
+def profiled(settings: Sequence[Setting], options: Options, tell: Tell = lambda text: None) -> Report:
     """The report on where the time of these steps goes."""
     return _by_step(_profiled, settings, options, tell, sgemm=options.on_gpu)
 
 
-def _by_step(entry, settings, options: Options, tell, *, sgemm: bool = True) -> dict:
-    with sides(options, sgemm=sgemm) as running:
-        report = running.head() | {"steps": []}
+def _by_step(
+    entry: Callable[[Sides, Setting, Tell], Report],
+    settings: Sequence[Setting],
+    options: Options,
+    tell: Tell,
+    *,
+    sgemm: bool,
+) -> Report:
+    with reporting(options, sgemm=sgemm) as (running, report):
+        report["steps"] = []
         if options.on_gpu:
             tell("what the GPU can do")
             report |= running.ceilings()
         for setting in settings:
-            about = {"step": setting.step, "about": setting.about, "batch": setting.batch, "size": setting.size}
+            about: Report = {
+                "step": setting.step,
+                "about": setting.about,
+                "batch": setting.batch,
+                "size": setting.size,
+            }
             if setting.convolutional:
                 about["width"] = setting.width
-            report["steps"].append(about | entry(running, setting, lambda text, s=setting: tell(f"{s.step}: {text}")))
+            report["steps"].append(about | entry(running, setting, tell))
     return report
 
 
-def _profiled(running: Sides, setting: Setting, tell) -> dict:
-    tell("profile")
+def _profiled(running: Sides, setting: Setting, tell: Tell) -> Report:
+    tell(f"{setting.step}: profile")
     running.ask_all("clear")
     (ours,) = running.lanes(setting)
     ours.make(SEED)
     return ours.child.ask("profile", lane=OURS, seconds=running.options.seconds)
 
 
-def _compared(running: Sides, setting: Setting, tell) -> dict:
+def _compared(running: Sides, setting: Setting, tell: Tell) -> Report:
     lanes, product = running.lanes(setting), running.product()
-    tell("building")
-    entry = running.timed(lanes, also=[product], tell=lambda done: tell(f"round {done}"))
+    tell(f"{setting.step}: building")
+    entry = running.timed(lanes, product, tell=lambda done: tell(f"{setting.step}: round {done}"))
     rate = sgemm_rate(product)
     entry |= {"rounds": len(product.rounds), "sgemm_gflop_per_second": rate}
     for side in entry["sides"]:
@@ -158,15 +171,15 @@ def _compared(running: Sides, setting: Setting, tell) -> dict:
     if running.options.memory:
         running.ask_all("clear")
         for side, lane in zip(entry["sides"], lanes, strict=True):
-            tell(f"memory of {lane.name}")
+            tell(f"{setting.step}: memory of {lane.name}")
             side |= _apart(running, lane)
         entry["growth_ratio"] = _growth_ratio(entry)
     return entry
 
 
-def figures(lane: Lane, operations: int) -> dict:
+def figures(lane: Lane, operations: int) -> Report:
     """What one lane's turns come to; the arithmetic is that of our step for all of them."""
-    milliseconds = spread([1e3 * s for r in lane.rounds for s in r])
+    milliseconds = spread([1e3 * s for s in lane.seconds])
     median = milliseconds["median"] / 1e3
     return {
         "side": lane.name,
@@ -179,29 +192,29 @@ def figures(lane: Lane, operations: int) -> dict:
     }
 
 
-def sgemm_rate(product: Lane) -> dict:
+def sgemm_rate(product: Lane) -> dict[str, float]:
     """GFLOP/s of the turns of an n×n matrix product, n³ multiplications and as many additions."""
-    return spread([2 * product.what**3 / s / 1e9 for r in product.rounds for s in r])
+    return spread([2 * product.what**3 / s / 1e9 for s in product.seconds])
 
 
-def versus(lanes: list[Lane]) -> dict:
+def versus(lanes: list[Lane]) -> Report:
     """Ours beside the faster of PyTorch's: the ratio of the times, round by round, below 1 where ours is faster."""
     ours, *others = lanes
     if not others:
         return {"opponent": None, "ratio": None}
-    best = min(others, key=lambda lane: np.median([s for r in lane.rounds for s in r]))
+    best = min(others, key=lambda lane: float(np.median(lane.seconds)))
     ratios = ours.medians / best.medians
     return {"opponent": best.name, "ratio": spread(ratios) | {"rounds": [float(r) for r in ratios]}}
 
 
-def _apart(running: Sides, lane: Lane) -> dict:
+def _apart(running: Sides, lane: Lane) -> Report:
     """What is found out in a process of its own: MiB before the step is built, the most since, and the growth, or
     None where unknown; on a GPU also what a step launches, where PyTorch is here to count it."""
     what = {"what": lane.what, "layout": lane.layout, "seed": SEED}
     with running.start(lane.child.side) as child:
         held = child.ask("memory", **what)
         known = held["before"] is not None and held["peak"] is not None
-        found = {"memory": held | {"growth": held["peak"] - held["before"]} if known else None}
+        found: Report = {"memory": held | {"growth": held["peak"] - held["before"]} if known else None}
         if running.options.on_gpu:
             found["launches"] = {"missing": "PyTorch's profiler counts, and PyTorch is not here"}
             if TORCH in running.children:
@@ -212,7 +225,7 @@ def _apart(running: Sides, lane: Lane) -> dict:
     return found
 
 
-def _growth_ratio(entry: dict) -> float | None:
+def _growth_ratio(entry: Report) -> float | None:
     """Growth of ours over that of the opponent whose time is compared."""
     growths = {side["side"]: side["memory"] and side["memory"]["growth"] for side in entry["sides"]}
     ours, other = growths[OURS], growths.get(entry["opponent"])

@@ -5,19 +5,21 @@ counts in its direct form, each tap at each small pixel, however the kernel goes
 """
 
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from math import prod
+from typing import Any
 
-from scratchgen.backend import load_kernels
+from scratchgen.backend import Array, load_kernels
+from scratchgen.backend.geometry import Geometry
 
 
-def _correlate(x, W, geometry, *_):
+def _correlate(x: Array, W: Array, geometry: Geometry, *_: Any) -> int:
     return 2 * len(x) * prod(geometry.small) * prod(W.shape)
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, Callable[..., int]] = {
     "matmul": lambda a, b: 2 * prod(a.shape) * b.shape[-1],
     "correlate": _correlate,
     "correlate_adjoint_x": _correlate,
@@ -26,7 +28,7 @@ OPERATIONS = {
 
 
 @contextmanager
-def instead(home: dict, name: str, new):
+def instead(home: dict[str, Any], name: str, new: Any) -> Iterator[None]:
     """Put `new` under a name of an object's or module's dictionary; afterwards what was there, or nothing, is."""
     missing = object()
     before = home.get(name, missing)
@@ -41,7 +43,9 @@ def instead(home: dict, name: str, new):
 
 
 @contextmanager
-def listening(functions: Iterable[tuple[object, str]], tell: Callable[[str, Callable, tuple], None]):
+def listening(
+    functions: Iterable[tuple[object, str]], tell: Callable[[str, Callable[..., Any], tuple[Any, ...]], None]
+) -> Iterator[None]:
     """Inside the block every call of these functions, (module, name), by this thread is told before it runs: its
     name, the function itself, with its options, and its arguments.
 
@@ -49,8 +53,8 @@ def listening(functions: Iterable[tuple[object, str]], tell: Callable[[str, Call
     """
     caller, busy = threading.get_ident(), False
 
-    def heard(name, plain):
-        def function(*args, **options):
+    def heard(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def function(*args: Any, **options: Any) -> Any:
             nonlocal busy
             if busy or threading.get_ident() != caller:
                 return plain(*args, **options)
@@ -69,7 +73,7 @@ def listening(functions: Iterable[tuple[object, str]], tell: Callable[[str, Call
         yield
 
 
-def counting(add: Callable[[int], None], backend: str = "numpy"):
+def counting(add: Callable[[int], None], backend: str = "numpy") -> AbstractContextManager[None]:
     """Inside the block every kernel called by this thread tells `add` its operations, before it runs."""
     ops = load_kernels(backend)
     return listening([(ops, name) for name in OPERATIONS], lambda name, _, args: add(OPERATIONS[name](*args)))

@@ -5,12 +5,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 STEPS = 5
 COPIES = ("gpu_memcpy", "gpu_memset")
 
 
-def count(run: Callable[[], object], wait: Callable[[], None]) -> dict:
+def count(run: Callable[[], object], wait: Callable[[], None]) -> dict[str, Any]:
     """Kernels, and copies and fills, of one step: {"kernels": 102.0, "copies": 1.0}, or {"missing": why}."""
     try:
         from torch import cuda
@@ -19,7 +20,7 @@ def count(run: Callable[[], object], wait: Callable[[], None]) -> dict:
         cuda.synchronize()  # the profiler sees what comes after PyTorch has found the GPU
         for _ in range(2):
             run()
-        found = None
+        found: list[dict[str, Any]] = []
         for _ in range(2):  # a first profile can lack what happens while it sets itself up
             wait()
             with profile(activities=[ProfilerActivity.CUDA]) as profiler:
@@ -32,14 +33,14 @@ def count(run: Callable[[], object], wait: Callable[[], None]) -> dict:
     return counted(found, STEPS)
 
 
-def _events(profiler) -> list[dict]:
+def _events(profiler: Any) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "trace.json")
         profiler.export_chrome_trace(str(file))
         return json.loads(file.read_text(encoding="utf-8"))["traceEvents"]
 
 
-def counted(events: list[dict], steps: int) -> dict:
+def counted(events: list[dict[str, Any]], steps: int) -> dict[str, Any]:
     """See `count`; the events are those of Chrome's trace format, in which each kernel has the category "kernel"."""
     kinds = Counter(str(event.get("cat", "")).lower() for event in events)
     if not kinds["kernel"]:

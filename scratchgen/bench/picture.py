@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scratchgen.plots import ACCENT, INK, MUTED, SECOND, drawn, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 UNITS = {
@@ -20,7 +21,7 @@ UNITS = {
 
 
 @drawn
-def scaling_picture(report: dict) -> Figure:
+def scaling_picture(report: dict[str, Any]) -> Figure:
     """Milliseconds a step against the axis, both logarithmic, a panel a step, with the slope of the arithmetic."""
     axis, entries = report["axis"], report["steps"]
     columns = min(3, len(entries))
@@ -55,7 +56,7 @@ def scaling_picture(report: dict) -> Figure:
     return figure
 
 
-def _scale(axes, x, low: float, high: float) -> None:
+def _scale(axes: Axes, x: list[int], low: float, high: float) -> None:
     """Logarithmic axes, with plain numbers at the points and at 1, 2, 5 or as many as fit."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 

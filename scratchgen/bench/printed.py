@@ -1,6 +1,12 @@
 """The three reports as lines of text, each from the very dictionary that is written as JSON."""
 
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
 from scratchgen.table import Row, markdown_table, text_table
+
+Report: TypeAlias = dict[str, Any]
+Table: TypeAlias = Callable[..., list[str]]
 
 
 def number(value: float) -> str:
@@ -16,27 +22,33 @@ def share(value: float) -> str:
     return f"{100 * value:.0f} %" if value >= 0.0995 else f"{100 * value:.1f} %"
 
 
-def span(values: dict) -> str:
+def span(values: dict[str, float]) -> str:
     return f"{number(values['p10'])}–{number(values['p90'])}"
 
 
-def ratio(values: dict | None) -> str:
+def ratio(values: dict[str, float] | None) -> str:
     return "" if values is None else f"{values['median']:.2f} ({values['p10']:.2f}–{values['p90']:.2f})"
 
 
-def heading(report: dict, table=text_table) -> list[str]:
+def _count(n: int | None, what: str) -> str:
+    return f"unknown {what}s" if n is None else f"{n} {what}{'s' * (n != 1)}"
+
+
+def _on_gpu(report: Report) -> bool:
+    return bool(report["options"].get("backend") == "cupy")
+
+
+# --- the heading ---
+
+
+def heading(report: Report, table: Table = text_table) -> list[str]:
     """The machine, who ran on it and with what, each thread count as its process tells it; what a GPU can do."""
-    rows = _gpu_rows(report) if _on_gpu(report) else _cpu_rows(report)
     form = "- {}: {}" if table is markdown_table else "{:<10}  {}"
-    return [form.format(*row) for row in rows]
+    return [form.format(*row) for row in (_gpu_rows if _on_gpu(report) else _cpu_rows)(report)]
 
 
-def _on_gpu(report: dict) -> bool:
-    return report["options"].get("backend") == "cupy"
-
-
-def _cpu_rows(report: dict) -> list[Row]:
-    machine, sides = report["machine"], report["sides"]
+def _cpu_rows(report: Report) -> list[Row]:
+    machine, sides, wanted = report["machine"], report["sides"], report["options"]["threads"]
     rows = [
         ("machine", f"{machine['cpu']}, {_count(machine['cores'], 'core')}, {machine['system']}"),
         ("scratchgen", f"{report['scratchgen']}, Python {machine['python']}, {_numpy(sides['scratchgen'])}"),
@@ -46,14 +58,17 @@ def _cpu_rows(report: dict) -> list[Row]:
         rows.append(("torch", f"{torch['torch']}, {torch['instructions']} instructions, {threads}"))
     if "sgemm" in sides:
         rows.append(("sgemm", _numpy(sides["sgemm"])))
-    wanted = report["options"]["threads"]
-    odd = [side for side, about in sides.items() if about["threads"] not in (wanted, None)]
-    if odd:
+    if odd := [side for side, about in sides.items() if about["threads"] not in (wanted, None)]:
         rows.append(("unequal", f"{', '.join(odd)} did not take the {_count(wanted, 'thread')} asked for"))
-    return rows
+    return list(rows)
 
 
-def _gpu_rows(report: dict) -> list[Row]:
+def _numpy(about: Report) -> str:
+    kernels = ", ".join(about["blas"]) or "unknown"
+    return f"NumPy {about['numpy']}, BLAS kernels for {kernels}, {_count(about['threads'], 'thread')}"
+
+
+def _gpu_rows(report: Report) -> list[Row]:
     machine, ours = report["machine"], report["sides"]["scratchgen"]
     programs = (
         f"{report['scratchgen']}, Python {machine['python']}, CuPy {ours['cupy']}, "
@@ -79,35 +94,27 @@ def _gpu_rows(report: dict) -> list[Row]:
         rows.append(("copy", f"{number(copy['median'])} GB/s, read and written"))
     if sgemm := report.get("sgemm_gflop_per_second"):
         rows.append(("sgemm", f"{number(sgemm['median'])} GFLOP/s, {ours['precision']}"))
-    return rows
+    return list(rows)
 
 
-def missing_torch(report: dict) -> list[str]:
+def missing_torch(report: Report) -> list[str]:
     """How to get the comparison, where it was wanted and could not be had."""
     why = report["torch_missing"]
     how = 'nothing is compared: pip install "scratchgen-nn[oracle]" brings it'
     return [] if why is None else ["", f"PyTorch cannot be used here ({why}), {how}"]
 
 
-def _numpy(about: dict) -> str:
-    kernels = ", ".join(about["blas"]) or "unknown"
-    return f"NumPy {about['numpy']}, BLAS kernels for {kernels}, {_count(about['threads'], 'thread')}"
-
-
-def _count(n: int | None, what: str) -> str:
-    return f"unknown {what}s" if n is None else f"{n} {what}{'s' * (n != 1)}"
-
-
 # --- the comparison ---
 
-COMPARISON = ("step", "batch", "GFLOP", "side", "ms", "10–90 %", "images/s", "GFLOP/s", "of sgemm", "ratio")
+COMPARISON = ("step", "batch", "GFLOP", "side", "ms", "10–90 %", "images/s", "GFLOP/s", "of sgemm")
 
 
-def comparison(report: dict, table=text_table) -> list[str]:
+def comparison(report: Report, table: Table = text_table) -> list[str]:
     """The whole report of `compare`."""
-    rows, gpu = [], _on_gpu(report)
-    for entry in report["steps"]:
+    rows, gpu, steps = [], _on_gpu(report), report["steps"]
+    for entry in steps:
         what = (entry["step"], str(entry["batch"]), number(entry["gflop"]))
+        last = ratio(entry["ratio"])
         for side in entry["sides"]:
             figures = (
                 number(side["ms"]["median"]),
@@ -117,58 +124,58 @@ def comparison(report: dict, table=text_table) -> list[str]:
                 share(side["share_of_sgemm"]),
                 *([launches(side)] if gpu else ()),
             )
-            last = ratio(entry["ratio"]) if side is entry["sides"][0] else "*" * (side["side"] == entry["opponent"])
-            rows.append((*what, side["side"], *figures, last))
-            what = ("", "", "")
-    columns = (*COMPARISON[:-1], "launches", COMPARISON[-1]) if gpu else COMPARISON
+            rows.append((*what, side["side"], *figures, last or "*" * (side["side"] == entry["opponent"])))
+            what, last = ("", "", ""), ""
+    columns = (*COMPARISON, *(["launches"] if gpu else ()), "ratio")
     lines = [*heading(report, table), "", *table(columns, rows, (0, 3)), ""]
-    rates = [entry["sgemm_gflop_per_second"]["median"] for entry in report["steps"]]
+    rates = [entry["sgemm_gflop_per_second"]["median"] for entry in steps]
     rate = " to ".join(dict.fromkeys((number(min(rates)), number(max(rates)))))
     step = "the median turn's step" if gpu else "the median step"
     lines.append(f"ms: {step}, and from the 10th to the 90th percentile; sgemm: {rate} GFLOP/s in the same rounds")
-    if any(entry["ratio"] for entry in report["steps"]):
+    if any(entry["ratio"] for entry in steps):
         lines.append(
             "GFLOP: counted in ours; ratio: ours / the faster of PyTorch's formats (*), of rounds, median (10–90 %)"
         )
     if report["options"]["memory"]:
         if gpu:
             lines.append("launches: kernels a step, without copies, counted by PyTorch's profiler")
-            sides = [side for entry in report["steps"] for side in entry["sides"]]
-            reasons = dict.fromkeys(side.get("launches", {}).get("missing") for side in sides)
-            lines += [f"launches not counted: {reason}" for reason in reasons if reason]
+            counts = [side.get("launches", {}) for entry in steps for side in entry["sides"]]
+            reasons = dict.fromkeys(count["missing"] for count in counts if count.get("missing"))
+            lines += [f"launches not counted: {reason}" for reason in reasons]
         lines += ["", *memory(report, table)]
     return [*lines, *missing_torch(report)]
 
 
-def launches(side: dict) -> str:
+def launches(side: Report) -> str:
     """The kernels of a step, where they were counted."""
     counted = side.get("launches", {}).get("kernels")
     return "not counted" if counted is None else f"{counted:g}"
 
 
-CPU_MEMORY = [
+ON_GPU_MEMORY = ["memory of the GPU in MiB that each side's pool takes for a step, in a fresh process each"]
+ON_CPU_MEMORY = [
     "memory in MiB, a fresh process each: before the model is built, the peak of a few steps, and the growth,",
     "in which is what a library loads only when it is first used",
 ]
 
 
-def memory(report: dict, table=text_table) -> list[str]:
+def memory(report: Report, table: Table = text_table) -> list[str]:
     """Memory in processes of its own, side by side."""
+    columns, keys = ["before", "peak", "growth", "ratio of growth"], ["before", "peak", "growth"]
     if _on_gpu(report):
-        said = ["memory of the GPU in MiB that each side's pool takes for a step, in a fresh process each"]
-        columns, keys = ("MiB", "ratio"), ("peak",)
-    else:
-        said = CPU_MEMORY
-        columns, keys = ("before", "peak", "growth", "ratio of growth"), ("before", "peak", "growth")
+        columns, keys = ["MiB", "ratio"], ["peak"]
     rows = []
     for entry in report["steps"]:
         name, last = entry["step"], "" if entry["growth_ratio"] is None else f"{entry['growth_ratio']:.2f}"
         for side in entry["sides"]:
             held = side["memory"]
-            figures = ["unknown" if held is None else f"{held[key]:,.0f}" for key in keys]
-            rows.append((name, side["side"], *figures, last))
+            rows.append((name, side["side"], *("unknown" if held is None else f"{held[k]:,.0f}" for k in keys), last))
             name = last = ""
-    return [*said, "", *table(("step", "side", *columns), rows, (0, 1))]
+    return [
+        *(ON_GPU_MEMORY if _on_gpu(report) else ON_CPU_MEMORY),
+        "",
+        *table(("step", "side", *columns), rows, (0, 1)),
+    ]
 
 
 # --- profile ---
@@ -185,7 +192,7 @@ ON_GPU = (
 )
 
 
-def profile(report: dict, table=text_table) -> list[str]:
+def profile(report: Report, table: Table = text_table) -> list[str]:
     """The whole report of a profile: for each step by kind of layer, then part by part, the largest first."""
     lines, gpu = heading(report, table), _on_gpu(report)
     for entry in report["steps"]:
@@ -209,81 +216,60 @@ def profile(report: dict, table=text_table) -> list[str]:
     ]
 
 
-def _by_kind(entry: dict) -> list[Row]:
-    kinds: dict[str, list[dict]] = {}
+def _by_kind(entry: Report) -> list[Row]:
+    kinds: dict[str, list[Report]] = {}
     for part in entry["parts"]:
         kinds.setdefault(part["kind"], []).append(part)
-    rows, whole = [], entry["step_ms"]
-    for kind, parts in sorted(kinds.items(), key=lambda item: -_ms(item[1])):
+    rows: list[tuple[float, Row]] = []
+    for kind, parts in kinds.items():
         columns = dict.fromkeys(("forward", "dx", "gradients", "shared", "adding"), 0.0)
         for part in parts:
-            direction = part["direction"]
-            if direction not in columns and direction.startswith("d"):  # of a parameter
-                direction = "gradients"
+            of_a_parameter = part["direction"].startswith("d") and part["direction"] != "dx"
+            direction = "gradients" if of_a_parameter else part["direction"]
             if direction in columns:
                 columns[direction] += part["ms"]
-        ms = _ms(parts)
-        cells = [number(part) if part else "" for part in columns.values()]
-        rows.append((kind, *cells, number(ms), share(ms / whole), _rate(sum(p["gflop"] for p in parts), ms)))
-    total = entry["sum_ms"]
-    return [*rows, ("sum", *[""] * 5, number(total), share(total / whole), _rate(entry["gflop"], whole))]
+        cells = [number(ms) if ms else "" for ms in columns.values()]
+        ms, in_words, of_step, _, rate = _figures(parts, entry)
+        rows.append((ms, (kind, *cells, in_words, of_step, rate)))
+    rows.sort(key=lambda row: -row[0])
+    whole = number(entry["sum_ms"]), share(entry["sum_ms"] / entry["step_ms"])
+    return [*(row for _, row in rows), ("sum", *[""] * 5, *whole, _rate(entry["gflop"], entry["step_ms"]))]
 
 
-def _by_part(entry: dict) -> list[Row]:
-    parts = sorted(entry["parts"], key=lambda part: -part["ms"])
-    small = [part for part in parts if part["share"] < SMALL]
-    rows = [
-        (
-            " ".join(dict.fromkeys(filter(None, (part["part"], part["kind"], part["weights"])))),
-            part["visit"],
-            part["direction"],
-            str(part["calls"]),
-            number(part["ms"]),
-            share(part["share"]),
-            number(part["gflop"]) if part["gflop"] else "",
-            _rate(part["gflop"], part["ms"]),
-        )
-        for part in parts
-        if part["share"] >= SMALL
-    ]
-    if small:
-        ms, gflop = _ms(small), sum(p["gflop"] for p in small)
-        figures = number(ms), share(ms / entry["step_ms"]), number(gflop) if gflop else "", ""
-        rows.append((f"{_count(len(small), 'part')} below {share(SMALL)}", "", "", "", *figures))
-    return rows
+def _by_part(entry: Report) -> list[Row]:
+    parts, rows = sorted(entry["parts"], key=lambda part: -part["ms"]), []
+    for part in (part for part in parts if part["share"] >= SMALL):
+        name = " ".join(dict.fromkeys(filter(None, (part["part"], part["kind"], part["weights"]))))
+        rows.append((name, part["visit"], part["direction"], str(part["calls"]), *_figures([part], entry)[1:]))
+    if small := [part for part in parts if part["share"] < SMALL]:
+        name = f"{_count(len(small), 'part')} below {share(SMALL)}"
+        rows.append((name, "", "", "", *_figures(small, entry)[1:4], ""))
+    return list(rows)
 
 
-def _ms(parts) -> float:
-    return sum(part["ms"] for part in parts)
+def _figures(parts: list[Report], entry: Report) -> tuple[float, str, str, str, str]:
+    """Milliseconds of parts of a step; in words, with their share of it, GFLOP, and GFLOP/s."""
+    ms, gflop = (sum(part[key] for part in parts) for key in ("ms", "gflop"))
+    return ms, number(ms), share(ms / entry["step_ms"]), number(gflop) if gflop else "", _rate(gflop, ms)
 
 
 def _rate(gflop: float, ms: float) -> str:
     return number(1e3 * gflop / ms) if gflop else ""
 
 
-def kernels(report: dict, entry: dict, table=text_table) -> list[str]:
+def kernels(report: Report, entry: Report, table: Table = text_table) -> list[str]:
     """Each kernel of a step by itself, by the bytes that it must move, and each product: the most time first.
 
     Those that take less than SMALL of the step are in the sums alone.
     """
     copy, sgemm = report["copy_gbyte_per_second"]["median"], report["sgemm_gflop_per_second"]["median"]
-
-    def rows(kind, names, unit, scale, ceiling):
-        found = sorted(entry[kind], key=_milliseconds, reverse=True)
-        return [
-            (
-                *names(one),
-                str(one["calls"]),
-                number(1e6 * one["seconds"]),
-                number(one[unit] / one["seconds"] / scale),
-                share(one[unit] / one["seconds"] / 1e9 / ceiling),
-            )
-            for one in found
-            if _milliseconds(one) >= SMALL * entry["plain_ms"]
-        ]
-
-    ours = rows("kernels", lambda k: (k["kernel"], k["formula"], k["shape"]), "bytes", 1e9, copy)
-    products = rows("products", lambda p: (p["form"], "×".join(map(str, p["sizes"]))), "operations", 1e12, sgemm)
+    ours = [
+        (k["kernel"], k["formula"], k["shape"], *_alone(k, k["bytes"], 1e9, copy)) for k in _longest(entry, "kernels")
+    ]
+    products = [
+        (p["form"], "×".join(map(str, p["sizes"])), *_alone(p, p["operations"], 1e12, sgemm))
+        for p in _longest(entry, "products")
+    ]
     total = [number(sum(map(_milliseconds, entry[kind]))) for kind in ("kernels", "products")]
     return [
         *table(KERNELS, ours, (0, 1, 2)),
@@ -295,8 +281,19 @@ def kernels(report: dict, entry: dict, table=text_table) -> list[str]:
     ]
 
 
-def _milliseconds(found: dict) -> float:
-    return 1e3 * found["calls"] * found["seconds"]
+def _longest(entry: Report, kind: str) -> list[Report]:
+    found = sorted(entry[kind], key=_milliseconds, reverse=True)
+    return [one for one in found if _milliseconds(one) >= SMALL * entry["plain_ms"]]
+
+
+def _alone(found: Report, work: float, unit: float, ceiling: float) -> Row:
+    """Calls, microseconds of one, its rate in units a second, and that over the ceiling, in 1e9 a second."""
+    rate = work / found["seconds"]
+    return str(found["calls"]), number(1e6 * found["seconds"]), number(rate / unit), share(rate / 1e9 / ceiling)
+
+
+def _milliseconds(found: Report) -> float:
+    return float(1e3 * found["calls"] * found["seconds"])
 
 
 # --- scaling ---
@@ -304,7 +301,7 @@ def _milliseconds(found: dict) -> float:
 GROWTH = ("GFLOP", "ms", "images/s", "GFLOP/s", "time ×", "GFLOP ×", "quotient")
 
 
-def scaling(report: dict, table=text_table) -> list[str]:
+def scaling(report: Report, table: Table = text_table) -> list[str]:
     """The whole report of `scaling`: for each step a row a point, growth beside that of the point before."""
     lines = heading(report, table)
     for entry in report["steps"]:
@@ -312,20 +309,24 @@ def scaling(report: dict, table=text_table) -> list[str]:
         head = (report["axis"], *GROWTH, *(("torch ms", "format", "time ×", "ratio") if others else ()))
         rows = []
         for point in entry["points"]:
-            ours, growth = point["sides"][0], point["growth"]
-            row = (
+            ours, growth = point["sides"][0], point["growth"] or {}
+            row = [
                 str(point[report["axis"]]),
                 number(point["gflop"]),
                 number(ours["ms"]["median"]),
                 f"{ours['images_per_second']:,.0f}",
                 number(ours["gflop_per_second"]),
-                *([number(growth[k]) for k in ("time", "gflop", "quotient")] if growth else [""] * 3),
-            )
+                *_known(growth, ("time", "gflop", "quotient")),
+            ]
             if others:
                 best = next(s for s in point["sides"] if s["side"] == point["opponent"])
-                slower = number(growth["opponent_time"]) if growth else ""
-                row += (number(best["ms"]["median"]), best["side"], slower, ratio(point["ratio"]))
+                row += [number(best["ms"]["median"]), best["side"], *_known(growth, ("opponent_time",))]
+                row.append(ratio(point["ratio"]))
             rows.append(row)
         lines += ["", f"{entry['step']}, {entry['fixed']}", "", *table(head, rows), *entry["notes"]]
     last = "×: over the row before; quotient: growth of time / growth of arithmetic, at most 1 where nothing is lost"
     return [*lines, "", last, *missing_torch(report)]
+
+
+def _known(growth: dict[str, float], keys: Iterable[str]) -> list[str]:
+    return [number(growth[key]) if growth else "" for key in keys]

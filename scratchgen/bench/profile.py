@@ -10,15 +10,17 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from scratchgen import losses
+from scratchgen.backend import Array
 from scratchgen.bench.count import counting, instead
 from scratchgen.bench.steps import Step
 from scratchgen.bench.worker import timed
 from scratchgen.layers import Layer
+from scratchgen.layers.layer import Module
 from scratchgen.layers.pullback import Pullback
 
 LEAST_STEPS = 5
@@ -47,15 +49,14 @@ class Clock:
         self.seconds: dict[Part, float] = defaultdict(float)
         self.operations: dict[Part, int] = defaultdict(int)
         self.calls: dict[Part, int] = defaultdict(int)
-        self._running: list[list] = []  # [part, seconds of those inside it], the innermost last
+        self._running: list[Part] = []  # the innermost last
 
-    def timed(self, part: Part, function: Callable) -> Callable:
+    def timed(self, part: Part, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function with a stopwatch."""
 
-        def run(*args, **options):
-            entry = [part, 0.0]
+        def run(*args: Any, **options: Any) -> Any:
             self.wait()  # for what the part around this one has queued: that is its own
-            self._running.append(entry)
+            self._running.append(part)
             start = time.perf_counter()
             try:
                 result = function(*args, **options)
@@ -64,23 +65,23 @@ class Clock:
             finally:
                 took = time.perf_counter() - start
                 self._running.pop()
-                self.seconds[part] += took - entry[1]
+                self.seconds[part] += took
                 self.calls[part] += 1
                 if self._running:
-                    self._running[-1][1] += took
+                    self.seconds[self._running[-1]] -= took  # that is not its own
 
         return run
 
     def count(self, operations: int) -> None:
         """Charge arithmetic to the part that is running."""
-        self.operations[self._running[-1][0]] += operations
+        self.operations[self._running[-1]] += operations
 
 
 class _Timed(Pullback):
     """A pullback whose adjoints have stopwatches, and which has one itself: its own part is adding up and checks."""
 
     def __init__(self, plain: Pullback, clock: Clock, part: Part):
-        def watched(direction, function):
+        def watched(direction: str, function: Any) -> Any:
             return function and clock.timed(part._replace(direction=direction), function)
 
         vars(self).update(vars(plain))
@@ -88,15 +89,15 @@ class _Timed(Pullback):
         self._grads = [(p, watched(f"d{p.name}", adjoint)) for p, adjoint in plain._grads]
         self._call = watched("adding", super().__call__)
 
-    def __call__(self, dy, *, need_dx: bool = True):
+    def __call__(self, dy: Array, *, need_dx: bool = True) -> Any:
         return self._call(dy, need_dx=need_dx)
 
 
-def leaves(module, name: str = "") -> Iterator[tuple[str, Layer]]:
+def leaves(module: Module) -> Iterator[tuple[str, Layer]]:
     """Every layer that is not made of others, each once, with its dotted name."""
     seen = set()
 
-    def walk(module, name):
+    def walk(module: Module, name: str) -> Iterator[tuple[str, Layer]]:
         inner = [(key, part) for key, part in module.members() if isinstance(part, Layer)]
         for key, part in inner:
             yield from walk(part, f"{name}.{key}" if name else key)
@@ -104,19 +105,19 @@ def leaves(module, name: str = "") -> Iterator[tuple[str, Layer]]:
             seen.add(id(module))
             yield name, module
 
-    return walk(module, name)
+    return walk(module, "")
 
 
 @contextmanager
-def watching(step: Step, wait: Callable[[], None] | None = None):
+def watching(step: Step, wait: Callable[[], None] | None = None) -> Iterator[Callable[[], Clock]]:
     """Inside the block `step.run()` is timed in parts: gives a function that runs it once and returns its Clock."""
-    clock, visits = Clock(wait), defaultdict(int)
+    clock, visits = Clock(wait), defaultdict[str, int](int)
 
-    def watched(name, layer):
+    def watched(name: str, layer: Layer) -> Callable[[Array], tuple[Array, Any]]:
         kind, plain = type(layer).__name__, layer.forward
         weights = "×".join(map(str, layer.W.value.shape)) if hasattr(layer, "W") else ""
 
-        def forward(x):
+        def forward(x: Array) -> tuple[Array, Any]:
             part = Part(name, kind, "forward", visits[name], weights)
             visits[name] += 1
             y, backward = clock.timed(part, plain)(x)
@@ -127,7 +128,8 @@ def watching(step: Step, wait: Callable[[], None] | None = None):
         return forward
 
     def run() -> Clock:
-        for figures in (visits, clock.seconds, clock.operations, clock.calls):
+        visits.clear()
+        for figures in (clock.seconds, clock.operations, clock.calls):
             figures.clear()
         clock.timed(STEP, step.run)()
         return clock
@@ -146,7 +148,7 @@ def watching(step: Step, wait: Callable[[], None] | None = None):
         yield run
 
 
-def _losses() -> list[tuple[dict, str, Callable]]:
+def _losses() -> list[tuple[dict[str, Any], str, Callable[..., Any]]]:
     """Every place where a model keeps a loss: its dictionary, the name there, and the loss."""
     functions = [f for f in vars(losses).values() if callable(f) and getattr(f, "__module__", "") == losses.__name__]
     homes = [vars(m) for name, m in sys.modules.items() if name.startswith("scratchgen.models.")]
@@ -154,7 +156,7 @@ def _losses() -> list[tuple[dict, str, Callable]]:
     return [(home, name, f) for home in homes for name, f in home.items() if f in functions]
 
 
-def profile(step: Step, seconds: float, wait: Callable[[], None] | None = None) -> dict:
+def profile(step: Step, seconds: float, wait: Callable[[], None] | None = None) -> dict[str, Any]:
     """Medians over steps for so many seconds: of the step as it is, of the step in parts, and of every part.
 
     The parts' medians need not add up to the median of the whole; "sum_ms" says what they add up to. Where steps are
@@ -164,7 +166,7 @@ def profile(step: Step, seconds: float, wait: Callable[[], None] | None = None) 
     with watching(step, wait) as run:
         run()
 
-        def once():
+        def once() -> list[Any]:
             clock = run()
             return [(dict(clock.seconds), dict(clock.operations), dict(clock.calls))]
 
@@ -193,9 +195,9 @@ def profile(step: Step, seconds: float, wait: Callable[[], None] | None = None) 
     }
 
 
-def _repeat(run: Callable[[], list], seconds: float) -> list:
+def _repeat(run: Callable[[], list[Any]], seconds: float) -> list[Any]:
     """What all runs give, of as many as the seconds have room for."""
-    end, found = time.perf_counter() + seconds, []
+    end, found = time.perf_counter() + seconds, list[Any]()
     while len(found) < LEAST_STEPS or time.perf_counter() < end:
         found += run()
     return found

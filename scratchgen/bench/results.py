@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from scratchgen import backend
 from scratchgen.files import atomic_write
@@ -29,7 +30,7 @@ def source_hash(folder: Path = KERNELS) -> str:
     return total.hexdigest()
 
 
-def read(path: Path) -> dict:
+def read(path: Path) -> dict[str, Any]:
     """What the file holds, {} where there is none. ValueError where it is no such file."""
     if not path.exists():
         return {}
@@ -42,8 +43,8 @@ def read(path: Path) -> dict:
     return found
 
 
-def record(path: Path, kind: str, found: dict, *, precision: str | None = None) -> None:
-    """Put what was found on this GPU into the file, in the place of what was there of its kind (and precision)."""
+def record(path: Path, kind: str, found: dict[str, Any], *, precision: str | None = None) -> None:
+    """Put what was found on this GPU into the file, instead of what was there of its kind (and precision)."""
     entry = {
         **backend.load_kernels("cupy").about(),
         "scratchgen": __version__,
@@ -57,7 +58,7 @@ def record(path: Path, kind: str, found: dict, *, precision: str | None = None) 
         file.write(json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
-def summary(report):
+def summary(report: Any) -> Any:
     """A report of the benchmark without the figures of single rounds."""
     if isinstance(report, Mapping):
         return {k: summary(value) for k, value in report.items() if k not in ROUNDS or not isinstance(value, list)}

@@ -1,9 +1,9 @@
 """How a step's time grows with its batch, its images, its width, and the threads: no faster than its arithmetic."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import pairwise
 
-from scratchgen.bench.compare import OURS, Options, sides
+from scratchgen.bench.compare import OURS, Options, Report, Tell, reporting
 from scratchgen.bench.settings import Setting
 
 AXES = {
@@ -18,15 +18,15 @@ LARGEST_BATCH = {"dcgan64": 128}  # 512 would hold several GB on each side
 
 def scaling(
     axis: str,
-    settings: list[Setting],
+    settings: Sequence[Setting],
     options: Options,
     *,
     batch: int | None = None,
-    tell: Callable[[str], None] = lambda text: None,
-) -> dict:
+    tell: Tell = lambda text: None,
+) -> Report:
     """The report on these steps along an axis; `batch` is for the other axes, whose own it replaces."""
-    with sides(options, sgemm=False) as running:
-        report = running.head() | {"axis": axis, "steps": []}
+    with reporting(options, sgemm=False) as (running, report):
+        report |= {"axis": axis, "steps": []}
         for setting in settings:
             varied = along(axis, setting, threads=options.threads, batch=batch)
             notes, points = [], []
@@ -65,7 +65,7 @@ def _fixed(axis: str, setting: Setting, options: Options) -> str:
     return ", ".join(text for name, text in parts.items() if name != axis)
 
 
-def _growth(before: dict, point: dict) -> dict:
+def _growth(before: Report, point: Report) -> dict[str, float]:
     """Time and arithmetic over those of the point before, and the one over the other."""
     time, arithmetic = _ms(point, OURS) / _ms(before, OURS), point["gflop"] / before["gflop"]
     growth = {"time": time, "gflop": arithmetic, "quotient": time / arithmetic}
@@ -74,5 +74,5 @@ def _growth(before: dict, point: dict) -> dict:
     return growth
 
 
-def _ms(point: dict, side: str) -> float:
+def _ms(point: Report, side: str) -> float:
     return next(s["ms"]["median"] for s in point["sides"] if s["side"] == side)

@@ -1,6 +1,19 @@
-"""The five reference steps in numbers, the same for both sides; nothing is imported, so that either side may."""
+"""The sizes of the five reference steps, the same for both sides; nothing of the library is imported, so that either
+side may."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass
+class Step:
+    """One training step of either side, or whatever else is timed: `run()` is one of them."""
+
+    run: Callable[[], object]
+    images: int = 0  # in a batch
+    parameters: int = 0  # how many elements are learned
+    networks: Any = None
 
 
 @dataclass(frozen=True)
@@ -20,18 +33,19 @@ class Setting:
     def convolutional(self) -> bool:
         return self.width is not None
 
-    def vary(self, **changes) -> "Setting":
+    def vary(self, **changes: int) -> "Setting":
         """With another `batch`, `size` or `width`; ValueError where the step cannot have it."""
         fixed = [name for name in changes if name != "batch" and not self.convolutional]
         if fixed:
             raise ValueError(
                 f"{self.step} is fully connected, its {fixed[0]} is fixed; dcgan28 and dcgan64 can vary it"
             )
-        if changes.get("batch", self.batch) < self.least_batch:
+        varied = replace(self, **changes)  # type: ignore[arg-type]  # all that vary are integers
+        if varied.batch < self.least_batch:
             raise ValueError(
                 f"{self.step} needs batches of at least {self.least_batch}, for its BatchNorm on vectors"
             )
-        return replace(self, **changes)
+        return varied
 
     def on_gpu(self) -> "Setting":
         """The step as it is timed on a GPU."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
 
 from scratchgen import models
-from scratchgen.backend import load_kernels, transfer
+from scratchgen.backend import Array, load_kernels, transfer
 from scratchgen.backend.threads import get_threads, set_threads
 from scratchgen.bench.settings import SMALLEST, Setting
 from scratchgen.optim import Adam, Optimizer
@@ -18,14 +19,14 @@ from scratchgen.version import __version__
 class Step:
     """`run()` is one training step. Its parts are attributes, so that a profile can time each of them."""
 
-    model: models.Model
+    model: Any  # a models.Model
     images: int  # in a batch
     optimizers: Mapping[str, Optimizer]  # by the player whose weights they update; "" where there is one
-    noise: Callable[[], object | None]
-    train: Callable[[object | None], object]
+    noise: Callable[[], Array | None]
+    train: Callable[[Array | None], object]
     backend: str = "numpy"
 
-    def run(self):
+    def run(self) -> object:
         return self.train(self.noise())
 
     @property
@@ -34,7 +35,7 @@ class Step:
         return sum(p.value.size for p in self.model.parameters())
 
 
-def prepare(threads: int, backend: str = "numpy", precision: str = "float32") -> dict:
+def prepare(threads: int, backend: str = "numpy", precision: str = "float32") -> dict[str, Any]:
     """Use so many threads, and multiply in this precision on a GPU; says what runs here, and how many threads it has
     by its own account."""
     set_threads(threads)
@@ -48,25 +49,29 @@ def make(setting: Setting, *, layout: str = "", seed: int = 0, backend: str = "n
     `layout`. Everything is drawn on the host: on `backend` "cupy" it is the same step, its noise moved each time."""
     rng = np.random.default_rng(seed)
     shape = setting.size, setting.size, setting.channels
-    if setting.convolutional:
-        model = models.dcgan(shape, width=setting.width, smallest=SMALLEST, rng=rng)
+    if setting.width is not None:
+        model: Any = models.dcgan(shape, width=setting.width, smallest=SMALLEST, rng=rng)
     else:
-        build = {"ae": models.dense_autoencoder, "vae": models.dense_vae, "gan": models.dense_gan}[setting.step]
-        model = build(shape, rng=rng)
+        dense: dict[str, Any] = {
+            "ae": models.dense_autoencoder,
+            "vae": models.dense_vae,
+            "gan": models.dense_gan,
+        }
+        model = dense[setting.step](shape, rng=rng)
     model.to(backend)
-    x = rng.random((setting.batch, *shape), np.float32)
+    batch = rng.random((setting.batch, *shape), np.float32)
     if isinstance(model, models.GAN):
-        x = 2 * x - 1
+        batch = 2 * batch - 1
         d, g = models.dcgan_optimizers(model)  # Adam 2e-4, β₁ 0.5: the dense GAN's too
         optimizers = {"discriminator": d, "generator": g}
     else:
         optimizers = {"": Adam(model.parameters(), lr=1e-3)}
-    x = transfer(x, backend)
+    x = transfer(batch, backend)
 
-    def noise():
+    def noise() -> Array | None:
         return None if setting.step == "ae" else transfer(model.noise(len(x), rng), backend)
 
-    def train(noise):
+    def train(noise: Array | None) -> object:
         return model.train_step(x, *(() if noise is None else (noise,)), *optimizers.values())
 
     return Step(model, len(x), optimizers, noise, train, backend)
@@ -75,7 +80,7 @@ def make(setting: Setting, *, layout: str = "", seed: int = 0, backend: str = "n
 # --- on a GPU ---
 
 
-def gpu(precision: str) -> dict:
+def gpu(precision: str) -> dict[str, Any]:
     """Multiply in this precision; says what the GPU is."""
     ops = load_kernels("cupy")
     ops.set_precision(precision)

@@ -18,6 +18,7 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
 SIDES = {"scratchgen": "steps", "torch": "opponent", "sgemm": "ceilings"}
@@ -27,7 +28,7 @@ PATIENCE = 90  # seconds for a profiler
 STEPS_HELD = 3  # after so many steps all that a step needs has been allocated
 
 
-def load(side: str):
+def load(side: str) -> types.ModuleType:
     """The module with `prepare` and `make`; for PyTorch without scratchgen's __init__, which loads the library."""
     sys.path.insert(0, str(PACKAGE.parent))
     if side == "torch":
@@ -40,20 +41,17 @@ def load(side: str):
 
 
 def timed(run: Callable[[], object], count: int, wait: Callable[[], None] | None = None) -> list[float]:
-    """Seconds of each of so many runs. Where a run is only queued, `wait` returns when all are done: then seconds a
-    run as one number, from an idle GPU to an idle GPU."""
-    if wait is not None:
+    """Seconds of each of so many runs. Where a run is only queued, `wait` returns when all are done: then a list of
+    one, their mean from an idle GPU to an idle GPU."""
+    turns, runs = (1, count) if wait else (count, 1)
+    wait, seconds = wait or (lambda: None), []
+    for _ in range(turns):
         wait()
         start = time.perf_counter()
-        for _ in range(count):
+        for _ in range(runs):
             run()
         wait()
-        return [(time.perf_counter() - start) / count]
-    seconds = []
-    for _ in range(count):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
+        seconds.append((time.perf_counter() - start) / runs)
     return seconds
 
 
@@ -62,25 +60,27 @@ class Worker:
 
     def __init__(self, side: str, backend: str = "numpy", precision: str = "float32"):
         self.side, self.backend, self.precision = side, backend, precision
-        self.steps: dict[str, object] = {}  # by lane: there may be one of each memory format
+        self.steps: dict[str, Any] = {}  # by lane: there may be one of each memory format
+        self.module: Any = None
 
     @property
     def wait(self) -> Callable[[], None] | None:
         """What waits for the steps of a turn, on a GPU."""
         return self.module.wait if self.backend == "cupy" else None
 
-    def prepare(self, threads: int) -> dict:
+    def prepare(self, threads: int) -> dict[str, Any]:
+        """Load the library; what the side says of itself, or why its library cannot be used."""
         try:
             self.module = load(self.side)
             return self.module.prepare(threads, self.backend, self.precision)
         except ImportError as error:
             return {"missing": str(error)}
 
-    def make(self, lane: str, what, layout: str, seed: int) -> dict:
+    def make(self, lane: str, what: Any, layout: str, seed: int) -> dict[str, Any]:
         """Build the step and warm it up; says what it is, and how many seconds it takes when warm."""
         step = self.steps[lane] = self._made(what, layout, seed)
         timed(step.run, 2, self.wait)  # on a GPU this compiles kernels, fills pools, tries algorithms
-        start, seconds = time.perf_counter(), []
+        start, seconds = time.perf_counter(), list[float]()
         while not seconds or time.perf_counter() - start < WARM:
             seconds += timed(step.run, BLOCK if self.wait else 1, self.wait)
         return {"images": step.images, "parameters": step.parameters, "seconds": min(seconds)}
@@ -96,23 +96,23 @@ class Worker:
         """Let go of all steps."""
         self.steps.clear()
 
-    def memory(self, what, layout: str, seed: int) -> dict:
+    def memory(self, what: Any, layout: str, seed: int) -> dict[str, float | None]:
         """MiB before a step is built, and the most since, for a process that has done nothing else; on a GPU 0, and
         what this side's memory pool takes for a step, without what only the first ones needed."""
-        from scratchgen.bench import memory
+        from scratchgen.bench import machine
 
-        memory.forget_peak()
-        before = memory.resident()
+        machine.forget_peak()
+        before = machine.resident()
         step = self._made(what, layout, seed)
         timed(step.run, STEPS_HELD, self.wait)
         if self.wait is None:
-            return {"before": before, "peak": memory.peak()}
+            return {"before": before, "peak": machine.peak()}
         free, taken = self.module.pool()
         free()
         timed(step.run, STEPS_HELD, self.wait)
         return {"before": 0.0, "peak": taken() / 2**20}
 
-    def launches(self, what, layout: str, seed: int) -> dict:
+    def launches(self, what: Any, layout: str, seed: int) -> dict[str, Any]:
         """What one step launches on a GPU, see `bench.launches`; for a process of its own, as it loads PyTorch, and
         as it ends with a profiler that never comes back."""
         from scratchgen.bench import launches
@@ -120,7 +120,7 @@ class Worker:
         step = self._made(what, layout, seed)
         faulthandler.dump_traceback_later(PATIENCE, exit=True, file=2)
         try:
-            return launches.count(step.run, self.wait)
+            return launches.count(step.run, self.module.wait)
         finally:
             faulthandler.cancel_dump_traceback_later()
 
@@ -130,14 +130,14 @@ class Worker:
 
         return count.operations(self.steps[lane].run, self.backend)
 
-    def profile(self, lane: str, seconds: float) -> dict:
+    def profile(self, lane: str, seconds: float) -> dict[str, Any]:
         """Where a step's time goes, on a GPU by kernel, too; our side only."""
         from scratchgen.bench import kernels, profile
 
         step = self.steps[lane]
         return profile.profile(step, seconds, self.wait) | (kernels.times(step) if self.wait else {})
 
-    def _made(self, what, layout, seed):
+    def _made(self, what: Any, layout: str, seed: int) -> Any:
         if isinstance(what, dict):
             from scratchgen.bench.settings import Setting
 
@@ -149,7 +149,7 @@ def serve(worker: Worker) -> None:
     """Answer until standard input ends. Standard output is for answers alone: what else is printed goes to stderr."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
-        requests: SimpleQueue = SimpleQueue()
+        requests: SimpleQueue[dict[str, Any]] = SimpleQueue()
         threading.Thread(target=_listen, args=(requests,), daemon=True).start()
         while True:
             request = requests.get()
@@ -157,7 +157,7 @@ def serve(worker: Worker) -> None:
             print(json.dumps(answer), file=answers, flush=True)
 
 
-def _listen(requests: SimpleQueue) -> None:
+def _listen(requests: "SimpleQueue[dict[str, Any]]") -> None:
     """Runs beside the steps, asleep while they run, so that the end of the input ends them too."""
     with open(0, encoding="utf-8", closefd=False) as lines:
         for line in lines:

@@ -3,12 +3,14 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from scratchgen.backend import BACKENDS, load_kernels
 from scratchgen.backend.threads import asked_for, cores
 from scratchgen.bench import printed, results
-from scratchgen.bench.compare import Options, compare, profiled
+from scratchgen.bench.compare import Options, Tell, compare, profiled
 from scratchgen.bench.scaling import AXES, scaling
 from scratchgen.bench.settings import SETTINGS, Setting
 from scratchgen.commands import UsageError, did_you_mean
@@ -38,7 +40,7 @@ Exit status: 0, or 2 when it could not be run.
 """
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         help="time training steps, beside PyTorch's where it is installed",
@@ -94,7 +96,7 @@ def add_parser(commands) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     settings, options = _settings(args), _options(args)
     _check_files(args)
     load_kernels(args.backend)  # complains before any process starts
@@ -123,7 +125,7 @@ def run(args) -> int:
     return 0
 
 
-def _settings(args) -> list[Setting]:
+def _settings(args: argparse.Namespace) -> list[Setting]:
     for name in args.steps:
         if name not in SETTINGS:
             raise UsageError(
@@ -149,7 +151,7 @@ def _settings(args) -> list[Setting]:
     return settings
 
 
-def _options(args) -> Options:
+def _options(args: argparse.Namespace) -> Options:
     if args.profile and args.rounds is not None:
         raise UsageError("--profile has no rounds, --seconds says for how long it looks")
     if args.precision == "tf32" and args.backend == "numpy":
@@ -172,7 +174,7 @@ def _options(args) -> Options:
     )
 
 
-def _check_files(args) -> None:
+def _check_files(args: argparse.Namespace) -> None:
     """Complains of a file that cannot be written before minutes are spent on what goes into it."""
     if args.picture is not None and args.scaling is None:
         raise UsageError("--picture goes with --scaling")
@@ -188,7 +190,7 @@ def _check_files(args) -> None:
 
 
 @contextmanager
-def _progress():
+def _progress() -> Iterator[Tell]:
     """A function that says on one line of the terminal, if there is one, how far it is."""
     shown = sys.stderr.isatty()
 

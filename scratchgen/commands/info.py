@@ -2,6 +2,8 @@
 
 import platform
 import sys
+from argparse import Namespace
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
@@ -11,7 +13,7 @@ from scratchgen.backend import BackendUnavailable, load_kernels, threads
 from scratchgen.version import __version__
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "info",
         help="versions, BLAS, threads, and the GPU or why there is none",
@@ -21,7 +23,7 @@ def add_parser(commands) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args) -> int:
+def run(args: Namespace) -> int:
     print(f"scratchgen  {__version__}")
     print(f"Python      {platform.python_version()}, {sys.executable}")
     print(f"system      {platform.system()} {platform.machine()}")

@@ -11,6 +11,7 @@ Importing this package is asking for a GPU: it raises BackendUnavailable with th
 here waits for the GPU, and every result repeats bit for bit: no atomics, sums in an order that the shape decides.
 """
 
+from scratchgen.backend.arrays import Array
 from scratchgen.backend.cupy_ops.convolution import (
     col2im,
     correlate,
@@ -48,11 +49,11 @@ __all__ = [
 ]
 
 
-def from_numpy(array):
+def from_numpy(array: Array) -> Array:
     """A copy of the array in the GPU's memory; CuPy copies by way of page-locked memory, and does not wait."""
     return xp.asarray(array)
 
 
-def to_numpy(array):
+def to_numpy(array: Array) -> Array:
     """A copy of the array in the host's memory, when it is there: this waits."""
     return xp.asnumpy(array)

@@ -1,20 +1,23 @@
 """The three maps of a convolution: patches as columns, and one matrix product by cuBLAS."""
 
+from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import numpy as np
 
+from scratchgen.backend.arrays import Array
 from scratchgen.backend.cupy_ops.device import xp
 from scratchgen.backend.cupy_ops.launch import THREADS, kernel, power_of_two, quotient
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.reference import matmul
 
 COLUMNS_BYTES = 1 << 30  # of columns at a time; a batch that has more goes through in parts
-WORTH_A_KERNEL = 1 << 20  # numbers, from which a geometry has kernels of its own
+WORTH_A_KERNEL = 1 << 20  # elements from which a geometry has kernels of its own
 LINE = 16  # bytes that a thread reads at once where channels allow it
 
 
-def im2col(x, geometry: Geometry):
+def im2col(x: Array, geometry: Geometry) -> Array:
     """See `reference.im2col`; without a copy where the patches are the images themselves."""
     N, C = len(x), x.shape[-1]
     cols_shape = (N, *geometry.small, *geometry.kernel, C)
@@ -28,7 +31,7 @@ def im2col(x, geometry: Geometry):
     return cols
 
 
-def col2im(cols, geometry: Geometry):
+def col2im(cols: Array, geometry: Geometry) -> Array:
     """See `reference.col2im`; every pixel gathers its own patches."""
     N, C = len(cols), cols.shape[-1]
     cols = xp.ascontiguousarray(cols)
@@ -40,41 +43,44 @@ def col2im(cols, geometry: Geometry):
     return x
 
 
-def launch_columns(name: str, result, given, geometry: Geometry, C: int, count: int, pixels: int) -> None:
+def launch_columns(
+    name: str, result: Array, given: Array, geometry: Geometry, C: int, count: int, pixels: int
+) -> None:
     """One of the two kernels, which share out `count` runs of so many pixels among blocks."""
     pack = LINE // result.itemsize
-    if C % pack or result.data.ptr % LINE or given.data.ptr % LINE:
+    if C % pack or _address(result) % LINE or _address(given) % LINE:
         pack = 1
     lanes = power_of_two(pixels * C // pack, THREADS // 8)
     height = THREADS // lanes
-    known = {}
+    known: dict[str, int | str] = {}
     if max(result.size, given.size) >= WORTH_A_KERNEL:
         known = {"GEOMETRY": ", ".join(map(str, _sizes(geometry).reshape(-1))), "CHANNELS": C // pack}
     run = kernel("patches", name, result.dtype, PACK=pack, **known)
-    numbers = (result, given, _table(geometry), np.int32(C // pack), np.int32(count))
-    run((quotient(count, height),), (lanes, height), numbers)
+    parameters = (result, given, _table(geometry), np.int32(C // pack), np.int32(count))
+    run((quotient(count, height),), (lanes, height), parameters)
 
 
-def _sizes(g: Geometry):
+def _address(a: Any) -> int:
+    return int(a.data.ptr)
+
+
+def _sizes(g: Geometry) -> Array:
     return np.array([g.kernel, g.stride, g.padding, g.dilation, g.large, g.small], np.int32)
 
 
 @cache
-def _table(g: Geometry):
+def _table(g: Geometry) -> Array:
     """A geometry as the kernels take it, by value."""
     sizes = _sizes(g)
     return sizes.reshape(-1).view(np.dtype((np.void, sizes.nbytes))).reshape(())
 
 
-def patches(x, geometry: Geometry):
-    """See `reference.patches`: all columns (N, OH, OW, kh, kw, C), where they fit in COLUMNS_BYTES.
-
-    A layer that holds them for its backward holds as many numbers as taps × outputs × channels, not the pixels of x.
-    """
+def patches(x: Array, geometry: Geometry) -> Array:
+    """See `reference.patches`: all columns (N, OH, OW, kh, kw, C), where they fit in COLUMNS_BYTES."""
     return im2col(x, geometry) if len(_parts(x, geometry)) == 1 else x
 
 
-def correlate(x, W, geometry: Geometry):
+def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
     """See `reference.correlate`; x may be its patches."""
     kh, kw, C, O = W.shape
     matrix = W.reshape(kh * kw * C, O)
@@ -82,7 +88,7 @@ def correlate(x, W, geometry: Geometry):
     return _joined(ys).reshape(len(x), *geometry.small, O)
 
 
-def correlate_adjoint_x(dy, W, geometry: Geometry):
+def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry) -> Array:
     """See `reference.correlate_adjoint_x`."""
     kh, kw, C, O = W.shape
     matrix = W.reshape(kh * kw * C, O).T
@@ -93,18 +99,17 @@ def correlate_adjoint_x(dy, W, geometry: Geometry):
     return _joined(parts)
 
 
-def correlate_adjoint_W(x, dy, geometry: Geometry):
+def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
     """See `reference.correlate_adjoint_W`; x may be its patches."""
-    C, O = x.shape[-1], dy.shape[-1]
-    dW = None
-    for part, cols in _columns(x, geometry):
-        rows = cols.reshape(-1, geometry.kernel[0] * geometry.kernel[1] * C)
-        term = matmul(rows.T, dy[part].reshape(-1, O))
-        dW = term if dW is None else xp.add(dW, term, out=dW)
-    return dW.reshape(*geometry.kernel, C, O)
+    (kh, kw), C, O = geometry.kernel, x.shape[-1], dy.shape[-1]
+    terms = (matmul(cols.reshape(-1, kh * kw * C).T, dy[part].reshape(-1, O)) for part, cols in _columns(x, geometry))
+    dW = next(terms)
+    for term in terms:
+        dW += term
+    return dW.reshape(kh, kw, C, O)
 
 
-def _columns(x, geometry: Geometry):
+def _columns(x: Array, geometry: Geometry) -> Iterator[tuple[slice, Array]]:
     """Parts of the batch, and the columns of each; x itself where it is columns already."""
     if x.ndim == 6:
         yield slice(None), x
@@ -113,11 +118,11 @@ def _columns(x, geometry: Geometry):
             yield part, im2col(x[part], geometry)
 
 
-def _joined(parts):
+def _joined(parts: list[Array]) -> Array:
     return parts[0] if len(parts) == 1 else xp.concatenate(parts)
 
 
-def _parts(x, geometry: Geometry, channels: int | None = None) -> list[slice]:
+def _parts(x: Array, geometry: Geometry, channels: int | None = None) -> list[slice]:
     """The batch in parts whose columns fit in COLUMNS_BYTES."""
     taps = geometry.kernel[0] * geometry.kernel[1] * geometry.small[0] * geometry.small[1]
     one = taps * (channels or x.shape[-1]) * x.itemsize

@@ -1,8 +1,11 @@
 """CuPy and a GPU that answers, or the sentence that says what is missing: the one place that imports CuPy."""
 
-import numpy as np
+from typing import Any
 
-from scratchgen.backend import BackendUnavailable
+import numpy as np
+from numpy.typing import DTypeLike
+
+from scratchgen.backend import Array, BackendUnavailable
 
 PRECISIONS = ("float32", "tf32")
 TENSOR_CORES = 80  # compute capability from which they multiply TF32
@@ -38,7 +41,7 @@ except Exception as error:
 def _driver_version() -> int:
     """12040 for CUDA 12.4, 0 without a driver."""
     try:
-        return xp.cuda.runtime.driverGetVersion()
+        return int(xp.cuda.runtime.driverGetVersion())
     except Exception:
         return 0
 
@@ -73,7 +76,7 @@ except Exception as error:
     raise BackendUnavailable(_why_not(error)) from error
 
 
-def about() -> dict:
+def about() -> dict[str, Any]:
     """The GPU in use, and the versions of what runs on it."""
     runtime = xp.cuda.runtime
     device = runtime.getDeviceProperties(runtime.getDevice())
@@ -92,7 +95,7 @@ def synchronize() -> None:
     xp.cuda.runtime.deviceSynchronize()
 
 
-def page_locked(shape, dtype) -> np.ndarray:
+def page_locked(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """An array on the host that the GPU copies from by itself, uninitialised."""
     from cupyx import empty_pinned
 

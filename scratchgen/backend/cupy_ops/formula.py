@@ -12,9 +12,13 @@ numbers go to the kernel as parameters: another slope or 1/N needs no other kern
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
-from scratchgen.backend.formula import CHANNEL, ELEMENT, NUMBER, Plan
+import numpy as np
+
+from scratchgen.backend.formula import CHANNEL, ELEMENT, NUMBER, Operation, Plan
 
 TEXTS = {
     "absolute": "fabs({})",
@@ -50,16 +54,17 @@ class Text:
 
     def __init__(self, plan: Plan):
         self.plan, program = plan, plan.program
-        used = [p for n, operation in enumerate(program.operations) for p in self._read(program.place(n), operation)]
-        # the places that are parameters of the kernel: arrays, and plain numbers that an array meets
-        self.arrays = [p for p, kind in enumerate(plan.arguments) if kind != NUMBER]
-        self.numbers = list(dict.fromkeys(p for p in used if p >= 0 and plan.kind(p) == NUMBER))
+        operations = [(i, op) for i, op in program.indexed() if plan.kind(i) != NUMBER]
+        used = [i for _, op in operations for i in op.operands]
+        # the values that are parameters of the kernel: arrays, and plain numbers that an array meets
+        self.arrays = [i for i, kind in enumerate(plan.arguments) if kind != NUMBER]
+        self.numbers = list(dict.fromkeys(i for i in used if i >= 0 and plan.kind(i) == NUMBER))
         lines = [
-            f"const {'bool' if place in plan.booleans else 'real'} v{place} = {self._line(operation)};"
-            for place, operation in self._operations()
+            f"const {'bool' if index in plan.booleans else 'real'} v{index} = {self._line(operation)};"
+            for index, operation in operations
         ]
-        terms = [self._name(p) for p in program.results]
-        parameters = [f"const real x{p}" for p in self.arrays] + [f"const real k{p}" for p in self.numbers]
+        terms = [self._name(i) for i in program.results]
+        parameters = [f"const real x{i}" for i in self.arrays] + [f"const real k{i}" for i in self.numbers]
         if program.several:
             parameters.append(f"real (&out)[{len(terms)}]")
             lines += [f"out[{n}] = {term};" for n, term in enumerate(terms)]
@@ -68,38 +73,29 @@ class Text:
         head = f"__device__ inline {'void' if program.several else 'real'} formula({', '.join(parameters)})"
         self.formula = f"{head} {{\n" + "".join(f"    {line}\n" for line in lines) + "}\n"
 
-    def _operations(self):
-        program = self.plan.program
-        for n, operation in enumerate(program.operations):
-            if self.plan.kinds[program.place(n)] != NUMBER:
-                yield program.place(n), operation
-
-    def _read(self, place: int, operation):
-        return operation.operands if self.plan.kinds[place] != NUMBER else ()
-
-    def _line(self, operation) -> str:
-        names = [self._name(p) for p in operation.operands]
+    def _line(self, operation: Operation) -> str:
+        names = [self._name(i) for i in operation.operands]
         if operation.name == "where":
             names[0] = f"v{operation.operands[0]}"
         return TEXTS[operation.name].format(*names)
 
-    def _name(self, place: int) -> str:
+    def _name(self, index: int) -> str:
         """How a value is written where a real is wanted."""
-        if place < 0:
-            return _constant(self.plan.program.constants[-1 - place])
-        if place in self.plan.booleans:
-            return f"(real)v{place}"
-        if self.plan.kind(place) == NUMBER:
-            return f"k{place}"
-        return f"{'x' if place < len(self.plan.arguments) else 'v'}{place}"
+        if index < 0:
+            return _constant(self.plan.program.constants[-1 - index])
+        if index in self.plan.booleans:
+            return f"(real)v{index}"
+        if self.plan.kind(index) == NUMBER:
+            return f"k{index}"
+        return f"{'x' if index < len(self.plan.arguments) else 'v'}{index}"
 
     @property
     def source(self) -> str:
         """The text that stands before a kernel: `formula`; ARRAYS, its parameters; AT(i, c), what they are at index i
         in channel c; RESULTS and STORE(i), the arrays of the terms after the first."""
         kinds = self.plan.arguments
-        arrays = [f"const real* __restrict__ a{p}" for p in self.arrays] + [f"const real k{p}" for p in self.numbers]
-        at = [f"a{p}[{INDEX.get(kinds[p], '0')}]" for p in self.arrays] + [f"k{p}" for p in self.numbers]
+        arrays = [f"const real* __restrict__ a{i}" for i in self.arrays] + [f"const real k{i}" for i in self.numbers]
+        at = [f"a{i}[{INDEX.get(kinds[i], '0')}]" for i in self.arrays] + [f"k{i}" for i in self.numbers]
         others = range(1, len(self.plan.program.results))
         return (
             f"{self.formula}"
@@ -109,10 +105,10 @@ class Text:
             f"#define STORE(i) {' '.join(f'y{n}[i] = out[{n}];' for n in others)}\n"
         )
 
-    def parameters(self, arguments, dtype) -> list:
+    def parameters(self, arguments: Sequence[Any], dtype: np.dtype[Any]) -> list[Any]:
         """What the kernel is called with for ARRAYS."""
         numbers = self.plan.numbers(arguments) if self.numbers else {}
-        return [arguments[p] for p in self.arrays] + [dtype.type(numbers[p]) for p in self.numbers]
+        return [arguments[i] for i in self.arrays] + [dtype.type(numbers[i]) for i in self.numbers]
 
 
 def _constant(value: int | float) -> str:

@@ -1,9 +1,12 @@
 """From a CUDA source in `sources/` to a kernel that can be called; compiled on first use, and kept."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from scratchgen.backend.cupy_ops.device import xp
 
@@ -17,15 +20,20 @@ OPTIONS = (
 )
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 BLOCKS = 2048  # at the most where threads walk: several for each processor of the largest GPU
-WIDE = 1 << 31  # numbers from which they are counted in 64 bits
+WIDE = 1 << 31  # elements from which they are counted in 64 bits
+
+Kernel: TypeAlias = Callable[[tuple[int, ...], tuple[int, ...], tuple[Any, ...]], None]  # of grid, block, arguments
+IndexType: TypeAlias = Callable[[int], Any]  # np.uint32 or np.uint64
 
 
-def index_type(count: int):
-    """What a kernel counts so many numbers in."""
+def index_type(count: int) -> IndexType:
+    """What a kernel counts so many elements in."""
     return np.uint64 if count >= WIDE else np.uint32
 
 
-def source(name: str, dtype, *, index=np.uint32, before: str = "", **constants) -> str:
+def source(
+    name: str, dtype: DTypeLike, *, index: IndexType = np.uint32, before: str = "", **constants: int | str
+) -> str:
     """The whole CUDA text of `sources/name.cu` for a float type: constants, types, what all share, `before`."""
     head = [f"#define {key} {value}" for key, value in {"THREADS": THREADS, **constants}.items()]
     head.append(f"typedef {REALS[np.dtype(dtype)]} real;")
@@ -39,13 +47,13 @@ def _text(file: str) -> str:
 
 
 @cache
-def compiled(text: str, function: str):
-    """The kernel of that name in a CUDA text: called with a grid, a block and arguments, as CuPy's."""
+def compiled(text: str, function: str) -> Kernel:
+    """The kernel of that name in a CUDA text."""
     return xp.RawModule(code=text, options=OPTIONS).get_function(function)
 
 
 @cache
-def kernel(name: str, function: str, dtype, index=np.uint32, **constants):
+def kernel(name: str, function: str, dtype: DTypeLike, index: Any = np.uint32, **constants: Any) -> Kernel:
     """A kernel of `sources/name.cu`."""
     return compiled(source(name, dtype, index=index, **constants), function)
 

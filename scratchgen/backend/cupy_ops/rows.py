@@ -1,15 +1,21 @@
 """Work on rows (..., C): formulas as one pass each, sums over rows, mean and variance. At most two launches each.
 
-Arrays that do not lie in one piece are copied first.
+Arrays that are not contiguous are copied first.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from scratchgen.backend.arrays import Array
 from scratchgen.backend.cupy_ops.device import xp
 from scratchgen.backend.cupy_ops.formula import text
 from scratchgen.backend.cupy_ops.launch import (
     BLOCKS,
     THREADS,
+    IndexType,
+    Kernel,
     compiled,
     index_type,
     kernel,
@@ -18,18 +24,19 @@ from scratchgen.backend.cupy_ops.launch import (
     source,
 )
 from scratchgen.backend.cupy_ops.tensors import sums_of_parts
+from scratchgen.backend.formula import Formula, Plan
+from scratchgen.backend.geometry import Pair
 from scratchgen.backend.reference import itself
 
-SHARED_BYTES = 48 << 10  # that all threads of a block may share
 LANES = 32  # channels side by side in a block, at the most
 FEW_LANES = 8  # where few rows are left: more blocks, and fewer rows for each thread
 ROWS = 16  # rows for each thread, before more blocks share them
 
 
-def elementwise(f, *arguments):
+def elementwise(f: Formula, *arguments: Any) -> Array:
     """See `reference.elementwise`; as one kernel."""
     plan = f.plan(arguments, several=False)
-    arguments = _in_one_piece(arguments)
+    arguments = _contiguous(arguments)
     first = arguments[0]
     y = xp.empty(first.shape, first.dtype)
     n = first.size
@@ -38,24 +45,22 @@ def elementwise(f, *arguments):
     index = index_type(n)
     run, parameters = _kernel("elementwise", plan, arguments, index)
     grid = min(BLOCKS, quotient(n, 4 * THREADS))
-    run((grid,), (THREADS,), (y, index(n), index(_channels(first)), *parameters))
+    run((grid,), (THREADS,), (y, index(n), index(first.shape[-1]), *parameters))
     return y
 
 
-def channel_sum(a):
+def channel_sum(a: Array) -> Array:
     """See `reference.channel_sum`."""
     return channel_sums(itself, a)[0]
 
 
-def channel_sums(f, *arguments):
+def channel_sums(f: Formula, *arguments: Any) -> tuple[Array, ...]:
     """See `reference.channel_sums`; in an order of additions that depends on the shape alone."""
     plan = f.plan(arguments, several=True)
-    arguments = _in_one_piece(arguments)
+    arguments = _contiguous(arguments)
     first = arguments[0]
-    channels, terms = _channels(first), len(plan.program.results)
+    channels, terms = first.shape[-1], len(plan.program.results)
     rows = first.size // channels
-    if terms * THREADS * first.itemsize > SHARED_BYTES:
-        raise ValueError(f"{f}: it has {terms} terms, more than a block of the GPU has room for")
     index = index_type(first.size)
     run, parameters = _kernel("channel_sums", plan, arguments, index, TERMS=terms)
     block, grid = _layout(rows, channels)
@@ -70,26 +75,22 @@ def channel_sums(f, *arguments):
     return tuple(result)
 
 
-def sum_with_map(f, *arguments, over: float = 1):
+def sum_with_map(f: Formula, *arguments: Any, over: float = 1) -> tuple[Array, ...]:
     """See `reference.sum_with_map`; in one pass, in an order of additions that never changes."""
     plan = f.plan(arguments, several=True)
-    arguments = _in_one_piece(arguments)
+    arguments = _contiguous(arguments)
     first = arguments[0]
     index, terms = index_type(first.size), len(plan.program.results)
     blocks = max(1, min(THREADS, quotient(first.size, ROWS * THREADS)))
     sums = xp.empty((1, blocks), first.dtype)
     others = [xp.empty(first.shape, first.dtype) for _ in range(terms - 1)]
     run, parameters = _kernel("sum_with_map", plan, arguments, index, TERMS=terms)
-    sizes = index(first.size), index(_channels(first)), first.dtype.type(over)
+    sizes = index(first.size), index(first.shape[-1]), first.dtype.type(over)
     run((blocks,), (THREADS,), (sums, *sizes, *others, *parameters))
     return (sums if blocks == 1 else sums_of_parts(sums, over)).reshape(()), *others
 
 
-def _channels(a) -> int:
-    return a.shape[-1] if a.ndim else 1
-
-
-def mean_and_variance(x):
+def mean_and_variance(x: Array) -> tuple[Array, Array]:
     """See `reference.mean_and_variance`; in one pass."""
     channels = x.shape[-1]
     rows, index, dtype = x.size // channels, index_type(x.size), x.dtype
@@ -104,7 +105,7 @@ def mean_and_variance(x):
     return found[0], found[1]
 
 
-def _layout(rows: int, channels: int, blocks: int | None = None):
+def _layout(rows: int, channels: int, blocks: int | None = None) -> tuple[Pair, Pair]:
     """Block and grid: channels along x, rows along y, in `blocks` or as many as there is work for."""
     lanes = power_of_two(channels, LANES if blocks is None else FEW_LANES)
     height = THREADS // lanes
@@ -114,15 +115,17 @@ def _layout(rows: int, channels: int, blocks: int | None = None):
     return (lanes, height), (columns, blocks)
 
 
-def _in_one_piece(arguments) -> list:
-    """The arguments, each array of them in C order."""
-    return [xp.ascontiguousarray(a) if getattr(a, "ndim", 0) else a for a in arguments]
+def _contiguous(arguments: Sequence[Any]) -> tuple[Any, ...]:
+    """The arguments, each array of them in C order, where kernels expect its elements."""
+    return tuple(xp.ascontiguousarray(a) if getattr(a, "ndim", 0) else a for a in arguments)
 
 
-_kernels: dict[tuple, object] = {}
+_kernels: dict[tuple[Any, ...], Kernel] = {}
 
 
-def _kernel(name: str, plan, arguments, index, **constants):
+def _kernel(
+    name: str, plan: Plan, arguments: Sequence[Any], index: IndexType, **constants: int
+) -> tuple[Kernel, list[Any]]:
     """The kernel of sources/name.cu with this formula in it, and the formula's part of its parameters."""
     found, dtype = text(plan), arguments[0].dtype
     key = (name, plan, dtype, index)

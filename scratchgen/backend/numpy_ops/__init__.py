@@ -15,6 +15,7 @@ All of them stand on `backend.threads`.
 
 import numpy as xp
 
+from scratchgen.backend.arrays import Array
 from scratchgen.backend.numpy_ops.adam import adam
 from scratchgen.backend.numpy_ops.convolution import correlate, correlate_adjoint_W, correlate_adjoint_x
 from scratchgen.backend.numpy_ops.dense import matmul
@@ -48,7 +49,7 @@ __all__ = [
 ]
 
 
-def to_numpy(array):
+def to_numpy(array: Array) -> Array:
     """The array itself: it is in the host's memory already."""
     return array
 

@@ -1,35 +1,48 @@
-"""The Adam update of all parameters, block by block, so that each number is read and written once."""
+"""The Adam update of all parameters, block by block, so that each element is read and written once."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from scratchgen.backend import threads
+from scratchgen.backend.arrays import Array
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
-BLOCK = 1 << 16  # numbers: six arrays of them fit in L2
+BLOCK = 1 << 16  # elements: six arrays of them fit in L2
 SHARED_BLOCK = 1 << 17  # on several threads: only one of them runs Python at a time, so it must have less to say
-COST = 50  # of one number in multiply-adds
+COST = 50  # of one element in multiply-adds
 
 
-def adam(values, grads, ms, vs, lr: float, beta1: float, beta2: float, eps: float, t: int):
+def adam(
+    values: Sequence[Array],
+    grads: Sequence[Array],
+    ms: Sequence[Array],
+    vs: Sequence[Array],
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    t: int,
+) -> list[Array]:
     """See `reference.adam`."""
     results = [empty(value.shape, value.dtype) for value in values]
     work = COST * sum(value.size for value in values)
     block = SHARED_BLOCK if threads.worth_sharing(work) else BLOCK
-    blocks = []
+    blocks: list[list[Array]] = []
     for arrays in zip(values, grads, ms, vs, results, strict=True):
         flat = [a.reshape(-1) for a in arrays]
         blocks += [[a[start : start + block] for a in flat] for start in range(0, flat[0].size, block)]
     root = (1 - beta2**t) ** 0.5
     lr_t, eps_t = lr * root / (1 - beta1**t), eps * root  # lr m̂ / (√v̂ + ε) = lr_t m / (√v + eps_t)
-    # as arrays, for which NumPy needs Python's lock a third less long than for numbers
-    numbers = {
+    # as arrays, for which NumPy needs Python's lock a third less long than for Python's numbers
+    factors = {
         value.dtype: [np.array(n, value.dtype) for n in (beta1, 1 - beta1, beta2, 1 - beta2, lr_t, eps_t)]
         for value in values
     }
 
     def share(part: slice) -> None:
         for p, g, m, v, new in blocks[part]:
-            keep_m, take_m, keep_v, take_v, step, least = numbers[p.dtype]
+            keep_m, take_m, keep_v, take_v, step, least = factors[p.dtype]
             s = workspace("adam", p.shape, p.dtype)
             m *= keep_m
             np.multiply(g, take_m, out=s)

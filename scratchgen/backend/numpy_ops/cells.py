@@ -1,15 +1,17 @@
-"""Images as cells of 2×2 pixels: what a convolution with kernel 4 and stride 2 sees is a 2×2 kernel that moves by 1.
+"""Images as cells of 2×2 pixels (space to depth): a kernel of 4 with stride 2 is on them a 2×2 kernel with stride 1.
 
 Every cell holds 4C channels, (row in the cell, column in the cell, C), so that the runs of memory are four times as
 long, and a map onto cells scatters 4 times where one onto pixels scatters 16 times.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from scratchgen.backend import threads
-from scratchgen.backend.geometry import Geometry
+from scratchgen.backend.arrays import Array
+from scratchgen.backend.geometry import Geometry, Pair
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
 BLOCK_BYTES = 1 << 19  # of the products of one tap
@@ -23,14 +25,14 @@ def fits(geometry: Geometry) -> bool:
 class Cells:
     """Where the pixels of x (n, H, W, C) lie in cells (n, rows, columns, 4C), `size` of them, after padding."""
 
-    def __init__(self, geometry: Geometry, size: tuple[int, int], C: int):
+    def __init__(self, geometry: Geometry, size: Pair, C: int):
         self.C, self.size = C, size
         self.places = list(_places(geometry, size))
         ends = zip(geometry.padding, geometry.large, size, strict=True)
         self.outside = [[*range(p), *range(p + n, 2 * m)] for p, n, m in ends]  # rows and columns of the padding
         self.cover = all(2 * m - p >= n for m, p, n in zip(size, geometry.padding, geometry.large, strict=True))
 
-    def clear(self, cells) -> None:
+    def clear(self, cells: Array) -> None:
         """Set to 0 what no pixel fills."""
         cells = self._pixels_of(cells)
         for q in self.outside[0]:
@@ -38,13 +40,13 @@ class Cells:
         for q in self.outside[1]:
             cells[:, :, q // 2, :, q % 2] = 0
 
-    def read(self, x, cells) -> None:
+    def read(self, x: Array, cells: Array) -> None:
         """Fill the cells with x; what no pixel fills stays as it is."""
         cells = self._pixels_of(cells)
         for place in self.places:
             cells[place.inside] = place.of(x)
 
-    def write(self, cells, x) -> None:
+    def write(self, cells: Array, x: Array) -> None:
         """Fill x from the cells; a pixel that lies in none of them gets 0: no window reads it."""
         if not self.cover:
             x[...] = 0
@@ -52,7 +54,7 @@ class Cells:
         for place in self.places:
             place.of(x)[...] = cells[place.inside]
 
-    def _pixels_of(self, cells):
+    def _pixels_of(self, cells: Array) -> Array:
         """(n, rows, columns, row in the cell, column in the cell, C), a view."""
         return cells.reshape(len(cells), *self.size, 2, 2, self.C)
 
@@ -61,22 +63,22 @@ class Cells:
 class Place:
     """Pixels that lie alike in their cells: one row of each cell, and one or both of its columns.
 
-    In memory the two of a cell are side by side, in x as in the cells: one run of 2C numbers.
+    In memory the two of a cell are side by side, in x as in the cells: one run of 2C elements.
     """
 
-    inside: tuple  # the index into the pixels of cells: (n, rows, columns, `columns`, C)
+    inside: tuple[slice | int, ...]  # the index into the pixels of cells: (n, rows, columns, `columns`, C)
     rows: slice  # of x
     columns: slice
+    both: int  # 2, or 1 where the cell has but one of them
 
-    def of(self, x):
+    def of(self, x: Array) -> Array:
         """These pixels in x (n, H, W, C): a view (n, rows, cells, columns in a cell, C)."""
         part = x[:, self.rows, self.columns]
         n, rows, pixels, C = part.shape
-        both = self.inside[4].stop - self.inside[4].start
-        return part.reshape(n, rows, pixels // both, both, C)
+        return part.reshape(n, rows, pixels // self.both, self.both, C)
 
 
-def _places(geometry: Geometry, size: tuple[int, int]):
+def _places(geometry: Geometry, size: Pair) -> Iterator[Place]:
     """All of them. Pixel r of x is row (r + padding) % 2 of cell (r + padding) // 2; only at the left and right edge
     may a cell have one pixel of x in a row."""
     (H, W), (ph, pw) = geometry.large, geometry.padding
@@ -91,16 +93,16 @@ def _places(geometry: Geometry, size: tuple[int, int]):
         rows, at = slice(r, r + 2 * h - 1, 2), (slice(None), slice(i, i + h))
         j = pw // 2
         if edge:
-            yield Place((*at, slice(j, j + 1), a, slice(1, 2)), rows, slice(0, 1))
+            yield Place((*at, slice(j, j + 1), a, slice(1, 2)), rows, slice(0, 1), 1)
             j += 1
         if pairs > 0:
-            yield Place((*at, slice(j, j + pairs), a, slice(0, 2)), rows, slice(edge, edge + 2 * pairs))
+            yield Place((*at, slice(j, j + pairs), a, slice(0, 2)), rows, slice(edge, edge + 2 * pairs), 2)
         if edge + 2 * pairs < W and j + pairs < size[1]:
             last = edge + 2 * pairs
-            yield Place((*at, slice(j + pairs, j + pairs + 1), a, slice(0, 1)), rows, slice(last, last + 1))
+            yield Place((*at, slice(j + pairs, j + pairs + 1), a, slice(0, 1)), rows, slice(last, last + 1), 1)
 
 
-def correlate_adjoint_x(dy, W, geometry: Geometry):
+def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry) -> Array:
     """See `reference.correlate_adjoint_x`; for each of 2×2 taps a product with dy, added to the cells it hits."""
     _, _, C, O = W.shape
     N, (oh, ow) = len(dy), geometry.small

@@ -9,17 +9,19 @@ from math import prod
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
+from numpy.typing import DTypeLike
 
 from scratchgen.backend import threads
+from scratchgen.backend.arrays import Array
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
 BLOCK_BYTES = 1 << 20  # of columns: half of a usual L2 cache
-MOVING = 64  # multiply-adds in the time that it takes to read or write a number
+MOVING = 64  # multiply-adds in the time that it takes to read or write an element
 BLOCK_ROWS = 256  # at least: below that a matrix product is bound by reading W, not by arithmetic
 
 
-def correlate(x, W, geometry: Geometry):
+def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
     """See `reference.correlate`."""
     kh, kw, C, O = W.shape
     matrix = W.reshape(kh * kw * C, O)
@@ -36,7 +38,7 @@ def correlate(x, W, geometry: Geometry):
     return y
 
 
-def correlate_adjoint_x(dy, W, geometry: Geometry):
+def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry) -> Array:
     """See `reference.correlate_adjoint_x`."""
     kh, kw, C, O = W.shape
     matrix = W.reshape(kh * kw * C, O).T
@@ -59,13 +61,13 @@ def correlate_adjoint_x(dy, W, geometry: Geometry):
     return dx
 
 
-def correlate_adjoint_W(x, dy, geometry: Geometry):
+def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
     """See `reference.correlate_adjoint_W`."""
     kh, kw = geometry.kernel
     C, O = x.shape[-1], dy.shape[-1]
     dy = np.ascontiguousarray(dy)
 
-    def share(part: slice):
+    def share(part: slice) -> Array:
         dW = np.zeros((kh * kw * C, O), x.dtype)
         product = workspace("dW", dW.shape, x.dtype)
         for images, rows, cols, windows, padded in _blocks(part, C, geometry, x.dtype):
@@ -81,12 +83,14 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
     return first.reshape(kh, kw, C, O)
 
 
-def _work(numbers: int, taps: int) -> int:
-    """In multiply-adds: so many numbers of so many products each, which are also moved."""
-    return numbers * (taps + MOVING)
+def _work(elements: int, products: int) -> int:
+    """In multiply-adds: so many elements of so many products each, which are also moved."""
+    return elements * (products + MOVING)
 
 
-def _blocks(part: slice, C: int, geometry: Geometry, dtype) -> Iterator[tuple]:
+def _blocks(
+    part: slice, C: int, geometry: Geometry, dtype: DTypeLike
+) -> Iterator[tuple[slice, slice, Array, Array, Array]]:
     """Blocks of output pixels, each with its images, its output rows, a buffer for its columns, the windows of
     the padded images that those columns gather, and the padded images (borders zero) themselves.
 
@@ -112,7 +116,7 @@ def _blocks(part: slice, C: int, geometry: Geometry, dtype) -> Iterator[tuple]:
             yield images, rows, cols, every_window[:, rows], padded
 
 
-def _windows(padded, geometry: Geometry):
+def _windows(padded: Array, geometry: Geometry) -> Array:
     """A view of every patch, (n, OH, OW, kh, kw, C), that copies nothing."""
     image, row, pixel, channel = padded.strides
     (sh, sw), (dh, dw) = geometry.stride, geometry.dilation

@@ -8,6 +8,7 @@ columns    any other
 
 from math import prod
 
+from scratchgen.backend.arrays import Array
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops import cells, columns, dense, winograd
 
@@ -18,7 +19,7 @@ FEW_TILES = 256  # where the weights are heavy
 FEW_PRODUCTS = 0.7  # 0.56 where both sizes are even, 0.62 for 7×7, 1 for a single output
 
 
-def correlate(x, W, geometry: Geometry):
+def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
     """See `reference.correlate`."""
     O = W.shape[3]
     if _is_dense(geometry):
@@ -27,7 +28,7 @@ def correlate(x, W, geometry: Geometry):
     return form.correlate(x, W, geometry)
 
 
-def correlate_adjoint_x(dy, W, geometry: Geometry):
+def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry) -> Array:
     """See `reference.correlate_adjoint_x`."""
     C, O = W.shape[2:]
     if _is_dense(geometry):
@@ -39,7 +40,7 @@ def correlate_adjoint_x(dy, W, geometry: Geometry):
     return form.correlate_adjoint_x(dy, W, geometry)
 
 
-def correlate_adjoint_W(x, dy, geometry: Geometry):
+def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
     """See `reference.correlate_adjoint_W`."""
     C, O = x.shape[3], dy.shape[3]
     if _is_dense(geometry):

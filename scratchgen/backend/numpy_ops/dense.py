@@ -1,14 +1,17 @@
 """Matrix products."""
 
+from typing import Any
+
 import numpy as np
 from threadpoolctl import threadpool_info
 
 from scratchgen import blas
 from scratchgen.backend import threads
+from scratchgen.backend.arrays import Array
 from scratchgen.backend.numpy_ops.memory import empty
 
 
-def matmul(a, b):
+def matmul(a: Array, b: Array) -> Array:
     """See `reference.matmul`; split over BLAS's own threads where these rest between products, else over ours."""
     M, N = a.shape[0], b.shape[1]
     y = empty((M, N), a.dtype)
@@ -19,7 +22,7 @@ def matmul(a, b):
     def columns(part: slice) -> None:
         np.matmul(a, b[:, part], out=y[:, part])
 
-    if a.shape[1] == 1:  # each number is one product; BLAS takes ten times as long for them
+    if a.shape[1] == 1:  # each element is one product; BLAS takes ten times as long for them
         np.multiply(a, b, out=y)
     elif BLAS_THREADS and threads.get_threads() > 1:
         np.matmul(a, b, out=y)
@@ -28,7 +31,7 @@ def matmul(a, b):
     return y
 
 
-def _of_a_kind_that_rests(library: dict) -> bool:
+def _of_a_kind_that_rests(library: dict[str, Any]) -> bool:
     """OpenBLAS with threads of its own: another, or one on OpenMP, does not heed what `blas` says to it."""
     return library["internal_api"] == "openblas" and library.get("threading_layer") == "pthreads"
 

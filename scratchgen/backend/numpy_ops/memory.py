@@ -1,7 +1,7 @@
 """Arrays that start on a cache line, memory that is used again, and buffers that are kept from call to call.
 
-The system hands out large pieces of fresh memory page by page, each on its first touch, which takes longer than most
-of the work that is done on it; and a training step asks for the same sizes again and again. So large pieces are kept:
+The system hands out large blocks of fresh memory page by page, each on its first touch, which takes longer than most
+of the work that is done on it; and a training step asks for the same sizes again and again. So large blocks are kept:
 when the last array that looks at one is gone, it waits for the next array of its size.
 """
 
@@ -9,16 +9,20 @@ import os
 import threading
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
+from numpy.typing import DTypeLike
+
+from scratchgen.backend.arrays import Array
 
 LINE = 64  # bytes: a cache line, and the widest vector register
 LARGE = 1 << 20  # bytes, from which memory is kept
 IDLE = 1 << 28  # bytes that may be kept beyond as much as is in use
 
 
-def empty(shape, dtype):
+def empty(shape: Sequence[int], dtype: DTypeLike) -> Array:
     """An uninitialised array that starts on a cache line: element-wise work on such arrays is up to twice as fast."""
     size = prod(shape) * np.dtype(dtype).itemsize
     raw = np.empty(size + LINE, np.uint8) if size < LARGE else _kept_memory(size + LINE)
@@ -26,11 +30,11 @@ def empty(shape, dtype):
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-def workspace(role: str, shape, dtype):
+def workspace(role: str, shape: Sequence[int], dtype: DTypeLike) -> Array:
     """An uninitialised buffer of this thread's own, the same memory for the same role each time, never handed out."""
     size = prod(shape)
     key = f"{role}-{np.dtype(dtype).str}"
-    buffer = getattr(_buffers, key, None)
+    buffer: Array | None = getattr(_buffers, key, None)
     if buffer is None or buffer.size < size:
         buffer = empty((size,), dtype)
         setattr(_buffers, key, buffer)
@@ -43,42 +47,43 @@ _buffers = threading.local()  # one set a thread, so that kernels may run side b
 # --- memory that is used again ---
 
 
-class _Piece:
+class _Lease:
     """What an array of kept memory, and so every view of it, stands on: it goes when the last of them does."""
 
     __slots__ = ("__array_interface__", "__weakref__", "memory")
 
-    def __init__(self, memory):
+    def __init__(self, memory: Array):
         self.memory = memory  # whoever looks at it keeps it, whatever becomes of `_waiting`
         self.__array_interface__ = memory.__array_interface__
 
 
-class _End(weakref.ref):
-    """Waits for the end of a piece, and is then itself appended to the idle ones.
+class _End(weakref.ref[_Lease]):
+    """Waits for the end of a lease, and is then itself appended to the idle ones.
 
     No line of Python runs at that moment, which may be any: a Ctrl-C in such a line would be lost.
     """
 
     __slots__ = ("memory",)
+    memory: Array
 
 
-def _kept_memory(size: int):
+def _kept_memory(size: int) -> Array:
     idle = _idle.get(size)
     if idle is None:
         idle = _idle.setdefault(size, deque())
     try:
-        end = idle.pop()  # the piece that was used last: it may still be in the cache
+        end = idle.pop()  # the memory that was used last: it may still be in the cache
         memory = _waiting.pop(id(end)).memory
     except IndexError:
         memory = _new(size)
-    piece = _Piece(memory)
-    end = _End(piece, idle.append)
+    lease = _Lease(memory)
+    end = _End(lease, idle.append)
     end.memory = memory
     _waiting[id(end)] = end
-    return np.asarray(piece)
+    return np.asarray(lease)
 
 
-def _new(size: int):
+def _new(size: int) -> Array:
     global _made
     with _lock:
         _let_go()
@@ -101,10 +106,10 @@ def _let_go() -> None:
                 _made -= size
 
 
-_idle: dict[int, deque] = {}  # by size
+_idle: dict[int, deque[_End]] = {}  # by size
 _waiting: dict[int, _End] = {}  # all that are in use or idle, by id: an end that is forgotten says nothing
 _made = 0  # bytes, idle or in use
-_lock = threading.RLock()  # what the collector runs while a piece is made may ask for another
+_lock = threading.RLock()  # what the collector runs while memory is made may ask for another
 
 
 def _after_fork() -> None:

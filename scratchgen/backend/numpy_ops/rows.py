@@ -1,9 +1,13 @@
 """Work on rows (..., C): a formula applied to cache-sized blocks of rows on every thread, and sums over rows."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
 from scratchgen.backend import reference, threads
-from scratchgen.backend.formula import CHANNEL
+from scratchgen.backend.arrays import Array
+from scratchgen.backend.formula import CHANNEL, Formula, Plan
 from scratchgen.backend.numpy_ops import formula
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 from scratchgen.backend.reference import itself
@@ -15,7 +19,7 @@ LONG = 64  # channels from which rows need not be put side by side
 COST = 128  # of the work on one element, in multiply-adds: it decides whether threads are worth waking
 
 
-def elementwise(f, *arguments):
+def elementwise(f: Formula, *arguments: Any) -> Array:
     """See `reference.elementwise`; block by block, so that what f makes in between never leaves the cache."""
     plan = f.plan(arguments, several=False)
     first = arguments[0]
@@ -26,12 +30,12 @@ def elementwise(f, *arguments):
     return y
 
 
-def channel_sum(a):
+def channel_sum(a: Array) -> Array:
     """See `reference.channel_sum`."""
     return channel_sums(itself, a)[0]
 
 
-def channel_sums(f, *arguments):
+def channel_sums(f: Formula, *arguments: Any) -> tuple[Array, ...]:
     """See `reference.channel_sums`; for each block products with ones, and the sum of those, which rounds less."""
     plan = f.plan(arguments, several=True)
     first = arguments[0]
@@ -41,7 +45,7 @@ def channel_sums(f, *arguments):
         with threads.one_blas_thread:
             return tuple(ones @ term.reshape(-1, C) for term in f.function(*arguments))
 
-    def sums(terms):
+    def sums(terms: tuple[Array, ...]) -> list[Array]:
         matrices = [term.reshape(-1, term.shape[-1]) for term in terms]
         ones = np.ones(len(matrices[0]), first.dtype)
         with threads.one_blas_thread:
@@ -51,29 +55,35 @@ def channel_sums(f, *arguments):
     return tuple(np.concatenate(sums).reshape(-1, C).sum(axis=0) for sums in zip(*found, strict=True))
 
 
-def sum_with_map(f, *arguments, over: float = 1):
+def sum_with_map(f: Formula, *arguments: Any, over: float = 1) -> tuple[Array, ...]:
     """See `reference.sum_with_map`; the sums of the blocks are added up in their order."""
     plan = f.plan(arguments, several=True)
     first = arguments[0]
     if first.size <= FEW:
         total, *others = reference.sum_with_map(f, *arguments, over=over)
-        results: list = []
+        results: list[Array] = []
         for other in others:
             results.append(_own(other, (*arguments, *results)))
         return total, *results
-    others = [empty(first.shape, first.dtype) for _ in plan.program.results[1:]]
+    into = [empty(first.shape, first.dtype) for _ in plan.program.results[1:]]
     written = tuple(range(1, len(plan.program.results)))
-    found = _run(plan, arguments, others, written, lambda terms: terms[0].sum())
-    return np.sum(found) / over, *others
+    found = _run(plan, arguments, into, written, lambda terms: terms[0].sum())
+    return np.sum(found) / over, *into
 
 
-def _own(result, others):
+def _own(result: Array, others: Sequence[Any]) -> Array:
     """The result of a formula, as a copy where it is one of its arguments, or another result."""
     return result.copy() if any(result is other for other in others) else result
 
 
-def _run(plan, arguments, into, written, look) -> list:
-    """look(terms) for the terms of each block of rows, in order; terms of these numbers go into the arrays `into`."""
+def _run(
+    plan: Plan,
+    arguments: Sequence[Any],
+    into: list[Array],
+    written: tuple[int, ...],
+    look: Callable[[tuple[Array, ...]], Any],
+) -> list[Any]:
+    """look(terms) for the terms of each block of rows, in order; the terms `written` go into the arrays `into`."""
     calls, first = formula.calls(plan, written), arguments[0]
     if first.size <= BLOCK and (CHANNEL not in plan.arguments or first.shape[-1] >= LONG):
         return [look(calls.all_at_once(arguments, into))]
@@ -82,10 +92,10 @@ def _run(plan, arguments, into, written, look) -> list:
     return _over_blocks(given[0], lambda blocks: [look(terms) for terms in calls.by_blocks(given, into, blocks)])
 
 
-def _over_blocks(matrix, work) -> list:
+def _over_blocks(matrix: Array, work: Callable[[list[slice]], list[Any]]) -> list[Any]:
     """What work(blocks) finds for each block of rows, in order, on every thread.
 
-    The blocks depend on the sizes alone, so that sums do not depend on the number of threads.
+    The blocks depend on the sizes alone, so that sums do not depend on how many threads there are.
     """
     rows, width = matrix.shape
     height = max(1, BLOCK // width)
@@ -94,7 +104,7 @@ def _over_blocks(matrix, work) -> list:
     return [found for share in shares for found in share]
 
 
-def mean_and_variance(x):
+def mean_and_variance(x: Array) -> tuple[Array, Array]:
     """See `reference.mean_and_variance`; in one pass: from each block's own mean m_b and its squares around that,
 
     Σ (x − mu)² = Σ_b [Σ (x − m_b)² + n (m_b − mu)²].   (Chan et al. 1983.)
@@ -107,7 +117,7 @@ def mean_and_variance(x):
             return mean, squares / len(x)
     (rows,) = _wide(x)
 
-    def work(blocks) -> list:
+    def work(blocks: list[slice]) -> list[tuple[int, Array, Array]]:
         found = []
         for block in blocks:
             x = rows[block]
@@ -125,7 +135,7 @@ def mean_and_variance(x):
         return mu, (squares.sum(axis=0) + counts @ (means - mu) ** 2) / m
 
 
-def _mean_and_squares(x, ones):
+def _mean_and_squares(x: Array, ones: Array) -> tuple[Array, Array]:
     """Mean, and sum of squares around it; the mean is mended by that of what is left, lest its rounding count."""
     mean = (ones @ x) / len(x)
     x = np.subtract(x, mean, out=workspace("deviations", x.shape, mean.dtype))
@@ -134,9 +144,9 @@ def _mean_and_squares(x, ones):
     return mean + rest, ones @ x - len(x) * rest * rest
 
 
-def _wide(*arguments):
-    """Arrays (..., C) as matrices whose rows are k rows side by side, vectors (C,) as one such row, numbers as
-    they are.
+def _wide(*arguments: Any) -> list[Any]:
+    """Arrays (..., C) as matrices whose rows are k rows side by side, vectors (C,) as one such row; what is one value
+    for all stays as it is.
 
     The work on every element stays the same, but NumPy's inner loop over it is longer.
     """
@@ -146,7 +156,7 @@ def _wide(*arguments):
     while k * C < WIDE and count % (2 * k) == 0 and count > 2 * k:
         k *= 2
 
-    def matrix(a):
+    def matrix(a: Any) -> Any:
         if getattr(a, "ndim", 0) == 0:
             return a
         if a.shape == shape:

@@ -26,22 +26,29 @@ each U[a, b] is then made just before its product, in one buffer, and never leav
 there may be more than one block of so few tiles, and U is made for each.)
 """
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from scratchgen.backend import threads
-from scratchgen.backend.geometry import Geometry
+from scratchgen.backend.arrays import Array
+from scratchgen.backend.geometry import Geometry, Pair
 from scratchgen.backend.numpy_ops.cells import Cells
 from scratchgen.backend.numpy_ops.memory import empty, workspace
+
+T = TypeVar("T")
+Call: TypeAlias = Callable[[], object]
 
 TILES = 256  # at a time: rows of a product, enough for BLAS to work at full speed, few enough to stay in cache
 SHARED_TILES = 512  # on several threads: only one of them runs Python at a time, so it must have less to say
 LEAST = 256  # of a thread: it takes a part of the channels where it would have fewer
-MOVING = 64  # multiply-adds in the time that it takes to read or write a number
+MOVING = 64  # multiply-adds in the time that it takes to read or write an element
 
 
-def correlate(x, W, geometry: Geometry):
+def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
     """See `reference.correlate`."""
     C, O = W.shape[2:]
     y = empty((len(x), *geometry.small, O), x.dtype)
@@ -68,7 +75,7 @@ def correlate(x, W, geometry: Geometry):
     return y
 
 
-def correlate_adjoint_x(dy, W, geometry: Geometry):
+def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry) -> Array:
     """See `reference.correlate_adjoint_x`."""
     C, O = W.shape[2:]
     dx = empty((len(dy), *geometry.large, C), dy.dtype)
@@ -95,15 +102,15 @@ def correlate_adjoint_x(dy, W, geometry: Geometry):
     return dx
 
 
-def correlate_adjoint_W(x, dy, geometry: Geometry):
+def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
     """See `reference.correlate_adjoint_W`."""
     C, O = x.shape[3], dy.shape[3]
     dW = empty((4, 4, C, O), x.dtype)
     dw = _of_cells(dW)
     tiling = _Tiling(geometry, len(x))
 
-    def share(images: slice, channels: slice):
-        dU = (_Sum if tiling.by_images else _SumIntoW)(dw[..., channels])
+    def share(images: slice, channels: slice) -> _Sum | _SumIntoW:
+        dU = _Sum(dw[..., channels]) if tiling.by_images else _SumIntoW(dw[..., channels])
         for n, blocks in tiling.blocks(images):
             inputs = _Inputs(tiling, n, C, x.dtype)
             outputs = _OutputGradients(tiling, n, channels.stop - channels.start, x.dtype)
@@ -115,40 +122,38 @@ def correlate_adjoint_W(x, dy, geometry: Geometry):
                     for b in range(3):
                         inputs.column[a][b]()
                         outputs.column[a][b]()
-                        np.matmul(inputs.V[a][b].T, outputs.dM[a][b], dU.place(a, b))
+                        np.matmul(inputs.V[a][b].T, outputs.dM[a][b], dU.product(a, b))
                     dU.add(a)
         return dU
 
     shares = tiling.run(share, O)
     if tiling.by_images:
-        _weights_adjoint([dU.sum for dU in shares], dw)
+        _weights_adjoint([dU.sum for dU in shares if isinstance(dU, _Sum)], dw)
     return dW
 
 
 class _Tiling:
     """How images are cut into tiles of 2×2 outputs, each made from 3×3 cells; neighbours share a line of cells.
 
-    The last tile of a row, or of a column, is one of a single output where their number is odd.
+    The last tile of a row, or of a column, has a single output where their count is odd.
     """
 
     def __init__(self, geometry: Geometry, N: int):
-        self.geometry, self.N = geometry, N
-        self.small, self.size = geometry.small, tuple(n + 1 for n in geometry.small)  # the latter in cells
-        self.tiles = tuple(((n + 1) // 2, (n + 1) // 2, n // 2) for n in geometry.small)  # that have m0, m1, m2
+        self.geometry, self.N, self.small = geometry, N, geometry.small
+        self.size: Pair = geometry.small[0] + 1, geometry.small[1] + 1  # in cells
+        self.tiles = [((n + 1) // 2, (n + 1) // 2, n // 2) for n in geometry.small]  # that have m0, m1, m2
         self.each = self.tiles[0][0] * self.tiles[1][0]  # tiles of an image
         self.at_once = SHARED_TILES if threads.get_threads() > 1 else TILES
         self.by_images = N * self.each >= LEAST * threads.get_threads()
 
-    def run(self, share, channels: int) -> list:
+    def run(self, share: Callable[[slice, slice], T], channels: int) -> list[T]:
         """share(images, channels) on each thread: a part of the images or, where these are too few to feed BLAS, of
         the channels."""
         if self.by_images:
-            shares = [(images, slice(0, channels)) for images in threads.parts(self.N)]
-        else:
-            shares = [(slice(0, self.N), part) for part in threads.parts(channels, least=16)]
-        return threads.run([lambda s=s: share(*s) for s in shares])
+            return threads.run([partial(share, images, slice(0, channels)) for images in threads.parts(self.N)])
+        return threads.run([partial(share, slice(0, self.N), part) for part in threads.parts(channels, least=16)])
 
-    def blocks(self, images: slice):
+    def blocks(self, images: slice) -> Iterator[tuple[int, list[slice]]]:
         """Blocks of images with about so many tiles at once: how many images each has, and where they are."""
         n = min(max(1, self.at_once // self.each), images.stop - images.start)
         full = [slice(i, i + n) for i in range(images.start, images.stop - n + 1, n)]
@@ -160,10 +165,11 @@ class _Tiling:
 # --- the stages; views and calls are made once for many blocks: Python's own time is what threads must share ---
 
 
-def _by_product(role: str, n: int, tiling: _Tiling, channels: int, dtype, *, distinct: int = 1):
+def _by_product(
+    role: str, n: int, tiling: _Tiling, channels: int, dtype: DTypeLike, *, distinct: int = 1
+) -> list[list[Array]]:
     """For each product [a][b] a buffer (n, tiles, tiles, channels); one for b mod `distinct`."""
-    (th, *_), (tw, *_) = tiling.tiles
-    memory = workspace(f"winograd {role}", (distinct, n * th * tw * channels), dtype)
+    memory = workspace(f"winograd {role}", (distinct, n * tiling.each * channels), dtype)
     return [
         [
             memory[b % distinct][: n * rows * columns * channels].reshape(n, rows, columns, channels)
@@ -173,154 +179,152 @@ def _by_product(role: str, n: int, tiling: _Tiling, channels: int, dtype, *, dis
     ]
 
 
-def _matrices(arrays, channels: int):
+def _matrices(arrays: list[list[Array]]) -> list[list[Array]]:
     """Buffers as matrices, a row for each tile."""
-    return [[array.reshape(-1, channels) for array in row] for row in arrays]
+    return [[array.reshape(-1, array.shape[3]) for array in row] for row in arrays]
 
 
 class _Inputs:
     """x (n, H, W, C) → cells (n, rows, columns, 4C) → rows (n, tiles, columns, 4C) → V[a][b] (n·tiles, 4C)."""
 
-    def __init__(self, tiling: _Tiling, n: int, C: int, dtype):
+    def __init__(self, tiling: _Tiling, n: int, C: int, dtype: DTypeLike):
         K = 4 * C
-        cells = workspace("winograd cells", (n, *tiling.size, K), dtype)
+        self.cells = cells = workspace("winograd cells", (n, *tiling.size, K), dtype)
         memory = workspace("winograd rows", (n, tiling.tiles[0][0], tiling.size[1], K), dtype)
-        rows = [memory[:, :t] for t in tiling.tiles[0]]
+        upper, _, lower = rows = [memory[:, :t] for t in tiling.tiles[0]]
         V = _by_product("V", n, tiling, K, dtype)
-        self.row = _take(cells, 1, rows)
-        self.row[1] = _nothing  # the middle rows are taken from the cells as they are
-        self.column = [_take(r, 2, v) for r, v in zip((rows[0], cells[:, 1::2], rows[2]), V, strict=True)]
-        self.V = _matrices(V, K)
-        self.cells, self.places = cells, Cells(tiling.geometry, tiling.size, C)
-        self.places.clear(cells)  # padding stays 0
+        self.row = _take(cells, rows)
+        self.row[1] = lambda: None  # the middle rows are taken from the cells as they are
+        self.column = [
+            _take(_turned(r), map(_turned, v)) for r, v in zip((upper, cells[:, 1::2], lower), V, strict=True)
+        ]
+        self.V = _matrices(V)
+        self.pixels = Cells(tiling.geometry, tiling.size, C)
+        self.pixels.clear(cells)  # padding stays 0
 
-    def read(self, x) -> None:
-        self.places.read(x, self.cells)
+    def read(self, x: Array) -> None:
+        self.pixels.read(x, self.cells)
 
 
 class _InputGradients:
     """dV[a][b] → dcells → dx, the adjoint of `_Inputs`."""
 
-    def __init__(self, tiling: _Tiling, n: int, C: int, dtype):
+    def __init__(self, tiling: _Tiling, n: int, C: int, dtype: DTypeLike):
         K = 4 * C
         dV = _by_product("dV", n, tiling, K, dtype, distinct=3)
         memory = workspace("winograd drows", (3, n, tiling.tiles[0][0], tiling.size[1], K), dtype)
         drows = [memory[a, :, :t] for a, t in enumerate(tiling.tiles[0])]
-        dcells = workspace("winograd dcells", (n, *tiling.size, K), dtype)
-        self.put_back_columns = [_put_back(dV[a], drows[a], 2) for a in range(3)]
-        self.put_back_rows = _put_back(drows, dcells, 1)
-        self.dV = _matrices(dV, K)
-        self.dcells, self.places = dcells, Cells(tiling.geometry, tiling.size, C)
+        self.dcells = workspace("winograd dcells", (n, *tiling.size, K), dtype)
+        self.put_back_columns = [_put_back(map(_turned, dV[a]), _turned(drows[a])) for a in range(3)]
+        self.put_back_rows = _put_back(drows, self.dcells)
+        self.dV = _matrices(dV)
+        self.pixels = Cells(tiling.geometry, tiling.size, C)
 
-    def write(self, dx, channels: slice) -> None:
-        self.places.write(self.dcells, dx[..., channels])
+    def write(self, dx: Array, channels: slice) -> None:
+        self.pixels.write(self.dcells, dx[..., channels])
 
 
 class _Outputs:
     """M[a][b] (n·tiles, O) → sums[a] (n, tiles, OW, O) over columns → y (n, OH, OW, O)."""
 
-    def __init__(self, tiling: _Tiling, n: int, O: int, dtype):
+    def __init__(self, tiling: _Tiling, n: int, O: int, dtype: DTypeLike):
         M = _by_product("M", n, tiling, O, dtype, distinct=3)
         memory = workspace("winograd sums", (3, n, tiling.tiles[0][0], tiling.small[1], O), dtype)
         self.sums = [memory[a, :, :t] for a, t in enumerate(tiling.tiles[0])]
-        self.sum = [_add_up(M[a], self.sums[a], 2) for a in range(3)]
-        self.M = _matrices(M, O)
+        self.sum = [_add_up(map(_turned, M[a]), _turned(self.sums[a])) for a in range(3)]
+        self.M = _matrices(M)
 
-    def write(self, y, channels: slice) -> None:
-        _add_up(self.sums, y[..., channels], 1)()
+    def write(self, y: Array, channels: slice) -> None:
+        _add_up(self.sums, y[..., channels])()
 
 
 class _OutputGradients:
     """dy → sums (n, tiles, OW, O) of the two rows of a tile → dM[a][b] (n·tiles, O): adjoint of `_Outputs`."""
 
-    def __init__(self, tiling: _Tiling, n: int, O: int, dtype):
+    def __init__(self, tiling: _Tiling, n: int, O: int, dtype: DTypeLike):
         self.sums = workspace("winograd dy sums", (n, tiling.tiles[0][0], tiling.small[1], O), dtype)
-        self.spread = _by_product("dM", n, tiling, O, dtype)
-        self.dM = _matrices(self.spread, O)
+        dM = _by_product("dM", n, tiling, O, dtype)
+        self.turned = [list(map(_turned, row)) for row in dM]
+        self.dM = _matrices(dM)
 
-    def read(self, dy, channels: slice) -> None:
+    def read(self, dy: Array, channels: slice) -> None:
         dy = dy[..., channels]
         upper, lower = dy[:, 0::2], dy[:, 1::2]
-        _spread(dy, 1, [None, self.sums, None])[1]()
+        _spread(dy, (upper, self.sums, lower))[1]()
         rows = (upper, self.sums, lower)
-        self.column = [_spread(row, 2, out) for row, out in zip(rows, self.spread, strict=True)]
+        self.column = [_spread(_turned(row), out) for row, out in zip(rows, self.turned, strict=True)]
 
 
-# --- one dimension ---
+# --- one dimension: along axis 1, the rows; of what is turned, the columns ---
 
 
-def _along(axis: int, part) -> tuple:
-    """The index of a part along an axis."""
-    return (*(slice(None),) * axis, part)
+def _turned(x: Array) -> Array:
+    """(n, columns, rows, channels): a view, on which NumPy works in the order of its memory."""
+    return x.swapaxes(1, 2)
 
 
-def _take(x, axis: int, out) -> list:
-    """(x0 − x1, x1, x2 − x1) for the tiles along an axis: three calls, which fill out[0], out[1] and out[2]."""
-    tiles, full = (out[m].shape[axis] for m in (1, 2))
-    x0, x1, x2 = (x[_along(axis, slice(k, k + 2 * tiles - 1, 2))] for k in range(3))
+def _take(x: Array, out: Iterable[Array]) -> list[Call]:
+    """(x0 − x1, x1, x2 − x1) for each tile: three calls, which fill the three of out."""
+    m0, m1, m2 = out
+    tiles, full = m1.shape[1], m2.shape[1]
+    x0, x1, x2 = (x[:, k : k + 2 * tiles - 1 : 2] for k in range(3))
     return [
-        partial(np.subtract, x0, x1, out[0]),
-        partial(np.copyto, out[1], x1),
-        partial(np.subtract, x2, x1[_along(axis, slice(full))], out[2]),
+        partial(np.subtract, x0, x1, m0),
+        partial(np.copyto, m1, x1),
+        partial(np.subtract, x2, x1[:, :full], m2),
     ]
 
 
-def _put_back(d, dx, axis: int):
+def _put_back(d: Iterable[Array], dx: Array) -> Call:
     """The adjoint of all three, as one call: x1 of a tile is its own, x2 is also x0 of the next."""
-    tiles, full = (d[m].shape[axis] for m in (1, 2))
-    even, odd = dx[_along(axis, slice(0, None, 2))], dx[_along(axis, slice(1, None, 2))]
-    first, inner, last = (
-        even[_along(axis, 0)],
-        even[_along(axis, slice(1, tiles))],
-        even[_along(axis, slice(tiles, None))],
-    )
-    d0, d0_first = d[0][_along(axis, slice(1, None))], d[0][_along(axis, 0)]
-    d2, d2_last = d[2][_along(axis, slice(tiles - 1))], d[2][_along(axis, slice(tiles - 1, None))]
-    odd_full = odd[_along(axis, slice(full))]
+    d0, d1, d2 = d
+    tiles, full = d1.shape[1], d2.shape[1]
+    even, odd = dx[:, 0::2], dx[:, 1::2]
+    odd_full = odd[:, :full]
+    shared = d0[:, 1:], d2[:, : tiles - 1], even[:, 1:tiles]
+    first, last = (even[:, :1], d0[:, :1]), (even[:, tiles:], d2[:, tiles - 1 :])
 
     def call() -> None:
-        np.subtract(d[1], d[0], odd)
-        np.subtract(odd_full, d[2], odd_full)
-        np.add(d0, d2, inner)
-        np.copyto(first, d0_first)
-        np.copyto(last, d2_last)
+        np.subtract(d1, d0, odd)
+        np.subtract(odd_full, d2, odd_full)
+        np.add(*shared)
+        np.copyto(*first)
+        np.copyto(*last)
 
     return call
 
 
-def _add_up(m, y, axis: int):
-    """y0 = m0 + m1 and y1 = m1 + m2 of the tiles along an axis, as one call."""
-    y0, y1 = y[_along(axis, slice(0, None, 2))], y[_along(axis, slice(1, None, 2))]
-    m1 = m[1][_along(axis, slice(m[2].shape[axis]))]
+def _add_up(m: Iterable[Array], y: Array) -> Call:
+    """y0 = m0 + m1 and y1 = m1 + m2 of each tile, as one call."""
+    m0, m1, m2 = m
+    y0, y1 = y[:, 0::2], y[:, 1::2]
+    m1_full = m1[:, : m2.shape[1]]
 
     def call() -> None:
-        np.add(m[0], m[1], y0)
-        np.add(m1, m[2], y1)
+        np.add(m0, m1, y0)
+        np.add(m1_full, m2, y1)
 
     return call
 
 
-def _spread(dy, axis: int, out) -> list:
-    """The adjoint of that: (dy0, dy0 + dy1, dy1) for the tiles, three calls, which fill out[0], out[1] and out[2]."""
-    dy0, dy1 = dy[_along(axis, slice(0, None, 2))], dy[_along(axis, slice(1, None, 2))]
-    full = dy1.shape[axis]
+def _spread(dy: Array, out: Sequence[Array]) -> list[Call]:
+    """The adjoint of that: (dy0, dy0 + dy1, dy1) for each tile, three calls, which fill the three of out."""
+    dm0, dm1, dm2 = out
+    dy0, dy1 = dy[:, 0::2], dy[:, 1::2]
+    full = dy1.shape[1]
+    sums, alone = (dy0[:, :full], dy1, dm1[:, :full]), (dm1[:, full:], dy0[:, full:])
 
     def both() -> None:
-        np.add(dy0[_along(axis, slice(full))], dy1, out[1][_along(axis, slice(full))])
-        if full < dy0.shape[axis]:
-            np.copyto(out[1][_along(axis, slice(full, None))], dy0[_along(axis, slice(full, None))])
+        np.add(*sums)
+        np.copyto(*alone)
 
-    return [partial(np.copyto, out[0], dy0), both, partial(np.copyto, out[2], dy1)]
-
-
-def _nothing() -> None:
-    pass
+    return [partial(np.copyto, dm0, dy0), both, partial(np.copyto, dm2, dy1)]
 
 
 # --- weights: W (4, 4, C, O) ↔ w[p, q] (2, 2, C, O) of the 2×2 cells of a window ↔ U[a, b] (4C, O) ---
 
 
-def _of_cells(W):
+def _of_cells(W: Array) -> Array:
     """w (2, 2, 2, 2, C, O): row and column of a cell in the window, row and column in that cell. A view."""
     return W.reshape(2, 2, 2, 2, *W.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
 
@@ -328,13 +332,13 @@ def _of_cells(W):
 _TERMS = ((0,), (0, 1), (1,))  # the w of which U[0], U[1], U[2] are made in one dimension
 
 
-def _in_turn(w):
+def _in_turn(w: Array) -> Callable[[int, int], Array]:
     """(a, b) → U[a, b] = (w0, w0 + w1, w1)[a] along rows of cells, and [b] along their columns; in one buffer."""
     *_, C, O = w.shape
     u = workspace("winograd U", w.shape[2:], w.dtype)
     U = u.reshape(4 * C, O)
 
-    def make(a: int, b: int):
+    def make(a: int, b: int) -> Array:
         first, *others = (w[p, q] for p in _TERMS[a] for q in _TERMS[b])
         if not others:
             np.copyto(u, first)
@@ -346,7 +350,7 @@ def _in_turn(w):
     return make
 
 
-def _weights(w):
+def _weights(w: Array) -> Callable[[int, int], Array]:
     """The same from a U (3, 3, 4C, O) that is all there, made on every thread."""
     *_, C, O = w.shape
     U = empty((3, 3, 2, 2, C, O), w.dtype)
@@ -367,14 +371,14 @@ def _weights(w):
 class _Sum:
     """dU (3, 3, 4C, O) of all blocks of a thread."""
 
-    def __init__(self, dw):
+    def __init__(self, dw: Array):
         *_, C, O = dw.shape
         self.sum = empty((3, 3, 4 * C, O), dw.dtype)
         self.row = workspace("winograd products", (3, 4 * C, O), dw.dtype)
         self.first = True
 
-    def place(self, a: int, b: int):
-        """Where a product goes."""
+    def product(self, a: int, b: int) -> Array:
+        """The memory that it goes into."""
         return self.sum[a, b] if self.first else self.row[b]
 
     def add(self, a: int) -> None:
@@ -387,14 +391,14 @@ class _Sum:
 class _SumIntoW:
     """dw of all blocks of a thread, from one row of dU at a time."""
 
-    def __init__(self, dw):
+    def __init__(self, dw: Array):
         *_, C, O = dw.shape
         self.dw, self.first = dw, True
         self.row = workspace("winograd products", (3, 2, 2, C, O), dw.dtype)
         self.matrices = self.row.reshape(3, 4 * C, O)
 
-    def place(self, a: int, b: int):
-        """Where a product goes."""
+    def product(self, a: int, b: int) -> Array:
+        """The memory that it goes into."""
         return self.matrices[b]
 
     def add(self, a: int) -> None:
@@ -411,7 +415,7 @@ class _SumIntoW:
         self.first = self.first and a < 2
 
 
-def _weights_adjoint(dUs: list, dw) -> None:
+def _weights_adjoint(dUs: list[Array], dw: Array) -> None:
     """The adjoint of `_weights`, of the sum of several dU; it writes into the first of them."""
     *_, C, O = dw.shape
 

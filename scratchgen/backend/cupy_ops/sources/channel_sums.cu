@@ -5,7 +5,7 @@
 // there are several the kernel runs once more over them. The order of additions depends on the shape alone.
 
 extern "C" __global__ void channel_sums(real* __restrict__ sums, const Index rows, const Index channels ARRAYS) {
-    __shared__ real shared[TERMS][THREADS];
+    __shared__ real shared[THREADS];
     const Index c = blockIdx.x * blockDim.x + threadIdx.x;
     const unsigned me = threadIdx.y * blockDim.x + threadIdx.x;
     real sum[TERMS] = {};
@@ -25,15 +25,14 @@ extern "C" __global__ void channel_sums(real* __restrict__ sums, const Index row
             for (int t = 0; t < TERMS; ++t) sum[t] += out[t];
         }
     }
-    for (int t = 0; t < TERMS; ++t) shared[t][me] = sum[t];
-    __syncthreads();
-    for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {
-        if (threadIdx.y < half) {
-            for (int t = 0; t < TERMS; ++t) shared[t][me] += shared[t][me + half * blockDim.x];
-        }
+#pragma unroll  // so that sum stays in registers
+    for (int t = 0; t < TERMS; ++t) {  // one after the other: any number of terms fits in shared memory
+        shared[me] = sum[t];
         __syncthreads();
-    }
-    if (threadIdx.y == 0 && c < channels) {
-        for (int t = 0; t < TERMS; ++t) sums[(blockIdx.y * TERMS + t) * channels + c] = shared[t][me];
+        for (unsigned half = blockDim.y / 2; half > 0; half /= 2) {
+            if (threadIdx.y < half) shared[me] += shared[me + half * blockDim.x];
+            __syncthreads();
+        }
+        if (threadIdx.y == 0 && c < channels) sums[(blockIdx.y * TERMS + t) * channels + c] = shared[me];
     }
 }

@@ -5,7 +5,7 @@
 __device__ inline real larger(const real a, const real b) { return a >= b || a != a ? a : b; }
 __device__ inline real smaller(const real a, const real b) { return a <= b || a != a ? a : b; }
 
-// The sum over the threads of a block, in an order that never changes: halves are added until one number is left.
+// The sum over the threads of a block, in an order that never changes: halves are added until one value is left.
 __device__ inline real block_sum(const real mine, real* shared) {
     shared[threadIdx.x] = mine;
     __syncthreads();

@@ -1,6 +1,6 @@
 // Mean and variance of each channel over the rows, in one pass.
 //
-// Every thread has its own pivot, the first number it sees, and sums x - pivot and (x - pivot)^2: no cancellation
+// Every thread has its own pivot, the first element it sees, and sums x - pivot and (x - pivot)^2: no cancellation
 // where the mean is far from zero. Then counts, means and sums of squares around them are merged two by two:
 //     n = n1 + n2,   mean = mean1 + d * n2 / n,   squares = squares1 + squares2 + d^2 * n1 * n2 / n,   d = mean2 - mean1
 // (Chan, Golub & LeVeque 1983.) Blocks are laid out as in channel_sums.cu.

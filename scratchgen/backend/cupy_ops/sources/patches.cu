@@ -1,4 +1,4 @@
-// Patches as columns, and their adjoint. Both gather: every thread writes numbers of its own, in an order that never
+// Patches as columns, and their adjoint. Both gather: every thread writes elements of its own, in an order that never
 // changes, so that results repeat bit for bit. A Pack is as many channels as are read at once.
 
 struct Geometry {  // see backend/geometry.py

@@ -1,5 +1,6 @@
 // The sum over all elements of a formula's first term, and its other terms as they are, in one pass. Each block leaves
-// its sum in sums (gridDim.x,), over `over` where it is the only one; RESULTS are the arrays of the other terms, STORE(i) writes them at index i.
+// its sum in sums (gridDim.x,), over `over` where it is the only one. RESULTS are the arrays of the other terms,
+// STORE(i) writes them at index i.
 
 extern "C" __global__ void sum_with_map(
     real* __restrict__ sums, const Index n, const Index channels, const real over RESULTS ARRAYS) {

@@ -34,7 +34,7 @@ extern "C" __global__ void squares(real* __restrict__ sums, const Tensors tensor
     const unsigned long long stride = gridDim.x * blockDim.x;
     unsigned long long i = blockIdx.x * blockDim.x + threadIdx.x;
     real mine = 0;
-    for (; i + 3 * stride < a.size; i += 4 * stride) {  // four numbers under way at a time
+    for (; i + 3 * stride < a.size; i += 4 * stride) {  // four elements under way at a time
         real g[4];
         for (int k = 0; k < 4; ++k) g[k] = a.grad[i + k * stride];
         for (int k = 0; k < 4; ++k) mine += g[k] * g[k];
