@@ -1,7 +1,9 @@
 """Arguments are checked where they come in: each function says who got what, and what it needs."""
 
+import sys
+import warnings
 from collections.abc import Callable, Mapping
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -92,10 +94,10 @@ def like(
     name: str,
     array: Any,
     other: str,
-    shape: tuple[int, ...] | None,
+    *,
+    shape: tuple[int, ...] | None = None,
     dtype: np.dtype,
     home: str,
-    *,
     layer: bool = False,
 ) -> None:
     """TypeError or ValueError unless it is an array of the shape, dtype and library that `other` has; a shape of None
@@ -111,20 +113,40 @@ def like(
         raise TypeError(f"{owner}: {name} is a {where} array, needs a {home} array, as {other} is{mend}")
 
 
-def between(owner: object, name: str, array: Any, low: float, high: float, mend: str = "") -> None:
-    """ValueError unless every element of a float array is finite and in [low, high], up to rounding.
+def outside(array: Any, low: float, high: float) -> str:
+    """What is wrong with a float array whose elements are not all finite and in [low, high] up to rounding; "" else.
 
     Two passes over memory at its speed. An array on a GPU is not looked at: that would wait for it.
     """
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.size == 0:
-        return
+        return ""
     least, most = float(array.min()), float(array.max())
     if low - ROUNDING <= least and most <= high + ROUNDING and isfinite(least) and isfinite(most):
-        return
+        return ""
     if not np.isfinite(array).all():
         count = array.size - np.count_nonzero(np.isfinite(array))
-        raise ValueError(f"{owner}: {name} holds {count} of {array.size} elements that are not finite")
-    raise ValueError(f"{owner}: {name} goes from {least:.4g} to {most:.4g}, needs {low:g} to {high:g}{mend}")
+        return f"holds {count} of {array.size} elements that are not finite"
+    return f"goes from {least:.4g} to {most:.4g}, needs {low:g} to {high:g}"
+
+
+def between(owner: object, name: str, array: Any, low: float, high: float, mend: str = "") -> None:
+    """ValueError unless every element is finite and in [low, high]; see `outside`."""
+    wrong = outside(array, low, high)
+    if wrong:
+        raise ValueError(f"{owner}: {name} {wrong}{mend if 'needs' in wrong else ''}")
+
+
+def finite(owner: object, name: str, array: Any) -> None:
+    """ValueError unless every element is finite; see `outside`."""
+    between(owner, name, array, -inf, inf)
+
+
+def warn(text: str) -> None:
+    """A warning at the line of the user's that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("scratchgen."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)
 
 
 def state(owner: str, mine: Mapping[str, Array], new: Mapping[str, Array]) -> None:

@@ -11,7 +11,7 @@ Targets have a domain, and it is checked: ValueError with the range that was fou
 is not, since reading them back would stall it; each loss says what comes of wrong targets there.
 """
 
-from math import inf, isfinite, log, pi
+from math import isfinite, log, pi
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,7 @@ def kl_of_normal(mu, logvar, N):
 def _check_finite(loss: str, value: Array, target: Array) -> None:
     """ValueError when it is the target's fault that a loss is not finite; on a GPU that would wait to be known."""
     if backend_of(target) == "numpy" and not isfinite(value):
-        checks.between(loss, "target", target, -inf, inf)
+        checks.finite(loss, "target", target)
 
 
 def _check_probabilities(target: Array) -> None:
@@ -190,5 +190,5 @@ def _check(loss: str, **arrays: Any) -> int:
         raise ValueError(f"{loss}: {first} has shape {a.shape}, needs (N, ...) with at least one sample")
     checks.float_array(loss, first, a)
     for name, array in others:
-        checks.like(loss, name, array, first, a.shape, a.dtype, home)
+        checks.like(loss, name, array, first, shape=a.shape, dtype=a.dtype, home=home)
     return a.shape[0]

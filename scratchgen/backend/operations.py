@@ -1,4 +1,4 @@
-"""The operations that layers, losses and optimizers are made of, beside formulas: each goes to where its arrays live.
+"""The operations of layers, losses and optimizers other than formulas: each goes to where its arrays live.
 
 `reference.py` has each as its formula, `numpy_ops` and `cupy_ops` have the fast versions.
 """
@@ -41,12 +41,13 @@ class Correlation:
         A.adjoint_in_W(x, dy)   its adjoint in W, → (kh, kw, C, O)
 
     A(x) and A.adjoint_in_W(x, dy) read the same patches of x. Where the backend copies these out it does so once:
-    they are kept from the first of the two calls to the second, unless `once` says that there will be no second.
+    they are kept from the first of the two calls to the second, or until this object goes; not where W is frozen, and
+    there will be no second.
     """
 
-    def __init__(self, W, geometry, *, once: bool = False):
-        self.W, self.geometry, self.once = W, geometry, once
-        self._kernels, self._kept = kernels(W), (None, None)
+    def __init__(self, W, geometry, *, keep_patches: bool = True):
+        self.W, self.geometry, self.keep_patches = W, geometry, keep_patches
+        self._kernels, self._kept = kernels(W), None
 
     def __call__(self, x):
         return self._kernels.correlate(self._patches(x), self.W, self.geometry)
@@ -58,9 +59,10 @@ class Correlation:
         return self._kernels.correlate_adjoint_W(self._patches(x), dy, self.geometry)
 
     def _patches(self, x):
-        (of, patches), self._kept = self._kept, (None, None)
-        if of is not x:
-            patches = self._kernels.patches(x, self.geometry)
-            if patches is not x and not self.once:
-                self._kept = x, patches
+        kept, self._kept = self._kept, None
+        if kept is not None and kept[0] is x:
+            return kept[1]
+        patches = self._kernels.patches(x, self.geometry)
+        if patches is not x and self.keep_patches:
+            self._kept = x, patches
         return patches

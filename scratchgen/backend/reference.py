@@ -43,7 +43,7 @@ def patches(x, geometry: Geometry):
 
 
 def correlate(x, W, geometry: Geometry):
-    """y[n, r, c, o] = Σ_ijk x[n, r·s + i·d − p, c·s + j·d − p, k] · W[i, j, k, o]; (N, H, W, C) → (N, OH, OW, O)."""
+    """y[n, r, q, o] = Σ_ijc x[n, r·s + i·d − p, q·s + j·d − p, c] · W[i, j, c, o]; (N, H, W, C) → (N, OH, OW, O)."""
     kh, kw, C, O = W.shape
     cols = im2col(x, geometry).reshape(-1, kh * kw * C)
     y = cols @ W.reshape(kh * kw * C, O)

@@ -25,7 +25,7 @@ def scale_and_shift(x, mu, s, gamma, beta):
 
 
 @formula
-def dbeta_and_dgamma(dy, x, mu, s):  # before they are summed over the rows
+def terms_of_dbeta_and_dgamma(dy, x, mu, s):
     return dy, dy * x_hat(x, mu, s)
 
 
@@ -35,18 +35,18 @@ def input_gradient(dy, x, mu, s, gamma, dbeta, dgamma, m):
 
 
 @formula
-def running_average(running, batch, momentum, correction):
-    return (1 - momentum) * running + momentum * correction * batch
+def running_average(running, batch, momentum):
+    return (1 - momentum) * running + momentum * batch
 
 
 class BatchNorm(Layer):
-    """Every channel to mean 0 and variance 1 over the batch, then to a learned scale and shift.
+    """Normalises each channel over the batch to mean 0 and variance 1 (up to eps); then a learned scale and shift.
 
         y = gamma · x̂ + beta,   x̂ = (x − mu) · s,   s = 1 / √(var + eps)          (..., C) → (..., C)
 
     mu and var (biased: divided by m) are taken over the m rows, all axes but the last, so that vectors (N, C) and
     images (N, H, W, C) are one case. x reaches x̂ in three ways: by itself, through mu and through var. (That mu is in
-    var, too, adds nothing: ∂var/∂mu = −2 mean(x − mu) = 0.) With Σ over the rows, dx̂ = gamma · dy, ds/dvar = −½ s³,
+    var, too, adds nothing: ∂var/∂mu = −2 mean(x − mu) = 0.) With Σ over the rows, dx̂ = gamma · dy, ∂s/∂var = −½ s³,
 
         dbeta = Σ dy,        dgamma = Σ dy · x̂
         dmu   = −s Σ dx̂ = −s gamma dbeta
@@ -54,7 +54,7 @@ class BatchNorm(Layer):
         dx    = s dx̂ + dmu · ∂mu/∂x + dvar · ∂var/∂x,              ∂mu/∂x = 1 / m, ∂var/∂x = 2 (x − mu) / m
               = gamma s (dy − dbeta / m − x̂ · dgamma / m)
 
-    x̂ is not kept for the backward pass but computed again, which costs less than an array of x's size.
+    x̂ is computed again in the backward pass: two operations an element cost less than to keep an array of x's size.
 
     (Ioffe & Szegedy 2015, Algorithm 1 and §3.)
 
@@ -85,11 +85,11 @@ class BatchNorm(Layer):
         y = scale_and_shift(x, mu, s, gamma, beta)  # (..., C)
 
         running_mean, running_var = self._running(x.dtype)
-        self.running_mean = running_average(running_mean, mu, self.momentum, 1)
-        self.running_var = running_average(running_var, var, self.momentum, m / (m - 1))  # of the unbiased variance
+        self.running_mean = running_average(running_mean, mu, self.momentum)
+        self.running_var = running_average(running_var, var * (m / (m - 1)), self.momentum)  # unbiased
         return y, self.pullback(
             y,
-            shared=lambda dy: channel_sums(dbeta_and_dgamma, dy, x, mu, s),  # (C,), (C,)
+            shared=lambda dy: channel_sums(terms_of_dbeta_and_dgamma, dy, x, mu, s),  # (C,), (C,)
             dx=lambda dy, dbeta, dgamma: input_gradient(dy, x, mu, s, gamma, dbeta, dgamma, m),
             grads={
                 self.gamma: lambda dy, dbeta, dgamma: dgamma,
@@ -103,7 +103,7 @@ class BatchNorm(Layer):
         return scale_and_shift(x, mean, inverse_std(var, self.eps), self.gamma.value, self.beta.value)
 
     def _running(self, dtype: np.dtype) -> tuple[Array, Array]:
-        """The running statistics in the dtype of the step."""
+        """The running statistics in x's dtype: parameters may be assigned in another, and buffers do not follow."""
         return self.running_mean.astype(dtype, copy=False), self.running_var.astype(dtype, copy=False)
 
     def __repr__(self) -> str:

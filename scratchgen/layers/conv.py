@@ -1,23 +1,22 @@
-"""Convolution and transposed convolution: the two faces of one bilinear map.
+"""Convolution and transposed convolution: one bilinear map, used in opposite directions.
 
-    (A x)_nrco = Σ_ijk x_n,a,b,k W_ijko        with a = r·s + i·d − p and b = c·s + j·d − p
+    (A x)_nrqo = Σ_ijc x_nabc W_ijco           with a = r·s + i·d − p and b = q·s + j·d − p
 
-Here s is the stride, d the dilation, p the padding, and x is 0 outside of the image. (As everywhere in deep learning
-the kernel is not flipped: strictly it is a correlation.) For fixed W that is linear in x, for fixed x linear in W, so
-the pullback in each is the adjoint in it. Collecting in ⟨dy, A x⟩ = Σ dy_nrco x_n,a,b,k W_ijko what stands beside
-each element of x, and of W, gives them:
+Here s is the stride, d the dilation and p the padding of an axis, and x is 0 outside of the image. (As is usual, the
+kernel is not flipped: strictly it is a correlation.) For fixed W that is linear in x, for fixed x
+linear in W, so the pullback in each is the adjoint in it: the coefficients of x, and of W, in the sum
+⟨dy, A x⟩ = Σ dy_nrqo x_nabc W_ijco,
 
-    (A* dy)_nabk     = Σ dy_nrco W_ijko        over all r, c, i, j, o with r·s + i·d − p = a and c·s + j·d − p = b
-    A′(x, dy)_ijko   = Σ_nrc x_n,a,b,k dy_nrco
-
-The two layers are the two faces of this map:
+    (A* dy)_nabc      = Σ dy_nrqo W_ijco       over all r, q, i, j, o with r·s + i·d − p = a and q·s + j·d − p = b
+    A*_W(x, dy)_ijco  = Σ_nrq x_nabc dy_nrqo
 
                 Conv2d              ConvTranspose2d
-    forward     y  = A x            y  = A* x
+    forward     y  = A x + b        y  = A* x + b
     dx          A* dy               A dy
-    dW          A′(x, dy)           A′(dy, x)
+    dW          A*_W(x, dy)         A*_W(dy, x)
+    db          Σ_nrq dy            Σ_nab dy
 
-On the right ⟨dy, A* x⟩ = ⟨A dy, x⟩, so dx = A dy; and as a function of W that is ⟨x, A dy⟩ = ⟨A′(dy, x), W⟩: dW is
+On the right ⟨dy, A* x⟩ = ⟨A dy, x⟩, so dx = A dy; as a function of W that is ⟨x, A dy⟩ = ⟨A*_W(dy, x), W⟩, so dW is
 that of a convolution with dy for its input and x for its gradient. Both are Dense on patches: `backend.reference`.
 
 Sizes are an int, or a pair (height, width).
@@ -62,9 +61,12 @@ class Conv2d(Layer):
         self.window = _Window("Conv2d", kernel_size, stride, padding, dilation)
         self.in_channels = checks.integer("Conv2d", "in_channels", in_channels)
         self.out_channels = checks.integer("Conv2d", "out_channels", out_channels)
-        # An output sums over all elements of the kernel, its taps. Windows are `steps` pixels apart, so that an input
-        # is under one tap in `steps`.
-        self.fans = self.in_channels * self.window.taps, self.out_channels * self.window.taps / self.window.steps
+        # An output sums over all taps of the kernel; there is a window for every `stride_area` pixels, so an input is
+        # under taps / stride_area of them.
+        self.fans = (
+            self.in_channels * self.window.taps,
+            self.out_channels * self.window.taps / self.window.stride_area,
+        )
         shape = (*self.window.kernel, self.in_channels, self.out_channels)
         rng = checks.generator("Conv2d", rng)
         self.W = Parameter("W", init.glorot(shape, *self.fans, rng))
@@ -79,17 +81,17 @@ class Conv2d(Layer):
                 f"{self}: x is {H}×{W}, {H + 2 * w.padding[0]}×{W + 2 * w.padding[1]} with padding; "
                 f"needs at least {w.extent[0]}×{w.extent[1]}, the extent of the kernel"
             )
-        return Geometry(w.kernel, w.stride, w.padding, w.dilation, large=(H, W), small=(OH, OW))
+        return w.geometry(large=(H, W), small=(OH, OW))
 
     def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", "H", "W", self.in_channels)
-        A = Correlation(self.W.value, self.geometry(*x.shape[1:3]), once=self.W.frozen)
+        A = Correlation(self.W.value, self.geometry(*x.shape[1:3]), keep_patches=not self.W.frozen)
         y = A(x)  # (N, OH, OW, out)
         if self.b is not None:
             y += self.b.value
         return y, self.pullback(
             y,
-            dx=lambda dy: A.adjoint(dy),  # (N, H, W, in)
+            dx=A.adjoint,  # (N, H, W, in)
             grads={
                 self.W: lambda dy: A.adjoint_in_W(x, dy),  # (kh, kw, in, out)
                 self.b: channel_sum,  # (out,)
@@ -106,10 +108,11 @@ class ConvTranspose2d(Layer):
         y = A* x + b                              (N, H, W, in) → (N, OH, OW, out)
 
     OH = (H − 1)·stride − 2·padding + dilation·(kernel − 1) + 1 + output_padding, OW alike: with a stride above 1 a
-    Conv2d takes several sizes to one, and output_padding says which of them it is taken back to. It is the adjoint of
+    Conv2d takes several sizes to one, and output_padding says to which of them this goes back. It is the adjoint of
     the Conv2d from out to in channels that has this W, hence `W (kh, kw, out, in)`; Glorot-uniform from `rng`,
-    `b (out,)` at 0. ValueError unless output_padding is below stride or dilation, or when nothing is left of the
-    output.
+    `b (out,)` at 0. (With an output_padding of the stride or more, which dilation allows, that Conv2d makes more
+    pixels, and only the first H×W count.) ValueError unless output_padding is below stride or dilation, or when the
+    output would be empty.
     """
 
     def __init__(
@@ -134,8 +137,11 @@ class ConvTranspose2d(Layer):
                 )
         self.in_channels = checks.integer("ConvTranspose2d", "in_channels", in_channels)
         self.out_channels = checks.integer("ConvTranspose2d", "out_channels", out_channels)
-        # As there, turned round: an input reaches all taps, an output is reached by one in `steps`.
-        self.fans = self.in_channels * self.window.taps / self.window.steps, self.out_channels * self.window.taps
+        # The other way round: an input reaches all taps, an output is reached by taps / stride_area of them.
+        self.fans = (
+            self.in_channels * self.window.taps / self.window.stride_area,
+            self.out_channels * self.window.taps,
+        )
         shape = (*self.window.kernel, self.out_channels, self.in_channels)
         rng = checks.generator("ConvTranspose2d", rng)
         self.W = Parameter("W", init.glorot(shape, *self.fans, rng))
@@ -147,17 +153,17 @@ class ConvTranspose2d(Layer):
         OH, OW = map(transposed_size, (H, W), w.kernel, w.stride, w.padding, w.dilation, self.output_padding)
         if min(OH, OW) < 1:
             raise ValueError(f"{self}: x is {H}×{W}, padding leaves an output of {OH}×{OW}; needs 1×1")
-        return Geometry(w.kernel, w.stride, w.padding, w.dilation, large=(OH, OW), small=(H, W))
+        return w.geometry(large=(OH, OW), small=(H, W))
 
     def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", "H", "W", self.in_channels)
-        A = Correlation(self.W.value, self.geometry(*x.shape[1:3]), once=self.W.frozen)
+        A = Correlation(self.W.value, self.geometry(*x.shape[1:3]), keep_patches=not self.W.frozen)
         y = A.adjoint(x)  # (N, OH, OW, out)
         if self.b is not None:
             y += self.b.value
         return y, self.pullback(
             y,
-            dx=lambda dy: A(dy),  # (N, H, W, in)
+            dx=A,  # (N, H, W, in)
             grads={
                 self.W: lambda dy: A.adjoint_in_W(dy, x),  # (kh, kw, out, in)
                 self.b: channel_sum,  # (out,)
@@ -179,7 +185,10 @@ class _Window:
         self.dilation = _pair(layer, "dilation", dilation, least=1)
 
         self.taps = self.kernel[0] * self.kernel[1]
-        self.steps = self.stride[0] * self.stride[1]
+        self.stride_area = self.stride[0] * self.stride[1]
+
+    def geometry(self, large: tuple[int, int], small: tuple[int, int]) -> Geometry:
+        return Geometry(self.kernel, self.stride, self.padding, self.dilation, large=large, small=small)
 
     @property
     def extent(self) -> tuple[int, int]:

@@ -14,13 +14,13 @@ class Dense(Layer):
 
         y = x W + b                                (N, in) → (N, out)
 
-    By index, y_no = Σ_i x_ni W_io + b_o, so with dy_no = ∂L/∂y_no the chain rule gives
+    By index, y_nj = Σ_i x_ni W_ij + b_j, so with dy_nj = ∂L/∂y_nj the chain rule gives
 
-        dx_ni = Σ_o dy_no W_io                     dx = dy Wᵀ
-        dW_io = Σ_n x_ni dy_no                     dW = xᵀ dy
-        db_o  = Σ_n dy_no                          db = Σ_n dy_n
+        dx_ni = Σ_j dy_nj W_ij                     dx = dy Wᵀ
+        dW_ij = Σ_n x_ni dy_nj                     dW = xᵀ dy
+        db_j  = Σ_n dy_nj                          db = channel_sum(dy)
 
-    x_ni is in row n of y alone; W_io and b_o are in every row, so their gradients are sums over the rows.
+    x_ni affects row n of y alone; W_ij and b_j affect every row, so that their gradients are sums over the rows.
     `W (in, out)` starts Glorot-uniform from `rng`, `b (out,)` at 0; `bias=False` does without b.
     """
 
@@ -29,7 +29,7 @@ class Dense(Layer):
     ):
         self.in_features = checks.integer("Dense", "in_features", in_features)
         self.out_features = checks.integer("Dense", "out_features", out_features)
-        self.fans = self.in_features, self.out_features  # for `init`, which scales first weights by them
+        self.fans = self.in_features, self.out_features  # fan_in, fan_out: `init` scales first weights by them
         rng = checks.generator("Dense", rng)
         self.W = Parameter("W", init.glorot((self.in_features, self.out_features), *self.fans, rng))
         self.b = Parameter("b", np.zeros(self.out_features, np.float32)) if bias else None
@@ -45,7 +45,7 @@ class Dense(Layer):
             dx=lambda dy: matmul(dy, W.T),  # (N, in)
             grads={
                 self.W: lambda dy: matmul(x.T, dy),  # (in, out)
-                self.b: channel_sum,  # (out,)
+                self.b: channel_sum,  # (out,); a bias of None is passed over
             },
         )
 

@@ -6,10 +6,10 @@
 
 `d` + a name is ∂L/∂(that name), of the same shape. With several inputs and outputs they are tuples: of a cell
 `(h, c), backward = cell.forward(x, h, c)` and `dx, dh, dc = backward((dh, dc))`. A layer of your own is a subclass of
-`Layer` whose `forward` returns y and a function of dy; its Parameters and sub-layers are found by themselves, in
+`Layer` whose `forward` returns y and a function of dy; its Parameters and sub-layers are found automatically, in
 lists and dicts too. If it returns `self.pullback(y, dx=..., grads={...})`, checks of dy and `need_dx=False` come
-with it. A layer made of others writes `predict` too, by theirs, or a BatchNorm among them would use the statistics of
-the batch. What a layer returns may share memory with what it was given: do not write into it.
+with it. A layer made of others defines `predict` too and calls theirs in it, or a BatchNorm among them would use the
+statistics of the batch. What a layer returns may share memory with what it was given: do not write into it.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class Layer(Module):
         grads: Mapping[Any, Adjoint] | None = None,
         shared: Callable[[Array], tuple[Array, ...]] | None = None,
     ) -> Pullback:
-        """The pullback of an evaluation that gave y, from the adjoint of each unknown; see `Pullback`."""
+        """`Pullback(self, y, …)`, for `forward` to return."""
         return Pullback(self, y, dx=dx, grads=grads, shared=shared)
 
     def check_input(self, x: Array, *shape: Any) -> None:
@@ -58,7 +58,7 @@ class Layer(Module):
             raise ValueError(f"{self}: x is empty, shape {x.shape}; needs at least one sample")
         for p in vars(self).values():
             if isinstance(p, Parameter):
-                checks.like(self, "x", x, p.name, None, p.value.dtype, backend_of(p.value), layer=True)
+                checks.like(self, "x", x, p.name, dtype=p.value.dtype, home=backend_of(p.value), layer=True)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -1,6 +1,5 @@
 """What every owner of parameters can do: find them, and save, load, move and convert them."""
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
@@ -13,6 +12,8 @@ from scratchgen.layers.parameter import Parameter
 
 class Module:
     """Owns parameters, buffers (arrays that are kept but not learned, named in `buffers`) and other modules.
+
+    A forward pass replaces a buffer, `self.mean = new`, and never writes into it.
 
     They are found among its attributes, in the order in which these were set, and in lists, tuples, dicts and
     dataclasses of any depth there. What looks as if it were to be learned and is not found is `overlooked`:
@@ -30,7 +31,7 @@ class Module:
                 yield from held.inside(name, member, PARTS)
 
     def overlooked(self) -> dict[str, str]:
-        """What looks as if it were to be learned and is not found, by its dotted name, with the reason and the mend.
+        """What looks as if it were to be learned and is not found, by its dotted name, with the reason and the fix.
 
         Layers and parameters in a set, in an object that is no Module, or on the class; arrays with the name of a
         weight that are neither Parameters nor buffers. What a function closes over is not looked for.
@@ -47,8 +48,7 @@ class Module:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             faults.append(f"{', '.join(names[:3])}{more} ({why})")
         if faults:
-            text = f"{type(self).__name__}: not found, so neither trained nor saved: {'; '.join(faults)}"
-            warnings.warn(text, stacklevel=3)
+            checks.warn(f"{type(self).__name__}: not found, so neither trained nor saved: {'; '.join(faults)}")
 
     def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, "Parameter | Module"]]:
         """This module, its parameters and all below it, depth first, each once, with dotted names."""

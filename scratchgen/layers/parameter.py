@@ -105,7 +105,7 @@ def frozen(*modules: Any) -> Iterator[None]:
     """Inside the block these modules' parameters take no gradient, and their share of the work is not done.
 
     An evaluation made inside the block stays without parameter gradients when its backward runs later, and a backward
-    that runs inside the block adds none. dx is unchanged. Blocks nest.
+    that runs inside the block adds none. dx is unchanged, and BatchNorm's statistics move as ever. Blocks nest.
     """
     parameters = []
     for module in modules:

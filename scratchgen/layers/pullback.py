@@ -1,15 +1,15 @@
-"""The pullback: what `forward` returns beside y, the linear map dy ↦ dx of that one evaluation.
+"""The pullback: what `forward` returns besides y, the linear map dy ↦ dx of that one evaluation.
 
 L is the loss, dy = ∂L/∂y and dx = ∂L/∂x, and ⟨a, b⟩ is the sum of the products of all elements of a and b. To first
 order a small step δx moves y = f(x) by J δx, where J is the matrix of all ∂y/∂x, and so the loss by
 
     ⟨dy, J δx⟩ = ⟨Jᵀ dy, δx⟩
 
-That is ⟨dx, δx⟩ for every δx, so dx = Jᵀ dy; and for a parameter in the place of x alike. J is never formed: each
+That is ⟨dx, δx⟩ for every δx, so dx = Jᵀ dy. The same holds with a parameter in place of x. J is never formed: each
 layer says what Jᵀ does to dy. Where f itself is linear J is f, and Jᵀ is its adjoint f*, the map with
 ⟨dy, f(x)⟩ = ⟨f*(dy), x⟩. The adjoint of a copy, for one, is a sum: what went to several places moves them all.
 
-For a composition y = g(f(x)) it is Jᵀ = J_fᵀ J_gᵀ: the pullbacks of the parts, the last one first. That is `chain`.
+For a composition y = g(f(x)), Jᵀ = J_fᵀ J_gᵀ: the pullbacks of the parts, the last one first. That is `chain`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -51,9 +51,8 @@ class Pullback:
         for p in grads or {}:
             if not isinstance(p, Parameter | None):
                 raise TypeError(f"{layer}: grads has the key {p!r}, needs the Parameter itself: {{self.W: ...}}")
-        self._layer, self._y = layer, (y.shape, y.dtype, backend_of(y))
-        self._dx = dx
-        self._shared = shared
+        self._layer, self._form = layer, {"shape": y.shape, "dtype": y.dtype, "home": backend_of(y)}
+        self._dx, self._shared = dx, shared
         self._grads = [(p, adjoint) for p, adjoint in (grads or {}).items() if p is not None and not p.frozen]
 
     @property
@@ -63,7 +62,7 @@ class Pullback:
 
     def __call__(self, dy: Array, *, need_dx: bool = True) -> Any:
         """For each p, p.grad += adjoint(dy); returns dx(dy). The rest sees to it that no two results share memory."""
-        checks.like(self._layer, "dy", dy, "y", *self._y)
+        checks.like(self._layer, "dy", dy, "y", **self._form)
         live = [(p, adjoint) for p, adjoint in self._grads if not p.frozen]
         if not live and not need_dx:
             return None
@@ -76,13 +75,13 @@ class Pullback:
         dx = _own(self._dx(*known), taken) if need_dx else None
         taken.clear()
         for p, _ in live:
-            p.add_grad(gradients.pop(0))  # handed over: p.grad may become this very array
+            p.add_grad(gradients.pop(0))  # handed over, p.grad may become this very array; and let go of, for memory
         return dx
 
 
 class _PlainPullback(Pullback):
-    """A plain function of dy, which a layer may return as well: what its parameters are is known, what it does is
-    not."""
+    """A plain function of dy, which a layer may return as well. Its layer's parameters are known, but not to which of
+    them it adds."""
 
     def __init__(self, layer: "Layer", backward: Callable[..., Any]):
         self._backward = backward
@@ -94,7 +93,8 @@ class _PlainPullback(Pullback):
 
     def __call__(self, dy: Array, *, need_dx: bool = True) -> Any:
         with frozen(*self._frozen):
-            return self._backward(dy)
+            dx = self._backward(dy)
+        return dx if need_dx else None
 
 
 class _Composition(Pullback):
@@ -127,13 +127,17 @@ def chain(x: Any, *layers: "Layer") -> tuple[Any, Pullback]:
 
 
 def _own(gradient: Array, taken: list[Array]) -> Array:
-    """The gradient as an array that may be written into, and is taken from then on: a copy where it is one of those
-    taken or looks at its memory, where its own memory is no array's, and where it is read-only or does not fill its
-    memory, as what was broadcast."""
-    base, flags, kind = gradient.base, gradient.flags, type(taken[0])
-    lent = base is not None and type(base) is not kind
-    lent = lent or any(gradient is a or (base is not None and (base is a or base is a.base)) for a in taken)
+    """The gradient where it is a plain array that fills its memory, can be written into and shares memory with none
+    in `taken`, which it joins; else a copy."""
+    flags, kind = gradient.flags, type(taken[0])
+    owner = _owner(gradient)
+    lent = type(owner) is not kind or any(owner is _owner(a) for a in taken)
     if lent or type(gradient) is not kind or not flags.forc or not getattr(flags, "writeable", True):
         gradient = array_library(taken[0]).array(gradient)
     taken.append(gradient)
     return gradient
+
+
+def _owner(a: Array) -> Any:
+    """Whose memory it is: the array's own, or that of the array at which it looks."""
+    return a if a.base is None else a.base

@@ -1,6 +1,5 @@
 """The generative adversarial network: a game of two networks, and the two losses that play it."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from math import inf
 from types import MappingProxyType
@@ -22,6 +21,15 @@ LOSSES = ("non-saturating", "minimax")
 PRIORS = ("normal", "uniform")
 
 
+class Played(NamedTuple):
+    """The result of one update: both losses before it, and the logits that D gave."""
+
+    d_loss: Array
+    g_loss: Any  # None where D alone moved
+    s_real: Array
+    s_fake: Array
+
+
 class GAN(Model):
     """min over G, max over D of the value function
 
@@ -35,22 +43,23 @@ class GAN(Model):
         G descends V:     L_G = −E softplus(s(G(z)))                         ds = −σ(s)            "minimax"
         G ascends log D:  L_G = E softplus(−s(G(z)))                         ds = σ(s) − 1         "non-saturating"
 
-    (each ds over N, for E is the mean of a batch). These are binary cross-entropies, `bce_with_logits` with label 1
-    or 0. G's loss leaves out the term of V that G cannot change, and its gradient reaches G through D, whose own
-    parameters are frozen meanwhile. Early on D knows every fake, σ(s) ≈ 0, and the minimax gradient vanishes just
-    where G must learn the most; the non-saturating one is then near −1.
+    (each ds over N, for E is the mean over a batch, of sums over the logits of a sample). These are binary
+    cross-entropies, `bce_with_logits` with label 1 or 0. G's loss leaves out the term of V that G cannot change, and
+    its gradient reaches G through D, whose own parameters are frozen meanwhile. Early on D knows every fake, σ(s) ≈
+    0, and the minimax gradient vanishes just where G must learn the most; the non-saturating one is then near −1.
 
     For a given G, V is largest at D = p / (p + p_G), with p the density of the data and p_G of G's samples: pointwise
     it is p log D + p_G log(1 − D). V is then 2 JS(p ‖ p_G) − log 4, twice the Jensen–Shannon divergence, so the
-    equilibrium is p_G = p, D = ½ and V = −log 4. There ∂D/∂x = 0, so the other loss rests there, too.
+    equilibrium is p_G = p, D = ½ and V = −log 4 (for each logit). There D is constant, ∂D/∂x = 0, so the gradient of
+    the non-saturating loss vanishes as well.
 
     `smoothing=0.1` gives D the label t = 0.9 for real samples, ds = σ(s) − t; fake ones stay at 0 (one-sided:
     Salimans et al. 2016, §3.4).
     `prior` is the density of z: "normal", or "uniform" on [−1, 1]. (Goodfellow et al. 2014, eq. 1, §3 and theorem 1.)
 
-    Real samples that the last layer of G can never make, as pixels of 0 … 255 after a tanh, are warned of: D tells
+    Real samples that the last layer of G can never make, as pixels of 0 … 255 after a tanh, raise a warning: D tells
     them by their range. ValueError for real samples that are not finite, and for noise outside of the prior. Both are
-    seen on the CPU alone; on a GPU that would wait for it.
+    checked on the CPU alone; on a GPU they would force it to wait.
     """
 
     player = MappingProxyType({"discriminator_loss": "discriminator", "generator_loss": "generator"})
@@ -77,9 +86,12 @@ class GAN(Model):
     # --- the two losses, each with the gradient of its own player ---
 
     def discriminator_loss(self, real: Array, z: Array) -> tuple[Array, Callable[[], None]]:
-        """loss, backward for a batch of real samples and one of noise: L_D. backward() adds gradients of D alone."""
+        """loss, backward for a batch of real samples and one of noise: L_D. backward() adds gradients of D alone.
+
+        (The running statistics of G move too, as in every forward pass.)
+        """
         with self.unchanged_on_error():
-            fake, _ = self._fake(z)  # its pullback is dropped: nothing goes back into G
+            fake, _ = self._fake(z)  # nothing goes back into G
             self._check_real(real, fake)
             _, loss_real, real_backward = self._discriminator_pass(real, 1 - self.smoothing)
             _, loss_fake, fake_backward = self._discriminator_pass(fake, 0)
@@ -94,7 +106,7 @@ class GAN(Model):
         """loss, backward for a batch of noise: L_G, through a discriminator that takes no gradient."""
         with self.unchanged_on_error():
             fake, generator_backward = self._fake(z)
-            loss, loss_backward = self._generator_loss(fake)
+            loss, loss_backward = self._loss_of_fakes(fake)
         return loss, lambda: generator_backward(loss_backward(), need_dx=False)
 
     def _fake(self, z: Array) -> tuple[Array, Pullback]:
@@ -107,18 +119,17 @@ class GAN(Model):
         """Logits s of a batch; the loss with this label for all of it, one term of L_D; its pullback to D's
         weights."""
         s, backward = chain(x, self.discriminator)
-        loss, ds = bce_with_logits(s, _all(label, s))
+        loss, ds = cross_entropy(s, label)
         return s, loss, lambda: backward(ds, need_dx=False)
 
-    def _generator_loss(self, fake: Array) -> tuple[Array, Callable[[], Array]]:
+    def _loss_of_fakes(self, fake: Array) -> tuple[Array, Callable[[], Array]]:
         """L_G of G's samples, and its pullback to these: D is frozen, and passes the gradient on."""
         with frozen(self.discriminator):
             s, backward = chain(fake, self.discriminator)
         if self.loss_name == "minimax":
-            loss, ds = bce_with_logits(s, _all(0, s))
-            loss, ds = -loss, -ds
-        else:
-            loss, ds = bce_with_logits(s, _all(1, s))
+            loss, ds = cross_entropy(s, 0)
+            return -loss, lambda: backward(-ds)
+        loss, ds = cross_entropy(s, 1)
         return loss, lambda: backward(ds)
 
     def _check_real(self, real: Array, fake: Array) -> None:
@@ -127,14 +138,12 @@ class GAN(Model):
             raise ValueError(
                 f"GAN: real has shape {real.shape}, the generator makes {fake.shape}; needs samples of one shape"
             )
-        checks.between("GAN", "real", real, -inf, inf)
+        checks.finite("GAN", "real", real)
         last = _last(self.generator)
         if isinstance(last, Tanh | Sigmoid):
-            low, high = (-1, 1) if isinstance(last, Tanh) else (0, 1)
-            try:
-                checks.between("GAN", "real", real, low, high, f", the range of {last}, where G ends")
-            except ValueError as error:  # a game all the same, but one that D wins by the range alone
-                warnings.warn(str(error), stacklevel=4)
+            wrong = checks.outside(real, -1 if isinstance(last, Tanh) else 0, 1)
+            if wrong:  # a game all the same, but one that D wins by the range alone
+                checks.warn(f"GAN: real {wrong}, the range of {last}, where G ends")
 
     # --- the game ---
 
@@ -142,7 +151,7 @@ class GAN(Model):
         self, real: Array, z: Array, d_optimizer: Optimizer, g_optimizer: Optimizer
     ) -> tuple[Array, Array]:
         """One update of D, then one of G against the new D; returns both losses, each before its player's update."""
-        self.check_optimizer("g_optimizer", g_optimizer, self.generator)
+        self.check_optimizer("g_optimizer", g_optimizer, self.generator)  # None would mean D alone
         played = self.play(real, z, d_optimizer, g_optimizer)
         return played.d_loss, played.g_loss
 
@@ -151,13 +160,13 @@ class GAN(Model):
         one of G."""
         return self.play(real, z, d_optimizer).d_loss
 
-    def play(self, real: Array, z: Array, d_optimizer: Optimizer, g_optimizer: Optimizer | None = None) -> "Played":
-        """An update of D and, where G has an optimizer, one of G against the new D, with the same samples of G.
-        (Goodfellow et al. 2014, Algorithm 1.)
+    def play(self, real: Array, z: Array, d_optimizer: Optimizer, g_optimizer: Optimizer | None = None) -> Played:
+        """An update of D and, where G has an optimizer, one of G against the new D.
 
+        (Goodfellow et al. 2014, Algorithm 1, but that G's step has the noise of D's: one pass of G serves both.)
         The terms of L_D are pulled back one by one, so that the activations of one batch at a time are kept (each
-        `del` lets go of some); G's gradient goes back through the pass that made its samples. When the second fails,
-        D's gradients are zero.
+        `del` lets go of some); G's gradient goes back through the pass that made its samples. When a term fails, D's
+        gradients are zero.
         """
         self.check_optimizer("d_optimizer", d_optimizer, self.discriminator)
         if g_optimizer is not None:
@@ -166,21 +175,21 @@ class GAN(Model):
             fake, generator_backward = self._fake(z)
             self._check_real(real, fake)
             s_real, loss_real, backward = self._discriminator_pass(real, 1 - self.smoothing)
-            backward()
-            del backward  # and with it the activations of the real batch
             try:
+                backward()
+                del backward  # and with it the activations of the real batch
                 s_fake, loss_fake, backward = self._discriminator_pass(fake, 0)
                 backward()
             except BaseException:
                 self.discriminator.zero_grad()
                 raise
         del backward  # and D's old weights
-        d_optimizer.step()
+        d_optimizer.step()  # and zeroes the gradients
         d_loss = loss_real + loss_fake
         if g_optimizer is None:
             return Played(d_loss, None, s_real, s_fake)
 
-        g_loss, loss_backward = self._generator_loss(fake)
+        g_loss, loss_backward = self._loss_of_fakes(fake)
         dfake = loss_backward()
         del loss_backward
         generator_backward(dfake, need_dx=False)
@@ -204,10 +213,10 @@ class GAN(Model):
         return self.generator.predict(z)
 
     def value(self, real: Array, z: Array) -> Array:
-        """V(D, G) for inference, from a batch of real samples and one of noise; −log 4 at the equilibrium."""
+        """V(D, G) for inference, from a batch of real samples and one of noise; −log 4 a logit at the
+        equilibrium."""
         s_real, s_fake = self.discriminator.predict(real), self.discriminator.predict(self.generate(z))
-        real_term = bce_with_logits(s_real, _all(1, s_real))[0]
-        return -(real_term + bce_with_logits(s_fake, _all(0, s_fake))[0])
+        return -(cross_entropy(s_real, 1)[0] + cross_entropy(s_fake, 0)[0])
 
 
 def _last(layer: Layer | None) -> Layer | None:
@@ -217,18 +226,9 @@ def _last(layer: Layer | None) -> Layer | None:
     return layer
 
 
-class Played(NamedTuple):
-    """What came of an update: both losses before it, and the logits that D gave."""
-
-    d_loss: Array
-    g_loss: Any  # None where D alone moved
-    s_real: Array
-    s_fake: Array
-
-
 @formula
 def probability(s):
-    return (sigmoid(s),)
+    return (sigmoid(s),)  # of which only the sum is wanted
 
 
 def mean_probability(s: Array) -> Array:
@@ -236,9 +236,9 @@ def mean_probability(s: Array) -> Array:
     return sum_with_map(probability, s, over=s.size)[0]
 
 
-def _all(label: float, s: Array) -> Array:
-    """The label for each logit."""
-    return array_library(s).full_like(s, label)
+def cross_entropy(s: Array, label: float) -> tuple[Array, Array]:
+    """Binary cross-entropy with one label for all logits, softplus(−s) for 1 and softplus(s) for 0; and its ds."""
+    return bce_with_logits(s, array_library(s).full_like(s, label))
 
 
 def dense_gan(

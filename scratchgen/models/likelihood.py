@@ -10,6 +10,7 @@ Each is in nats for continuous pixels of [0, 1] or binary ones: a density, or a 
 
 from collections.abc import Callable
 from math import inf, log, pi
+from typing import Any
 
 import numpy as np
 
@@ -88,3 +89,15 @@ class Gaussian(Module):
 
 
 LIKELIHOODS = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+
+
+def likelihood_of(owner: str, choice: Any) -> Any:
+    """The likelihood of a name, or the one that was given; ValueError or TypeError for what is neither."""
+    if isinstance(choice, str):
+        if choice not in LIKELIHOODS:
+            raise ValueError(f"{owner}: likelihood is {choice!r}, needs one of {', '.join(map(repr, LIKELIHOODS))}")
+        return LIKELIHOODS[choice]()
+    methods = ("nll", "log_prob", "mean")
+    if isinstance(choice, type) or not all(callable(getattr(choice, method, None)) for method in methods):
+        raise TypeError(f"{owner}: likelihood is {choice!r}, needs a name, or an object with nll, log_prob and mean")
+    return choice

@@ -3,9 +3,8 @@
     loss, backward = model.loss(batch)   # a 0-d array, and its pullback
     backward()                           # adds the gradient of every parameter of the model's own
 
-∂loss/∂loss = 1, so backward takes nothing; the batch is data and takes no gradient, so it returns nothing.
-
-So a whole model is checked against central differences just as a layer is.
+So a whole model is checked against central differences just as a layer is. ∂loss/∂loss = 1, so backward takes
+nothing; the batch is data and takes no gradient, so it returns nothing.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""The variational autoencoder: a density of images with a latent cause, and the bound that makes it learnable."""
+"""The variational autoencoder: a latent-variable model of images, trained by a lower bound on log p(x)."""
 
 from collections.abc import Callable, Sequence
-from math import inf, log
+from math import log
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from scratchgen.backend import Array, array_library, backend_of, formula, to_hos
 from scratchgen.layers import Layer
 from scratchgen.layers.pullback import chain
 from scratchgen.losses import gaussian_kl
-from scratchgen.models.likelihood import LIKELIHOODS
+from scratchgen.models.likelihood import likelihood_of
 from scratchgen.models.model import Model
 from scratchgen.models.networks import conv_networks, dense_networks
 from scratchgen.optim import Optimizer
@@ -27,7 +27,39 @@ class Terms(NamedTuple):
 
     @property
     def elbo(self) -> Array:
-        return -(self.reconstruction + self.kl)
+        return -self.loss(1)
+
+    def loss(self, beta: float) -> Array:
+        return self.reconstruction + beta * self.kl
+
+
+@formula
+def standard_deviation(logvar):
+    return np.exp(0.5 * logvar)
+
+
+@formula
+def sample_of(mu, std, eps):
+    return mu + std * eps
+
+
+@formula
+def dlogvar_of(dz, std, eps):
+    return dz * eps * (0.5 * std)
+
+
+@formula
+def add_scaled(a, b, weight):
+    return a + weight * b
+
+
+def reparameterise(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
+    """z = mu + σ · eps with σ = e^{½ logvar}: normal with mean mu and variance e^logvar where eps ~ N(0, I).
+
+    All (N, latent). Returns z, backward; backward(dz) gives dmu = dz and dlogvar = dz · eps · ½σ, as ∂σ/∂logvar = ½σ.
+    """
+    std = standard_deviation(logvar)
+    return sample_of(mu, std, eps), lambda dz: (dz, dlogvar_of(dz, std, eps))
 
 
 class VAE(Model):
@@ -38,15 +70,16 @@ class VAE(Model):
 
         ELBO = E_q[log p(x|z)] − KL(q(z|x) ‖ p(z))
 
-    `encoder(x)` is `[mu, logvar]` side by side, (N, 2·latent), with σ² = e^logvar. q itself depends on these, so that
-    a gradient does not pass under E_q as it stands. With eps ~ N(0, I) and z = mu + σ·eps it is an expectation over
-    eps, whose density is fixed; one draw for each image stands in for it, so that the loss and its gradient are
-    unbiased estimates. (The KL is exact, `losses.gaussian_kl`.) As σ = e^{½ logvar},
+    `encoder(x)` is `[mu, logvar]` side by side, (N, 2·latent), with σ² = e^logvar. q depends on these, so that the
+    gradient may not be taken under E_q. With z = mu + σ·eps, eps ~ N(0, I), the expectation is over eps, with a fixed
+    density, and it may; one draw of eps per image estimates loss and gradient without bias. The KL is exact.
 
-        dmu = dz,    dlogvar = dz · eps · ½σ     (+ β times what the KL adds)
+    The loss is −ELBO with the KL weighted by β. With σ = e^{½ logvar} and KL = ½ Σ (mu² + σ² − 1 − logvar)
 
-    The loss is −ELBO with the KL weighted by β. For β > 1 the codes get simpler (Higgins et al. 2017) and −loss is a
-    looser bound, ELBO − (β − 1) KL; for β < 1 it need not be one.
+        dmu = dz + β mu / N,    dlogvar = dz · eps · ½σ + β ½ (σ² − 1) / N        for a batch of N
+
+    For β > 1 the codes get simpler (Higgins et al. 2017) and −loss is a looser bound, ELBO − (β − 1) KL; for β < 1 it
+    need not be one.
     `likelihood` is "bernoulli", "gaussian", or one of your own with the methods of `models.likelihood`.
     (Kingma & Welling 2014, eq. 3, §2.4 and appendix B; Rezende et al. 2014.)
     """
@@ -55,19 +88,7 @@ class VAE(Model):
         self, encoder: Layer, decoder: Layer, latent: int, *, likelihood: Any = "bernoulli", beta: float = 1.0
     ):
         self.check_networks(encoder=encoder, decoder=decoder)
-        if isinstance(likelihood, str):
-            if likelihood not in LIKELIHOODS:
-                raise ValueError(
-                    f"VAE: likelihood is {likelihood!r}, needs one of {', '.join(map(repr, LIKELIHOODS))}"
-                )
-            likelihood = LIKELIHOODS[likelihood]()
-        elif isinstance(likelihood, type) or not all(
-            callable(getattr(likelihood, method, None)) for method in ("nll", "log_prob", "mean")
-        ):
-            raise TypeError(
-                f"VAE: likelihood is {likelihood!r}, needs a name, or an object with nll, log_prob and mean"
-            )
-        self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
+        self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood_of("VAE", likelihood)
         self.latent = checks.integer("VAE", "latent", latent)
         self.beta = checks.real("VAE", "beta", beta, lambda x: x >= 0, "a number of at least 0")
 
@@ -79,7 +100,7 @@ class VAE(Model):
         ValueError where the likelihood is Bernoulli and pixels are not in [0, 1]; on a GPU the loss is NaN then.
         """
         terms, backward = self.terms_and_pullback(x, eps)
-        return terms.reconstruction + self.beta * terms.kl, backward
+        return terms.loss(self.beta), backward
 
     def train_step(self, x: Array, eps: Array, optimizer: Optimizer) -> Array:
         """One update on a batch; returns its loss before the update."""
@@ -93,19 +114,19 @@ class VAE(Model):
         """The two terms of the loss, and the pullback of their sum with the KL weighted by β."""
         self._check_batch(x, eps)
         with self.unchanged_on_error():
-            h, encoder_backward = chain(x, self.encoder)  # (N, 2·latent)
+            h, encoder_backward = chain(x, self.encoder)  # (N, 2·latent); chain, not forward, for `need_dx`
             mu, logvar = self._halves(h)
-            z, sample_backward = sample(mu, logvar, eps)  # (N, latent)
+            z, sample_backward = reparameterise(mu, logvar, eps)  # (N, latent)
             y, decoder_backward = chain(z, self.decoder)
             reconstruction, likelihood_backward = self.likelihood.nll(y, x)
             kl, dmu_kl, dlogvar_kl = gaussian_kl(mu, logvar)
 
         def backward():
-            dz = decoder_backward(likelihood_backward())  # of a learned variance, too
+            dz = decoder_backward(likelihood_backward())  # which adds the gradient of a learned variance, too
             dmu, dlogvar = sample_backward(dz)
-            dmu = plus(dmu, dmu_kl, self.beta)
-            dlogvar = plus(dlogvar, dlogvar_kl, self.beta)
-            dh = array_library(h).concatenate([dmu, dlogvar], axis=1)  # h was cut into the two
+            dmu = add_scaled(dmu, dmu_kl, self.beta)
+            dlogvar = add_scaled(dlogvar, dlogvar_kl, self.beta)
+            dh = array_library(h).concatenate([dmu, dlogvar], axis=1)  # the adjoint of taking halves
             encoder_backward(dh, need_dx=False)
 
         return Terms(reconstruction, kl), backward
@@ -126,7 +147,7 @@ class VAE(Model):
         if eps is None:
             return self.decode(mu)
         self._check_noise(x, eps)
-        return self.decode(sample(mu, logvar, eps)[0])
+        return self.decode(reparameterise(mu, logvar, eps)[0])
 
     def sample(self, count: int, rng: np.random.Generator | None = None) -> Array:
         """The expected pixels of `count` draws of z from the prior; rng is a numpy.random.Generator."""
@@ -137,31 +158,31 @@ class VAE(Model):
         """`count` draws of eps, or of z from the prior: (count, latent), standard normal, on the host: float32, or
         what the model was converted to."""
         count = checks.integer("VAE.noise", "count", count)
-        dtype = next((p.value.dtype for p in self._parameters()), np.float32)
+        dtype = next((p.value.dtype for p in self._parameters()), np.dtype(np.float32))
         return checks.generator("VAE.noise", rng).standard_normal((count, self.latent), dtype)
 
     def terms(self, x: Array, eps: Array) -> Terms:
         """Both terms of −ELBO for inference: nothing kept, BatchNorm by its running statistics. β plays no part."""
         self._check_batch(x, eps)
         mu, logvar = self.encode(x)
-        y = self.decoder.predict(sample(mu, logvar, eps)[0])
+        y = self.decoder.predict(reparameterise(mu, logvar, eps)[0])
         reconstruction, _ = self.likelihood.nll(y, x)
         return Terms(reconstruction, gaussian_kl(mu, logvar)[0])
 
     def predict_loss(self, x: Array, eps: Array) -> Array:
         """The loss for inference."""
-        terms = self.terms(x, eps)
-        return terms.reconstruction + self.beta * terms.kl
+        return self.terms(x, eps).loss(self.beta)
 
     def log_likelihood(self, x: Array, samples: int = 500, rng: np.random.Generator | None = None) -> np.ndarray:
-        """The importance-weighted bound on log p(x) of each image, in nats: (N,), NumPy float64.
+        """An unbiased estimate of the importance-weighted bound L_K on log p(x) of each image, in nats: (N,), NumPy
+        float64.
 
             L_K = E log(1/K Σ_k w_k),   w_k = p(x|z_k) p(z_k) / q(z_k|x),   z_k = mu + σ·eps_k
             log w_k = log p(x|z_k) + ½ Σ (eps_k² + logvar − z_k²)
 
-        for log p(z) = −½ Σ (z² + log 2π) and log q = −½ Σ (eps² + logvar + log 2π). L_1 is the ELBO, L_K rises with
-        K, and L_K → log p(x). (Burda et al. 2016, eq. 8 and theorem 1.) The sum of the weights, which would overflow,
-        is carried from block to block as its logarithm.
+        for log p(z) = −½ Σ (z² + log 2π) and log q = −½ Σ (eps² + logvar + log 2π). L_1 is the ELBO, L_K does not
+        fall as K grows, and L_K → log p(x). (Burda et al. 2016, eq. 8 and theorem 1.) The weights would underflow, so
+        their sum is carried from block to block as its logarithm.
         """
         K = checks.integer("VAE.log_likelihood", "samples", samples)
         rng = checks.generator("VAE.log_likelihood", rng)
@@ -183,15 +204,14 @@ class VAE(Model):
             k = min(rows, K - start)
             eps = self._at_home(self.noise(n * k, rng))  # k draws for each image
             mus, logvars = (array_library(a).repeat(a, k, axis=0) for a in (mu, logvar))
-            z, _ = sample(mus, logvars, eps)
+            z, _ = reparameterise(mus, logvars, eps)
             y = self.decoder.predict(z)
             if y.shape[1:] != shape[1:]:
                 raise ValueError(f"VAE.log_likelihood: x has shape {shape}, the decoder makes {y.shape}")
             log_w = self.likelihood.log_prob(y.reshape(n, k, -1), x.reshape(n, 1, -1))  # (n, k)
             log_w = log_w + 0.5 * (eps * eps + logvars - z * z).sum(axis=1).reshape(n, k)
             log_w = to_host(log_w).astype(np.float64)
-            top = np.maximum(total, log_w.max(axis=1))
-            total = top + np.log(np.exp(total - top) + np.exp(log_w - top[:, None]).sum(axis=1))
+            total = np.logaddexp(total, np.logaddexp.reduce(log_w, axis=1))
         return total - log(K)
 
     def _halves(self, h: Array) -> tuple[Array, Array]:
@@ -217,44 +237,12 @@ class VAE(Model):
         checks.float_array("VAE", "eps", eps)
         if eps.shape != (len(x), self.latent):
             raise ValueError(f"VAE: eps has shape {eps.shape}, needs {(len(x), self.latent)}, a row for each sample")
-        checks.like("VAE", "eps", eps, "x", None, x.dtype, backend_of(x))
-        checks.between("VAE", "eps", eps, -inf, inf)
+        checks.like("VAE", "eps", eps, "x", dtype=x.dtype, home=backend_of(x))
+        checks.finite("VAE", "eps", eps)
 
     def _at_home(self, eps: Array) -> Array:
         """Noise in the parameters' library."""
-        return transfer(eps, backend_of(self._parameters()[0].value))
-
-
-# --- the reparameterised sample ---
-
-
-@formula
-def standard_deviation(logvar):
-    return np.exp(0.5 * logvar)
-
-
-@formula
-def shifted(mu, std, eps):
-    return mu + std * eps
-
-
-@formula
-def shifted_pullback(dz, std, eps):
-    return dz * eps * (0.5 * std)
-
-
-@formula
-def plus(a, b, weight):
-    return a + weight * b
-
-
-def sample(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
-    """z = mu + σ · eps with σ = e^{½ logvar}: normal with mean mu and variance e^logvar where eps ~ N(0, I).
-
-    All (N, latent). Returns z, backward; backward(dz) gives dmu = dz and dlogvar = dz · eps · ½σ, as ∂σ/∂logvar = ½σ.
-    """
-    std = standard_deviation(logvar)
-    return shifted(mu, std, eps), lambda dz: (dz, shifted_pullback(dz, std, eps))
+        return transfer(eps, next((backend_of(p.value) for p in self._parameters()), "numpy"))
 
 
 def dense_vae(
