@@ -86,13 +86,12 @@ class Judge:
         """The bound on an error, borne out by the other steps seen: an error can look small by chance.
 
         Rounding puts a slope off by 8 times as much in the next smaller step. And where two steps differ by more than
-        the error of the smaller one, the larger is wrong; or the smaller one, if y stood still there.
+        the error of the one, the other is wrong: the larger, unless the smaller hides a part of y.
         """
-        look, smaller = self.looks[k], {j: other for j, other in self.looks.items() if j < k}
-        by_rounding = [other.error * 8.0 ** (j - k) for j, other in smaller.items()]
-        others = {j: o for j, o in self.looks.items() if j > k} if look.still else smaller
-        contradiction = [abs(look.slope - o.slope) - o.error for o in others.values() if not o.still]
-        return max([look.error, *by_rounding, *contradiction])
+        look = self.looks[k]
+        by_rounding = [other.error * 8.0 ** (j - k) for j, other in self.looks.items() if j < k]
+        against = [o for j, o in self.looks.items() if (j < k and not o.hides(look)) or (j > k and look.hides(o))]
+        return max([look.error, *by_rounding, *(abs(look.slope - o.slope) - o.error for o in against)])
 
     def _smallest(self, k, most: float) -> int:
         """The smallest step, below k, at which rounding puts the slope off by no more than `most`; at least k − 1."""
@@ -113,9 +112,14 @@ class Judge:
             return False  # so close an agreement is no chance: it is rounding that spoils the other steps
         if self.looks[k].still:
             moving = next((j for j in range(k + 1, 5) if self._seen(j) and not self.looks[j].still), None)
-            return moving is None or self._off(moving) > self.looks[moving].error
+            return moving is None or (self._off(moving) > self.looks[moving].error and self._stands_out(moving))
         smaller = [j for j in range(self._smallest(k, self._off(k) / 8), k) if self._seen(j)]
-        return all(self.looks[j].still or self._off(j) > self.looks[j].error for j in smaller)
+        agree = all(self.looks[j].hides(self.looks[k]) or self._off(j) > self.looks[j].error for j in smaller)
+        return agree and self._stands_out(k)
+
+    def _stands_out(self, k) -> bool:
+        """Whether the difference is beyond what rounding makes of slopes around x, by this very step."""
+        return self._off(k) > self.allowed + 4 * self.line.scatter(self.probe, 8.0**k * STEP)
 
     def _is_kink(self) -> bool:
         """Whether the bend stays, however small the step."""

@@ -19,6 +19,7 @@ import numpy as np
 EPS = float(np.finfo(np.float64).eps)
 STEP = 6e-6  # ε^(1/3)
 LONGEST = 8.0**6 * STEP  # 1.6: x moves by its own size
+SHIFTS = (0.11, 0.23, 0.37, 0.47)  # of a step
 RATIO = 0.381966  # of two steps: no fraction, or values that are rounded coarsely would agree by chance
 
 
@@ -66,13 +67,21 @@ class Probe:
 class Look:
     """A slope, a bound on its error, and the part of the bound that only a kink accounts for.
 
-    `still`: not a single number of y changed, which may be so since rounding swallowed the change.
+    `moved` tells which elements of y changed. Of those that did not, rounding may have swallowed the change.
     """
 
     slope: float
     error: float
     bend: float
-    still: bool
+    moved: np.ndarray
+
+    @property
+    def still(self) -> bool:
+        return not self.moved.any()
+
+    def hides(self, larger: "Look") -> bool:
+        """Whether elements of y stand still here and move with a larger step."""
+        return bool((larger.moved & ~self.moved).any())
 
 
 class Line:
@@ -121,8 +130,19 @@ class Line:
         bend = float(np.sum(np.abs(self.dy) * np.maximum(bends, 0))) / probe.weight
         steps = 0.0 if probe.single else abs(slope) * EPS / h  # numbers of x ± hu are rounded, each in its own way
         error = abs(self._central(probe, *wide) - slope) + bend + self.rounding(probe, h) + steps
-        still = all(np.array_equal(side, self.y) for side in (*wide[:2], *narrow[:2]))
-        return Look(slope, error, bend, still) if np.isfinite(error) else None
+        moved = (narrow[0] != self.y) | (narrow[1] != self.y)
+        return Look(slope, error, bend, moved) if np.isfinite(error) else None
+
+    def scatter(self, probe: Probe, h: float) -> float:
+        """How far apart slopes of the same step lie around x, once their trend is taken out: the mean of D at x + δu
+        and x − δu less D at x is δ² L‴ / 2 where y is smooth, a part of the truncation, and otherwise rounding."""
+
+        def around(shift):
+            x = self.x + shift * h * probe.u
+            return Line(self.evaluate, x, self.scale, self.y, self.dy, self.noise).slope(probe, h)
+
+        apart = [abs((around(shift) + around(-shift)) / 2 - around(0)) for shift in SHIFTS]
+        return max((a for a in apart if np.isfinite(a)), default=0.0)
 
     def _sides(self, probe, h):
         """y ahead and behind, and the steps that were taken once x ± hu was rounded, measured where u is largest."""
