@@ -7,7 +7,9 @@ import pytest
 
 import scratchgen as sg
 from scratchgen.gradcheck import check
+from scratchgen.gradcheck.judge import Judge
 from scratchgen.gradcheck.mutants import mutants
+from scratchgen.gradcheck.numeric import Look, Probe
 
 GALLERY = list(mutants(np.random.default_rng(0)))
 
@@ -679,6 +681,18 @@ def test_what_rounding_hides_is_not_called_wrong(offset):
     assert verdicts <= {"right", "UNPROVED"}
 
 
+@pytest.mark.parametrize("factor", [1e8, 1e9, 1e10, 1e12])
+def test_what_rounding_hides_of_a_part_of_y_is_not_called_wrong(factor):
+    """(x + c x) − c x is x in steps of ε c x: at zeros the noise shrinks with the step, elsewhere y stands still."""
+    target = function(lambda x: (x + factor * x) - factor * x, lambda x: 1 + 0 * x)
+    verdicts = set()
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        report = check(target, rng.standard_normal(((2, 2), (5, 4))[seed % 3 == 0]), rng=rng, contract_too=False)
+        verdicts.add(report.verdict)
+    assert verdicts <= {"right", "UNPROVED"}
+
+
 def test_a_large_constant_hides_no_wrong_gradient_and_no_right_one(rng):
     x = rng.standard_normal((4, 3))
     for offset in (1e4, 1e6, 1e8):
@@ -1014,7 +1028,46 @@ def test_a_gradient_that_is_neither_right_nor_wrong_has_its_own_verdict(rng):
     report = check(hidden, rng.standard_normal((4, 3)))
     assert (report.ok, report.verdict, report.tensors[0].verdict) == (False, "UNPROVED", "UNPROVED")
     assert "WRONG" not in str(report)
+    small = check(function(lambda x: x + 1e8, lambda x: 1 + 0 * x), 1e-3 * rng.standard_normal((4, 3)))
+    assert (small.verdict, small.tensors[0].verdict) == ("UNPROVED", "UNPROVED"), small
     assert check(AbsoluteValue(), rng.uniform(0, 1e6, (5, 4))).ok, "large numbers alone hide nothing"
+
+
+class OfOneSlope:
+    """A line on which every step shows the same slope, with the same bound on its error."""
+
+    def __init__(self, slope, error):
+        self.found = Look(slope, error, bend=0.0, moved=np.ones(1, bool))
+
+    def look(self, probe, h):
+        return self.found
+
+    def rounding(self, probe, h):
+        return 0.0
+
+    def scatter(self, probe, h):
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    ("off", "error", "verdict"),
+    [
+        (0.9, 0.2, "right"),  # within what is allowed, 1
+        (1.1, 0.2, "WRONG"),
+        (1.1, 0.24, "WRONG"),  # a quarter of what is allowed: the step decides by itself
+        (1.1, 0.26, "right"),  # beyond: the error may explain the difference
+        (1.5, 0.26, "right"),
+        (1.55, 0.26, "WRONG"),  # more than what is allowed and twice the error
+        (11.9, 5.5, "right"),
+        (12.1, 5.5, "WRONG"),
+        (0.9, 5.9, "right"),  # as large an error is borne, 6
+        (0.9, 6.1, "UNPROVED"),
+        (12.9, 6.1, "UNPROVED"),
+    ],
+)
+def test_when_a_difference_counts(off, error, verdict):
+    deciding = Judge(OfOneSlope(0.0, error), Probe.coordinate(np.ones(1), (0,)), off, allowed=1.0, bearable=6.0)
+    assert deciding.verdict()[0] == verdict
 
 
 # --- words ---

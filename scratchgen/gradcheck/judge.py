@@ -110,16 +110,19 @@ class Judge:
             return True
         if any(self._off(j) <= self.allowed and look.error <= self.bearable for j, look in self.looks.items()):
             return False  # so close an agreement is no chance: it is rounding that spoils the other steps
-        if self.looks[k].still:
-            moving = next((j for j in range(k + 1, 5) if self._seen(j) and not self.looks[j].still), None)
-            return moving is None or (self._off(moving) > self.looks[moving].error and self._stands_out(moving))
-        smaller = [j for j in range(self._smallest(k, self._off(k) / 8), k) if self._seen(j)]
-        agree = all(self.looks[j].hides(self.looks[k]) or self._off(j) > self.looks[j].error for j in smaller)
-        return agree and self._stands_out(k)
+        look = self.looks[k]
+        larger = (j for j in range(k + 1, 5) if j in self.looks or (look.still and self._seen(j)))
+        moving = next((j for j in larger if look.hides(self.looks[j])), None)
+        if not (moving is None or self._stands_out(moving)):
+            return False
+        smaller = [j for j in range(self._smallest(k, self._off(k) / 8), k) if not look.still and self._seen(j)]
+        agree = all(self.looks[j].hides(look) or self._off(j) > self.looks[j].error for j in smaller)
+        return agree and (look.still or self._stands_out(k))
 
     def _stands_out(self, k) -> bool:
-        """Whether the difference is beyond what rounding makes of slopes around x, by this very step."""
-        return self._off(k) > self.allowed + 4 * self.line.scatter(self.probe, 8.0**k * STEP)
+        """Whether the difference is beyond the error, and beyond what rounding makes of slopes around x."""
+        scatter = self.line.scatter(self.probe, 8.0**k * STEP)
+        return self._off(k) > max(self.looks[k].error, self.allowed + 4 * scatter)
 
     def _is_kink(self) -> bool:
         """Whether the bend stays, however small the step."""
