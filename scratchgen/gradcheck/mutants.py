@@ -6,6 +6,7 @@ them; the tests demand that it finds every one. Read an entry, guess what the ta
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,13 +16,15 @@ from scratchgen.functions import sigmoid
 from scratchgen.losses import bce_with_logits, gaussian_kl
 from scratchgen.models import GAN, VAE
 
+Drawn = TypeVar("Drawn", bound=L.Layer)
+
 
 @dataclass(frozen=True)
 class Mutant:
     """A wrong layer or function, what is wrong with it, and inputs that show it."""
 
     bug: str
-    target: Callable
+    target: Any  # a Layer, or a function
     inputs: tuple
 
 
@@ -90,14 +93,14 @@ def mutants(rng: np.random.Generator) -> Iterator[Mutant]:
     yield Mutant("GAN: D's loss moves G too", GANMovesBoth(*_players(rng), 3).discriminator_loss, (real, z))
 
 
-def _drawn(layer, rng):
+def _drawn(layer: Drawn, rng: np.random.Generator) -> Drawn:
     """The layer with every parameter drawn, since a bias of zero hides its bugs."""
     for p in layer.parameters():
         p.value = (p.value + 0.3 * rng.standard_normal(p.value.shape)).astype(np.float32)
     return layer
 
 
-def _times(factor):
+def _times(factor: float) -> Callable:
     return lambda gradient: factor * gradient
 
 
@@ -225,14 +228,15 @@ class ConvTransposeFirstImage(L.ConvTranspose2d):
         super().__init__(2, 3, 4, stride=2, padding=1, rng=rng)
 
     def forward(self, x):
-        ops, W, g = kernels(x), self.W.value, self.geometry(*x.shape[1:3])
-        y = ops.correlate_adjoint_x(x, W, g) + self.b.value
+        ops, W, b, g = kernels(x), self.W.value, self.b, self.geometry(*x.shape[1:3])
+        assert b is not None
+        y = ops.correlate_adjoint_x(x, W, g) + b.value
         return y, self.pullback(
             y,
             dx=lambda dy: ops.correlate(dy, W, g),
             grads={
                 self.W: lambda dy: ops.correlate_adjoint_W(dy[:1], x[:1], g),
-                self.b: lambda dy: ops.row_sum(dy),
+                b: lambda dy: ops.row_sum(dy),
             },
         )
 
@@ -323,14 +327,14 @@ def kl_half_variance(mu, logvar):
 # --- whole models: each with one mistake in its loss ---
 
 
-def _vae_networks(rng):
+def _vae_networks(rng: np.random.Generator) -> tuple[L.Layer, L.Layer]:
     return _drawn(L.Dense(6, 4, rng=rng), rng), _drawn(L.Dense(2, 6, rng=rng), rng)
 
 
 class _WrongVAE(VAE):
     """The VAE's loss written out, with the parts of its gradient as factors to get wrong."""
 
-    half, kl, noise = 0.5, 1.0, True
+    half, kl, noisy = 0.5, 1.0, True
 
     def loss(self, x, eps):
         h, encoder_backward = self.encoder.forward(x)
@@ -342,7 +346,7 @@ class _WrongVAE(VAE):
 
         def backward():
             dz = decoder_backward(dy)
-            dstd = dz * eps if self.noise else dz
+            dstd = dz * eps if self.noisy else dz
             dh = [dz + self.kl * dmu, dstd * (self.half * std) + self.kl * dlogvar]
             encoder_backward(np.concatenate(dh, axis=1))
 
@@ -358,10 +362,10 @@ class VAEWithoutKL(_WrongVAE):
 
 
 class VAEWithoutNoise(_WrongVAE):
-    noise = False
+    noisy = False
 
 
-def _players(rng):
+def _players(rng: np.random.Generator) -> tuple[L.Layer, L.Layer]:
     generator = L.Sequential(L.Dense(3, 5, rng=rng), L.Tanh(), L.Dense(5, 4, rng=rng))
     discriminator = L.Sequential(L.Dense(4, 5, rng=rng), L.Tanh(), L.Dense(5, 1, rng=rng))
     return _drawn(generator, rng), _drawn(discriminator, rng)
