@@ -7,6 +7,7 @@ import pytest
 
 import scratchgen as sg
 from scratchgen.gradcheck import Report, check
+from scratchgen.gradcheck.hints import diagnose
 from scratchgen.gradcheck.judge import Judge
 from scratchgen.gradcheck.mutants import mutants
 from scratchgen.gradcheck.numeric import Estimate, Probe
@@ -25,6 +26,8 @@ def test_every_mutant_is_found(mutant):
         report = check(mutant.target, *mutant.inputs, rng=np.random.default_rng(seed))
         assert not report.ok, report
         assert "WRONG" in str(report) or "FAULT" in str(report)
+        by_its_gradient = "raised" not in str(report) or "needs (3, 4)" in str(report)
+        assert by_its_gradient, report
 
 
 HINTS = {
@@ -1153,6 +1156,30 @@ def test_nothing_is_named_that_a_few_numbers_meet_by_chance(rng):
     hint = check(one_batch_wrong, rng.standard_normal((4, 3))).tensors[0].hint
     assert "index 0 of axis 0" in hint
     assert "padding" not in hint, "the first sample is no border"
+
+
+def test_no_hint_says_more_than_the_elements_show(rng):
+    """Where several patterns fit, or the elements are too few to tell one, none is named."""
+    rows = np.repeat(np.arange(1.0, 4)[:, None], 2, axis=1)  # reversed along axis 0, or along both
+    assert diagnose("dx", rows[::-1], rows, np.ones((3, 2), bool), {}) == ""
+    few = np.array([5.0, 4.0, 3.0])  # a shift by one leaves two elements to tell it by
+    assert "shifted" not in diagnose("dx", np.array([1.0, 5.0, 4.0]), few, np.ones(3, bool), {})
+    many = np.array([7.0, 5.0, 4.0, 3.0])
+    assert "shifted" in diagnose("dx", np.array([1.0, 7.0, 5.0, 4.0]), many, np.ones(4, bool), {})
+    kernel = rng.standard_normal((1, 3, 2, 2))  # a row is reversed, not flipped
+    hint = diagnose("W.grad", kernel[:, ::-1], kernel, np.ones(kernel.shape, bool), {})
+    assert hint == "it is reversed along axis 1"
+
+    def place(shape, where):
+        wrong = np.zeros(shape, bool)
+        wrong[where] = True
+        right = rng.standard_normal(shape)
+        return diagnose("dx", right + wrong * rng.uniform(1, 2, shape), right, wrong, {})
+
+    assert place((2, 4), 0) == "4 of 8 elements are wrong", "one of two rows is no place"
+    assert place((3, 4), 0).endswith("they lie at index 0 of axis 0")
+    assert "border" not in place((2, 3, 5, 2), (slice(None), [0, 2])), "of three rows two are no border"
+    assert "the border of axis 1" in place((2, 4, 5, 2), (slice(None), [0, 3]))
 
 
 # --- the contract, and rounding ---

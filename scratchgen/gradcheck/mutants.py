@@ -236,7 +236,7 @@ class ConvTransposeFirstImage(L.ConvTranspose2d):
             dx=lambda dy: ops.correlate(dy, W, g),
             grads={
                 self.W: lambda dy: ops.correlate_adjoint_W(dy[:1], x[:1], g),
-                b: lambda dy: ops.row_sum(dy),
+                b: lambda dy: dy.sum(axis=(0, 1, 2)),
             },
         )
 
