@@ -74,7 +74,8 @@ def _conv_transpose(rng):
     for kernel, stride, (padding, dilation) in product((2, 4, (3, 2)), STRIDES, MARGINS):
         if np.max(padding) > 1 and np.min(kernel) < 3:
             continue
-        extra = tuple(int(s > 1) for s in ((stride, stride) if isinstance(stride, int) else stride))
+        down, right = (stride, stride) if isinstance(stride, int) else stride
+        extra = int(down > 1), int(right > 1)
         layer = L.ConvTranspose2d(
             3, 2, kernel, stride=stride, padding=padding, dilation=dilation, output_padding=extra, rng=rng
         )
