@@ -11,12 +11,13 @@ from scratchgen.backend import Array
 from scratchgen.backend.threads import one_blas_thread
 from scratchgen.gradcheck import contract
 from scratchgen.gradcheck.arrays import is_float64
-from scratchgen.gradcheck.compare import Gradients, Variable, broken, with_values
+from scratchgen.gradcheck.compare import Gradients, Variable, broken
 from scratchgen.gradcheck.guard import contained, described
+from scratchgen.gradcheck.learned import Learned, with_values
 from scratchgen.gradcheck.points import Point, nudged, other_points, other_sign
 from scratchgen.gradcheck.report import Report, TensorReport
 from scratchgen.gradcheck.styles import takes_no_argument
-from scratchgen.gradcheck.subject import Learned, Subject
+from scratchgen.gradcheck.subject import Subject
 from scratchgen.layers.layer import Module
 from scratchgen.layers.parameter import Parameter
 

@@ -1,7 +1,6 @@
 """One point: y, the gradients that the backward gives there, and how they compare with central differences."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -12,6 +11,7 @@ import numpy as np
 from scratchgen.backend import Array
 from scratchgen.gradcheck.hints import cosine, diagnose, factor
 from scratchgen.gradcheck.judge import Judge
+from scratchgen.gradcheck.learned import with_values
 from scratchgen.gradcheck.numeric import EPS, STEP, Line, Probe, rounding_of, scale_of
 from scratchgen.gradcheck.points import keeps_ties
 from scratchgen.gradcheck.report import TensorReport
@@ -25,17 +25,20 @@ class Variable:
     name: str
     sources: tuple[Any, ...]
 
+    def parts(self, inputs: list) -> list[Array]:
+        return [inputs[s] if isinstance(s, int) else s.value for s in self.sources]
+
     def value(self, inputs: list) -> Array:
-        return self._joined([inputs[s] if isinstance(s, int) else s.value for s in self.sources])
+        return _joined(self.parts(inputs))
 
     def scale(self, inputs: list) -> Array:
         """The unit in which each element is moved, see `scale_of`."""
-        return self._joined([scale_of(inputs[s] if isinstance(s, int) else s.value) for s in self.sources])
+        return _joined([scale_of(part) for part in self.parts(inputs)])
 
     def gradient(self, dxs: tuple) -> Array:
         """What backward gave: an array of its own, for a parameter what was added since its grad was zero."""
         given = [(dxs[s] if s < len(dxs) else None) if isinstance(s, int) else s.grad for s in self.sources]
-        return self._joined([np.array(g) for g in given])
+        return _joined([np.array(g) for g in given])
 
     def as_argument(self, subject: Subject, inputs: list) -> Callable[[Array], Array]:
         """y as a function of an array in its place."""
@@ -45,7 +48,7 @@ class Variable:
             return lambda array: subject.evaluate([*before, array, *after])[0]
         if not more:
             return lambda array: subject.evaluate_with(first, array, inputs)
-        shapes = [np.shape(inputs[s] if isinstance(s, int) else s.value) for s in self.sources]
+        shapes = [np.shape(part) for part in self.parts(inputs)]
         ends = np.cumsum([prod(shape) for shape in shapes[:-1]])
 
         def of_all(array: Array) -> Array:
@@ -57,22 +60,9 @@ class Variable:
 
         return of_all
 
-    @staticmethod
-    def _joined(arrays: list[Array]) -> Array:
-        return arrays[0] if len(arrays) == 1 else np.concatenate([a.ravel() for a in arrays])
 
-
-@contextmanager
-def with_values(values: dict) -> Iterator[None]:
-    """Inside the block parameters have these values; afterwards those that they had."""
-    before = {p: np.array(p.value) for p in values}
-    try:
-        for p, value in values.items():
-            p.value = value
-        yield
-    finally:
-        for p, value in before.items():
-            p.value = value
+def _joined(arrays: list[Array]) -> Array:
+    return arrays[0] if len(arrays) == 1 else np.concatenate([a.ravel() for a in arrays])
 
 
 @dataclass(frozen=True)
@@ -114,7 +104,7 @@ class Gradients:
     ):
         self.variables, self.rng, self.sizes = variables, rng, _sizes(inputs, y)
         self._at = subject, inputs, y, dy
-        self._noise = 4 * EPS * float(np.linalg.norm(dy * y))  # of y alone
+        self._noise = 4 * EPS * float(np.linalg.norm(dy * y))  # of y alone, until it is measured
         self.given = {v: v.gradient(dxs) for v in variables}
         self.lines = {v: self._line(v) for v in variables}
         fit = [v for v in variables if not self.unfit(v)]
@@ -123,7 +113,8 @@ class Gradients:
     def measure_rounding(self) -> "Gradients":
         """Take into account what is lost on the way to y."""
         self._noise = rounding_of(self._line(Variable("every one", _sources(self.variables))), self.rng)
-        self.lines = {v: self._line(v) for v in self.lines}
+        for line in self.lines.values():
+            line.noise = self._noise
         return self
 
     def _line(self, v: Variable) -> Line:
@@ -143,15 +134,15 @@ class Gradients:
         return [Probe.direction(self._direction(v, ties)) for _ in range(directions)]
 
     def _direction(self, v: Variable, ties: bool) -> Array:
-        line, (_, inputs, *_) = self.lines[v], self._at
+        line = self.lines[v]
         u = line.scale * self.rng.standard_normal(line.x.shape)
         if not ties:
             return u
-        sizes = [np.size(inputs[s] if isinstance(s, int) else s.value) for s in v.sources]
-        parts = np.split(u.ravel(), np.cumsum(sizes[:-1]))
+        parts = v.parts(self._at[1])
+        drawn = np.split(u.ravel(), np.cumsum([part.size for part in parts[:-1]]))
         kept = [
-            keeps_ties(inputs[s], self.rng).ravel() if isinstance(s, int) else part
-            for s, part in zip(v.sources, parts, strict=True)
+            keeps_ties(part, self.rng).ravel() if isinstance(source, int) else of_parameter
+            for source, part, of_parameter in zip(v.sources, parts, drawn, strict=True)
         ]
         return np.concatenate(kept).reshape(u.shape)
 

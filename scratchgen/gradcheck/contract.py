@@ -8,7 +8,7 @@ import numpy as np
 from scratchgen.backend import Array
 from scratchgen.gradcheck.arrays import copied, is_float64
 from scratchgen.gradcheck.guard import described, guarded
-from scratchgen.gradcheck.learned import ArrayParameter
+from scratchgen.gradcheck.learned import ArrayParameter, with_values
 from scratchgen.gradcheck.numeric import perturbed
 from scratchgen.gradcheck.subject import Subject, parted, takes_no_argument
 from scratchgen.layers.layer import Layer
@@ -140,14 +140,9 @@ def _evaluations_are_their_own(subject: Subject, inputs: list, dy: Array) -> Ite
         )
         return
     _, backward = subject.evaluate(inputs)
-    before = [(p, p.value) for p in subject.parameters.values() if not isinstance(p, ArrayParameter)]
-    try:
-        for p, value in before:
-            p.value = value + 0.1 * (1 + np.abs(value))
+    held = [p for p in subject.parameters.values() if not isinstance(p, ArrayParameter)]
+    with with_values({p: p.value + 0.1 * (1 + np.abs(p.value)) for p in held}):
         late = _pulled(subject, backward, dy)
-    finally:
-        for p, value in before:
-            p.value = value
     if not _agree(late, first):
         yield (
             "backward uses the parameters as they are when it runs, not as they were evaluated: read them once, in "

@@ -5,7 +5,8 @@ the inputs in what backward returns, or as what a backward that makes the step i
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from scratchgen.backend import Array
 from scratchgen.gradcheck.arrays import Place, is_collection, is_float, items, places
 from scratchgen.layers.held import WEIGHT
+from scratchgen.layers.parameter import Parameter
 
 if TYPE_CHECKING:
     from scratchgen.gradcheck.subject import Subject
@@ -61,6 +63,22 @@ class ArrayParameter:
         found = self.read()
         if isinstance(found, np.ndarray):
             found[...] = 0
+
+
+Learned = Parameter | ArrayParameter  # what a gradient is taken with respect to, beside inputs
+
+
+@contextmanager
+def with_values(values: dict) -> Iterator[None]:
+    """Inside the block parameters have these values; afterwards those that they had."""
+    before = {p: np.array(p.value) for p in values}
+    try:
+        for p, value in values.items():
+            p.value = value
+        yield
+    finally:
+        for p, value in before.items():
+            p.value = value
 
 
 def learned_arrays(subject: "Subject", inputs: Sequence) -> tuple[dict[str, ArrayParameter], list[str]]:
@@ -121,14 +139,10 @@ def moved(value: Any) -> Array:
 def _moves(subject: "Subject", place: Place, y: Array, inputs: Sequence) -> bool:
     """Whether y depends on what is at `place`."""
     p = ArrayParameter(place, lambda: None, "")
-    before = p.value.copy()
     try:
-        p.value = moved(before)
-        return not np.array_equal(y, subject.evaluate(inputs)[0])
+        return not np.array_equal(y, subject.evaluate_with(p, moved(p.value), inputs))
     except Exception:  # it cannot be moved, or not there
         return True
-    finally:
-        p.value = before
 
 
 def canonical(name: str) -> str:

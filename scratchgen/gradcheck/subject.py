@@ -14,12 +14,10 @@ from numpy.typing import DTypeLike
 from scratchgen.backend import Array
 from scratchgen.gradcheck.arrays import Place, copied, is_float, places
 from scratchgen.gradcheck.guard import guarded
-from scratchgen.gradcheck.learned import ArrayParameter, is_weight, learned_arrays, moved
+from scratchgen.gradcheck.learned import ArrayParameter, Learned, is_weight, learned_arrays, moved, with_values
 from scratchgen.gradcheck.styles import Evaluation, gradients, makes_step, partner, read, required, takes_no_argument
 from scratchgen.layers.layer import Layer, Module
 from scratchgen.layers.parameter import Parameter
-
-Learned = Parameter | ArrayParameter  # what a gradient is taken with respect to, beside inputs
 
 
 class Subject:
@@ -159,12 +157,8 @@ class Subject:
 
     def evaluate_with(self, p: Learned, value: Array, inputs: Sequence) -> Array:
         """y with another value in the place of a parameter's."""
-        before = np.array(p.value)
-        p.value = value
-        try:
+        with with_values({p: value}):
             return self.evaluate(inputs)[0]
-        finally:
-            p.value = before
 
     def pull(self, backward: Any, dy: Any) -> tuple:
         """The gradients with respect to the inputs that a backward returns, as a tuple; parameters get theirs added.

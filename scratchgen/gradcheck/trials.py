@@ -62,9 +62,10 @@ class Trial:
     constant: frozenset[int] = frozenset()
 
 
-# What is tried, by the shape of a batch of width w: the usual two always, of the others the first that is taken.
-USUAL = {"vectors": lambda w: (5, w), "images": lambda w: (3, 6, 5, w)}
-OTHERS = {
+# What is tried, by the shape of a batch of width w: the first two always, of the others the first that is taken.
+KINDS: dict[str, Callable | None] = {
+    "vectors": lambda w: (5, w),
+    "images": lambda w: (3, 6, 5, w),
     "sequences": lambda w: (3, 6, w),
     "images with their channels first": lambda w: (3, w, 6, 5),
     "images of 28×28": lambda w: (2, 28, 28, w),
@@ -85,13 +86,12 @@ def trials(target: Any, rng: np.random.Generator, span: Span = None) -> list[Tri
     subject = _subject(target)
     names = required(subject.function) or ["x"]
     shapes = _shapes(subject)
-    tried = [_trial(target, which, _candidates(names, shape, shapes), rng, span) for which, shape in USUAL.items()]
-    for which, shape in OTHERS.items():
-        if any(trial.inputs for trial in tried):
-            return [trial for trial in tried if trial.inputs]
-        tried.append(_trial(target, which, _candidates(names, shape, shapes), rng, span))
-    if tried[-1].inputs:
-        return tried[-1:]
+    tried: list[Trial] = []
+    for which, shape in KINDS.items():
+        if len(tried) < 2 or not any(trial.inputs for trial in tried):
+            tried.append(_trial(target, which, _candidates(names, shape, shapes), rng, span))
+    if taken := [trial for trial in tried if trial.inputs]:
+        return taken
     each = f", once for each of ({', '.join(names)})" if len(names) > 1 else ""
     raise CannotCheck(
         f"{subject.name} took none of the inputs that were tried, of {len(tried)} kinds from vectors to integers: "
@@ -179,9 +179,9 @@ def _candidates(names: list[str], shape: Callable | None, shapes: list[tuple[int
     weights = [n for n in batch[1:] if WEIGHT.match(n) or SCALE.match(n)]
     if weights and shape is None:
         yield arranged([Form((5,), rows)] + [Form((rows, STATE))] * (len(batch) - 1))
-    elif weights and shape in (USUAL["vectors"], OTHERS["columns"]):
+    elif weights and shape in (KINDS["vectors"], KINDS["columns"]):
         for w, gates in itertools.product(widths, (1, 3, 4)):
-            yield arranged(_of_function(batch, w, gates, shape is OTHERS["columns"]))
+            yield arranged(_of_function(batch, w, gates, shape is KINDS["columns"]))
             yield arranged(Form((5, w) if i == 0 else (w,)) for i in range(len(batch)))
     elif weights:
         return
