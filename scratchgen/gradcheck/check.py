@@ -169,7 +169,7 @@ class _Check:
                 verdict = "kink" if other.ok else other.verdict
                 self.replace(replace(other, kinks=row.kinks, verdict=verdict, hint=hint))
             elif other.ok:
-                row.hint = "; ".join(filter(None, (row.hint, HERE_ALONE)))
+                self.replace(replace(row, hint=f"{row.hint}; {HERE_ALONE}" if row.hint else HERE_ALONE))
 
     def beside(self, point: Point, variables: list[Variable]) -> tuple[dict[str, TensorReport], str]:
         """The rows of these at a point close to one where parameters stand, by name; and why there are none."""
@@ -238,10 +238,10 @@ class _Check:
         wrong = [v for v, row in rows.items() if row.verdict == "WRONG"]
         beside = self.beside(point, wrong)[0] if point.ties and wrong else {}
         for v in wrong:
-            alone = HERE_ALONE if v.name in beside and beside[v.name].ok else ""
-            said = f"right at the values given, wrong with {point.name}"
-            rows[v].hint = "; ".join(filter(None, (": ".join(filter(None, (said, rows[v].hint))), alone)))
-            self.replace(rows[v])
+            hint = f"right at the values given, wrong with {point.name}"
+            hint += f": {rows[v].hint}" if rows[v].hint else ""
+            hint += f"; {HERE_ALONE}" if v.name in beside and beside[v.name].ok else ""
+            self.replace(replace(rows[v], hint=hint))
 
     def compare(self, gradients: Gradients, v: Variable) -> TensorReport:
         self.moves |= gradients.greatest > 0

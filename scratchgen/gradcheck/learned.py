@@ -33,8 +33,6 @@ class ArrayParameter:
     backward, and `source` says in words where that stands.
     """
 
-    frozen = False
-
     def __init__(self, place: Place, read: Callable[[], Any], source: str):
         self.name, self.place, self.read, self.source = place.path, place, read, source
 

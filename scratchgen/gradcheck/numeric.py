@@ -3,7 +3,7 @@
 For L(t) = ⟨dy, y(x + tu)⟩ the central difference D(h) = (L(h) − L(−h)) / 2h is off, to first order, by
 
     truncation   h²/6 L‴              shown by another step: D(h) − D(rh) is 6 times that of D(rh), for r = 0.38
-    rounding     ε |L| / h, about     measured, see `rounding_of`
+    rounding     ε |L| / h, about     measured, see `rounding_of` and `Line.scatter`
     a kink       half of the jump between the slopes on either side, shown by the bend, see `Line.estimate`
 
 Truncation and rounding together are least near h = ε^(1/3) ≈ 6e-6, where they are about 1e-10. A difference from the
@@ -140,11 +140,12 @@ class Line:
         """How far apart slopes of the same step lie around x, once their trend is taken out: the mean of D at x + δu
         and x − δu less D at x is δ² L‴ / 2 where y is smooth, a part of the truncation, and otherwise rounding."""
 
-        def around(shift):
+        def around(shift: float) -> float:
             x = self.x + shift * h * probe.u
             return Line(self.evaluate, x, self.scale, self.y, self.dy, self.noise).slope(probe, h)
 
-        apart = [abs((around(shift) + around(-shift)) / 2 - around(0)) for shift in SHIFTS]
+        usual = around(0)
+        apart = [abs((around(shift) + around(-shift)) / 2 - usual) for shift in SHIFTS]
         return max((a for a in apart if np.isfinite(a)), default=0.0)
 
     def _sides(self, probe: Probe, h: float) -> tuple[Array, Array, float, float]:
