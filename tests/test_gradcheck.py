@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import scratchgen as sg
-from scratchgen.gradcheck import check
+from scratchgen.gradcheck import Report, check
+from scratchgen.gradcheck.hints import diagnose
+from scratchgen.gradcheck.judge import Judge
 from scratchgen.gradcheck.mutants import mutants
+from scratchgen.gradcheck.numeric import Estimate, Probe
 
 GALLERY = list(mutants(np.random.default_rng(0)))
 
@@ -23,6 +26,8 @@ def test_every_mutant_is_found(mutant):
         report = check(mutant.target, *mutant.inputs, rng=np.random.default_rng(seed))
         assert not report.ok, report
         assert "WRONG" in str(report) or "FAULT" in str(report)
+        by_its_gradient = "raised" not in str(report) or "needs (3, 4)" in str(report)
+        assert by_its_gradient, report
 
 
 HINTS = {
@@ -331,6 +336,22 @@ class Buffered(sg.Layer):
         return self.y, lambda dy: self.factor * dy
 
 
+def test_kinks_that_cancel_are_said_to_be_wrong_at_that_point_alone(rng):
+    """relu(x) − relu(−x) is x, smooth at 0, where its backward gives 0: no other point shows a mistake."""
+    target = function(lambda x: np.maximum(x, 0) - np.maximum(-x, 0), lambda x: 1.0 * (x != 0))
+    for x in (rng.standard_normal((4, 3)), np.array([[-1.0, 0.0, 2.0]])):
+        report = check(target, x)
+        assert "right 0.001 beside it: at zeros or equal elements alone" in report.tensors[0].hint, report
+    for slope in (lambda x: 0.0 * x, lambda x: 1.5 * (x != 0)):
+        report = check(function(lambda x: np.maximum(x, 0) - np.maximum(-x, 0), slope), np.array([[-1.0, 0.0, 2.0]]))
+        assert report.verdict == "WRONG"
+        assert "beside it" not in str(report)
+
+
+def test_a_report_of_nothing_is_not_right():
+    assert (Report("nothing").verdict, Report("nothing").ok) == ("UNPROVED", False)
+
+
 def test_buffers_that_are_used_again_are_found(rng):
     x = rng.standard_normal((4, 3))
     assert "the y of the first" in str(check(Buffered(), x))
@@ -361,7 +382,7 @@ def test_wrong_layers_that_look_right(target, rng):
 
 def test_a_gradient_in_place_of_a_function_is_for_single_numbers(rng):
     x = rng.standard_normal((4, 3))
-    with pytest.raises(TypeError, match="only a single number"):
+    with pytest.raises(TypeError, match="only a scalar"):
         check(lambda x: (np.tanh(x), 1 - np.tanh(x) ** 2), x)
     with pytest.raises(TypeError, match="returned 3 things"):
         check(lambda x: (x, lambda dy: dy, "cache"), x)
@@ -676,6 +697,27 @@ def test_what_rounding_hides_is_not_called_wrong(offset):
         rng = np.random.default_rng(seed)
         target = function(lambda x: (x + offset) - offset, lambda x: 1 + 0 * x)
         verdicts.add(check(target, rng.standard_normal((1 + seed % 4, 2)), rng=rng, contract_too=False).verdict)
+    assert verdicts <= {"right", "UNPROVED"}
+
+
+HIDDEN_IN_PART = [
+    (1e8, (2, 2), range(10)),
+    (1e9, (2, 2), range(20)),
+    (1e10, (1, 1), (37, 53, 56)),
+    (1e10, (2, 2), range(20)),
+    (1e12, (4, 3), (4, 34, 44)),
+    (1e12, (5, 4), (4, 12, 17, 32, 34, 39, 40, 44, 49, 53)),
+]
+
+
+@pytest.mark.parametrize(("factor", "shape", "seeds"), HIDDEN_IN_PART)
+def test_what_rounding_hides_of_a_part_of_y_is_not_called_wrong(factor, shape, seeds):
+    """(x + c x) − c x is x in steps of ε c x: at zeros the noise shrinks with the step, elsewhere y stands still."""
+    target = function(lambda x: (x + factor * x) - factor * x, lambda x: 1 + 0 * x)
+    verdicts = set()
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        verdicts.add(check(target, rng.standard_normal(shape), rng=rng, contract_too=False).verdict)
     assert verdicts <= {"right", "UNPROVED"}
 
 
@@ -1005,7 +1047,7 @@ def test_what_was_not_checked_is_not_right():
         assert "NOT CHECKED: anything: no input is an array of floats" in str(report)
     report = check(lambda x: (x.sum(axis=0), lambda dy: np.zeros((0, 3))), np.zeros((0, 3)))
     assert (report.ok, report.verdict) == (False, "UNPROVED")
-    with pytest.raises(ValueError, match="holds no number"):
+    with pytest.raises(ValueError, match="has no elements"):
         check(twice, np.zeros((0, 3)))
 
 
@@ -1014,7 +1056,46 @@ def test_a_gradient_that_is_neither_right_nor_wrong_has_its_own_verdict(rng):
     report = check(hidden, rng.standard_normal((4, 3)))
     assert (report.ok, report.verdict, report.tensors[0].verdict) == (False, "UNPROVED", "UNPROVED")
     assert "WRONG" not in str(report)
+    small = check(function(lambda x: x + 1e8, lambda x: 1 + 0 * x), 1e-3 * rng.standard_normal((4, 3)))
+    assert (small.verdict, small.tensors[0].verdict) == ("UNPROVED", "UNPROVED"), small
     assert check(AbsoluteValue(), rng.uniform(0, 1e6, (5, 4))).ok, "large numbers alone hide nothing"
+
+
+class OfOneSlope:
+    """A line on which every step shows the same slope, with the same bound on its error."""
+
+    def __init__(self, slope, error):
+        self.found = Estimate(slope, error, bend=0.0, moved=np.ones(1, bool))
+
+    def estimate(self, probe, h):
+        return self.found
+
+    def rounding(self, probe, h):
+        return 0.0
+
+    def scatter(self, probe, h):
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    ("off", "error", "verdict"),
+    [
+        (0.9, 0.2, "right"),  # within what is allowed, 1
+        (1.1, 0.2, "WRONG"),
+        (1.1, 0.24, "WRONG"),  # a quarter of what is allowed: the step decides by itself
+        (1.1, 0.26, "right"),  # beyond: the error may explain the difference
+        (1.5, 0.26, "right"),
+        (1.55, 0.26, "WRONG"),  # more than what is allowed and twice the error
+        (11.9, 5.5, "right"),
+        (12.1, 5.5, "WRONG"),
+        (0.9, 5.9, "right"),  # as large an error is borne, 6
+        (0.9, 6.1, "UNPROVED"),
+        (12.9, 6.1, "UNPROVED"),
+    ],
+)
+def test_when_a_difference_counts(off, error, verdict):
+    deciding = Judge(OfOneSlope(0.0, error), Probe.coordinate(np.ones(1), (0,)), off, allowed=1.0, bearable=6.0)
+    assert deciding.verdict()[0] == verdict
 
 
 # --- words ---
@@ -1075,6 +1156,30 @@ def test_nothing_is_named_that_a_few_numbers_meet_by_chance(rng):
     hint = check(one_batch_wrong, rng.standard_normal((4, 3))).tensors[0].hint
     assert "index 0 of axis 0" in hint
     assert "padding" not in hint, "the first sample is no border"
+
+
+def test_no_hint_says_more_than_the_elements_show(rng):
+    """Where several patterns fit, or the elements are too few to tell one, none is named."""
+    rows = np.repeat(np.arange(1.0, 4)[:, None], 2, axis=1)  # reversed along axis 0, or along both
+    assert diagnose("dx", rows[::-1], rows, np.ones((3, 2), bool), {}) == ""
+    few = np.array([5.0, 4.0, 3.0])  # a shift by one leaves two elements to tell it by
+    assert "shifted" not in diagnose("dx", np.array([1.0, 5.0, 4.0]), few, np.ones(3, bool), {})
+    many = np.array([7.0, 5.0, 4.0, 3.0])
+    assert "shifted" in diagnose("dx", np.array([1.0, 7.0, 5.0, 4.0]), many, np.ones(4, bool), {})
+    kernel = rng.standard_normal((1, 3, 2, 2))  # a row is reversed, not flipped
+    hint = diagnose("W.grad", kernel[:, ::-1], kernel, np.ones(kernel.shape, bool), {})
+    assert hint == "it is reversed along axis 1"
+
+    def place(shape, where):
+        wrong = np.zeros(shape, bool)
+        wrong[where] = True
+        right = rng.standard_normal(shape)
+        return diagnose("dx", right + wrong * rng.uniform(1, 2, shape), right, wrong, {})
+
+    assert place((2, 4), 0) == "4 of 8 elements are wrong", "one of two rows is no place"
+    assert place((3, 4), 0).endswith("they lie at index 0 of axis 0")
+    assert "border" not in place((2, 3, 5, 2), (slice(None), [0, 2])), "of three rows two are no border"
+    assert "the border of axis 1" in place((2, 4, 5, 2), (slice(None), [0, 3]))
 
 
 # --- the contract, and rounding ---

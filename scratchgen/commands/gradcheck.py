@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,9 @@ from scratchgen.gradcheck import Report, check
 from scratchgen.gradcheck.apart import check_apart
 from scratchgen.gradcheck.grid import cases, kinds
 from scratchgen.gradcheck.mutants import mutants
-from scratchgen.gradcheck.report import table
 from scratchgen.gradcheck.student import PASSED_OVER
 from scratchgen.recipes.options import seed
+from scratchgen.table import text_table
 
 DESCRIPTION = """\
 Compare hand-written gradients with central differences in float64.
@@ -34,7 +35,7 @@ Exit status: 0 all gradients are right, 1 something is wrong or could not be pro
 """
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "gradcheck",
         help="check gradients: the built-in layers', or those of your own file",
@@ -56,7 +57,7 @@ def add_parser(commands) -> None:
         type=_range,
         metavar="LOW,HIGH",
         help="draw the inputs of your layer evenly between these, as in 0.1,5 for a logarithm "
-        "(default: normal numbers)",
+        "(default: normally distributed)",
     )
     parser.add_argument(
         "--timeout",
@@ -79,7 +80,7 @@ def add_parser(commands) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args) -> int:
+def run(args: argparse.Namespace) -> int:
     if not 0 < args.tolerance < 1:
         raise UsageError(f"--tolerance is {args.tolerance}, needs a number between 0 and 1")
     if not 0 < args.timeout <= 1e6:
@@ -100,7 +101,7 @@ def run(args) -> int:
     return _check_built_in(args)
 
 
-def _check_built_in(args) -> int:
+def _check_built_in(args: argparse.Namespace) -> int:
     """One line a kind of layer: how many configurations, and the worst of them."""
     known = {kind.lower(): kind for kind in kinds()}
     for name in args.target:
@@ -124,8 +125,9 @@ def _check_built_in(args) -> int:
         tensors = sum(len(r.tensors) for r in reports)
         kinks = sum(t.kinks for r in reports for t in r.tensors)
         verdict = _failures(reports) or (f"right but for {kinks} kinks" if kinks else "right")
-        rows.append((kind, len(reports), tensors, f"{worst.error:.1e}", verdict, worst.name))
-    print(*table(("", "cases", "gradients", "rel. error", "verdict", "largest error in"), rows), sep="\n")
+        rows.append((kind, str(len(reports)), str(tensors), f"{worst.error:.1e}", verdict, worst.name))
+    head = ("", "cases", "gradients", "rel. error", "verdict", "largest error in")
+    print(*(f"  {line}" for line in text_table(head, rows, left=range(len(head)))), sep="\n")
     reports = [r for rs in by_kind.values() for r in rs]
     failures = _failures(reports)
     print(
@@ -142,7 +144,7 @@ def _failures(reports: list[Report]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
-def _check_own(spec: str, args) -> int:
+def _check_own(spec: str, args: argparse.Namespace) -> int:
     outcome = check_apart(
         {
             "spec": spec,
@@ -161,15 +163,15 @@ def _check_own(spec: str, args) -> int:
         for reason, inputs in outcome.cannot.items()
     ]
     why += [f"{spec}: {outcome.why}"] if outcome.why else []
-    for sentence in why:
-        print(f"scratchgen: {sentence}", file=sys.stderr)
+    for reason in why:
+        print(f"scratchgen: {reason}", file=sys.stderr)
     verdicts = {report["verdict"] for report in outcome.reports.values()} - {PASSED_OVER}
     if "WRONG" in verdicts:
         return 1
     return 2 if why or not verdicts else 1 if verdicts != {"right"} else 0
 
 
-def _show_mutants(args) -> int:
+def _show_mutants(args: argparse.Namespace) -> int:
     missed = 0
     for mutant in mutants(np.random.default_rng(args.seed)):
         report = _checked(mutant.target, mutant.inputs, args, name=mutant.bug)
@@ -179,17 +181,18 @@ def _show_mutants(args) -> int:
     return 1 if missed else 0
 
 
-def _checked(target, inputs, args, name=None) -> Report:
+def _checked(target: Any, inputs: tuple, args: argparse.Namespace, name: str) -> Report:
     rng = np.random.default_rng([args.seed, 2])
     return check(target, *inputs, rng=rng, tolerance=args.tolerance, contract_too=not args.gradients_only, name=name)
 
 
 def _form(text: str) -> tuple[tuple[int, ...], str | int]:
     """Shape and kind of an input, see `Form`."""
-    sizes, colon, kind = text.partition(":")
+    sizes, _, word = text.partition(":")
+    kind: str | int = word
     try:
         shape = tuple(int(n) for n in sizes.replace("x", ",").strip("()").split(",") if n.strip())
-        kind = kind if not colon or kind in ("bool", "const") else int(kind)
+        kind = word if word in ("bool", "const") or ":" not in text else int(word)
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1 or (isinstance(kind, int) and kind < 1):
@@ -201,7 +204,7 @@ def _form(text: str) -> tuple[tuple[int, ...], str | int]:
 
 def _range(text: str) -> tuple[float, float]:
     try:
-        low, high = (float(number) for number in text.split(","))
+        low, high = map(float, text.split(","))
     except ValueError:
         low = high = 0.0
     if not (low < high and np.isfinite([low, high]).all()):

@@ -8,14 +8,26 @@
 On the command line `scratchgen gradcheck` proves every built-in layer, `scratchgen gradcheck file.py:MyLayer` yours,
 and `scratchgen gradcheck --mutants` shows it layers that are wrong in well-known ways.
 
-The proof: read `adjoint.py` first, the whole idea in a few lines. `numeric.py` has the mathematics (central
-differences, kinks), `points.py` where they are taken, `compare.py` the comparison at a point, `check.py` the
-whole, `contract.py` the sentences of the layer contract beside the gradient, `hints.py` the guess at what went
-wrong, `report.py` the table.
+The proof, in the order to read it:
 
-What is proved: `subject.py` brings it into one form, whatever way it is written in (`styles.py`) and wherever it
-keeps what it learns (`arrays.py`, `learned.py`). `student.py` takes it out of a file, `trials.py` finds inputs for
-it, `apart.py` does that in a process of its own, and `guard.py` makes the calls.
+    adjoint.py   the whole idea in a few lines
+    numeric.py   slopes by central differences, each with a bound on its own error
+    judge.py     which of several steps to believe, and when a difference counts
+    compare.py   the gradients at one point beside such slopes
+    points.py    other points, where a gradient that looks right may be wrong
+    check.py     the whole check
+    contract.py  the rules of the layer contract beside the gradient
+    hints.py     a guess at what went wrong
+    report.py    what was found, as data and as a table
+
+What is proved, whatever way it is written in:
+
+    subject.py   brings it into one form, a function of arrays that returns y and a backward
+    styles.py    the ways in which layers are written
+    learned.py   arrays that are learned and are no Parameters; arrays.py finds what an object holds
+    student.py   takes it out of a file; trials.py finds inputs for it
+    apart.py     does that in a process of its own; guard.py makes the calls
+    grid.py      every built-in layer, loss and model; mutants.py: layers that are wrong in well-known ways
 """
 
 from scratchgen.gradcheck.adjoint import adjoint_error

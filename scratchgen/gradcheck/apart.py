@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from scratchgen.gradcheck import guard
 
@@ -44,9 +45,11 @@ def check_apart(request: dict, timeout: float) -> Outcome:
         env={**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace", "PYTHONUNBUFFERED": "1"},
         start_new_session=True,  # Ctrl-C reaches this process alone, which then ends that one and all it has started
     )
-    told: list[bytes] = []
+    assert child.stdout is not None
+    assert child.stderr is not None
+    found: list[bytes] = []
     readers = [
-        threading.Thread(target=lambda: told.extend(child.stdout), daemon=True),
+        threading.Thread(target=found.extend, args=(child.stdout,), daemon=True),
         threading.Thread(target=_pass_on, args=(child.stderr,), daemon=True),
     ]
     try:
@@ -62,10 +65,10 @@ def check_apart(request: dict, timeout: float) -> Outcome:
             reader.join(LAST_WORDS)
             if not reader.is_alive():  # a process that has left the group may hold the pipe for good
                 pipe.close()
-    return _outcome(told, child.returncode, timeout, request["spec"])
+    return _outcome(found, child.returncode, timeout, request["spec"])
 
 
-def _end(child) -> None:
+def _end(child: subprocess.Popen) -> None:
     """End a process, and those that it has started."""
     if hasattr(os, "killpg"):
         os.killpg(child.pid, signal.SIGKILL)
@@ -74,7 +77,7 @@ def _end(child) -> None:
     child.wait()
 
 
-def _pass_on(pipe) -> None:
+def _pass_on(pipe: Any) -> None:
     """Show the beginning of what the code prints, as it comes, on stderr."""
     lines = shown = 0
     while part := pipe.read1(65536):
@@ -89,9 +92,9 @@ def _pass_on(pipe) -> None:
         lines += part.count(b"\n")
 
 
-def _outcome(told, status, timeout, spec) -> Outcome:
+def _outcome(lines: list[bytes], status: int, timeout: float, spec: str) -> Outcome:
     outcome, phase, last_words = Outcome(), "the start", []
-    for line in told:
+    for line in lines:
         try:
             message = json.loads(line)
         except ValueError:  # faulthandler's lines
@@ -110,7 +113,7 @@ def _outcome(told, status, timeout, spec) -> Outcome:
     return outcome
 
 
-def _why(phase, last_words, status, timeout, spec) -> str:
+def _why(phase: str, last_words: str, status: int, timeout: float, spec: str) -> str:
     """How the process ended, and where."""
     frames = re.findall(r'File "(.*)", line (\d+)', last_words)
     file = os.path.realpath(spec.partition(".py:")[0] + ".py")
@@ -142,12 +145,12 @@ def child() -> None:
     sys.argv[:] = [request["spec"].partition(".py:")[0] + ".py"]
     parent, phase, armed = os.getppid(), "", 0.0
 
-    def emit(**message):
+    def emit(**message: Any) -> None:
         if os.getppid() != parent:  # it has ended; or this is a fork, which came out of the code as well
             os._exit(1)
         channel.write(json.dumps(message) + "\n")
 
-    def watch(new: str):
+    def on_call(new: str) -> None:
         """Start the clock anew for a call, or let it run if it was started just now."""
         nonlocal phase, armed
         if os.getppid() != parent:
@@ -159,13 +162,13 @@ def child() -> None:
             armed = time.monotonic()
             faulthandler.dump_traceback_later(1.1 * timeout, exit=True, file=channel)
 
-    guard.watch, guard.apart = watch, True
-    watch("the start")
+    guard.on_call, guard.apart = on_call, True
+    on_call("the start")
     try:
         from scratchgen.gradcheck.student import check_file
 
         check_file(**request, emit=emit)
     except BaseException as error:
-        emit(cannot="", why=guard.told(error))
+        emit(cannot="", why=guard.described(error))
     emit(finished=True)
     os._exit(0)  # whatever threads and exit handlers the code has left

@@ -2,26 +2,37 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from scratchgen import checks
+from scratchgen.backend import Array
+from scratchgen.backend.threads import one_blas_thread
 from scratchgen.gradcheck import contract
-from scratchgen.gradcheck.compare import Gradients, Variable, broken, standing_at
-from scratchgen.gradcheck.guard import contained, told
+from scratchgen.gradcheck.arrays import is_float64
+from scratchgen.gradcheck.compare import Gradients, Variable, broken
+from scratchgen.gradcheck.guard import contained, described
+from scratchgen.gradcheck.learned import Learned, with_values
 from scratchgen.gradcheck.points import Point, nudged, other_points, other_sign
 from scratchgen.gradcheck.report import Report, TensorReport
 from scratchgen.gradcheck.styles import takes_no_argument
 from scratchgen.gradcheck.subject import Subject
+from scratchgen.layers.layer import Module
+from scratchgen.layers.parameter import Parameter
 
 NUDGE = 1e-3  # how far from a kink the check is made again
+HERE_ALONE = (
+    f"right {NUDGE:g} beside it: at zeros or equal elements alone a branch is wrong, or kinks cancel there, as in "
+    "relu(x) − relu(−x)"
+)
 
 
 def check(
-    target,
-    *inputs,
+    target: Any,
+    *inputs: Any,
     rng: np.random.Generator | None = None,
-    parameters=None,
+    parameters: Iterable[Parameter] | Module | None = None,
     tolerance: float = 1e-6,
     elementwise: int = 400,
     directions: int = 8,
@@ -34,8 +45,8 @@ def check(
     `target` is a layer, a method such as `model.loss`, or any function that returns `y, backward`; `parameters` names
     the Parameters (or the module) that a plain function closes over; without it they are found. Float inputs are
     differentiated where backward gives a gradient for them, others are constants. dy is drawn from `rng`, never ones:
-    for some layers a sum over y does not depend on x at all. Tensors up to `elementwise` numbers are checked number
-    by number, larger ones along random `directions` and at the extreme, corner and some drawn coordinates.
+    for some layers a sum over y does not depend on x at all. Tensors of up to `elementwise` elements are checked
+    element by element, larger ones along random `directions` and at the extreme, corner and some drawn elements.
 
     One point is no proof: where a scale is 1 or a bias 0, a gradient that forgets it looks right. So the same is then
     checked, along a few directions, with parameters and inputs drawn at random, and with large, small, zero and equal
@@ -54,8 +65,8 @@ def check(
         report = Report(name or subject.name)
         many = {"elementwise": elementwise, "directions": directions}
         checking = _Check(subject, list(map(_as_float64, inputs)), report, rng, tolerance, many)
-        with subject.in_float64(), np.errstate(all="ignore"):  # what is not finite is told, not warned of
-            checking.run(contract_too, on_progress or (lambda report: None))
+        with subject.in_float64(), np.errstate(all="ignore"), one_blas_thread:  # what is not finite is reported
+            checking.everything(contract_too, on_progress or (lambda report: None))
     return report
 
 
@@ -68,11 +79,11 @@ class _Check:
     report: Report
     rng: np.random.Generator
     tolerance: float
-    many: dict
+    many: dict[str, int]
     variables: list[Variable] = field(default_factory=list)
     moves: bool = False  # whether y was seen to depend on anything
 
-    def run(self, contract_too: bool, show: Callable[[Report], object]) -> None:
+    def everything(self, contract_too: bool, show: Callable[[Report], object]) -> None:
         report = self.report
         self.subject.discover(self.inputs)
         self.here()
@@ -81,8 +92,7 @@ class _Check:
         show(report)
         generic = Point("the values given", self.inputs)
         if self.variables:
-            if any(t.verdict == "kink" for t in report.tensors):
-                self.beside()
+            self.settle()
             moved = {s for v in self.variables for s in v.sources}
             generic = self.elsewhere(other_points(self.inputs, moved, self.parameters(), self.rng)) or generic
             if not self.moves:
@@ -91,30 +101,30 @@ class _Check:
                 report.notes.append("every gradient is 0: y depends on nothing at the points that were tried")
         show(report)
         if contract_too and not report.faults and all(np.isfinite(t.error) for t in report.tensors):
-            with standing_at(generic.values):
-                contract.check(self.subject, generic.inputs, self.rng, report)
+            with with_values(generic.values):
+                report.faults += contract.breaches(self.subject, generic.inputs, self.rng)
+
+    # --- at the values given ---
 
     def here(self) -> None:
         """Add to the report a row for every gradient at the values given."""
         subject, inputs, report = self.subject, self.inputs, self.report
         y, backward = subject.evaluate(inputs)
         _refuse(subject, y, backward, subject.evaluate(inputs)[0])
-        dy = np.ones(()) if _is_whole(backward) else self.rng.standard_normal(y.shape)
-        try:
-            dxs = self.pull(backward, dy)
-        except Exception as error:
-            report.faults.append(f"backward raised {told(error)}")
+        pulled = self.pull(y, backward)
+        if pulled is None:
             return
-        moved = [name for name, p in subject.bystanders.items() if np.any(p.grad)]
-        if moved:
+        dy, dxs = pulled
+        others = [name for name, p in subject.other_players.items() if np.any(p.grad)]
+        if others:
             report.faults.append(
-                f"backward adds to {moved[0]}.grad, of another player than the one whose loss this is"
+                f"backward adds to {others[0]}.grad, of another player than the one whose loss this is"
             )
 
         variables = []
         names = subject.input_names(len(inputs))
         for k, x in enumerate(inputs):
-            if not _is_float(x):
+            if not is_float64(x):
                 continue
             if k < len(dxs) and dxs[k] is not None:
                 variables.append(Variable(f"d{names[k]}", (k,)))
@@ -125,43 +135,55 @@ class _Check:
                 report.notes.append(f"{names[k]}: backward gives no gradient for it, so none was checked")
         variables += [Variable(f"{name}.grad", (p,)) for name, p in subject.parameters.items()]
         empty = [v for v in variables if v.value(inputs).size == 0]
-        report.unchecked += [f"{v.name}, of shape {v.value(inputs).shape}: it has no number" for v in empty]
+        report.unchecked += [f"{v.name}, of shape {v.value(inputs).shape}: it has no elements" for v in empty]
         self.variables = [v for v in variables if v not in empty]
         if not variables and not report.tensors:
             report.unchecked.append("anything: no input is an array of floats, and there are no Parameters")
         if self.variables:
-            here = Gradients(subject, self.variables, inputs, y, dy, dxs, self.rng).measure_rounding()
-            report.tensors += [self.compare(here, v) for v in self.variables]
+            gradients = Gradients(subject, self.variables, inputs, y, dy, dxs, self.rng).measure_rounding()
+            report.tensors += [self.compare(gradients, v) for v in self.variables]
 
-    def beside(self) -> None:
+    def settle(self) -> None:
         """Settle by a point beside what a kink leaves open.
 
         On a kink the backward may give any value between the slopes, and where kinked terms are added up even another
-        (relu(x) − relu(−x) is x, but its backward gives 0 at 0). So a row that differs there, when the point does lie
-        on a kink, is as right as it is beside it.
+        (relu(x) + relu(−x) may get any of −1, 0 and 1 at 0). So a row that differs there, when the point does lie on
+        a kink, is as right as it is beside it. Where kinks cancel the point is smooth, and a difference there is one;
+        that it is right beside the point is said of it.
         """
-        moved = {s for v in self.variables for s in v.sources}
-        inputs = [nudged(x, self.rng, NUDGE) if k in moved else x for k, x in enumerate(self.inputs)]
-        values = {p: nudged(p.value, self.rng, NUDGE) for p in self.parameters()}
         rows = {row.name: row for row in self.report.tensors}
-        with standing_at(values):
-            there, why = self.gradients(Point(f"a point {NUDGE:g} beside", inputs, values))
-            if there is None:
-                self.report.notes.append(f"the inputs lie on a kink, and no check could be made beside it: {why}")
-                return
-            there.measure_rounding()
-            for v in self.variables:
-                row = rows[v.name]
-                if row.verdict not in ("kink", "WRONG") or not np.isfinite(row.error):
-                    continue
-                other = self.compare(there, v)
-                hint = f"the point lies on a kink, but {NUDGE:g} beside it, too: {other.hint or 'it is wrong'}"
-                if other.ok:
-                    count = row.kinks or "some"
-                    hint = f"{count} probes lie on a kink; the figures are from a point {NUDGE:g} beside it"
+        on_kink = any(row.verdict == "kink" for row in rows.values())
+        differ = [v for v in self.variables if rows[v.name].verdict in ("kink", "WRONG")]
+        differ = [v for v in differ if np.isfinite(rows[v.name].error)]
+        if not (on_kink or (differ and _has_zeros(self.inputs, self.variables))):
+            return
+        beside, why = self.beside(Point("the values given", self.inputs), differ)
+        if on_kink and why:
+            self.report.notes.append(f"the inputs lie on a kink, and no check could be made beside it: {why}")
+        for name, other in beside.items():
+            row = rows[name]
+            if on_kink:
+                said = f"{row.kinks or 'some'} probes lie on a kink; the figures are from a point {NUDGE:g} beside it"
+                wrong = f"the point lies on a kink, but {NUDGE:g} beside it, too: {other.hint or 'it is wrong'}"
+                hint = said if other.ok else wrong
                 verdict = "kink" if other.ok else other.verdict
-                settled = replace(other, kinks=row.kinks, verdict=verdict, hint=hint)
-                self.report.tensors[self.report.tensors.index(row)] = settled
+                self.replace(replace(other, kinks=row.kinks, verdict=verdict, hint=hint))
+            elif other.ok:
+                self.replace(replace(row, hint=f"{row.hint}; {HERE_ALONE}" if row.hint else HERE_ALONE))
+
+    def beside(self, point: Point, variables: list[Variable]) -> tuple[dict[str, TensorReport], str]:
+        """The rows of these at a point close to one where parameters stand, by name; and why there are none."""
+        moved = {s for v in self.variables for s in v.sources}
+        inputs = [nudged(x, self.rng, NUDGE) if k in moved else x for k, x in enumerate(point.inputs)]
+        values = {p: nudged(p.value, self.rng, NUDGE) for p in self.parameters()}
+        with with_values(values):
+            gradients, why = self.gradients(Point(f"a point {NUDGE:g} beside {point.name}", inputs, values))
+            if gradients is None:
+                return {}, why
+            gradients.measure_rounding()
+            return {v.name: self.compare(gradients, v) for v in variables}, ""
+
+    # --- at other points ---
 
     def elsewhere(self, points: Iterable[list[Point]]) -> Point | None:
         """Check where a gradient that is right at the values given may be wrong.
@@ -171,63 +193,66 @@ class _Check:
         first = None
         for tried, variants in enumerate(points):
             for point in variants:
-                with standing_at(point.values):
-                    there, why = self.gradients(point)
-                    if there is not None:
+                with with_values(point.values):
+                    gradients, why = self.gradients(point)
+                    if gradients is not None:
                         first = point if tried == 0 else first
-                        self.there(there, point)
+                        self.there(gradients, point)
                         break
             else:
                 self.report.notes.append(f"not checked with {variants[0].name}: {why}")
         return first
 
-    def there(self, there: Gradients, point: Point) -> None:
+    def there(self, gradients: Gradients, point: Point) -> None:
         """Put into the report what is wrong at this point and was right before.
 
         All gradients together are checked first, along a few directions; where these differ, each by itself.
         """
         report = self.report
-        rows = {row.name: i for i, row in enumerate(report.tensors)}
+        ok = {row.name for row in report.tensors if row.ok}
         sound = []
         for v in self.variables:
-            if not report.tensors[rows[v.name]].ok:
+            if v.name not in ok:
                 continue
-            if fault := there.unfit(v):
-                report.tensors[rows[v.name]] = broken(v.name, there.lines[v].x.shape, f"with {point.name}, {fault}")
-            elif there.is_singular(v):
+            if fault := gradients.unfit(v):
+                self.replace(broken(v.name, gradients.lines[v].x.shape, f"with {point.name}, {fault}"))
+            elif gradients.is_singular(v):
                 report.notes.append(f"with {point.name}, {v.name} is not finite, where y has a kink or a pole")
             else:
                 sound.append(v)
         if not sound:
             return
-        together = there.together(sound)
-        probes = there.few(together, 2, point.ties) + (there.few(together, 1) if point.ties else [])
-        row = there.compare(together, probes, self.tolerance)
+        together = gradients.together(sound)
+        probes = gradients.few(together, 2, point.ties) + (gradients.few(together, 1) if point.ties else [])
+        row = gradients.compare(together, probes, self.tolerance)
         if row.verdict != "right":
-            row = there.measure_rounding().compare(together, probes, self.tolerance)
-        self.moves |= there.greatest > 0
+            row = gradients.measure_rounding().compare(together, probes, self.tolerance)
+        self.moves |= gradients.greatest > 0
         if row.verdict == "UNPROVED":
             report.notes.append(f"with {point.name} nothing could be decided: {row.hint}")
             return
         report.points.append(point.name)
-        for v in sound if row.verdict == "WRONG" else ():
-            row = self.compare_there(there, v, point.ties)
-            if row.verdict == "WRONG":
-                row.hint = f"right at the values given, wrong with {point.name}" + (
-                    f": {row.hint}" if row.hint else ""
-                )
-                report.tensors[rows[v.name]] = row
+        if row.verdict != "WRONG":
+            return
+        rows = {v: self.compare_there(gradients, v, point.ties) for v in sound}
+        wrong = [v for v, row in rows.items() if row.verdict == "WRONG"]
+        beside = self.beside(point, wrong)[0] if point.ties and wrong else {}
+        for v in wrong:
+            hint = f"right at the values given, wrong with {point.name}"
+            hint += f": {rows[v].hint}" if rows[v].hint else ""
+            hint += f"; {HERE_ALONE}" if v.name in beside and beside[v.name].ok else ""
+            self.replace(replace(rows[v], hint=hint))
 
     def compare(self, gradients: Gradients, v: Variable) -> TensorReport:
         self.moves |= gradients.greatest > 0
         return gradients.compare(v, gradients.thorough(v, **self.many), self.tolerance)
 
-    def compare_there(self, there: Gradients, v: Variable, ties: bool) -> TensorReport:
-        """Where numbers are equal, moving one of them alone may show nothing of a kink: directions decide there."""
+    def compare_there(self, gradients: Gradients, v: Variable, ties: bool) -> TensorReport:
+        """Where elements are equal, moving one of them alone may show nothing of a kink: directions decide there."""
         if not ties:
-            return self.compare(there, v)
-        row = there.compare(v, there.few(v, 2, ties=True) + there.few(v, 2), self.tolerance)
-        each = self.compare(there, v) if row.verdict == "WRONG" else row
+            return self.compare(gradients, v)
+        row = gradients.compare(v, gradients.few(v, 2, ties=True) + gradients.few(v, 2), self.tolerance)
+        each = self.compare(gradients, v) if row.verdict == "WRONG" else row
         return each if each.verdict == "WRONG" else row
 
     def gradients(self, point: Point) -> tuple[Gradients | None, str]:
@@ -235,28 +260,39 @@ class _Check:
         try:
             y, backward = self.subject.evaluate(point.inputs)
         except Exception as error:
-            return None, told(error)
+            return None, described(error)
         if not (y.size and np.isfinite(y).all()):
             return None, "y is not finite there"
-        dy = np.ones(()) if _is_whole(backward) else self.rng.standard_normal(y.shape)
-        try:
-            dxs = self.pull(backward, dy)
-        except Exception as error:
-            self.report.faults.append(f"with {point.name}, backward raised {told(error)}")
+        pulled = self.pull(y, backward, f"with {point.name}, ")
+        if pulled is None:
             return None, "backward raised"
-        return Gradients(self.subject, self.variables, point.inputs, y, dy, dxs, self.rng), ""
+        return Gradients(self.subject, self.variables, point.inputs, y, *pulled, self.rng), ""
 
-    def pull(self, backward, dy):
-        """What backward returns for dy; gradients of parameters are added from zero."""
+    def pull(self, y: Array, backward: Any, where: str = "") -> tuple[Array, tuple] | None:
+        """A dy, and what backward returns for it; gradients of parameters are added from zero. None, and a fault in
+        the report, where it raises."""
+        dy = np.ones(()) if _is_whole(backward) else np.asarray(self.rng.standard_normal(y.shape))
         for p in self.parameters():
             p.zero_grad()
-        return self.subject.pull(backward, dy.copy())
+        try:
+            return dy, self.subject.pull(backward, dy.copy())
+        except Exception as error:
+            self.report.faults.append(f"{where}backward raised {described(error)}")
+            return None
 
-    def parameters(self) -> list:
-        return [*self.subject.parameters.values(), *self.subject.bystanders.values()]
+    def parameters(self) -> list[Learned]:
+        return [*self.subject.parameters.values(), *self.subject.other_players.values()]
+
+    def replace(self, row: TensorReport) -> None:
+        """Put the row in the place of the one of its name."""
+        self.report.tensors = [row if old.name == row.name else old for old in self.report.tensors]
 
 
-def _refuse(subject, y, backward, again) -> None:
+def _has_zeros(inputs: list, variables: list[Variable]) -> bool:
+    return any(np.any(v.value(inputs) == 0) for v in variables)
+
+
+def _refuse(subject: Subject, y: Array, backward: Any, again: Array) -> None:
     """Raise where there is no derivative to speak of."""
     if not np.array_equal(y, again, equal_nan=True):
         raise ValueError(
@@ -271,25 +307,21 @@ def _refuse(subject, y, backward, again) -> None:
     if not np.isfinite(y).all():
         raise ValueError(f"gradcheck: {subject.name} gave values that are not finite at these inputs: choose others")
     if y.size == 0:
-        raise ValueError(f"gradcheck: {subject.name} gave y of shape {y.shape}, which holds no number")
+        raise ValueError(f"gradcheck: {subject.name} gave y of shape {y.shape}, which has no elements")
     if _is_whole(backward) and y.ndim:
         what = "a backward that takes no dy" if callable(backward) else f"{type(backward).__name__} beside it"
         raise TypeError(
             f"gradcheck: {subject.name} returned y of shape {y.shape} and {what}, needs a function of dy; "
-            "only a single number has a gradient without one"
+            "only a scalar has a gradient without one"
         )
 
 
-def _is_whole(backward) -> bool:
-    """Whether it is the gradient of a single number itself, and not a function of dy."""
+def _is_whole(backward: Any) -> bool:
+    """Whether it is the gradient of a scalar itself, and not a function of dy."""
     return not callable(backward) or takes_no_argument(backward)
 
 
-def _is_float(x) -> bool:
-    return isinstance(x, np.ndarray) and x.dtype == np.float64
-
-
-def _as_float64(x):
+def _as_float64(x: Any) -> Any:
     """A float64 copy of a float array; anything else as it is."""
     if isinstance(x, np.ndarray | np.generic) and x.dtype.kind == "f":
         return np.array(x, np.float64)

@@ -1,15 +1,17 @@
 """One point: y, the gradients that the backward gives there, and how they compare with central differences."""
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from typing import Any
 
 import numpy as np
 
+from scratchgen.backend import Array
 from scratchgen.gradcheck.hints import cosine, diagnose, factor
 from scratchgen.gradcheck.judge import Judge
+from scratchgen.gradcheck.learned import with_values
 from scratchgen.gradcheck.numeric import EPS, STEP, Line, Probe, rounding_of, scale_of
 from scratchgen.gradcheck.points import keeps_ties
 from scratchgen.gradcheck.report import TensorReport
@@ -21,56 +23,46 @@ class Variable:
     """What a gradient is taken with respect to: an input, by its index, or a parameter; or several, as one vector."""
 
     name: str
-    sources: tuple
+    sources: tuple[Any, ...]
 
-    def value(self, inputs) -> np.ndarray:
-        return self._joined([inputs[s] if isinstance(s, int) else s.value for s in self.sources])
+    def parts(self, inputs: list) -> list[Array]:
+        return [inputs[s] if isinstance(s, int) else s.value for s in self.sources]
 
-    def scale(self, inputs) -> np.ndarray:
-        """The size by which each number of it is measured."""
-        return self._joined([scale_of(inputs[s] if isinstance(s, int) else s.value) for s in self.sources])
+    def value(self, inputs: list) -> Array:
+        return _joined(self.parts(inputs))
 
-    def gradient(self, dxs) -> np.ndarray:
+    def scale(self, inputs: list) -> Array:
+        """The unit in which each element is moved, see `scale_of`."""
+        return _joined([scale_of(part) for part in self.parts(inputs)])
+
+    def gradient(self, dxs: tuple) -> Array:
         """What backward gave: an array of its own, for a parameter what was added since its grad was zero."""
         given = [(dxs[s] if s < len(dxs) else None) if isinstance(s, int) else s.grad for s in self.sources]
-        return self._joined([np.array(g) for g in given])
+        return _joined([np.array(g) for g in given])
 
-    def evaluation(self, subject: Subject, inputs) -> Callable[[np.ndarray], np.ndarray]:
-        """The function that gives y with an array in its place."""
+    def as_argument(self, subject: Subject, inputs: list) -> Callable[[Array], Array]:
+        """y as a function of an array in its place."""
         first, *more = self.sources
         if not more and isinstance(first, int):
             before, after = inputs[:first], inputs[first + 1 :]
             return lambda array: subject.evaluate([*before, array, *after])[0]
         if not more:
             return lambda array: subject.evaluate_with(first, array, inputs)
-        shapes = [np.shape(inputs[s] if isinstance(s, int) else s.value) for s in self.sources]
+        shapes = [np.shape(part) for part in self.parts(inputs)]
         ends = np.cumsum([prod(shape) for shape in shapes[:-1]])
 
-        def of_all(array):
+        def of_all(array: Array) -> Array:
             parts = zip(self.sources, np.split(array, ends), shapes, strict=True)
             values = {s: part.reshape(shape) for s, part, shape in parts}
             moved = [values.pop(k, x) for k, x in enumerate(inputs)]
-            with standing_at(values):
+            with with_values(values):
                 return subject.evaluate(moved)[0]
 
         return of_all
 
-    @staticmethod
-    def _joined(arrays):
-        return arrays[0] if len(arrays) == 1 else np.concatenate([a.ravel() for a in arrays])
 
-
-@contextmanager
-def standing_at(values: dict):
-    """Inside the block parameters have these values; afterwards those that they had."""
-    before = {p: np.array(p.value) for p in values}
-    try:
-        for p, value in values.items():
-            p.value = value
-        yield
-    finally:
-        for p, value in before.items():
-            p.value = value
+def _joined(arrays: list[Array]) -> Array:
+    return arrays[0] if len(arrays) == 1 else np.concatenate([a.ravel() for a in arrays])
 
 
 @dataclass(frozen=True)
@@ -100,10 +92,19 @@ class Gradients:
     While it is used, parameters must have the values of the point.
     """
 
-    def __init__(self, subject, variables, inputs, y, dy, dxs, rng: np.random.Generator):
+    def __init__(
+        self,
+        subject: Subject,
+        variables: list[Variable],
+        inputs: list,
+        y: Array,
+        dy: Array,
+        dxs: tuple,
+        rng: np.random.Generator,
+    ):
         self.variables, self.rng, self.sizes = variables, rng, _sizes(inputs, y)
         self._at = subject, inputs, y, dy
-        self._noise = 4 * EPS * float(np.linalg.norm(dy * y))  # of y alone
+        self._noise = 4 * EPS * float(np.linalg.norm(dy * y))  # of y alone, until it is measured
         self.given = {v: v.gradient(dxs) for v in variables}
         self.lines = {v: self._line(v) for v in variables}
         fit = [v for v in variables if not self.unfit(v)]
@@ -112,15 +113,16 @@ class Gradients:
     def measure_rounding(self) -> "Gradients":
         """Take into account what is lost on the way to y."""
         self._noise = rounding_of(self._line(Variable("every one", _sources(self.variables))), self.rng)
-        self.lines = {v: self._line(v) for v in self.lines}
+        for line in self.lines.values():
+            line.noise = self._noise
         return self
 
-    def _line(self, v) -> Line:
+    def _line(self, v: Variable) -> Line:
         subject, inputs, y, dy = self._at
-        return Line(v.evaluation(subject, inputs), v.value(inputs), v.scale(inputs), y, dy, self._noise)
+        return Line(v.as_argument(subject, inputs), v.value(inputs), v.scale(inputs), y, dy, self._noise)
 
     def thorough(self, v: Variable, elementwise: int, directions: int) -> list[Probe]:
-        """Every number of a small tensor; random directions and telling places of a large one."""
+        """Every element of a small tensor; random directions and telling places of a large one."""
         scale, gradient = self.lines[v].scale, self.given[v]
         if scale.size <= elementwise:
             return [Probe.coordinate(scale, i) for i in np.ndindex(scale.shape)]
@@ -128,23 +130,23 @@ class Gradients:
         return self.few(v, directions) + [Probe.coordinate(scale, i) for i in places]
 
     def few(self, v: Variable, directions: int, ties: bool = False) -> list[Probe]:
-        """Random directions, in which numbers that are equal stay equal where there are `ties` among the inputs."""
+        """Random directions, in which equal elements stay equal where there are `ties` among the inputs."""
         return [Probe.direction(self._direction(v, ties)) for _ in range(directions)]
 
-    def _direction(self, v, ties):
-        line, (_, inputs, *_) = self.lines[v], self._at
+    def _direction(self, v: Variable, ties: bool) -> Array:
+        line = self.lines[v]
         u = line.scale * self.rng.standard_normal(line.x.shape)
         if not ties:
             return u
-        sizes = [np.size(inputs[s] if isinstance(s, int) else s.value) for s in v.sources]
-        parts = np.split(u.ravel(), np.cumsum(sizes[:-1]))
+        parts = v.parts(self._at[1])
+        drawn = np.split(u.ravel(), np.cumsum([part.size for part in parts[:-1]]))
         kept = [
-            keeps_ties(inputs[s], self.rng).ravel() if isinstance(s, int) else part
-            for s, part in zip(v.sources, parts, strict=True)
+            keeps_ties(part, self.rng).ravel() if isinstance(source, int) else of_parameter
+            for source, part, of_parameter in zip(v.sources, parts, drawn, strict=True)
         ]
         return np.concatenate(kept).reshape(u.shape)
 
-    def together(self, variables) -> Variable:
+    def together(self, variables: list[Variable]) -> Variable:
         """Several as one."""
         v = Variable("together", _sources(variables))
         self.given[v] = np.concatenate([self.given[part].ravel() for part in variables])
@@ -166,8 +168,8 @@ class Gradients:
         if not len(where):
             return False
         line = self.lines[v]
-        look = line.look(Probe.coordinate(line.scale, tuple(int(i) for i in where[0])), STEP)
-        return look is None or look.error > 1e-6 * (abs(look.slope) + _largest(line.dy))
+        found = line.estimate(Probe.coordinate(line.scale, tuple(int(i) for i in where[0])), STEP)
+        return found is None or found.error > 1e-6 * (abs(found.slope) + _largest(line.dy))
 
     def compare(self, v: Variable, probes: list[Probe], tolerance: float) -> TensorReport:
         """The row of the report on one gradient."""
@@ -182,11 +184,11 @@ class Gradients:
             wrong += found[-1].verdict == "WRONG"
         return self._row(v, found)
 
-    def _find(self, v, probe, largest, tolerance, sure) -> Finding:
+    def _find(self, v: Variable, probe: Probe, largest: float, tolerance: float, sure: bool) -> Finding:
         """The slope along one direction.
 
         A difference is measured against the larger of the two, but at least against 1 % of the `largest` gradient of
-        the tensor (of its length, for a direction that moves all numbers), and a millionth of the largest of all
+        the tensor (of its length, for a direction that moves all elements), and a millionth of the largest of all
         tensors, in units of L for a change of x by its own scale: what is smaller counts as 0.
         """
         gradient, line = self.given[v], self.lines[v]
@@ -211,7 +213,7 @@ class Gradients:
         doubt = error if verdict in ("right", "beside") and error > tolerance * size else 0.0
         return Finding(probe, analytic, slope, max(size, abs(slope), doubt / tolerance), verdict, doubt)
 
-    def _row(self, v, found) -> TensorReport:
+    def _row(self, v: Variable, found: list[Finding]) -> TensorReport:
         shape, gradient = self.lines[v].x.shape, self.given[v]
         count = {word: sum(f.verdict == word for f in found) for word in ("WRONG", "UNPROVED", "kink", "beside")}
         verdict = next((word for word in ("WRONG", "UNPROVED", "kink") if count[word]), "right")
@@ -257,16 +259,16 @@ class Gradients:
         return row
 
 
-def _sources(variables) -> tuple:
+def _sources(variables: list[Variable]) -> tuple:
     return tuple(s for v in variables for s in v.sources)
 
 
-def broken(name, shape, hint) -> TensorReport:
+def broken(name: str, shape: tuple[int, ...], hint: str) -> TensorReport:
     """The row on something that cannot be compared at all."""
     return TensorReport(name, shape, error=float("inf"), verdict="WRONG", hint=hint)
 
 
-def _locate(line, analytic) -> tuple[tuple[int, ...], float, float]:
+def _locate(line: Line, analytic: Array) -> tuple[tuple[int, ...], float, float]:
     """One element that is wrong: by halves, keeping the half along which the two differ more."""
     rng = np.random.default_rng(0)
     direction = (line.scale * rng.standard_normal(line.x.shape)).ravel()
@@ -285,7 +287,7 @@ def _locate(line, analytic) -> tuple[tuple[int, ...], float, float]:
     return index, float(analytic[index]), line.slope(Probe.coordinate(line.scale, index))
 
 
-def _coordinates(analytic, rng, drawn: int = 16) -> list[tuple[int, ...]]:
+def _coordinates(analytic: Array, rng: np.random.Generator, drawn: int = 16) -> list[tuple[int, ...]]:
     """Where errors hide: the largest and smallest gradients, the corners, and some drawn at random."""
     size = np.where(np.isfinite(analytic), np.abs(analytic), np.inf)
     flat = [int(size.argmax()), int(size.argmin()), *rng.integers(0, analytic.size, drawn)]
@@ -296,7 +298,7 @@ def _coordinates(analytic, rng, drawn: int = 16) -> list[tuple[int, ...]]:
     return list(dict.fromkeys(found))
 
 
-def _sizes(inputs, y) -> dict[str, int]:
+def _sizes(inputs: list, y: Array) -> dict[str, int]:
     """The counts by which a sum may have been divided or multiplied by mistake."""
     if not (inputs and np.ndim(inputs[0])):
         return {}
@@ -311,5 +313,5 @@ def _sizes(inputs, y) -> dict[str, int]:
     return sizes
 
 
-def _largest(array) -> float:
+def _largest(array: Array) -> float:
     return float(np.abs(array[np.isfinite(array)]).max(initial=0))

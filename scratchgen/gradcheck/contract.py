@@ -1,39 +1,42 @@
-"""The sentences of the layer contract that a right gradient alone does not show."""
+"""The rules of the layer contract that a right gradient alone does not show."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from scratchgen.gradcheck.guard import guarded, told
-from scratchgen.gradcheck.learned import ArrayParameter
-from scratchgen.gradcheck.numeric import stirred
-from scratchgen.gradcheck.report import Report
+from scratchgen.backend import Array
+from scratchgen.gradcheck.arrays import copied, is_float64
+from scratchgen.gradcheck.guard import described, guarded
+from scratchgen.gradcheck.learned import ArrayParameter, with_values
+from scratchgen.gradcheck.numeric import perturbed
 from scratchgen.gradcheck.subject import Subject, parted, takes_no_argument
 from scratchgen.layers.layer import Layer
 
 
-def check(subject: Subject, inputs, rng: np.random.Generator, report: Report) -> None:
-    """Add to `report.faults` every sentence that `subject` breaks at `inputs`.
+def breaches(subject: Subject, inputs: list, rng: np.random.Generator) -> list[str]:
+    """Every rule that `subject` breaks at `inputs`, in a sentence.
 
     All targets: nothing writes into an input, a y or a dy; backward is linear. Layers also: gradients are added, an
     evaluation keeps its own cache, a backward is that of the parameters that were evaluated, float32 stays float32,
     predict gives what forward gives, and what is learned is found. Each is checked by itself, so that none hides
-    another, or the gradients: what raises in one is a fault, and the next is checked.
+    another: what raises in one is a breach, and the next is checked.
     """
     y, backward = subject.evaluate(inputs)
     if not callable(backward):
-        return
+        return []
     dy = np.ones(()) if takes_no_argument(backward) else rng.standard_normal(y.shape)
-    sentences = [*EVERYBODY, *(LAYERS if subject.keeps_contract else ())]
-    for sentence, doing in sentences:
+    found: list[str] = []
+    for rule, doing in (*FOR_ALL, *(FOR_LAYERS if subject.keeps_contract else ())):
         try:
-            report.faults += sentence(subject, inputs, dy)
+            found += rule(subject, inputs, dy)
         except Exception as error:
-            report.faults.append(f"{doing} raised {told(error)}")
+            found.append(f"{doing} raised {described(error)}")
+    return found
 
 
-def _nothing_is_written(subject, inputs, dy) -> Iterator[str]:
-    lent, given = list(map(_copied, inputs)), dy.copy()
+def _nothing_is_written(subject: Subject, inputs: list, dy: Array) -> Iterator[str]:
+    lent, given = list(map(copied, inputs)), dy.copy()
     _, backward = subject.evaluate(lent, lend=True)
     subject.pull(backward, given)
     if not np.array_equal(given, dy):
@@ -43,15 +46,15 @@ def _nothing_is_written(subject, inputs, dy) -> Iterator[str]:
             yield f"it writes into {name}, which belongs to the caller"
 
 
-def _backward_is_linear(subject, inputs, dy) -> Iterator[str]:
+def _backward_is_linear(subject: Subject, inputs: list, dy: Array) -> Iterator[str]:
     if takes_no_argument(subject.evaluate(inputs)[1]):
         return
-    if not _agree(_run(subject, inputs, -1e3 * dy), _times(-1e3, subject, inputs, dy)):
+    if not _agree(_gradients(subject, inputs, -1e3 * dy), _times(-1e3, subject, inputs, dy)):
         yield "backward is not linear in dy: −1000 times dy does not give −1000 times the gradients"
 
 
-def _buffers_are_not_used_again(subject, inputs, dy) -> Iterator[str]:
-    outputs, backward = subject.evaluate(list(map(_copied, inputs)), lend=True)
+def _buffers_are_not_used_again(subject: Subject, inputs: list, dy: Array) -> Iterator[str]:
+    outputs, backward = subject.evaluate(list(map(copied, inputs)), lend=True)
     dxs = subject.pull(backward, dy.copy())
     ys, gradients = list(map(np.array, outputs)), [None if dx is None else np.array(dx) for dx in dxs]
     _, again = subject.evaluate(_elsewhere(inputs), lend=True)
@@ -65,7 +68,7 @@ def _buffers_are_not_used_again(subject, inputs, dy) -> Iterator[str]:
 # --- layers ---
 
 
-def _forward_returns_backward(subject, inputs, dy) -> Iterator[str]:
+def _forward_returns_backward(subject: Subject, inputs: list, dy: Array) -> Iterator[str]:
     form = subject.call(inputs).form
     if form == "flat":
         yield "a network calls `y, backward = layer.forward(x)`: end forward in `return (a, b), backward`"
@@ -76,14 +79,14 @@ def _forward_returns_backward(subject, inputs, dy) -> Iterator[str]:
         )
 
 
-def _gradients_are_arrays_of_their_own(subject, inputs, dy) -> Iterator[str]:
+def _gradients_are_arrays_of_their_own(subject: Subject, inputs: list, dy: Array) -> Iterator[str]:
     """The library takes the arrays over that it is given, so that they may be added to: no two may share memory, nor
     one with an input, y or a value. With dy a dx may: what calls backward sees to that."""
     if subject.call(inputs).form == "beside":
         return
     names = subject.input_names(len(inputs))
     parameters = {name: p for name, p in subject.parameters.items() if not isinstance(p, ArrayParameter)}
-    lent = list(map(_copied, inputs))
+    lent = list(map(copied, inputs))
     outputs, backward = subject.evaluate(lent, lend=True)
     held = dict(zip(names, lent, strict=True)) | {f"y[{i}]": y for i, y in enumerate(outputs)}
     held |= {name: p.value for name, p in parameters.items()}
@@ -109,11 +112,11 @@ def _share_memory(a, b) -> bool:
     return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.shares_memory(a, b)
 
 
-def _gradients_are_added(subject, inputs, dy) -> Iterator[str]:
+def _gradients_are_added(subject: Subject, inputs: list, dy: Array) -> Iterator[str]:
     if subject.call(inputs).form == "beside":
         return
     values = {name: np.array(p.value) for name, p in subject.parameters.items()}
-    _run(subject, inputs, dy)
+    _gradients(subject, inputs, dy)
     subject.pull(subject.evaluate(inputs)[1], dy.copy())  # on top of the first
     sums = {name: np.array(p.grad) for name, p in subject.parameters.items()}
     for name, p in subject.parameters.items():
@@ -124,7 +127,7 @@ def _gradients_are_added(subject, inputs, dy) -> Iterator[str]:
             yield f"it writes into the value of {name}"
 
 
-def _evaluations_are_their_own(subject, inputs, dy) -> Iterator[str]:
+def _evaluations_are_their_own(subject: Subject, inputs: list, dy: Array) -> Iterator[str]:
     if subject.call(inputs).form == "beside":
         return
     first = _times(1, subject, inputs, dy)
@@ -137,14 +140,9 @@ def _evaluations_are_their_own(subject, inputs, dy) -> Iterator[str]:
         )
         return
     _, backward = subject.evaluate(inputs)
-    before = [(p, p.value) for p in subject.parameters.values() if not isinstance(p, ArrayParameter)]
-    try:
-        for p, value in before:
-            p.value = value + 0.1 * (1 + np.abs(value))
+    held = [p for p in subject.parameters.values() if not isinstance(p, ArrayParameter)]
+    with with_values({p: p.value + 0.1 * (1 + np.abs(p.value)) for p in held}):
         late = _pulled(subject, backward, dy)
-    finally:
-        for p, value in before:
-            p.value = value
     if not _agree(late, first):
         yield (
             "backward uses the parameters as they are when it runs, not as they were evaluated: read them once, in "
@@ -152,20 +150,20 @@ def _evaluations_are_their_own(subject, inputs, dy) -> Iterator[str]:
         )
 
 
-def _predict_agrees(subject, inputs, dy) -> Iterator[str]:
+def _predict_agrees(subject: Subject, inputs: list, dy: Array) -> Iterator[str]:
     """Only what keeps running statistics may predict another value, and it may not move them."""
     module = subject.module
     if subject.call(inputs).form != "pair" and type(module).predict is Layer.predict:
         return  # which relies on the pair
     state = [(m, b, np.array(getattr(m, b))) for m in module.modules() for b in m.buffers]
-    predicted = guarded("predict", module.predict, *map(_copied, inputs))
+    predicted = guarded("predict", module.predict, *map(copied, inputs))
     if any(not np.array_equal(getattr(m, b), a) for m, b, a in state):
         yield "predict changes running statistics: call predict of the layers inside, not forward"
     if state:
         return
 
-    def outputs(last_bits=None):
-        found = subject.call(stirred(x, last_bits) if last_bits and _is_float(x) else _copied(x) for x in inputs)
+    def outputs(last_bits: np.random.Generator | None = None) -> dict:
+        found = subject.call(perturbed(x, last_bits) if last_bits and is_float64(x) else copied(x) for x in inputs)
         return _named(map(np.array, found.outputs))
 
     several = isinstance(predicted, tuple | list) and len(outputs()) > 1
@@ -173,22 +171,24 @@ def _predict_agrees(subject, inputs, dy) -> Iterator[str]:
         yield "predict does not give the y of forward"
 
 
-def _float32_stays(subject, inputs, dy) -> Iterator[str]:
+def _float32_stays(subject: Subject, inputs: list, dy: Array) -> Iterator[str]:
     single = Subject(subject.target, dtype=np.float32)
     names = single.input_names(len(inputs))
-    found = single.call(x.astype(np.float32) if _is_float(x) else _copied(x) for x in inputs)
+    found = single.call(x.astype(np.float32) if is_float64(x) else copied(x) for x in inputs)
     arrays = {f"y[{i}]" if found.several else "y": y for i, y in enumerate(found.outputs)}
     if all(_is_single(y) for y in arrays.values()) and callable(found.backward):
         dys = parted(dy.astype(np.float32), [np.shape(y) for y in found.outputs])
         dxs = single.pull(found.backward, dys if found.several else dys[0])
-        arrays |= {f"d{name}": dx for name, dx, x in zip(names, dxs, inputs, strict=False) if _is_float(x)}
+        arrays |= {f"d{name}": dx for name, dx, x in zip(names, dxs, inputs, strict=False) if is_float64(x)}
     for name, array in arrays.items():
         if not _is_single(array):
-            found = f"for float32 x, {name} comes out as {array.dtype}"
-            yield f"{found}: an array, or a number of NumPy's, inside is float64: use .astype(x.dtype), or float(...)"
+            yield (
+                f"for float32 x, {name} comes out as {array.dtype}: an array, or a NumPy scalar, inside is float64: "
+                "use .astype(x.dtype), or float(...)"
+            )
 
 
-def _what_is_learned_is_found(subject, inputs, dy) -> Iterator[str]:
+def _what_is_learned_is_found(subject: Subject, inputs: list, dy: Array) -> Iterator[str]:
     arrays = {name: p for name, p in subject.parameters.items() if isinstance(p, ArrayParameter)}
     for name, why in subject.module.overlooked().items():
         if name not in arrays and name not in subject.unlearned:  # of those there is a finding already
@@ -201,12 +201,13 @@ def _what_is_learned_is_found(subject, inputs, dy) -> Iterator[str]:
         )
 
 
-EVERYBODY = (
+Rule = Callable[[Subject, list, Array], Iterator[str]]
+FOR_ALL: tuple[tuple[Rule, str], ...] = (
     (_nothing_is_written, "with arrays of the caller's it"),
     (_backward_is_linear, "backward of −1000 times dy"),
     (_buffers_are_not_used_again, "a second evaluation, with the samples in another order,"),
 )
-LAYERS = (
+FOR_LAYERS: tuple[tuple[Rule, str], ...] = (
     (_forward_returns_backward, "a second evaluation"),
     (_gradients_are_arrays_of_their_own, "a second evaluation"),
     (_gradients_are_added, "a second evaluation"),
@@ -217,11 +218,11 @@ LAYERS = (
 )
 
 
-def _run(subject, inputs, dy):
+def _gradients(subject: Subject, inputs: list, dy: Array) -> dict:
     return _pulled(subject, subject.evaluate(inputs)[1], dy)
 
 
-def _pulled(subject, backward, dy) -> dict:
+def _pulled(subject: Subject, backward: Any, dy: Array) -> dict:
     """The gradients by name, those of the parameters from zero."""
     for p in subject.parameters.values():
         p.zero_grad()
@@ -235,11 +236,11 @@ def _named(arrays) -> dict:
     return dict(enumerate(arrays))
 
 
-def _times(factor, subject, inputs, dy, only=None) -> Callable:
+def _times(factor: float, subject: Subject, inputs: list, dy: Array, only: str | None = None) -> Callable[..., dict]:
     """A function that gives factor · (the gradients for dy), as `_agree` takes it."""
 
-    def gradients(last_bits=None):
-        found = _run(subject, inputs, stirred(dy, last_bits) if last_bits else dy)
+    def gradients(last_bits: np.random.Generator | None = None) -> dict:
+        found = _gradients(subject, inputs, perturbed(dy, last_bits) if last_bits else dy)
         return {name: None if g is None else factor * g for name, g in found.items() if only in (None, name)}
 
     return gradients
@@ -248,14 +249,14 @@ def _times(factor, subject, inputs, dy, only=None) -> Callable:
 TINY = 1e-300  # from here on floats have fewer digits
 
 
-def _agree(found: dict, wanted: Callable) -> bool:
+def _agree(found: dict, wanted: Callable[..., dict]) -> bool:
     """Whether arrays are those that `wanted()` gives, but for rounding.
 
     A sum s = Σ t_i is rounded in proportion to its terms: two ways to add them up, on two processors say, differ by
     about ε √(Σ t_i²), and where the terms cancel nothing of s tells how much that is. The terms themselves do: with
     their last bits drawn anew, t_i (1 + 8 ε r_i) for r_i in ±1, s differs by 5 ε √(Σ t_i²) or so, and by what its own
-    roundings make of it. So `wanted(rng)` gives the same from such numbers, and an array may be off by 1e-9 of each
-    number, and 8 times the most that any of its numbers was seen to differ.
+    roundings make of it. So `wanted(rng)` gives the same from such terms, and each element may be off by 1e-9 of
+    itself, and by 8 times the most that any element of its array was seen to differ.
     """
     right = wanted()
     if {k: np.shape(a) for k, a in found.items() if a is not None} != {
@@ -285,19 +286,11 @@ def _elsewhere(inputs) -> list:
     def other(x):
         if not (isinstance(x, np.ndarray) and x.ndim):
             return x
-        return 0.9 * x if len(x) == 1 and _is_float(x) else np.roll(x, 1, axis=0)
+        return 0.9 * x if len(x) == 1 and is_float64(x) else np.roll(x, 1, axis=0)
 
     return list(map(other, inputs))
 
 
-def _copied(x):
-    return x.copy() if isinstance(x, np.ndarray) else x
-
-
-def _is_float(x) -> bool:
-    return isinstance(x, np.ndarray) and x.dtype == np.float64
-
-
 def _is_single(array) -> bool:
-    """float32, or what takes the type of its surroundings, as a Python number does."""
+    """float32, or what takes the type of its surroundings, as a Python float does."""
     return getattr(array, "dtype", np.float32) == np.float32

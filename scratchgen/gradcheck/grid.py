@@ -1,8 +1,9 @@
 """Every built-in layer, loss and model in many configurations: what `scratchgen gradcheck` goes through."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Case:
 
     kind: str
     label: str
-    target: Callable
+    target: Any  # a Layer, or a function
     inputs: tuple
 
 
@@ -54,9 +55,9 @@ def _dense(rng):
         yield "Dense", L.Dense(n_in, n_out, bias=bias, rng=rng), (rng.standard_normal((n, n_in)),)
 
 
-KERNELS = (1, 3, 4, (3, 2), (1, 4))
-STRIDES = (1, 2, (3, 1))
-MARGINS = ((0, 1), (1, 1), ((2, 1), 1), (1, 2), ((0, 2), (2, 1)))  # padding, dilation
+KERNELS: tuple[Any, ...] = (1, 3, 4, (3, 2), (1, 4))
+STRIDES: tuple[Any, ...] = (1, 2, (3, 1))
+MARGINS: tuple[tuple[Any, Any], ...] = ((0, 1), (1, 1), ((2, 1), 1), (1, 2), ((0, 2), (2, 1)))  # padding, dilation
 
 
 def _conv(rng):
@@ -73,7 +74,8 @@ def _conv_transpose(rng):
     for kernel, stride, (padding, dilation) in product((2, 4, (3, 2)), STRIDES, MARGINS):
         if np.max(padding) > 1 and np.min(kernel) < 3:
             continue
-        extra = tuple(int(s > 1) for s in ((stride, stride) if isinstance(stride, int) else stride))
+        down, right = (stride, stride) if isinstance(stride, int) else stride
+        extra = int(down > 1), int(right > 1)
         layer = L.ConvTranspose2d(
             3, 2, kernel, stride=stride, padding=padding, dilation=dilation, output_padding=extra, rng=rng
         )
@@ -140,10 +142,10 @@ def _losses(rng):
 
 def _models(rng):
     for loss in ("bernoulli", "squared-error"):
-        dense = dense_autoencoder((4, 3, 1), latent=2, hidden=(7, 5), loss=loss, rng=rng)
-        yield "Autoencoder", dense.loss, (rng.random((3, 4, 3, 1)),)
-        conv = conv_autoencoder((9, 6, 2), latent=3, width=2, loss=loss, rng=rng)
-        yield "Autoencoder", conv.loss, (rng.random((2, 9, 6, 2)),)
+        model = dense_autoencoder((4, 3, 1), latent=2, hidden=(7, 5), loss=loss, rng=rng)
+        yield "Autoencoder", model.loss, (rng.random((3, 4, 3, 1)),)
+        model = conv_autoencoder((9, 6, 2), latent=3, width=2, loss=loss, rng=rng)
+        yield "Autoencoder", model.loss, (rng.random((2, 9, 6, 2)),)
     normed = Autoencoder(
         L.Sequential(L.Dense(6, 4, bias=False, rng=rng), L.BatchNorm(4), L.Tanh(), L.Dense(4, 2, rng=rng)),
         L.Sequential(L.Dense(2, 6, rng=rng)),
@@ -151,15 +153,15 @@ def _models(rng):
     yield "Autoencoder", normed.loss, (rng.random((5, 6)),)
 
     for likelihood in ("bernoulli", "gaussian", Gaussian(0.5, learn=False)):
-        dense = dense_vae((4, 3, 1), latent=2, hidden=(7,), likelihood=likelihood, beta=1.7, rng=rng)
-        yield "VAE", dense.loss, (rng.random((3, 4, 3, 1)), rng.standard_normal((3, 2)))
-    conv = conv_vae((6, 6, 2), latent=3, width=2, beta=0.4, rng=rng)
-    yield "VAE", conv.loss, (rng.random((2, 6, 6, 2)), rng.standard_normal((2, 3)))
+        vae = dense_vae((4, 3, 1), latent=2, hidden=(7,), likelihood=likelihood, beta=1.7, rng=rng)
+        yield "VAE", vae.loss, (rng.random((3, 4, 3, 1)), rng.standard_normal((3, 2)))
+    vae = conv_vae((6, 6, 2), latent=3, width=2, beta=0.4, rng=rng)
+    yield "VAE", vae.loss, (rng.random((2, 6, 6, 2)), rng.standard_normal((2, 3)))
 
     def small(loss, smoothing):
         generator = L.Sequential(L.Dense(3, 5, rng=rng), L.BatchNorm(5), L.LeakyReLU(0.2), L.Dense(5, 4, rng=rng))
-        judge = L.Sequential(L.Dense(4, 5, rng=rng), L.BatchNorm(5), L.LeakyReLU(0.2), L.Dense(5, 1, rng=rng))
-        return GAN(generator, judge, 3, loss=loss, smoothing=smoothing)
+        discriminator = L.Sequential(L.Dense(4, 5, rng=rng), L.BatchNorm(5), L.LeakyReLU(0.2), L.Dense(5, 1, rng=rng))
+        return GAN(generator, discriminator, 3, loss=loss, smoothing=smoothing)
 
     for loss, smoothing in (("non-saturating", 0.0), ("non-saturating", 0.1), ("minimax", 0.0)):
         gan = small(loss, smoothing)

@@ -1,9 +1,10 @@
-"""Calls of code that is not the library's own: what may come out of them, and the words for it."""
+"""Calls of code that is not the library's own: what may come out of them, and how it is described."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,59 +13,63 @@ CHECKER = str(Path(__file__).parent)
 NUMPY = str(Path(np.__file__).parent)
 LONGEST = 300  # characters of somebody else's message
 
+on_call: Callable[[str], None] = lambda phase: None  # noqa: E731  `apart.py` puts a clock here
 apart = False  # whether this is a process of its own (`apart.py`), which Ctrl-C does not reach
 
 
-def watch(phase: str) -> None:
-    """Told of every call before it is made; `apart.py` puts a clock in its place."""
+class Exited(RuntimeError):
+    """The code that was called raised what is no Exception, as SystemExit. The message says what, and where."""
 
 
-class Left(RuntimeError):
-    """The code that was called tried to leave: it raised what is no Exception, SystemExit say. Its text has all."""
-
-
-def guarded(phase: str, function: Callable, *args, **options):
+def guarded(phase: str, function: Callable, *args: Any, **options: Any) -> Any:
     """function(*args, **options), for a `phase` such as "forward", contained; the floating-point settings of NumPy
     are as before afterwards."""
-    watch(phase)
-    with contained(), np.errstate(all="ignore"):  # what is not finite is told, not warned of
-        return function(*args, **options)
+    on_call(phase)
+    with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
+        try:
+            return function(*args, **options)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise _as_exception(error) from error
 
 
 @contextmanager
-def contained():
+def contained() -> Iterator[None]:
     """Out of the block come Exceptions alone, and Ctrl-C: a layer that calls sys.exit() does not end the check."""
     try:
         yield
     except Exception:
         raise
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and not apart:
-            raise
-        raise Left(told(error)) from error
+        raise _as_exception(error) from error
 
 
-def told(error: BaseException) -> str:
+def _as_exception(error: BaseException) -> BaseException:
+    return error if isinstance(error, KeyboardInterrupt) and not apart else Exited(described(error))
+
+
+def described(error: BaseException) -> str:
     """What was raised, and where, on one line."""
+    said = message(error)
+    if isinstance(error, Exited):
+        return said
     at = place(error)
-    return named(error) + (f" ({at})" if at and not isinstance(error, Left) else "")
+    return type(error).__name__ + (f": {said}" if said else "") + (f" ({at})" if at else "")
 
 
-def named(error: BaseException) -> str:
-    """What was raised, on one line, even where its own text cannot be had."""
-    if isinstance(error, Left):
-        return words(error)
-    said = words(error)
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
-
-
-def words(error: BaseException) -> str:
-    """str(error) on one line, shortened."""
+def message(error: BaseException) -> str:
+    """Its text on one line, shortened, even where the text cannot be had."""
     try:
-        said = " ".join(str(error).split())
+        return shortened(str(error))
     except BaseException as own:
         return f"its text cannot be had, which raises {type(own).__name__}"
-    return said if len(said) <= LONGEST else said[:LONGEST] + " …"
+
+
+def shortened(text: str) -> str:
+    """The text on one line, up to `LONGEST` characters of it."""
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else text[:LONGEST] + " …"
 
 
 def place(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from scratchgen.gradcheck.numeric import STEP, Line, Look, Probe
+from scratchgen.gradcheck.numeric import STEP, Estimate, Line, Probe
 
 CLOSER, FARTHER = 6, 6  # how often the step may be divided by 8, or multiplied: from 2e-11 to 1.6
 
@@ -25,7 +25,7 @@ class Judge:
     allowed: float
     bearable: float
     quick: bool = False
-    looks: dict[int, Look] = field(default_factory=dict)
+    estimates: dict[int, Estimate] = field(default_factory=dict)
 
     def verdict(self) -> tuple[str, float, float]:
         """(verdict, slope, bound on its error).
@@ -41,21 +41,21 @@ class Judge:
                     return self._found("right", k)
                 if self._is_confirmed(k) and self._error(k) <= self.allowed / 4:
                     return self._found("WRONG", k)
-            if {k, k + 1, k + 2} <= self.looks.keys() and self._is_kink():
+            if {k, k + 1, k + 2} <= self.estimates.keys() and self._is_kink():
                 return self._found("kink", k)
-        if not self.looks:
+        if not self.estimates:
             return "UNPROVED", float("nan"), float("inf")
-        best = min(self.looks, key=self._error)
+        best = min(self.estimates, key=self._error)
         if self._is_kink():
             return self._found("kink", best)
         if self._differs(best):
             return self._found("WRONG" if self._is_confirmed(best) and self._differs(best) else "UNPROVED", best)
         return self._found("right" if self._error(best) <= self.bearable else "UNPROVED", best)
 
-    def _found(self, verdict, k):
+    def _found(self, verdict: str, k: int) -> tuple[str, float, float]:
         if verdict == "right" and self._is_beside_a_kink(k):
             verdict = "beside"
-        return verdict, self.looks[k].slope, self._error(k)
+        return verdict, self.estimates[k].slope, self._error(k)
 
     def _order(self) -> list[int]:
         """The steps to try: away from what limits the usual one, then the other way."""
@@ -64,44 +64,43 @@ class Judge:
         by_rounding = self._rounding(0) > self.allowed / 4
         return [0, *larger, *smaller] if by_rounding else [0, *smaller, *larger]
 
-    def _seen(self, k) -> bool:
+    def _seen(self, k: int) -> bool:
         """Whether the step can be used."""
-        if k not in self.looks:
-            look = self.line.look(self.probe, 8.0**k * STEP)
-            if look is None:
+        if k not in self.estimates:
+            found = self.line.estimate(self.probe, 8.0**k * STEP)
+            if found is None:
                 return False
-            self.looks[k] = look
+            self.estimates[k] = found
         return True
 
-    def _off(self, k) -> float:
-        return abs(self.analytic - self.looks[k].slope)
+    def _off(self, k: int) -> float:
+        return abs(self.analytic - self.estimates[k].slope)
 
-    def _differs(self, k) -> bool:
+    def _differs(self, k: int) -> bool:
         return self._off(k) > self.allowed + 2 * self._error(k)
 
-    def _rounding(self, k) -> float:
+    def _rounding(self, k: int) -> float:
         return self.line.rounding(self.probe, 8.0**k * STEP)
 
-    def _error(self, k) -> float:
+    def _error(self, k: int) -> float:
         """The bound on an error, borne out by the other steps seen: an error can look small by chance.
 
         Rounding puts a slope off by 8 times as much in the next smaller step. And where two steps differ by more than
-        the error of the smaller one, the larger is wrong; or the smaller one, if y stood still there.
+        the error of the one, the other is wrong: the larger, unless the smaller hides a part of y.
         """
-        look, smaller = self.looks[k], {j: other for j, other in self.looks.items() if j < k}
-        by_rounding = [other.error * 8.0 ** (j - k) for j, other in smaller.items()]
-        others = {j: o for j, o in self.looks.items() if j > k} if look.still else smaller
-        contradiction = [abs(look.slope - o.slope) - o.error for o in others.values() if not o.still]
-        return max([look.error, *by_rounding, *contradiction])
+        this = self.estimates[k]
+        by_rounding = [other.error * 8.0 ** (j - k) for j, other in self.estimates.items() if j < k]
+        against = [o for j, o in self.estimates.items() if (j < k and not o.hides(this)) or (j > k and this.hides(o))]
+        return max([this.error, *by_rounding, *(abs(this.slope - o.slope) - o.error for o in against)])
 
-    def _smallest(self, k, most: float) -> int:
+    def _smallest(self, k: int, most: float) -> int:
         """The smallest step, below k, at which rounding puts the slope off by no more than `most`; at least k − 1."""
         j = k - 1
         while j > -CLOSER and self._rounding(j - 1) <= most:
             j -= 1
         return j
 
-    def _is_confirmed(self, k) -> bool:
+    def _is_confirmed(self, k: int) -> bool:
         """Whether all steps that would show the difference do: a sharp bend may hide between two of them.
 
         These are the smaller ones, as far down as rounding lets it be seen; and where y stands still, the larger
@@ -109,21 +108,29 @@ class Judge:
         """
         if self.quick:
             return True
-        if any(self._off(j) <= self.allowed and look.error <= self.bearable for j, look in self.looks.items()):
+        if any(self._off(j) <= self.allowed and other.error <= self.bearable for j, other in self.estimates.items()):
             return False  # so close an agreement is no chance: it is rounding that spoils the other steps
-        if self.looks[k].still:
-            moving = next((j for j in range(k + 1, 5) if self._seen(j) and not self.looks[j].still), None)
-            return moving is None or self._off(moving) > self.looks[moving].error
-        smaller = [j for j in range(self._smallest(k, self._off(k) / 8), k) if self._seen(j)]
-        return all(self.looks[j].still or self._off(j) > self.looks[j].error for j in smaller)
+        this = self.estimates[k]
+        larger = (j for j in range(k + 1, 5) if j in self.estimates or (this.still and self._seen(j)))
+        moving = next((j for j in larger if this.hides(self.estimates[j])), None)
+        if not (moving is None or self._stands_out(moving)):
+            return False
+        smaller = [j for j in range(self._smallest(k, self._off(k) / 8), k) if not this.still and self._seen(j)]
+        agree = all(self.estimates[j].hides(this) or self._off(j) > self.estimates[j].error for j in smaller)
+        return agree and (this.still or self._stands_out(k))
+
+    def _stands_out(self, k: int) -> bool:
+        """Whether the difference is beyond the error, and beyond what rounding makes of slopes around x."""
+        scatter = self.line.scatter(self.probe, 8.0**k * STEP)
+        return self._off(k) > max(self.estimates[k].error, self.allowed + 4 * scatter)
 
     def _is_kink(self) -> bool:
         """Whether the bend stays, however small the step."""
-        last = sorted(self.looks)[:3]
-        bends = [self.looks[k].bend for k in last]
+        last = sorted(self.estimates)[:3]
+        bends = [self.estimates[k].bend for k in last]
         return len(last) > 1 and max(bends) < 1.2 * min(bends) and min(bends) > 8 * self._rounding(last[0])
 
-    def _is_beside_a_kink(self, k) -> bool:
+    def _is_beside_a_kink(self, k: int) -> bool:
         """Whether the error fell faster with the step than h², as it does where y is smooth."""
-        look, usual = self.looks[k], self.looks.get(0)
-        return k < 0 and usual is not None and 1e-3 * abs(look.slope) < usual.error > 4 * 64.0**-k * look.error
+        this, usual = self.estimates[k], self.estimates.get(0)
+        return k < 0 and usual is not None and 1e-3 * abs(this.slope) < usual.error > 4 * 64.0**-k * this.error

@@ -5,12 +5,20 @@ the inputs in what backward returns, or as what a backward that makes the step i
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scratchgen.backend import Array
 from scratchgen.gradcheck.arrays import Place, is_collection, is_float, items, places
 from scratchgen.layers.held import WEIGHT
+from scratchgen.layers.parameter import Parameter
+
+if TYPE_CHECKING:
+    from scratchgen.gradcheck.subject import Subject
 
 GRADIENTS = ("grads", "grad", "gradients", "gradient", "dparams")  # names of a dict or list of gradients
 INSIDE = ("data", "value", "val", "array")  # names of the array in a parameter object of somebody's own
@@ -25,17 +33,15 @@ class ArrayParameter:
     backward, and `source` says in words where that stands.
     """
 
-    frozen = False
-
-    def __init__(self, place: Place, read: Callable, source: str):
+    def __init__(self, place: Place, read: Callable[[], Any], source: str):
         self.name, self.place, self.read, self.source = place.path, place, read, source
 
     @property
-    def value(self) -> np.ndarray:
+    def value(self) -> Array:
         return np.array(self.place.get())
 
     @value.setter
-    def value(self, new) -> None:
+    def value(self, new: Any) -> None:
         held = self.place.get()
         if isinstance(held, np.ndarray):
             held[...] = new
@@ -43,12 +49,12 @@ class ArrayParameter:
             self.place.put(type(held)(new))
 
     @property
-    def grad(self) -> np.ndarray:
+    def grad(self) -> Array:
         found = self.read()
         return np.zeros_like(self.value) if found is None else np.asarray(found)
 
     @grad.setter
-    def grad(self, new) -> None:
+    def grad(self, new: Any) -> None:
         """It stays as backward left it."""
 
     def zero_grad(self) -> None:
@@ -57,7 +63,23 @@ class ArrayParameter:
             found[...] = 0
 
 
-def learned_arrays(subject, inputs) -> tuple[dict[str, ArrayParameter], list[str]]:
+Learned = Parameter | ArrayParameter  # what a gradient is taken with respect to, beside inputs
+
+
+@contextmanager
+def with_values(values: dict) -> Iterator[None]:
+    """Inside the block parameters have these values; afterwards those that they had."""
+    before = {p: np.array(p.value) for p in values}
+    try:
+        for p, value in values.items():
+            p.value = value
+        yield
+    finally:
+        for p, value in before.items():
+            p.value = value
+
+
+def learned_arrays(subject: "Subject", inputs: Sequence) -> tuple[dict[str, ArrayParameter], list[str]]:
     """(those of `subject.module` by name, the names of those that move y and have no gradient), found by one
     evaluation at these inputs."""
     before = _floats(subject.module)
@@ -65,60 +87,60 @@ def learned_arrays(subject, inputs) -> tuple[dict[str, ArrayParameter], list[str
         return {}, []
     copies = {key: np.array(value) for key, (value, _) in before.items()}
     y, backward = subject.evaluate(inputs)
-    kept = {key for key, (value, _) in _floats(subject.module).items() if np.array_equal(value, copies.get(key))}
+    kept = {
+        key for key, (v, _) in _floats(subject.module).items() if key in copies and np.array_equal(v, copies[key])
+    }
     dxs = subject.pull(backward, np.random.default_rng(0).standard_normal(y.shape))
 
     held = _floats(subject.module)
-    gradients = {key: place for key, (_, at) in held.items() for p in at if (place := gradient_place(p)) is not None}
     found: dict[str, ArrayParameter] = {}
     without: list[Place] = []
     for key, (value, at) in held.items():
         place = next((p for p in at if gradient_place(p) is not None), at[0])
-        moves = _moves(subject, place, y, inputs)
-        if key in gradients and (moves or key in kept):
-            found[place.path] = ArrayParameter(place, lambda p=place: gradient_place(p).get(), gradients[key].path)
+        gradient, moves = gradient_place(place), _moves(subject, place, y, inputs)
+        if gradient is not None and (moves or key in kept):
+            found[place.path] = ArrayParameter(place, partial(_gradient_of, place), gradient.path)
         elif moves and np.any(subject.step.get(place.path, 0)):
-            found[place.path] = ArrayParameter(place, lambda p=place: subject.step[p.path], "the step of backward")
+            found[place.path] = ArrayParameter(place, partial(subject.step_of, place), "the step of backward")
         elif moves and isinstance(value, np.ndarray):
             without.append(place)
     if without and [np.shape(dx) for dx in dxs[len(inputs) :]] == [np.shape(place.get()) for place in without]:
         for i, place in enumerate(without, len(inputs)):
             source = f"value {i + 1} of those that backward returns"
-            found[place.path] = ArrayParameter(place, lambda i=i: subject.pulled[i], source)
+            found[place.path] = ArrayParameter(place, partial(subject.pulled_at, i), source)
         without = []
     return found, [place.path for place in without]
 
 
-def _floats(module) -> dict[object, tuple[object, list[Place]]]:
+def _gradient_of(place: Place) -> Any:
+    """What backward left for it: looked up anew, since the attribute may be assigned by every backward."""
+    found = gradient_place(place)
+    return None if found is None else found.get()
+
+
+def _floats(module: Any) -> dict[object, tuple[Any, list[Place]]]:
     """Every float array, and single float, of a module, with its places."""
-    found: dict[object, tuple[object, list[Place]]] = {}
+    found: dict[object, tuple[Any, list[Place]]] = {}
     for place, value in places(module):
         if is_float(value):
-            found.setdefault(_key(place, value), (value, []))[1].append(place)
+            # An array may be held under several names; a single float is known by its place.
+            key = id(value) if isinstance(value, np.ndarray) else place.path
+            found.setdefault(key, (value, []))[1].append(place)
     return found
 
 
-def _key(place: Place, value):
-    """What tells it from others: an array may be held under several names, a number is its place."""
-    return id(value) if isinstance(value, np.ndarray) else place.path
-
-
-def moved(value) -> np.ndarray:
+def moved(value: Any) -> Array:
     """Other values, not far away."""
     return 1.3 * value + 0.1 * np.random.default_rng(0).standard_normal(np.shape(value))
 
 
-def _moves(subject, place: Place, y, inputs) -> bool:
+def _moves(subject: "Subject", place: Place, y: Array, inputs: Sequence) -> bool:
     """Whether y depends on what is at `place`."""
     p = ArrayParameter(place, lambda: None, "")
-    before = p.value.copy()
     try:
-        p.value = moved(before)
-        return not np.array_equal(y, subject.evaluate(inputs)[0])
+        return not np.array_equal(y, subject.evaluate_with(p, moved(p.value), inputs))
     except Exception:  # it cannot be moved, or not there
         return True
-    finally:
-        p.value = before
 
 
 def canonical(name: str) -> str:

@@ -6,6 +6,7 @@ them; the tests demand that it finds every one. Read an entry, guess what the ta
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,13 +16,15 @@ from scratchgen.functions import sigmoid
 from scratchgen.losses import bce_with_logits, gaussian_kl
 from scratchgen.models import GAN, VAE
 
+Drawn = TypeVar("Drawn", bound=L.Layer)
+
 
 @dataclass(frozen=True)
 class Mutant:
     """A wrong layer or function, what is wrong with it, and inputs that show it."""
 
     bug: str
-    target: Callable
+    target: Any  # a Layer, or a function
     inputs: tuple
 
 
@@ -45,13 +48,13 @@ def mutants(rng: np.random.Generator) -> Iterator[Mutant]:
     yield Mutant("bias gradient averaged over the batch", _Altered(dense(), b=_times(1 / 5)), (vectors,))
     yield Mutant("weight gradient not divided by the batch size", _Altered(dense(), W=_times(5)), (vectors,))
     yield Mutant("sign of dx", _Altered(dense(), dx=_times(-1)), (vectors,))
-    yield Mutant("dx = dy W instead of dy Wᵀ", DenseWithoutTranspose(_drawn(L.Dense(4, 4, rng=rng), rng)), (square,))
+    yield Mutant("dx = dy W instead of dy Wᵀ", _WrongDense(dense(4, 4), dense_without_transpose), (square,))
     yield Mutant("weight gradient transposed", _Altered(dense(4, 4), W=np.transpose), (square,))
-    yield Mutant("weight gradient of the wrong shape", DenseGradientShape(dense(3, 4)), (vectors,))
-    yield Mutant("gradient assigned, not added", DenseAssigns(dense()), (vectors,))
+    yield Mutant("weight gradient of the wrong shape", _WrongDense(dense(3, 4), dense_gradient_shape), (vectors,))
+    yield Mutant("gradient assigned, not added", _WrongDense(dense(), dense_assigns), (vectors,))
     yield Mutant("cache on the layer, overwritten by the next forward", DenseOwnCache(dense()), (vectors,))
-    yield Mutant("backward reads the weights as they are now", DenseLateWeights(dense()), (vectors,))
-    yield Mutant("backward returns nothing", DenseReturnsNothing(dense()), (vectors,))
+    yield Mutant("backward reads the weights as they are now", _WrongDense(dense(), dense_late_weights), (vectors,))
+    yield Mutant("backward returns nothing", _WrongDense(dense(), dense_returns_nothing), (vectors,))
 
     yield Mutant("kernel flipped in dW", _Altered(conv(), W=lambda g: g[::-1, ::-1]), (images,))
     yield Mutant("dx shifted by one pixel", _Altered(conv(), dx=lambda g: np.roll(g, 1, axis=1)), (images,))
@@ -81,23 +84,23 @@ def mutants(rng: np.random.Generator) -> Iterator[Mutant]:
 
     x, eps, z = rng.random((4, 6)), rng.standard_normal((4, 2)), rng.standard_normal((5, 3))
     real = rng.standard_normal((5, 4))
-    yield Mutant("VAE: ½ of exp(½ logvar) forgotten", VAEWithoutHalf(*_vae_networks(rng), 2).loss, (x, eps))
-    yield Mutant("VAE: KL in the loss, not in the gradient", VAEWithoutKL(*_vae_networks(rng), 2).loss, (x, eps))
-    yield Mutant("VAE: noise left out of dlogvar", VAEWithoutNoise(*_vae_networks(rng), 2).loss, (x, eps))
+    yield Mutant("VAE: ½ of exp(½ logvar) forgotten", WrongVAE(*_vae_networks(rng), half=1.0).loss, (x, eps))
+    yield Mutant("VAE: KL in the loss, not in the gradient", WrongVAE(*_vae_networks(rng), kl=0.0).loss, (x, eps))
+    yield Mutant("VAE: noise left out of dlogvar", WrongVAE(*_vae_networks(rng), noise=0).loss, (x, eps))
     yield Mutant("GAN: G's gradient stops at D", GANDetached(*_players(rng), 3).generator_loss, (z,))
     yield Mutant("GAN: G's loss moves D too", GANUnfrozen(*_players(rng), 3).generator_loss, (z,))
     yield Mutant("GAN: D forgets the fake batch", GANForgetsFake(*_players(rng), 3).discriminator_loss, (real, z))
     yield Mutant("GAN: D's loss moves G too", GANMovesBoth(*_players(rng), 3).discriminator_loss, (real, z))
 
 
-def _drawn(layer, rng):
+def _drawn(layer: Drawn, rng: np.random.Generator) -> Drawn:
     """The layer with every parameter drawn, since a bias of zero hides its bugs."""
     for p in layer.parameters():
         p.value = (p.value + 0.3 * rng.standard_normal(p.value.shape)).astype(np.float32)
     return layer
 
 
-def _times(factor):
+def _times(factor: float) -> Callable:
     return lambda gradient: factor * gradient
 
 
@@ -142,82 +145,59 @@ class _Altered(L.Layer):
         return repr(self.inner)
 
 
-class _DenseMutant(L.Layer):
-    """y = x W + b around the parameters of a right Dense."""
+class _WrongDense(L.Layer):
+    """y = x W + b around the parameters of a right Dense, with a backward of its own."""
 
+    def __init__(self, dense, wrong):
+        self.W, self.b, self.wrong = dense.W, dense.b, wrong
+
+    def forward(self, x):
+        W = self.W.value
+        return x @ W + self.b.value, lambda dy: self.wrong(self, x, W, dy)
+
+
+def dense_without_transpose(layer, x, W, dy):
+    layer.W.grad += x.T @ dy
+    layer.b.grad += dy.sum(axis=0)
+    return dy @ W
+
+
+def dense_gradient_shape(layer, x, W, dy):
+    layer.W.grad = layer.W.grad.T + dy.T @ x
+    layer.b.grad += dy.sum(axis=0)
+    return dy @ W.T
+
+
+def dense_assigns(layer, x, W, dy):
+    layer.W.grad = x.T @ dy
+    layer.b.grad = dy.sum(axis=0)
+    return dy @ W.T
+
+
+def dense_late_weights(layer, x, W, dy):
+    layer.W.grad += x.T @ dy
+    layer.b.grad += dy.sum(axis=0)
+    return dy @ layer.W.value.T
+
+
+def dense_returns_nothing(layer, x, W, dy):
+    layer.W.grad += x.T @ dy
+    layer.b.grad += dy.sum(axis=0)
+
+
+class DenseOwnCache(L.Layer):
     def __init__(self, dense):
         self.W, self.b = dense.W, dense.b
 
-
-class DenseWithoutTranspose(_DenseMutant):
-    def forward(self, x):
-        W = self.W.value
-        y = x @ W + self.b.value
-        return y, self.pullback(
-            y, dx=lambda dy: dy @ W, grads={self.W: lambda dy: x.T @ dy, self.b: lambda dy: dy.sum(axis=0)}
-        )
-
-
-class DenseGradientShape(_DenseMutant):
-    def forward(self, x):
-        W = self.W.value
-        y = x @ W + self.b.value
-
-        def backward(dy):
-            self.W.grad = self.W.grad.T + dy.T @ x
-            self.b.grad += dy.sum(axis=0)
-            return dy @ W.T
-
-        return y, backward
-
-
-class DenseAssigns(_DenseMutant):
-    def forward(self, x):
-        W = self.W.value
-        y = x @ W + self.b.value
-
-        def backward(dy):
-            self.W.grad = x.T @ dy
-            self.b.grad = dy.sum(axis=0)
-            return dy @ W.T
-
-        return y, backward
-
-
-class DenseOwnCache(_DenseMutant):
     def forward(self, x):
         self.x, W = x, self.W.value
-        y = x @ W + self.b.value
 
         def backward(dy):
             self.W.grad += self.x.T @ dy
             self.b.grad += dy.sum(axis=0)
             return dy @ W.T
 
-        return y, backward
-
-
-class DenseLateWeights(_DenseMutant):
-    def forward(self, x):
-        y = x @ self.W.value + self.b.value
-
-        def backward(dy):
-            self.W.grad += x.T @ dy
-            self.b.grad += dy.sum(axis=0)
-            return dy @ self.W.value.T
-
-        return y, backward
-
-
-class DenseReturnsNothing(_DenseMutant):
-    def forward(self, x):
-        y = x @ self.W.value + self.b.value
-
-        def backward(dy):
-            self.W.grad += x.T @ dy
-            self.b.grad += dy.sum(axis=0)
-
-        return y, backward
+        return x @ W + self.b.value, backward
 
 
 class ConvTransposeFirstImage(L.ConvTranspose2d):
@@ -225,14 +205,15 @@ class ConvTransposeFirstImage(L.ConvTranspose2d):
         super().__init__(2, 3, 4, stride=2, padding=1, rng=rng)
 
     def forward(self, x):
-        ops, W, g = kernels(x), self.W.value, self.geometry(*x.shape[1:3])
-        y = ops.correlate_adjoint_x(x, W, g) + self.b.value
+        ops, W, b, g = kernels(x), self.W.value, self.b, self.geometry(*x.shape[1:3])
+        assert b is not None
+        y = ops.correlate_adjoint_x(x, W, g) + b.value
         return y, self.pullback(
             y,
             dx=lambda dy: ops.correlate(dy, W, g),
             grads={
                 self.W: lambda dy: ops.correlate_adjoint_W(dy[:1], x[:1], g),
-                self.b: lambda dy: ops.row_sum(dy),
+                b: lambda dy: dy.sum(axis=(0, 1, 2)),
             },
         )
 
@@ -323,14 +304,16 @@ def kl_half_variance(mu, logvar):
 # --- whole models: each with one mistake in its loss ---
 
 
-def _vae_networks(rng):
+def _vae_networks(rng: np.random.Generator) -> tuple[L.Layer, L.Layer]:
     return _drawn(L.Dense(6, 4, rng=rng), rng), _drawn(L.Dense(2, 6, rng=rng), rng)
 
 
-class _WrongVAE(VAE):
+class WrongVAE(VAE):
     """The VAE's loss written out, with the parts of its gradient as factors to get wrong."""
 
-    half, kl, noise = 0.5, 1.0, True
+    def __init__(self, encoder, decoder, *, half=0.5, kl=1.0, noise=1):
+        super().__init__(encoder, decoder, 2)
+        self.half, self.kl, self.with_noise = half, kl, noise
 
     def loss(self, x, eps):
         h, encoder_backward = self.encoder.forward(x)
@@ -342,26 +325,14 @@ class _WrongVAE(VAE):
 
         def backward():
             dz = decoder_backward(dy)
-            dstd = dz * eps if self.noise else dz
+            dstd = dz * eps**self.with_noise
             dh = [dz + self.kl * dmu, dstd * (self.half * std) + self.kl * dlogvar]
             encoder_backward(np.concatenate(dh, axis=1))
 
         return reconstruction + kl, backward
 
 
-class VAEWithoutHalf(_WrongVAE):
-    half = 1.0
-
-
-class VAEWithoutKL(_WrongVAE):
-    kl = 0.0
-
-
-class VAEWithoutNoise(_WrongVAE):
-    noise = False
-
-
-def _players(rng):
+def _players(rng: np.random.Generator) -> tuple[L.Layer, L.Layer]:
     generator = L.Sequential(L.Dense(3, 5, rng=rng), L.Tanh(), L.Dense(5, 4, rng=rng))
     discriminator = L.Sequential(L.Dense(4, 5, rng=rng), L.Tanh(), L.Dense(5, 1, rng=rng))
     return _drawn(generator, rng), _drawn(discriminator, rng)

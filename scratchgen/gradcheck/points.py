@@ -1,14 +1,15 @@
 """Where gradients are checked besides the values given: at these alone a wrong gradient can look right.
 
 Where a gate stands at 0, a scale at 1 or a bias at 0, whatever it multiplies or shifts drops out of the gradient; a
-branch for |x| > 6 is never reached by normal numbers; and numbers drawn at random are never equal and never 0.
+branch for |x| > 6 is never reached by normally distributed inputs; and what is drawn is never equal and never 0.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from scratchgen.backend import Array
 from scratchgen.gradcheck.numeric import scale_of
 
 
@@ -16,7 +17,7 @@ from scratchgen.gradcheck.numeric import scale_of
 class Point:
     """Inputs, and values for parameters, which stay as they are where there are none.
 
-    `ties`: numbers among the inputs are equal, or 0, on purpose.
+    `ties`: elements of the inputs are equal, or 0, on purpose.
     """
 
     name: str
@@ -25,7 +26,7 @@ class Point:
     ties: bool = False
 
 
-def other_points(inputs: list, moved: set, parameters, rng: np.random.Generator) -> Iterator[list[Point]]:
+def other_points(inputs: list, moved: set, parameters: Collection, rng: np.random.Generator) -> Iterator[list[Point]]:
     """The points in turn, each as a list of variants, of which the first where the target has a value is meant.
 
     `moved` are the indices of the inputs that are differentiated; other floats are constants and stay. Integers (as
@@ -63,16 +64,16 @@ def other_points(inputs: list, moved: set, parameters, rng: np.random.Generator)
 
 
 def other_sign(inputs: list, moved: set, rng: np.random.Generator) -> list[Point]:
-    """Where y may depend on inputs if it does so nowhere else: relu of negative numbers is 0, and its gradient."""
+    """Where y may depend on inputs if it does so nowhere else: relu is 0 below 0, and so is its gradient."""
     opposite = [-drawn(x, rng) if k in moved else x for k, x in enumerate(inputs)]
     return [Point("inputs of the other sign", opposite)]
 
 
-def drawn(array: np.ndarray, rng: np.random.Generator, spread: float = 0.5, factor=1.0) -> np.ndarray:
-    """Numbers like those of the array, none of them special: times e^(spread · normal), and times `factor`.
+def drawn(array: Array, rng: np.random.Generator, spread: float = 0.5, factor: float | Array = 1.0) -> Array:
+    """Elements like those of the array, none of them special: times e^(spread · normal), and times `factor`.
 
     So they stay where alone the function may be defined: signs are kept, and what lies between 0 and 1 stays there.
-    Zeros become numbers of the size of the others (of 1, where all are zeros), positive where no other is negative.
+    Zeros become as large as the others are (1, where all are zeros), and positive where no other is negative.
     """
     others = array[array != 0]
     size = np.sqrt(np.mean(others**2)) if others.size else 1.0
@@ -85,14 +86,14 @@ def drawn(array: np.ndarray, rng: np.random.Generator, spread: float = 0.5, fact
     return np.asarray(moved)
 
 
-def nudged(array: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarray:
-    """A point beside, about `size` away in the scale of the numbers; none negative if none was."""
+def nudged(array: Array, rng: np.random.Generator, size: float) -> Array:
+    """A point beside, about `size` away in the scale of the elements; none negative if none was."""
     moved = array + size * scale_of(array) * rng.standard_normal(array.shape)
     return np.abs(moved) if np.all(array >= 0) else moved
 
 
-def keeps_ties(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A direction in which equal numbers stay equal and zeros stay 0: along it max and relu are smooth on a tie."""
+def keeps_ties(x: Array, rng: np.random.Generator) -> Array:
+    """A direction in which equal elements stay equal and zeros stay 0: along it max and relu are smooth on a tie."""
     unique, which = np.unique(x, return_inverse=True)
     steps = scale_of(unique) * rng.standard_normal(unique.shape)
     return np.where(unique == 0, 0, steps)[which].reshape(x.shape)
@@ -106,7 +107,7 @@ def _with_zeros(x, rng):
 
 
 def _tied(x, rng):
-    """Three numbers of x, over and over, and the last sample a copy of the first."""
+    """Three elements of x, over and over, and the last sample a copy of the first."""
     x = rng.choice(rng.choice(x.ravel(), min(3, x.size), replace=False), x.shape) if x.ndim else x
     return _with_last_as_first(x)
 

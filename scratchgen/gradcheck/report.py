@@ -4,6 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from scratchgen.table import text_table
+
+HEAD = ("gradient", "shape", "checked", "rel. error", "at", "analytic", "numeric", "cosine", "ratio", "verdict")
+
 
 @dataclass
 class TensorReport:
@@ -68,19 +72,7 @@ class Report:
         """The largest relative error of all gradients."""
         return max((t.error for t in self.tensors), default=0.0)
 
-    def __str__(self):
-        head = (
-            "gradient",
-            "shape",
-            "checked",
-            "rel. error",
-            "at",
-            "analytic",
-            "numeric",
-            "cosine",
-            "ratio",
-            "verdict",
-        )
+    def __str__(self) -> str:
         rows = [
             (
                 t.name,
@@ -96,7 +88,7 @@ class Report:
             )
             for t in self.tensors
         ]
-        lines = [self.name, *(table(head, rows) if rows else ())]
+        lines = [self.name, *(f"  {line}" for line in text_table(HEAD, rows, left=range(len(HEAD))) if rows)]
         lines += [f"  {t.name}: {t.hint}" for t in self.tensors if t.hint]
         lines += [f"  FAULT: {fault}" for fault in self.faults]
         lines += [f"  NOT CHECKED: {what}" for what in self.unchecked]
@@ -106,16 +98,7 @@ class Report:
         return "\n".join(lines)
 
 
-def table(head, rows) -> list[str]:
-    """Lines of text with aligned columns, indented by two."""
-    rows = [[str(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-
-
-def _shape(shape) -> str:
+def _shape(shape: tuple[int, ...]) -> str:
     return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
 
 

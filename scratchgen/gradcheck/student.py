@@ -11,17 +11,19 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from scratchgen.gradcheck.arrays import is_float
 from scratchgen.gradcheck.check import check
-from scratchgen.gradcheck.guard import Left, guarded, told, words
+from scratchgen.gradcheck.guard import Exited, described, guarded, message, shortened
 from scratchgen.gradcheck.learned import moved
 from scratchgen.gradcheck.report import Report
 from scratchgen.gradcheck.styles import required
 from scratchgen.gradcheck.subject import Subject
-from scratchgen.gradcheck.trials import CannotCheck, Form, Trial, has_matrix, trials
+from scratchgen.gradcheck.trials import CannotCheck, Form, Span, Trial, has_matrix, trials
 from scratchgen.paths import as_path
 
 PASSED_OVER = "passed over"  # beside the verdicts of a report
@@ -29,7 +31,9 @@ CONSTANT = re.compile("mask|target|label|true|noise|eps|drop", re.IGNORECASE)  #
 REFUSE = "let forward refuse them, as self.check_input(x, 'N', 3) does in a Layer"
 
 
-def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_too: bool, emit: Callable) -> None:
+def check_file(
+    spec: str, *, seed: int, tolerance: float, forms: list | None, span: Span, contract_too: bool, emit: Callable
+) -> None:
     """Check what `spec` names, on inputs of the `forms` given, or on those that it takes (see `trials`).
 
     `emit` is called with report=, text=, verdict= for each kind of inputs, as soon as there is something to tell, and
@@ -49,23 +53,25 @@ def check_file(spec: str, *, seed: int, tolerance: float, forms, span, contract_
                 emit(report=trial.which, text=_passed_over(target, trial), verdict=PASSED_OVER)
                 continue
             try:
-                _check_on(target, trial, bool(fitting), contract_too, emit, rng=[seed, 2], tolerance=tolerance)
+                _check_on(
+                    target, trial, bool(fitting), contract_too, emit, np.random.default_rng([seed, 2]), tolerance
+                )
             except Exception as error:
                 hint = "; --input-range and --input-shape choose the inputs" if isinstance(error, ValueError) else ""
-                emit(cannot=_shapes(trial.inputs), why=told(error) + hint)
+                emit(cannot=_shapes(trial.inputs), why=described(error) + hint)
         _demand_same(mine)
     except CannotCheck as error:
         emit(cannot="", why=str(error))
 
 
-def _given(forms, rng, span) -> Trial:
+def _given(forms: list, rng: np.random.Generator, span: Span) -> Trial:
     """Inputs of the forms given, as (shape, kind) for each."""
     inputs = tuple(Form(tuple(shape), kind).draw(rng, span) for shape, kind in forms)
     constant = frozenset(i for i, (_, kind) in enumerate(forms) if kind == "const")
     return Trial("the inputs given", inputs, fits=True, constant=constant)
 
 
-def _check_on(target, trial: Trial, any_fits: bool, contract_too: bool, emit, *, rng, **settings) -> None:
+def _check_on(target: Any, trial: Trial, any_fits: bool, contract_too: bool, emit: Callable, rng, tolerance) -> None:
     def show(report: Report, finished: bool = False) -> None:
         report.name = _title(target, trial)
         report.unchecked += [what for what in without if what not in report.unchecked and report.tensors]
@@ -77,14 +83,13 @@ def _check_on(target, trial: Trial, any_fits: bool, contract_too: bool, emit, *,
         emit(report=trial.which, text=f"{text}\n  {conclusion}", verdict=report.verdict if finished else "UNFINISHED")
 
     without = _without_gradient(target, trial)
-    rng = np.random.default_rng(rng)
-    report = check(target, *trial.inputs, rng=rng, contract_too=contract_too, on_progress=show, **settings)
+    report = check(target, *trial.inputs, rng=rng, tolerance=tolerance, contract_too=contract_too, on_progress=show)
     show(report, finished=True)
 
 
-def _without_gradient(target, trial: Trial) -> list[str]:
+def _without_gradient(target: Any, trial: Trial) -> list[str]:
     """The inputs after the first that move y and for which backward gives no gradient, apart from those that take
-    none. Beside a single number, a loss, there are targets."""
+    none. Beside a scalar, a loss, there are targets."""
     subject, inputs = Subject(target), list(trial.inputs)
     try:
         with subject.in_float64():
@@ -116,18 +121,18 @@ def _conclusion(report: Report) -> str:
     return "WRONG"
 
 
-def _passed_over(target, trial: Trial) -> str:
+def _passed_over(target: Any, trial: Trial) -> str:
     return (
         f"{_title(target, trial)}\n  not counted: forward takes {trial.which}, backward does not: {trial.why}\n"
         f"  If it is not made for {trial.which}, {REFUSE}; else mend backward"
     )
 
 
-def _title(target, trial: Trial) -> str:
+def _title(target: Any, trial: Trial) -> str:
     return f"{Subject(target).name} on {_shapes(trial.inputs)}"
 
 
-def _shapes(inputs) -> str:
+def _shapes(inputs: tuple) -> str:
     """5×3, 5×3 of integers"""
     kinds = {"i": " of integers", "b": " of truth values"}
     return ", ".join("×".join(map(str, x.shape)) + kinds.get(x.dtype.kind, "") for x in inputs if x is not True)
@@ -151,7 +156,7 @@ def _demand_same(before: dict[str, object]) -> None:
 # --- the target ---
 
 
-def load(spec: str, rng: np.random.Generator):
+def load(spec: str, rng: np.random.Generator) -> Any:
     """The object that "path/to/file.py:Name" or "path/to/file.py:Name(3, stride=2)" names.
 
     A Layer class is built with the arguments given (and rng, where it takes one). A function without arguments is
@@ -184,12 +189,12 @@ def parted(spec: str) -> tuple[str, str]:
     return path, expression
 
 
-def _import(path: Path):
+def _import(path: Path) -> ModuleType:
     if not path.is_file():
         raise CannotCheck(f"{path} is not a file")
     package, *folders = _package(path.resolve().parent)
     spec = importlib.util.spec_from_file_location(f"{package}checked_{path.stem}", path.resolve())
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise CannotCheck(f"{path} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.path[:0] = folders  # so that it can import its neighbours
@@ -200,13 +205,13 @@ def _import(path: Path):
         if path.read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise CannotCheck(f"{path} does not load: it is UTF-16, save it as UTF-8") from error
         where = f" in line {error.lineno}" if error.lineno else ""
-        raise CannotCheck(f"{path} does not load: SyntaxError{where}: {words(error.msg)}") from error
+        raise CannotCheck(f"{path} does not load: SyntaxError{where}: {shortened(error.msg)}") from error
     except Exception as error:
-        raised = error.__cause__ if isinstance(error, Left) else error
+        raised: BaseException = (error.__cause__ or error) if isinstance(error, Exited) else error
         lines = [f.lineno for f in traceback.extract_tb(raised.__traceback__) if f.filename == spec.origin]
         where = f" in line {lines[-1]}" if lines else ""
         deep = isinstance(raised, MemoryError | RecursionError) and not lines
-        said = ": an expression is nested too deep" if deep else f": {words(raised)}" if words(raised) else ""
+        said = ": an expression is nested too deep" if deep else f": {message(raised)}" if message(raised) else ""
         if isinstance(raised, ImportError) and "no known parent package" in said:
             said += "; an empty __init__.py makes its folder one"
         raise CannotCheck(f"{path} does not load: {type(raised).__name__}{where}{said}") from error
@@ -220,11 +225,10 @@ def _import(path: Path):
 def _package(folder: Path) -> list[str]:
     """What is before the names of a package's modules, "lab.layers." say, or nothing where the folder is no package;
     the folder, and that of the package, in which Python finds it."""
-    names, top = [], folder
+    name, top = "", folder
     while (top / "__init__.py").is_file() and top.name.isidentifier():
-        names.insert(0, f"{top.name}.")
-        top = top.parent
-    return ["".join(names), str(folder), *([str(top)] if names else [])]
+        name, top = f"{top.name}.{name}", top.parent
+    return [name, str(folder), *([str(top)] if name else [])]
 
 
 def _parse(expression: str) -> tuple[str, list, dict]:
@@ -241,7 +245,7 @@ def _parse(expression: str) -> tuple[str, list, dict]:
     raise CannotCheck(f"{expression[:80]!r} is not a name, or a call with plain values as in MyLayer(3, stride=2)")
 
 
-def _build(path, name, factory, args, options, rng):
+def _build(path: str, name: str, factory: Any, args: list, options: dict, rng: np.random.Generator) -> Any:
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError):
@@ -260,4 +264,4 @@ def _build(path, name, factory, args, options, rng):
     try:
         return guarded("building", factory, *args, **options)
     except Exception as error:
-        raise CannotCheck(f"{name} cannot be built: {told(error)}") from error
+        raise CannotCheck(f"{name} cannot be built: {described(error)}") from error

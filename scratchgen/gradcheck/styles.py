@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import FunctionType, MethodType
+from typing import Any
 
 import numpy as np
 
@@ -37,20 +38,20 @@ class Evaluation:
     """What one call of forward gave: the outputs as they came out, and the backward.
 
     `backward` takes the gradient of the output, or a tuple of them where there are `several`; or it takes nothing, or
-    is the gradient itself, where the only output is one number. `form`: whether forward returned a
+    is the gradient itself, where the only output is a scalar. `form`: whether forward returned a
     "pair", or the outputs "flat" before their backward, or does without it, since it stands "beside" forward.
     """
 
     outputs: tuple
     several: bool
-    backward: object
+    backward: Any
     form: str = "pair"
 
 
 # --- what forward returns, and what backward takes ---
 
 
-def read(result, own: Callable | None, layer, inputs: tuple, name: str) -> Evaluation:
+def read(result: Any, own: Callable | None, layer: Any, inputs: tuple, name: str) -> Evaluation:
     """What forward returned for `inputs`, as an Evaluation.
 
     `own` is the backward that stands beside it, a method of `layer` or a function of the same file, if there is one.
@@ -80,7 +81,7 @@ def read(result, own: Callable | None, layer, inputs: tuple, name: str) -> Evalu
     )
 
 
-def _with_own(result, own, layer, inputs, name) -> Evaluation:
+def _with_own(result: Any, own: Callable, layer: Any, inputs: tuple, name: str) -> Evaluation:
     """The backward is no part of the result; the cache may be."""
     names = required(own)
     if makes_step(own):  # by `Subject.pull` taken back, and measured
@@ -102,7 +103,7 @@ def _with_own(result, own, layer, inputs, name) -> Evaluation:
     return Evaluation(outputs, several, _in_form(own, outputs, several, name), "beside")
 
 
-def makes_step(own) -> bool:
+def makes_step(own: Callable) -> bool:
     """Whether a backward also takes the learning rate, and moves the weights itself."""
     return bool(names := required(own)) and names[-1].lower() in RATES
 
@@ -111,7 +112,7 @@ def _with_rate(own, *args):
     return own(*args, 1.0)
 
 
-def _outputs(y, name) -> tuple[tuple, bool]:
+def _outputs(y: Any, name: str) -> tuple[tuple, bool]:
     several = isinstance(y, tuple) or (isinstance(y, list) and any(isinstance(part, np.ndarray) for part in y))
     outputs = tuple(y) if several else (y,)
     for part in outputs:
@@ -120,7 +121,7 @@ def _outputs(y, name) -> tuple[tuple, bool]:
     return outputs, several
 
 
-def _in_form(backward, outputs, several, name):
+def _in_form(backward: Callable, outputs: tuple, several: bool, name: str) -> Callable:
     """As a function of the gradient of y alone, or of nothing."""
     names, more = _arguments(backward)
     if not names and (not more or (np.ndim(outputs[0]) == 0 and not several and ANY not in more)):
@@ -138,7 +139,7 @@ def _in_form(backward, outputs, several, name):
     return _spread(backward, outputs, several, count)
 
 
-def _spread(backward, outputs, several, count, *rest):
+def _spread(backward: Callable, outputs: tuple, several: bool, count: int, *rest: Any) -> Callable:
     """A function of dy, which calls backward with `count` gradients and the rest."""
     if several and count == len(outputs):
         return lambda dys: backward(*dys, *rest)
@@ -148,14 +149,14 @@ def _spread(backward, outputs, several, count, *rest):
 ANY = "*"
 
 
-def required(function) -> list[str]:
+def required(function: Any) -> list[str]:
     """The names of the positional parameters without a default; ["x"] where nobody knows."""
     return _arguments(function)[0]
 
 
-def _arguments(function) -> tuple[list[str], list[str]]:
+def _arguments(function: Any) -> tuple[list[str], list[str]]:
     """The positional parameters without a default, and those with one; ANY among these for *args."""
-    key = None  # of every evaluation's backward the code is the same: it is looked at once
+    key: object = None  # of every evaluation's backward the code is the same: it is looked at once
     if not hasattr(function, "__wrapped__"):
         code = getattr(getattr(function, "__func__", function), "__code__", None)
         if code is not None and isinstance(function, FunctionType | MethodType):
@@ -180,13 +181,13 @@ def _arguments(function) -> tuple[list[str], list[str]]:
 _seen: dict[object, tuple[list[str], list[str]]] = {}
 
 
-def takes_no_argument(function) -> bool:
+def takes_no_argument(function: Any) -> bool:
     """Whether it is called as function(): it has no positional parameter without a default."""
     names, more = _arguments(function)
     return not names and ANY not in more
 
 
-def partner(function) -> Callable | None:
+def partner(function: Any) -> Callable | None:
     """The function beside `function` in its file that is its backward: affine_forward, affine_backward."""
     function = getattr(function, "func", function)  # of a partial
     beside = getattr(function, "__globals__", {})
@@ -200,14 +201,14 @@ def _partners(name: str) -> list[str]:
     return [f"{name}_backward", f"backward_{name}"]
 
 
-def _say(value) -> str:
+def _say(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 # --- gradients as backward returns them ---
 
 
-def gradients(result, layer, names: list[str]) -> tuple:
+def gradients(result: Any, layer: Any, names: list[str]) -> tuple:
     """What a backward returned, as a tuple in the order of the inputs `names`."""
     if result is None and layer is not None:
         result = next((v for n in INPUT_GRADIENTS if (v := getattr(layer, n, None)) is not None), None)

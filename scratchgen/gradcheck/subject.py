@@ -3,15 +3,18 @@
 import copy
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from scratchgen.gradcheck.arrays import Place, is_float, places
+from scratchgen.backend import Array
+from scratchgen.gradcheck.arrays import Place, copied, is_float, places
 from scratchgen.gradcheck.guard import guarded
-from scratchgen.gradcheck.learned import ArrayParameter, is_weight, learned_arrays, moved
+from scratchgen.gradcheck.learned import ArrayParameter, Learned, is_weight, learned_arrays, moved, with_values
 from scratchgen.gradcheck.styles import Evaluation, gradients, makes_step, partner, read, required, takes_no_argument
 from scratchgen.layers.layer import Layer, Module
 from scratchgen.layers.parameter import Parameter
@@ -25,19 +28,22 @@ class Subject:
     as it is, and the `parameters` that it closes over are float64 for the time of the check; None finds them.
     """
 
-    def __init__(self, target, parameters: Iterable[Parameter] | Module | None = None, dtype=np.float64):
+    def __init__(
+        self, target: Any, parameters: Iterable[Parameter] | Module | None = None, dtype: DTypeLike = np.float64
+    ):
         if inspect.isclass(target):
             raise TypeError(f"gradcheck: got the class {target.__name__}, needs an instance: {target.__name__}(...)")
         self.target, self.dtype = target, dtype
         self.is_layer = hasattr(target, "forward") or (callable(target) and hasattr(target, "backward"))
-        self.module = None  # the copy of a layer or model
-        self.own = None  # the backward that stands beside forward, where forward does not return one
-        self.parameters: dict[str, Parameter | ArrayParameter] = _named(parameters or ())
-        self.bystanders: dict[str, Parameter] = {}  # those of the other players, which must take no gradient
+        self.module: Any = None  # the copy of a layer or model
+        self.own: Callable | None = None  # the backward that stands beside forward, where forward does not return one
+        self.parameters: dict[str, Learned] = dict(_named(parameters or ()))
+        self.other_players: dict[str, Parameter] = {}  # those of the other players, which must take no gradient
         self.closed_over: dict[str, Parameter] = {}  # those of a function of which nobody has said that they learn
         self.borrowed: list[Module] = []  # what a function closes over
         self.unlearned: list[str] = []  # what moves y, and has no gradient
-        self.step: dict[str, object] = {}  # by how much the last backward moved what it moves itself
+        self.pulled: tuple = ()  # what the last backward returned
+        self.step: dict[str, Any] = {}  # by how much the last backward moved what it moves itself
         owner = getattr(target, "__self__", None)
         if self.is_layer:
             self.module = copy.deepcopy(target)
@@ -86,15 +92,15 @@ class Subject:
         known = {id(p) for p in named.values()}
         named |= {name: p for name, p in found.items() if id(p) not in known}
         self.parameters |= {name: p for name, p in named.items() if _is_of(player, name)}
-        self.bystanders = {name: p for name, p in named.items() if not _is_of(player, name)}
+        self.other_players = {name: p for name, p in named.items() if not _is_of(player, name)}
 
     @property
     def keeps_contract(self) -> bool:
-        """Whether it is a Layer of ours, bound by the sentences of the contract that go beyond y and backward."""
+        """Whether it is a Layer of ours, bound by the rules of the contract that go beyond y and backward."""
         return isinstance(self.module, Layer) and self.is_layer
 
     @contextmanager
-    def in_float64(self):
+    def in_float64(self) -> Iterator[None]:
         """What a plain function closes over in float64; values, gradients and buffers as before afterwards."""
         lent = {id(p): p for p in (*self.parameters.values(), *self.closed_over.values())}.values()
         parameters = [(p, p.value, p.grad) for p in lent] if self.module is None else []
@@ -123,17 +129,17 @@ class Subject:
 
     # --- forward and backward ---
 
-    def call(self, inputs) -> Evaluation:
+    def call(self, inputs: Iterable) -> Evaluation:
         """Forward, as it is: it gets the very inputs, and the outputs are those that it gave."""
         inputs = tuple(inputs)
         result = guarded("forward", self.function, *inputs)
         return read(result, self.own, self.module if self.is_layer else None, inputs, self.name)
 
-    def evaluate(self, inputs, *, lend: bool = False):
+    def evaluate(self, inputs: Iterable, *, lend: bool = False) -> tuple[Any, Any]:
         """y and backward. Forward gets copies of the inputs, and y is a copy of what it returned, so that neither can
         reach into the other; `lend` hands over the inputs themselves, and the tuple of the very outputs in the place
         of y. Several outputs become one vector, y, and backward takes such a vector."""
-        found = self.call(inputs if lend else map(_copied, inputs))
+        found = self.call(inputs if lend else map(copied, inputs))
         backward = found.backward
         if found.several:
             shapes = [np.shape(output) for output in found.outputs]
@@ -149,16 +155,12 @@ class Subject:
             return found.outputs, backward
         return joined(found.outputs) if found.several else np.array(found.outputs[0]), backward
 
-    def evaluate_with(self, p: Parameter, value, inputs):
+    def evaluate_with(self, p: Learned, value: Array, inputs: Sequence) -> Array:
         """y with another value in the place of a parameter's."""
-        before = np.array(p.value)
-        p.value = value
-        try:
+        with with_values({p: value}):
             return self.evaluate(inputs)[0]
-        finally:
-            p.value = before
 
-    def pull(self, backward, dy) -> tuple:
+    def pull(self, backward: Any, dy: Any) -> tuple:
         """The gradients with respect to the inputs that a backward returns, as a tuple; parameters get theirs added.
 
         A backward is a function of dy, a function of nothing (a model's loss), or the gradients themselves (a loss).
@@ -171,7 +173,7 @@ class Subject:
         return self.pulled
 
     @contextmanager
-    def _step_taken_back(self):
+    def _step_taken_back(self) -> Iterator[None]:
         """Where backward itself moves the weights, by −1 times their gradient: those gradients, and the weights as
         they were."""
         if self.own is None or not makes_step(self.own):
@@ -189,9 +191,17 @@ class Subject:
                 if place.get() is not held:
                     place.put(held)
 
+    def step_of(self, place: Place) -> Any:
+        """By how much the last backward moved what is there."""
+        return self.step[place.path]
+
+    def pulled_at(self, i: int) -> Any:
+        """One of the gradients that the last backward returned."""
+        return self.pulled[i]
+
     # --- what is learned and was not named ---
 
-    def discover(self, inputs) -> None:
+    def discover(self, inputs: Sequence) -> None:
         """Find what is learned beside the Parameters that are known, by one evaluation at these inputs; `unlearned`
         lists what moves y and has no gradient. What raises here is left to the check itself, which tells of it."""
         try:
@@ -207,7 +217,7 @@ class Subject:
         """What is certainly learned and could not be checked, and what to do."""
         return [self._overlooked(name) for name in self.unlearned if name in self.closed_over or is_weight(name)]
 
-    def _overlooked(self, name) -> str:
+    def _overlooked(self, name: str) -> str:
         if name in self.closed_over:
             return (
                 f"{name}, a Parameter that {self.name} closes over: it moves y, and backward adds nothing to its "
@@ -231,7 +241,7 @@ class Subject:
             said.append(f"taken for constant: {', '.join(constant)}; what is to be learned: {what}")
         return said
 
-    def _discover_closed_over(self, inputs) -> None:
+    def _discover_closed_over(self, inputs: Sequence) -> None:
         """Those Parameters of a function that take a gradient from it."""
         for p in self.closed_over.values():
             p.zero_grad()
@@ -244,19 +254,19 @@ class Subject:
                 self.unlearned.append(name)
 
 
-def joined(arrays) -> np.ndarray:
+def joined(arrays: Iterable) -> Array:
     """Several arrays as one vector."""
     return np.concatenate([np.ravel(a) for a in arrays])
 
 
-def parted(vector, shapes) -> tuple:
-    """The arrays of these shapes whose numbers stand one after another in a vector."""
+def parted(vector: Array, shapes: list[tuple[int, ...]]) -> tuple:
+    """The arrays of these shapes whose elements stand one after another in a vector."""
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
     parts = np.split(np.ravel(vector), ends[:-1])
     return tuple(_scalar(part.reshape(shape)) for part, shape in zip(parts, shapes, strict=True))
 
 
-def title(layer) -> str:
+def title(layer: Any) -> str:
     """Its repr on one line: Conv2d(2, 3, kernel_size=3), Sequential(…)."""
     if type(layer).__repr__ is object.__repr__:
         return type(layer).__name__
@@ -267,7 +277,7 @@ def title(layer) -> str:
     return f"{first[:100]}{'…)' if rest or len(first) > 100 else ''}"
 
 
-def _closed_over(function) -> list[tuple[Place, object]]:
+def _closed_over(function: Any) -> list[tuple[Place, Any]]:
     """The Parameters and Modules that a function reaches: in its closure, its globals, its object or arguments."""
     held: dict[str, object] = {}
     while isinstance(function, partial):
@@ -284,7 +294,7 @@ def _closed_over(function) -> list[tuple[Place, object]]:
     return [(place, value) for place, value in places(kept) if not is_float(value)]
 
 
-def _named(parameters) -> dict[str, Parameter]:
+def _named(parameters: Iterable[Parameter] | Module) -> dict[str, Parameter]:
     if isinstance(parameters, Module):
         return parameters.named_parameters()
     named: dict[str, Parameter] = {}
@@ -299,14 +309,10 @@ def _is_of(player: str | None, name: str) -> bool:
     return player is None or name.startswith(f"{player}.")
 
 
-def _unused(name, taken) -> Iterator[str]:
+def _unused(name: str, taken: dict) -> Iterator[str]:
     yield from (n for n in (name, *(f"{name}{i}" for i in range(2, len(taken) + 3))) if n not in taken)
 
 
-def _copied(x):
-    return x.copy() if isinstance(x, np.ndarray) else x
-
-
-def _scalar(dy):
-    """dy as a backward gets it: a single number for a single number."""
+def _scalar(dy: Any) -> Any:
+    """dy as a backward gets it: a scalar where y is one."""
     return dy[()] if isinstance(dy, np.ndarray) and not dy.ndim else dy

@@ -2,13 +2,15 @@
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from scratchgen.backend import Array
 from scratchgen.gradcheck.arrays import is_float, places
-from scratchgen.gradcheck.guard import Left, told
+from scratchgen.gradcheck.guard import Exited, described
 from scratchgen.gradcheck.styles import NoPair, required
 from scratchgen.gradcheck.subject import Subject
 
@@ -17,8 +19,11 @@ STATE = 3  # the width of the state of a cell, and of the output, where weights 
 WEIGHT = re.compile(r"(w|weight|kernel)[a-z]{0,2}\d*$", re.IGNORECASE)  # arguments that are weights, and their shapes
 BIAS = re.compile(r"(b|bias)\d*$", re.IGNORECASE)
 SCALE = re.compile(r"(gamma|beta|scale|shift)\d*$", re.IGNORECASE)
-NOT_FOR_THE_INPUTS = (Left, RecursionError, MemoryError, NameError, ImportError, OSError, EOFError, Warning)
+NOT_FOR_THE_INPUTS = (Exited, RecursionError, MemoryError, NameError, ImportError, OSError, EOFError, Warning)
 FLAGS = ("training", "train", "is_training", "train_flg", "training_mode")  # arguments that are simply True
+
+
+Span = tuple[float, float] | None  # of inputs that are drawn uniformly
 
 
 class CannotCheck(ValueError):
@@ -28,13 +33,13 @@ class CannotCheck(ValueError):
 @dataclass(frozen=True)
 class Form:
     """An input: its shape, and its kind: "" for floats, "const" for floats that take no gradient, "bool" for truth
-    values, a number n for integers from 0 to n − 1."""
+    values, an int n for integers from 0 to n − 1."""
 
     shape: tuple[int, ...]
     kind: str | int = ""
 
-    def draw(self, rng: np.random.Generator, span: tuple[float, float] | None) -> np.ndarray:
-        """Floats are normal numbers, or even ones in a span."""
+    def draw(self, rng: np.random.Generator, span: Span) -> Array:
+        """Floats are normally distributed, or uniformly over a span."""
         if self.kind == "bool":
             return rng.random(self.shape) < 0.7
         if isinstance(self.kind, int):
@@ -44,20 +49,23 @@ class Form:
 
 @dataclass(frozen=True)
 class Trial:
-    """Inputs that forward takes, what they are ("vectors"), and whether gradients have the shapes of what they are
-    for; or no inputs. `why` is the reason where it takes none, or where they do not fit; `constant` are the indices
-    of inputs that take no gradient."""
+    """Inputs that forward takes, or none; and what they are ("vectors").
+
+    `fits`: gradients have the shapes of what they are for. `why` is the reason where it takes none, or where they do
+    not fit; `constant` are the indices of inputs that take no gradient.
+    """
 
     which: str
-    inputs: tuple | None
+    inputs: tuple[Any, ...]
     fits: bool = False
     why: str = ""
     constant: frozenset[int] = frozenset()
 
 
-# What is tried, by the shape of a batch of width w: the usual two always, of the others the first that is taken.
-USUAL = {"vectors": lambda w: (5, w), "images": lambda w: (3, 6, 5, w)}
-OTHERS = {
+# What is tried, by the shape of a batch of width w: the first two always, of the others the first that is taken.
+KINDS: dict[str, Callable | None] = {
+    "vectors": lambda w: (5, w),
+    "images": lambda w: (3, 6, 5, w),
     "sequences": lambda w: (3, 6, w),
     "images with their channels first": lambda w: (3, w, 6, 5),
     "images of 28×28": lambda w: (2, 28, 28, w),
@@ -69,7 +77,7 @@ OTHERS = {
 }
 
 
-def trials(target, rng: np.random.Generator, span: tuple[float, float] | None = None) -> list[Trial]:
+def trials(target: Any, rng: np.random.Generator, span: Span = None) -> list[Trial]:
     """A small batch of vectors and one of images, as far as the target takes them; where it takes neither, the first
     of other kinds that it takes, integers last. Widths are those of its parameters, then some usual ones.
 
@@ -78,13 +86,12 @@ def trials(target, rng: np.random.Generator, span: tuple[float, float] | None = 
     subject = _subject(target)
     names = required(subject.function) or ["x"]
     shapes = _shapes(subject)
-    tried = [_trial(target, which, _candidates(names, shape, shapes), rng, span) for which, shape in USUAL.items()]
-    for which, shape in OTHERS.items():
-        if any(trial.inputs is not None for trial in tried):
-            return [trial for trial in tried if trial.inputs is not None]
-        tried.append(_trial(target, which, _candidates(names, shape, shapes), rng, span))
-    if tried[-1].inputs is not None:
-        return tried[-1:]
+    tried: list[Trial] = []
+    for which, shape in KINDS.items():
+        if len(tried) < 2 or not any(trial.inputs for trial in tried):
+            tried.append(_trial(target, which, _candidates(names, shape, shapes), rng, span))
+    if taken := [trial for trial in tried if trial.inputs]:
+        return taken
     each = f", once for each of ({', '.join(names)})" if len(names) > 1 else ""
     raise CannotCheck(
         f"{subject.name} took none of the inputs that were tried, of {len(tried)} kinds from vectors to integers: "
@@ -93,7 +100,7 @@ def trials(target, rng: np.random.Generator, span: tuple[float, float] | None = 
     )
 
 
-def has_matrix(target, trial: Trial) -> bool:
+def has_matrix(target: Any, trial: Trial) -> bool:
     """Whether it has a matrix of weights, perhaps made by its first call: a layer of vectors then, whatever else a
     matrix product takes."""
     subject = _subject(target)
@@ -102,7 +109,7 @@ def has_matrix(target, trial: Trial) -> bool:
     return any(len(shape) == 2 for shape in _shapes(subject))
 
 
-def _trial(target, which, candidates, rng, span) -> Trial:
+def _trial(target: Any, which: str, candidates: Iterator[tuple], rng: np.random.Generator, span: Span) -> Trial:
     """The first of the candidates that the target takes. Several inputs may be taken by mistake, broadcast, so that
     of these the first is preferred whose gradients have their shapes."""
     subject, first, why = _subject(target), None, ""
@@ -116,18 +123,18 @@ def _trial(target, which, candidates, rng, span) -> Trial:
         except NoPair as error:
             raise CannotCheck(str(error)) from error
         except NOT_FOR_THE_INPUTS as error:
-            raise CannotCheck(f"forward of {subject.name} raised {told(error)}") from error
+            raise CannotCheck(f"forward of {subject.name} raised {described(error)}") from error
         except Exception as error:
-            why = why or told(error)
+            why = why or described(error)
             continue
         misfit = _misfit(subject, y, backward, inputs)
         if not misfit or len(forms) == 1:
             return Trial(which, inputs, not misfit, misfit)
         first = first or Trial(which, inputs, False, misfit)
-    return first or Trial(which, None, why=why)
+    return first or Trial(which, (), why=why)
 
 
-def _misfit(subject, y, backward, inputs) -> str:
+def _misfit(subject: Subject, y: Array, backward: Any, inputs: tuple) -> str:
     """Why backward does not give gradients of the shapes of what they are for; "" where it does."""
     try:
         with subject.in_float64():
@@ -138,26 +145,26 @@ def _misfit(subject, y, backward, inputs) -> str:
             found = [(dx, x) for dx, x in zip(dxs, inputs, strict=False) if is_float(x) and dx is not None]
             found += [(p.grad, p.value) for p in subject.parameters.values()]
     except Exception as error:
-        return told(error)
+        return described(error)
     shapes = next(((np.shape(g), np.shape(v)) for g, v in found if np.shape(g) != np.shape(v)), None)
     return f"it gives a gradient of shape {shapes[0]} for {shapes[1]}" if shapes else ""
 
 
-def _subject(target) -> Subject:
+def _subject(target: Any) -> Subject:
     try:
         return Subject(target)
     except Exception as error:
-        raise CannotCheck(f"it cannot be checked: {told(error)}") from error
+        raise CannotCheck(f"it cannot be checked: {described(error)}") from error
 
 
-def _shapes(subject) -> list[tuple[int, ...]]:
+def _shapes(subject: Subject) -> list[tuple[int, ...]]:
     """Of its parameters, and of the arrays that it holds."""
     held = [value for _, value in places(subject.module)] if subject.module is not None else []
     known = (*subject.parameters.values(), *subject.closed_over.values())
     return [p.value.shape for p in known] + [a.shape for a in held if isinstance(a, np.ndarray)]
 
 
-def _candidates(names, shape, shapes) -> Iterator[tuple]:
+def _candidates(names: list[str], shape: Callable | None, shapes: list[tuple[int, ...]]) -> Iterator[tuple]:
     """Forms, or True, one for each of the arguments `names`. `shape` gives the shape of a batch by its width, None
     for integers; `shapes` are those of the parameters."""
     known = list(dict.fromkeys(n for s in shapes for n in s if n))
@@ -166,15 +173,15 @@ def _candidates(names, shape, shapes) -> Iterator[tuple]:
     batch = [n for n in names if n not in FLAGS]
 
     def arranged(forms):
-        forms = iter(forms)
-        return tuple(True if n in FLAGS else next(forms) for n in names)
+        each = iter(forms)
+        return tuple(True if n in FLAGS else next(each) for n in names)
 
     weights = [n for n in batch[1:] if WEIGHT.match(n) or SCALE.match(n)]
     if weights and shape is None:
         yield arranged([Form((5,), rows)] + [Form((rows, STATE))] * (len(batch) - 1))
-    elif weights and shape in (USUAL["vectors"], OTHERS["columns"]):
+    elif weights and shape in (KINDS["vectors"], KINDS["columns"]):
         for w, gates in itertools.product(widths, (1, 3, 4)):
-            yield arranged(_of_function(batch, w, gates, shape is OTHERS["columns"]))
+            yield arranged(_of_function(batch, w, gates, shape is KINDS["columns"]))
             yield arranged(Form((5, w) if i == 0 else (w,)) for i in range(len(batch)))
     elif weights:
         return
@@ -189,21 +196,20 @@ def _candidates(names, shape, shapes) -> Iterator[tuple]:
             if any("mask" in n for n in batch):
                 yield arranged(Form(shape(w), "bool" if "mask" in n else "") for n in batch)
             yield arranged([Form(shape(w))] * len(batch))
-        for w in widths if len(batch) > 1 else ():  # (x, slope), a number for each channel
+        for w in widths if len(batch) > 1 else ():  # (x, slope), one for each channel
             yield arranged(Form((w,) if i else shape(w)) for i in range(len(batch)))
         for each in itertools.product(known[:4], repeat=len(batch)) if len(batch) > 1 else ():
             yield arranged(Form(shape(w)) for w in each)  # (x, h) of a cell: each has a width of its own
 
 
-def _of_function(names, w, gates, columns) -> Iterator[Form]:
+def _of_function(names: list[str], w: int, gates: int, columns: bool) -> Iterator[Form]:
     """The forms of (x, W, b), of (x, gamma, beta), or of (x, h, Wx, Wh, b) of a cell with so many gates."""
     wide, first = w, True
     for i, name in enumerate(names):
         if WEIGHT.match(name) and i:
             shape, wide = (wide, gates * STATE), STATE
         elif BIAS.match(name) and i:
-            shape = (gates * STATE, 1) if columns else (gates * STATE,)
-            yield Form(shape)
+            yield Form((gates * STATE, 1) if columns else (gates * STATE,))
             continue
         elif SCALE.match(name) and i:
             yield Form((w,))
