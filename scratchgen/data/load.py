@@ -15,7 +15,7 @@ from scratchgen.data.dataset import Dataset
 from scratchgen.data.download import DownloadError
 from scratchgen.data.fashion import is_fashion, load_fashion_mnist
 from scratchgen.data.folder import load_folder
-from scratchgen.data.mnist import load_mnist
+from scratchgen.data.mnist import load_mnist, named_source
 from scratchgen.data.resize import channel_count, resized, rows_and_columns
 from scratchgen.data.toys import Points
 from scratchgen.paths import as_path
@@ -48,22 +48,17 @@ def load(
         other, or any Path       a folder: CIFAR-10 if it holds files of that, else MNIST or Fashion-MNIST if it holds
                                  IDX files, else images (`load_folder`); or a .npy or .npz file (`load_arrays`)
 
-    A name wins over a folder of that name, which "./name" reaches. `image_size`, (H, W) or one number for a square,
+    A name wins over a folder of that name, which "./name" reaches. `image_size`, (H, W) or one side of a square,
     and `channels` (1 or 3) resize and convert images of every kind; None keeps a data set as it is, and makes it 64
     and 3 for a folder of images. `progress` shows a bar for what takes long.
 
     Raises FileNotFoundError for neither a name nor a folder or for missing files, ValueError for files that are not
     what they should be, TypeError or ValueError for unusable arguments, DownloadError for a failed download.
     """
-    if source is not None and not isinstance(source, str | os.PathLike):
-        raise TypeError(f"source must be None, a name or a directory, not {type(source).__name__}.")
+    source, said = named_source(source)
     shape = None if image_size is None else rows_and_columns("load", "image_size", image_size)
     if channels is not None:
         channels = channel_count("load", channels)
-    said = ""
-    variable = os.environ.get("SCRATCHGEN_DATA")
-    if source is None:
-        source, said = (variable, " (from SCRATCHGEN_DATA)") if variable else ("sample", "")
     match source:
         case "ring" | "grid" | "moons":
             if image_size is not None or channels is not None:
