@@ -62,7 +62,7 @@ NETWORKS: dict[type[Model], tuple[str, str]] = {
     VAE: ("encoder", "decoder"),
     GAN: ("generator", "discriminator"),
 }
-MAKER = {"encoder": "decoder", "discriminator": "generator"}  # who makes what a network takes
+PRODUCER = {"encoder": "decoder", "discriminator": "generator"}  # whose output a network takes
 BARE = "network"  # what `input_shapes` calls a layer that is no part of a model
 FIRST_WORDS = '"""Exported from scratchgen: '
 
@@ -100,7 +100,7 @@ def export_torch(
         prefix = f"{name}." if kind else ""
         codes = []
         for place, (before, after) in zip(traces[name].places, _orders(traces[name]), strict=True):
-            code, weights = _twin(place, before, after)
+            code, weights = _counterpart(place, before, after)
             codes.append((code, f"  # {_batch(place.out)}"))
             arrays = arrays | {f"{prefix}{place.name}{key}": array for key, array in weights.items()}
         sources[name], _ = _source(network, iter(codes))
@@ -189,16 +189,17 @@ def _traces(
         if not isinstance(shape, tuple | list) or not shape:
             raise ValueError(f"export_torch: input_shapes[{name!r}] is {shape!r}, needs the shape of one sample")
         trace(name, tuple(checks.integer("export_torch", f"input_shapes[{name!r}]", n) for n in shape))
-    taker, maker = next(((taker, maker) for taker, maker in MAKER.items() if taker in networks), (BARE, BARE))
-    if maker not in traces:
+    consumer = next((name for name in networks if name in PRODUCER), BARE)
+    producer = PRODUCER.get(consumer, BARE)
+    if producer not in traces:
         if kind in (VAE, GAN):
-            trace(maker, (model.latent,))
-        elif taker in traces:
-            trace(maker, traces[taker].out)
+            trace(producer, (model.latent,))
+        elif consumer in traces:
+            trace(producer, traces[consumer].out)
         else:
-            trace(maker, _vector(maker, networks[maker]))
-    if taker not in traces:
-        trace(taker, traces[maker].out)
+            trace(producer, _vector(producer, networks[producer]))
+    if consumer not in traces:
+        trace(consumer, traces[producer].out)
     return traces
 
 
@@ -275,7 +276,7 @@ def _by_shape(place: _Place) -> bool:
 # --- the counterpart of each layer ---
 
 
-def _twin(place: _Place, before: np.ndarray, after: np.ndarray) -> tuple[str, dict[str, np.ndarray]]:
+def _counterpart(place: _Place, before: np.ndarray, after: np.ndarray) -> tuple[str, dict[str, np.ndarray]]:
     """The code that builds the torch.nn module, and its weights by their names there."""
     layer = place.layer
     arrays = {name: to_host(array) for name, array in layer.state().items()}

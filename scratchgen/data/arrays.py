@@ -102,9 +102,9 @@ def load_arrays(path: str | os.PathLike[str]) -> Dataset:
     with stored(path) as arrays:
         images, labels, notes = _assigned(path, arrays)
         check_memory(path, sum(math.prod(a.shape) for a in images.values()), "fewer images need less")
-        pixels, said = _eight_bit(images)
+        pixels, levels = _eight_bit(images)
         found = {part: _labels(labels[part], len(pixels[part])) if part in labels else None for part in pixels}
-    notes += said
+    notes += levels
     for part, array in images.items():
         pixels[part], note = _channels_last(path, array, pixels[part])
         notes.append(note)
@@ -179,7 +179,7 @@ def _members(path: Path, archive: zipfile.ZipFile, size: int) -> dict[str, Store
 
 def _header(path: Path, name: str, stream: IO[bytes], size: int, again: Callable[[], IO[bytes]]) -> Stored:
     """What the header at the start of the stream of `size` bytes states, where the values fill the rest of it."""
-    who = f"{path}: {name}" if name else str(path)
+    subject = f"{path}: {name}" if name else str(path)
     try:
         version = np.lib.format.read_magic(stream)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
@@ -187,12 +187,12 @@ def _header(path: Path, name: str, stream: IO[bytes], size: int, again: Callable
     except (zipfile.BadZipFile, zlib.error, EOFError):
         raise
     except Exception as error:  # what damaged text does to a parser has no narrower type
-        raise ValueError(f"{who}: is no whole array of NumPy's ({type(error).__name__} in its header).") from None
+        raise ValueError(f"{subject}: is no whole array of NumPy's ({type(error).__name__} in its header).") from None
     offset = stream.tell()
     needed = math.prod(shape) * dtype.itemsize
     if any(n < 0 for n in shape) or (needed != size - offset and not dtype.hasobject):  # objects are never opened
         raise ValueError(
-            f"{who}: has {size - offset:,} bytes of values; its shape {shape} of {dtype} needs {needed:,}."
+            f"{subject}: has {size - offset:,} bytes of values; its shape {shape} of {dtype} needs {needed:,}."
         )
     return Stored(name, shape, dtype, columns_first, again, offset)
 
@@ -273,19 +273,19 @@ def _eight_bit(images: Mapping[str, Stored]) -> tuple[dict[str, NDArray[np.uint8
 def _channels_last(path: Path, array: Stored, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], str]:
     """Images `(N, H, W, C)`, and a sentence where that took a guess."""
     shape = array.shape
-    who = f"{path}: {array.name} has shape {shape}" if array.name else f"{path}: has shape {shape}"
+    subject = f"{path}: {array.name} has shape {shape}" if array.name else f"{path}: has shape {shape}"
     if 0 in shape:
-        raise ValueError(f"{who}, so there is nothing in it.")
+        raise ValueError(f"{subject}, so there is nothing in it.")
     if len(shape) == 3:
         if shape[-1] in (1, 3, 4) and shape[1] > 4:
-            raise ValueError(f"{who}, which is one image; needs many: (N, H, W), (N, H, W, C) or (N, C, H, W).")
+            raise ValueError(f"{subject}, which is one image; needs many: (N, H, W), (N, H, W, C) or (N, C, H, W).")
         return np.ascontiguousarray(pixels[..., np.newaxis]), ""
     if shape[3] in (1, 3):
         return np.ascontiguousarray(pixels), ""
     if shape[1] in (1, 3):
         note = f"{array.name} {shape} is taken for (N, C, H, W): channels first.".strip()
         return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), note
-    raise ValueError(f"{who}; needs 1 channel (grey) or 3 (red, green, blue), on its last or its second axis.")
+    raise ValueError(f"{subject}; needs 1 channel (grey) or 3 (red, green, blue), on its last or its second axis.")
 
 
 def _labels(array: Stored, count: int) -> NDArray[np.uint8] | None:

@@ -93,9 +93,9 @@ def load_folder(
     tests = -(-count // TEST_EVERY)
     train, test = train[: count - tests], test[:tests]
     notes = [*tally.sentences(), *pictures.tally.sentences()]
-    for kind, said in ("float", "floating-point levels"), ("integer", "levels of 16 bits or more"):
+    for kind, name in ("float", "floating-point levels"), ("integer", "levels of 16 bits or more"):
         if n := sum(kind == other for _, _, _, other, _ in deep):
-            notes.append(pictures.levels[kind].sentence(f"{said}, in {n:,} image{'' if n == 1 else 's'},"))
+            notes.append(pictures.levels[kind].sentence(f"{name}, in {n:,} image{'' if n == 1 else 's'},"))
     notes.append(even(train, test))
     counts = f"{count - tests:,} training and {tests:,} test images of {shape[0]} × {shape[1]}"
     return Dataset(

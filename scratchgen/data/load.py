@@ -55,7 +55,7 @@ def load(
     Raises FileNotFoundError for neither a name nor a folder or for missing files, ValueError for files that are not
     what they should be, TypeError or ValueError for unusable arguments, DownloadError for a failed download.
     """
-    source, said = named_source(source)
+    source, named_in = named_source(source)
     shape = None if image_size is None else rows_and_columns("load", "image_size", image_size)
     if channels is not None:
         channels = channel_count("load", channels)
@@ -77,13 +77,13 @@ def load(
                 close = get_close_matches(str(source).lower(), SOURCES, 1, 0.7)
                 meant = f" Did you mean {close[0]}?" if close and not path.exists() else ""
                 raise FileNotFoundError(
-                    f"{str(source)!r}{said}: is not a directory; give one, a .npy or .npz file, or one of the names "
-                    f"{', '.join(SOURCES)}.{meant}"
+                    f"{str(source)!r}{named_in}: is not a directory; give one, a .npy or .npz file, or one of the "
+                    f"names {', '.join(SOURCES)}.{meant}"
                 )
             elif cifar.find(path):
                 data = load_cifar10(path)
             elif labelled.find(path, *mnist.PLACES, *fashion.PLACES)[0]:
-                data = _load_idx(path, said)
+                data = _load_idx(path, named_in)
             else:
                 return load_folder(path, size=shape or FOLDER_SIZE, channels=channels or 3, progress=progress)
     return resized(data, shape, channels)
@@ -103,11 +103,11 @@ def _published(name: str, progress: bool) -> Dataset:
     return replace(data, notes=(*data.notes, *passed))
 
 
-def _load_idx(folder: Path, said: str) -> Dataset:
+def _load_idx(folder: Path, named_in: str) -> Dataset:
     """MNIST or Fashion-MNIST, whichever the four IDX files in the folder are."""
     advice = f"Give a directory with the four files, or one of the names {', '.join(SOURCES)}."
     inside = (*mnist.PLACES, *fashion.PLACES)
-    paths = labelled.find_all(folder, *inside, title="MNIST or Fashion-MNIST", advice=advice, said=said)
+    paths = labelled.find_all(folder, *inside, title="MNIST or Fashion-MNIST", advice=advice, named_in=named_in)
     chosen = paths[3].parent
     data = load_fashion_mnist(chosen) if is_fashion(paths[3]) else load_mnist(chosen)
     others = [next(iter(found.values())).parent for found in labelled.find(folder, *inside)[1:] if len(found) == 4]

@@ -44,7 +44,7 @@ def load_mnist(source: str | os.PathLike[str] | None = None, *, progress: bool =
     Raises FileNotFoundError for missing files, IdxError or ValueError for files that are not MNIST,
     DownloadError for a failed download.
     """
-    named, said = named_source(source)
+    named, named_in = named_source(source)
     if source is None and named == "mnist":  # the name that `load` has for it
         named = "download"
     if named == "sample":
@@ -54,7 +54,7 @@ def load_mnist(source: str | os.PathLike[str] | None = None, *, progress: bool =
     else:
         folder = as_path(named)
     advice = 'Give a directory with the four files, "download" to fetch them, or "sample" for the embedded sample.'
-    paths = find_all(folder, *PLACES, title="MNIST", advice=advice, said=said)
+    paths = find_all(folder, *PLACES, title="MNIST", advice=advice, named_in=named_in)
     train, test = read(paths[0], paths[1], "MNIST"), read(paths[2], paths[3], "MNIST")
     title, origin = ("MNIST sample", ", embedded") if folder == SAMPLE else ("MNIST", f" from {folder}")
     counts = f"{len(train[0]):,} training and {len(test[0]):,} test digits"
