@@ -6,21 +6,17 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NoReturn
 
 from scratchgen.paths import as_path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-try:
-    import msvcrt
-except ImportError:  # everywhere else
-    msvcrt = None
+fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None  # not on Windows
+msvcrt: Any = import_module("msvcrt") if find_spec("msvcrt") else None  # on Windows alone
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)  # what file systems say to it
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES, errno.EPERM)
@@ -103,23 +99,23 @@ def _sync_folder(folder: Path) -> None:
     """Have the names in a folder on the disk, where the system can open a folder, and its file system can do that."""
     if os.name == "nt":
         return
-    number = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        _flush(number)
+        _flush(descriptor)
     except OSError as error:
         if error.errno not in NO_SYNC:
             raise
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
-def _flush(number: int) -> None:
+def _flush(descriptor: int) -> None:
     """From the system's memory to the disk, and on macOS from the disk's own memory too, where fsync stops before."""
     if hasattr(fcntl, "F_FULLFSYNC"):
         with suppress(OSError):  # a file system that lacks it
-            fcntl.fcntl(number, fcntl.F_FULLFSYNC)
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
             return
-    os.fsync(number)
+    os.fsync(descriptor)
 
 
 # --- one at a time ---
@@ -134,21 +130,21 @@ def locked(path: Path) -> Iterator[bool]:
     """
     how = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # a link in somebody's run may lead anywhere
     while True:
-        number = os.open(path, how, 0o666)
+        descriptor = os.open(path, how, 0o666)
         try:
-            held = _lock(number)
+            held = _lock(descriptor)
             if held is False:
-                raise InUse(_holder(number))
-            if held is None or _names(path, number):
+                raise InUse(_holder(descriptor))
+            if held is None or _names(path, descriptor):
                 break
         except BaseException:
-            os.close(number)
+            os.close(descriptor)
             raise
-        os.close(number)  # its last holder has removed it since it was opened
+        os.close(descriptor)  # its last holder has removed it since it was opened
     with suppress(OSError):  # a disk that is full: the lock holds, and is nobody's by name
-        os.ftruncate(number, 0)
+        os.ftruncate(descriptor, 0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        os.write(number, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
     try:
         yield held is True
     finally:
@@ -156,24 +152,24 @@ def locked(path: Path) -> Iterator[bool]:
             if os.name != "nt":
                 path.unlink(missing_ok=True)
         finally:
-            os.close(number)
+            os.close(descriptor)
         if os.name == "nt":  # where no file that is open can be removed, and the next one may have it open already
             with suppress(OSError):
                 path.unlink()
 
 
-def _lock(number: int) -> bool | None:
+def _lock(descriptor: int) -> bool | None:
     """Take the lock of an open file: whether it is ours now, or None where there are no locks."""
     try:
         if fcntl is not None:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         elif msvcrt is not None:
-            place = os.lseek(number, 0, os.SEEK_CUR)
-            os.lseek(number, BEYOND, os.SEEK_SET)
+            place = os.lseek(descriptor, 0, os.SEEK_CUR)
+            os.lseek(descriptor, BEYOND, os.SEEK_SET)
             try:
-                msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             finally:
-                os.lseek(number, place, os.SEEK_SET)
+                os.lseek(descriptor, place, os.SEEK_SET)
         else:
             return None
     except (BlockingIOError, PermissionError):
@@ -185,24 +181,24 @@ def _lock(number: int) -> bool | None:
     return True
 
 
-def _names(path: Path, number: int) -> bool:
+def _names(path: Path, descriptor: int) -> bool:
     """Whether the path is still that of the open file."""
     try:
-        return os.path.samestat(os.stat(path), os.fstat(number))
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 
 
-def _holder(number: int) -> str:
+def _holder(descriptor: int) -> str:
     """Who holds a lock, by what is written in its file."""
-    text = os.read(number, 200).decode(errors="replace").strip()
+    text = os.read(descriptor, 200).decode(errors="replace").strip()
     return printable(text) if text.startswith("process ") else "another process"
 
 
 # --- reading what may have been damaged ---
 
 
-def read_json(path: Path):
+def read_json(path: Path) -> Any:
     """What a JSON file says. FileNotFoundError; ValueError naming the file for all that `from_json` refuses."""
     with open(path, "rb") as file:
         text = file.read(LARGEST + 1)
@@ -214,7 +210,7 @@ def read_json(path: Path):
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
-def from_json(text: str | bytes):
+def from_json(text: str | bytes) -> Any:
     """What a JSON text says. ValueError for all that is not strict JSON, a key that stands twice, too much depth."""
     try:
         content = json.loads(text, parse_constant=_no_number, object_pairs_hook=_once)
@@ -230,15 +226,15 @@ def from_json(text: str | bytes):
     return content
 
 
-def _parts(value):
+def _parts(value: Any) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
-def _no_number(constant: str):
+def _no_number(constant: str) -> NoReturn:
     raise ValueError(f"it has {constant}, which is no number")
 
 
-def _once(pairs: list[tuple]) -> dict:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = {}
     for key, value in pairs:
         if key in found:
@@ -247,7 +243,7 @@ def _once(pairs: list[tuple]) -> dict:
     return found
 
 
-def shown(value, most: int = 60) -> str:
+def shown(value: object, most: int = 60) -> str:
     """A value that somebody else wrote, for a message: on one line, without control characters, not too long."""
     try:
         text = repr(value)

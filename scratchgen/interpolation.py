@@ -3,12 +3,12 @@
 import numpy as np
 
 
-def linear(a, b, t):
+def linear(a: np.ndarray, b: np.ndarray, t: float | np.ndarray) -> np.ndarray:
     """(1 − t) a + t b."""
     return (1 - t) * a + t * b
 
 
-def spherical(a, b, t):
+def spherical(a: np.ndarray, b: np.ndarray, t: float | np.ndarray) -> np.ndarray:
     """Spherical linear interpolation, slerp: along the great circle from a to b, the length changing evenly.
 
     Normal draws of many dimensions lie near one sphere; a straight line between two runs through its inside, where no

@@ -9,23 +9,30 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from statistics import NormalDist
-from typing import IO, TYPE_CHECKING
+from types import ModuleType
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+P = ParamSpec("P")
+F = TypeVar("F")
+Record: TypeAlias = Mapping[str, Any]
 INK, ACCENT, MUTED, SECOND = "#222222", "#0b6fa4", "#9a9a9a", "#d1495b"
 COLOURS = (ACCENT, SECOND, "#3a8f5c", "#8661c1", MUTED)
 
 
-def load_matplotlib():
+def load_matplotlib() -> ModuleType:
     """matplotlib; ValueError, with the reason, where it does not load."""
     new = "matplotlib" not in sys.modules
     backend = os.environ.pop("MPLBACKEND", None) if new else None  # a notebook's need not be there for its children
@@ -47,7 +54,7 @@ def load_matplotlib():
 
 
 @contextmanager
-def own_style():
+def own_style() -> Iterator[None]:
     """Matplotlib's own defaults inside the block, the user's settings again after it."""
     matplotlib = load_matplotlib()
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
@@ -55,18 +62,18 @@ def own_style():
         yield
 
 
-def drawn(function):
+def drawn(function: Callable[P, F]) -> Callable[P, F]:
     """For a function that returns a Figure."""
 
     @wraps(function)
-    def in_own_style(*args, **options):
+    def in_own_style(*args: P.args, **options: P.kwargs) -> F:
         with own_style():
             return function(*args, **options)
 
     return in_own_style
 
 
-def new_figure(**options) -> Figure:
+def new_figure(**options: Any) -> Figure:
     """An empty Figure, which belongs to no window."""
     return load_matplotlib().figure.Figure(facecolor="white", **options)
 
@@ -77,7 +84,7 @@ def write_figure(figure: Figure, stream: IO[bytes]) -> None:
         figure.savefig(stream, format="png", dpi=figure.dpi)
 
 
-def image_grid(images, columns: int | None = None, *, scale: int = 1, gap: int = 2) -> Image.Image:
+def image_grid(images: NDArray, columns: int | None = None, *, scale: int = 1, gap: int = 2) -> Image.Image:
     """Images (N, H, W, C) in [0, 1] as one picture, row by row, `scale` pixels for each of theirs, gaps white.
 
     C is 1 or 3; of other images the first channel is shown. About as wide as high without `columns`.
@@ -95,23 +102,23 @@ def image_grid(images, columns: int | None = None, *, scale: int = 1, gap: int =
     return Image.fromarray(sheet if C == 3 else sheet[..., 0])
 
 
-def zoom(image_shape, target: int = 56) -> int:
+def zoom(image_shape: Sequence[int], target: int = 56) -> int:
     """How many pixels to show for one, so that an image is about `target` wide."""
     return max(1, round(target / image_shape[1]))
 
 
 @drawn
-def image_rows(rows, columns: int = 12) -> Figure:
-    """Rows of images (N, H, W, C) in [0, 1], each with a label at its left: rows is a list of (label, images)."""
+def image_rows(rows: Sequence[tuple[str, NDArray]], columns: int = 12) -> Figure:
+    """Rows of images (N, H, W, C) in [0, 1], each with a label at its left: rows of (label, images)."""
     columns = min(columns, max(len(images) for _, images in rows))
     H, W, C = rows[0][1].shape[1:]
     label, cell = 1.75, 0.75  # inches
     width, height = label + columns * cell, len(rows) * cell * H / W
     figure = new_figure(figsize=(width, height), dpi=160)
     for r, (text, images) in enumerate(rows):
-        strip = np.ones((H + 2, columns * (W + 2), C))  # a row with fewer images ends in white
-        for i, image in enumerate(images[:columns]):
-            strip[:, i * (W + 2) : (i + 1) * (W + 2)] = _framed(image)
+        strip = np.ones((H + 2, columns, W + 2, C))  # white around each image, and where a row has fewer
+        strip[1:-1, : len(images), 1:-1] = np.clip(images[:columns], 0, 1).swapaxes(0, 1)
+        strip = strip.reshape(H + 2, -1, C)
         bottom = 1 - (r + 1) / len(rows)
         axes = figure.add_axes((label / width, bottom, columns * cell / width, 1 / len(rows)))
         axes.imshow(strip if C == 3 else strip[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -120,19 +127,14 @@ def image_rows(rows, columns: int = 12) -> Figure:
     return figure
 
 
-def _framed(image):
-    """One image with a white margin, within 0 … 1."""
-    return np.pad(np.clip(image, 0, 1), ((1, 1), (1, 1), (0, 0)), constant_values=1)
-
-
 @drawn
-def scatter(generated, real=None, *, title: str = "") -> Figure:
+def scatter(generated: NDArray, real: NDArray | None = None, *, title: str = "") -> Figure:
     """Generated points (N, 2), over real ones where they are given."""
     figure = new_figure(figsize=(5, 5), dpi=110, layout="constrained")
     axes = figure.subplots()
     if real is not None:
-        axes.scatter(*real.T, s=3, color=MUTED, alpha=0.4, linewidths=0, label="data")
-    axes.scatter(*generated.T, s=4, color=ACCENT, alpha=0.6, linewidths=0, label="generated")
+        axes.scatter(real[:, 0], real[:, 1], s=3, color=MUTED, alpha=0.4, linewidths=0, label="data")
+    axes.scatter(generated[:, 0], generated[:, 1], s=4, color=ACCENT, alpha=0.6, linewidths=0, label="generated")
     shown = generated if real is None else real
     low, high = shown.min(axis=0), shown.max(axis=0)
     middle, reach = (low + high) / 2, 0.65 * float((high - low).max())
@@ -146,15 +148,16 @@ def scatter(generated, real=None, *, title: str = "") -> Figure:
 
 
 @drawn
-def codes(z, labels, *, classes=(), title: str = "") -> Figure:
+def codes(z: NDArray, labels: NDArray | None, *, classes: Sequence[str] = (), title: str = "") -> Figure:
     """Codes in the plane (N, 2), coloured by class where there are labels."""
     figure = new_figure(figsize=(5.6, 5), dpi=110, layout="constrained")
     axes = figure.subplots()
     if labels is None:
-        axes.scatter(*z.T, s=3, color=ACCENT, alpha=0.5, linewidths=0)
+        axes.scatter(z[:, 0], z[:, 1], s=3, color=ACCENT, alpha=0.5, linewidths=0)
     else:
         kinds = int(labels.max()) + 1
-        dots = axes.scatter(*z.T, c=labels, cmap="tab10" if kinds <= 10 else "turbo", s=4, alpha=0.7, linewidths=0)
+        palette = "tab10" if kinds <= 10 else "turbo"
+        dots = axes.scatter(z[:, 0], z[:, 1], c=labels, cmap=palette, s=4, alpha=0.7, linewidths=0)
         dots.set_clim(-0.5, kinds - 0.5)
         bar = figure.colorbar(dots, ax=axes, ticks=range(kinds) if kinds <= 20 else None)
         if classes and kinds <= 20:
@@ -178,8 +181,8 @@ class Panel:
 
 
 @drawn
-def curves(records, panels) -> Figure | None:
-    """The panels side by side, from records with an "epoch" and numbers by key; None while there is none of them."""
+def curves(records: Sequence[Record], panels: Iterable[Panel]) -> Figure | None:
+    """The panels side by side, from records with an "epoch" and values by key; None while there are none."""
     panels = [p for p in panels if any(r.get(key) is not None for r in records for key in p.curves)]
     if not panels:
         return None
@@ -189,7 +192,7 @@ def curves(records, panels) -> Figure | None:
     return figure
 
 
-def _draw(axes, records, panel: Panel) -> None:
+def _draw(axes: Axes, records: Sequence[Record], panel: Panel) -> None:
     for (key, label), colour in zip(panel.curves.items(), COLOURS, strict=False):
         # Within an epoch there are records of steps; their last says what the epoch's own record says again.
         kinds = {r.get("kind") for r in records if r.get(key) is not None}
@@ -208,12 +211,12 @@ def _draw(axes, records, panel: Panel) -> None:
     axes.set_xlim(left=0)
     axes.set_xlabel("epoch")
     axes.set_ylabel(panel.ylabel)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
 
 
-def latent_plane(decode, side: int = 20) -> Image.Image:
+def latent_plane(decode: Callable[[NDArray], NDArray], side: int = 20) -> Image.Image:
     """A two-dimensional code's plane, decoded point by point: each image stands for the same share of the prior, as
     the points are even quantiles of the normal in both directions. (Kingma & Welling 2014, figure 4.)"""
     at = np.array([NormalDist().inv_cdf((i + 0.5) / side) for i in range(side)], np.float32)
@@ -222,7 +225,7 @@ def latent_plane(decode, side: int = 20) -> Image.Image:
 
 
 @drawn
-def histogram(shares, classes, *, title: str = "") -> Figure:
+def histogram(shares: Sequence[float], classes: Sequence[str], *, title: str = "") -> Figure:
     """Shares of classes as bars, with the even share as a line."""
     figure = new_figure(figsize=(5.6, 3), dpi=110, layout="constrained")
     axes = figure.subplots()

@@ -6,6 +6,7 @@ behind, and from Python 3.14 on a warning appears on the terminal for it. Bars o
 
 import sys
 from threading import RLock
+from typing import Any
 
 from tqdm import tqdm as _tqdm
 
@@ -13,7 +14,7 @@ from tqdm import tqdm as _tqdm
 class tqdm(_tqdm):
     """See tqdm.tqdm; there is no bar where there is no standard error: closed, or of a program without a console."""
 
-    def __init__(self, *args, **options):
+    def __init__(self, *args: Any, **options: Any) -> None:
         if options.get("file") is None and sys.stderr is None:
             options["disable"] = True
         super().__init__(*args, **options)

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from scratchgen.backend import to_host
+from scratchgen.backend import Array, to_host
 from scratchgen.files import atomic_write, from_json, printable
 from scratchgen.paths import as_path
 
@@ -17,7 +20,7 @@ FORMAT = "scratchgen 1"
 TYPES = {"b1": "BOOL"} | {f"{kind}{n}": f"{kind.upper()}{8 * n}" for kind in "fiu" for n in (1, 2, 4, 8)}
 
 
-def write_arrays(path, arrays: Mapping[str, object], about: Mapping[str, object]) -> None:
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array], about: Mapping[str, object]) -> None:
     """Write arrays (NumPy or CuPy) by name, and `about`, what JSON can hold; the file appears whole or not at all."""
     host = {name: _plain(to_host(a)) for name, a in arrays.items()}
     text = json.dumps(about, allow_nan=False)
@@ -31,7 +34,7 @@ def serialised(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) ->
     """The parts of a safetensors file: always the same bytes for the same arrays and metadata.
 
     (The library's own `save` keeps metadata in an order that changes from call to call.) The format: the length of
-    the header in 8 bytes; the header, JSON, with spaces up to a multiple of 8; the numbers of all arrays one after
+    the header in 8 bytes; the header, JSON, with spaces up to a multiple of 8; the values of all arrays one after
     the other, little-endian, the widest type first, so that each lies where its type may lie in memory.
     https://huggingface.co/docs/safetensors
 
@@ -59,7 +62,7 @@ def _plain(a: np.ndarray) -> np.ndarray:
     return np.array(a, a.dtype.newbyteorder("<"), order="C", copy=None)
 
 
-def read_arrays(path, *, ours: bool = True) -> tuple[dict[str, np.ndarray], dict]:
+def read_arrays(path: str | os.PathLike[str], *, ours: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays and `about` of a file that `write_arrays` wrote; with `ours=False` of any safetensors file.
 
     FileNotFoundError; ValueError, naming the file, when it is damaged in any way.
@@ -93,12 +96,12 @@ def read_arrays(path, *, ours: bool = True) -> tuple[dict[str, np.ndarray], dict
     return arrays, about
 
 
-def _refused(path, why: str, error: Exception) -> ValueError:
+def _refused(path: Path, why: str, error: Exception) -> ValueError:
     return ValueError(f"{path} {why}: {printable(str(error))}")
 
 
 def _digest(arrays: Mapping[str, np.ndarray], about: str) -> str:
-    """SHA-256 over every name, type, shape and number."""
+    """SHA-256 over every name, type, shape and value."""
     digest = hashlib.sha256(about.encode())
     for name in sorted(arrays):
         a = arrays[name]

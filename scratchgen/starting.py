@@ -24,7 +24,7 @@ def is_command_line() -> bool:
     return os.path.splitext(os.path.basename(program))[0] in ("scratchgen", "scratchgen-script")
 
 
-def _end(number, frame) -> None:
+def _end(signal_number: int, frame: object) -> None:
     os.write(2, WORDS.encode())
     os._exit(INTERRUPTED)
 

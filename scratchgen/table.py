@@ -6,7 +6,7 @@ Row = Sequence[str]
 
 
 def aligned(rows: Sequence[Row], left: Collection[int] = (0,)) -> list[str]:
-    """Lines with aligned columns, two spaces between: text, the columns `left`, to the left, numbers to the right."""
+    """Lines with aligned columns, two spaces between: text, the columns `left`, to the left, figures to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

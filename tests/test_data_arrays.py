@@ -193,7 +193,7 @@ def test_what_else_is_in_the_file_is_said(tmp_path: Path) -> None:
 REFUSED = {
     "one picture": ({"a": COLOUR[0]}, "has shape (8, 6, 3), which is one image; needs many"),
     "four channels": ({"a": np.zeros((5, 8, 6, 4))}, "has shape (5, 8, 6, 4); needs 1 channel (grey) or 3"),
-    "rows": ({"a": np.zeros((5, 784))}, "Rows of 784 numbers may be images.reshape(-1, 28, 28)."),
+    "rows": ({"a": np.zeros((5, 784))}, "Rows of 784 elements may be images.reshape(-1, 28, 28)."),
     "no images": ({"y_train": np.zeros(5)}, "holds no images for training but y_train (5,) of float64"),
     "objects": ({"a": np.array([None])}, "Python objects are not opened, since they can run code"),
     "complex": ({"a": np.zeros((5, 8, 6), complex)}, "holds no images for training but a (5, 8, 6) of complex128"),

@@ -111,7 +111,7 @@ def test_levels_that_are_no_numbers(tmp_path: Path) -> None:
     nothing = np.full((32, 32), np.nan, np.float32)
     data, images = taken(folder_of(tmp_path / "nothing", nothing, nothing))
     assert images.max() == 0
-    assert data.notes[0] == "floating-point levels, in 2 images, none of which is a number: all is black."
+    assert data.notes[0] == "floating-point levels, in 2 images, none of which is finite: all is black."
 
 
 def test_kinds_of_levels_have_ranges_of_their_own(tmp_path: Path) -> None:

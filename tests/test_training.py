@@ -382,7 +382,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, rng):
     value = model.layers[3].W.value.copy()
     value[0, 0] = np.nan
     model.layers[3].W.value = value
-    with pytest.raises(ValueError, match=r"3\.W holds numbers that are not finite"):
+    with pytest.raises(ValueError, match=r"3\.W holds elements that are not finite"):
         save_weights(model, tmp_path / "w")
     assert (tmp_path / "w").read_bytes() == before
 
@@ -420,7 +420,7 @@ def test_weights_without_axes_not_finite_or_of_another_type(tmp_path, rng):
     load_weights(layer, tmp_path / "w")
     assert layer.shift.value == 2
     save_file({"shift": np.array(np.inf, np.float32)}, tmp_path / "inf")
-    with pytest.raises(ValueError, match=r"shift holds numbers that are not finite: not loaded from .*inf"):
+    with pytest.raises(ValueError, match=r"shift holds elements that are not finite: not loaded from .*inf"):
         load_weights(layer, tmp_path / "inf")
     save_file({"shift": np.array(3)}, tmp_path / "int")
     with pytest.raises(ValueError, match=r"int: .*shift has dtype int64"):

@@ -14,9 +14,10 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -46,13 +47,14 @@ LABELS = ("y", "labels", "label", "targets", "target")
 
 @dataclass(frozen=True)
 class Stored:
-    """An array in a file: what its header states, and how the stream of its values is opened."""
+    """An array in a file: what its header states, and the stream that has its values from `offset` on."""
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
     columns_first: bool  # Fortran's order of the indices
-    open: Callable[[], AbstractContextManager[IO[bytes]]]
+    open: Callable[[], IO[bytes]]
+    offset: int
 
     @property
     def words(self) -> list[str]:
@@ -60,7 +62,7 @@ class Stored:
         return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", self.name)]
 
     @property
-    def holds_numbers(self) -> bool:
+    def numeric(self) -> bool:
         return self.dtype.kind in "buif" and self.dtype.itemsize <= 8
 
     @property
@@ -73,6 +75,7 @@ class Stored:
     def blocks(self) -> Iterator[NDArray]:
         """All values in the order of the file, at most BLOCK at a time."""
         with self.open() as stream:
+            stream.read(self.offset)
             left = math.prod(self.shape)
             while left:
                 content = stream.read(min(left, BLOCK) * self.dtype.itemsize)
@@ -99,32 +102,33 @@ def load_arrays(path: str | os.PathLike[str]) -> Dataset:
     with stored(path) as arrays:
         images, labels, notes = _assigned(path, arrays)
         check_memory(path, sum(math.prod(a.shape) for a in images.values()), "fewer images need less")
-        pixels, said = _eight_bit(images)
-        found = {part: _labels(labels[part], len(pixels[part])) for part in pixels if part in labels}
-    notes += said
+        pixels, levels = _eight_bit(images)
+        found = {part: _labels(labels[part], len(pixels[part])) if part in labels else None for part in pixels}
+    notes += levels
     for part, array in images.items():
         pixels[part], note = _channels_last(path, array, pixels[part])
-        notes += [note] if note else []
-    if len(found) < len(pixels) or any(values is None for values in found.values()):
+        notes.append(note)
+    if any(values is None for values in found.values()):
         if labels:
             names = listed(array.name for array in labels.values())
             notes.append(f"labels are left out ({names}): all images need one, an integer in 0 … 255.")
         found = dict.fromkeys(pixels)
-    if "test" not in pixels:
-        count = len(pixels["train"])
-        if count < 2:
-            raise ValueError(f"{path}: holds {count} images, needs at least 2: one in {TEST_EVERY} is for testing.")
-        held = np.arange(count) % TEST_EVERY == 0
-        pixels, found = (
-            {"train": None if every is None else every[~held], "test": None if every is None else every[held]}
-            for every in (pixels["train"], found["train"])
-        )
-    train, test = pixels["train"], pixels["test"]
+    train, train_labels = pixels["train"], found["train"]
+    if "test" in pixels:
+        test, test_labels = pixels["test"], found["test"]
+    else:
+        if len(train) < 2:
+            raise ValueError(
+                f"{path}: holds {len(train)} images, needs at least 2: one in {TEST_EVERY} is for testing."
+            )
+        held = np.arange(len(train)) % TEST_EVERY == 0
+        train, test = train[~held], train[held]
+        train_labels, test_labels = (None if train_labels is None else train_labels[part] for part in (~held, held))
+    notes.append(even(train, test))
     counts = f"{len(train):,} training and {len(test):,} test images of {train.shape[1]} × {train.shape[2]}"
-    notes = tuple(filter(None, [*notes, even(train, test)]))
     name = f"{path.stem} ({counts} from {path})"
     try:
-        return Dataset(name, train, found["train"], test, found["test"], notes=notes)
+        return Dataset(name, train, train_labels, test, test_labels, notes=tuple(filter(None, notes)))
     except ValueError as error:  # images of two sizes
         raise ValueError(f"{path}: {error}") from None
 
@@ -142,7 +146,7 @@ def stored(path: Path) -> Iterator[dict[str, Stored]]:
         with open(path, "rb") as file:
             if file.read(2) != ZIP_MAGIC:
                 file.seek(0)
-                yield {"": _header(path, "", file, size, lambda offset: _opened_at(path, offset))}
+                yield {"": _header(path, "", file, size, lambda: path.open("rb"))}
                 return
         with zipfile.ZipFile(path) as archive:
             yield _members(path, archive, size)
@@ -168,28 +172,14 @@ def _members(path: Path, archive: zipfile.ZipFile, size: int) -> dict[str, Store
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{path}: {name} is encrypted or packed in a way that NumPy does not write.")
         check_expansion(f"{path}: {name}", min(info.compress_size, size), info.file_size)
-
-        def opened(offset: int, info: zipfile.ZipInfo = info) -> AbstractContextManager[IO[bytes]]:
-            return _skipped(archive.open(info), offset)
-
         with archive.open(info) as stream:
-            arrays[name] = _header(path, name, stream, info.file_size, opened)
+            arrays[name] = _header(path, name, stream, info.file_size, partial(archive.open, info))
     return arrays
 
 
-def _skipped(stream: IO[bytes], offset: int) -> IO[bytes]:
-    """The stream behind its header of `offset` bytes."""
-    stream.read(offset)
-    return stream
-
-
-def _opened_at(path: Path, offset: int) -> IO[bytes]:
-    return _skipped(open(path, "rb"), offset)
-
-
-def _header(path: Path, name: str, stream: IO[bytes], size: int, opened) -> Stored:
+def _header(path: Path, name: str, stream: IO[bytes], size: int, again: Callable[[], IO[bytes]]) -> Stored:
     """What the header at the start of the stream of `size` bytes states, where the values fill the rest of it."""
-    who = f"{path}: {name}" if name else str(path)
+    subject = f"{path}: {name}" if name else str(path)
     try:
         version = np.lib.format.read_magic(stream)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
@@ -197,14 +187,14 @@ def _header(path: Path, name: str, stream: IO[bytes], size: int, opened) -> Stor
     except (zipfile.BadZipFile, zlib.error, EOFError):
         raise
     except Exception as error:  # what damaged text does to a parser has no narrower type
-        raise ValueError(f"{who}: is no whole array of NumPy's ({type(error).__name__} in its header).") from None
+        raise ValueError(f"{subject}: is no whole array of NumPy's ({type(error).__name__} in its header).") from None
     offset = stream.tell()
     needed = math.prod(shape) * dtype.itemsize
     if any(n < 0 for n in shape) or (needed != size - offset and not dtype.hasobject):  # objects are never opened
         raise ValueError(
-            f"{who}: has {size - offset:,} bytes of values; its shape {shape} of {dtype} needs {needed:,}."
+            f"{subject}: has {size - offset:,} bytes of values; its shape {shape} of {dtype} needs {needed:,}."
         )
-    return Stored(name, shape, dtype, columns_first, lambda: opened(offset))
+    return Stored(name, shape, dtype, columns_first, again, offset)
 
 
 def _assigned(path: Path, arrays: Mapping[str, Stored]) -> tuple[dict[str, Stored], dict[str, Stored], list[str]]:
@@ -216,7 +206,7 @@ def _assigned(path: Path, arrays: Mapping[str, Stored]) -> tuple[dict[str, Store
         part = next((PARTS[word] for word in array.words if word in PARTS), "")
         if any(word in LABELS for word in array.words):
             labels.setdefault(part, array)
-        elif array.holds_numbers and len(array.shape) in (3, 4):
+        elif array.numeric and len(array.shape) in (3, 4):
             images.setdefault(part, []).append(array)
         else:
             left.append(array.name)
@@ -239,10 +229,10 @@ def _assigned(path: Path, arrays: Mapping[str, Stored]) -> tuple[dict[str, Store
         refused = " Python objects are not opened, since they can run code." if objects else ""
         rows = [array.shape[1] for array in arrays.values() if len(array.shape) == 2]
         if side := next((math.isqrt(n) for n in rows if n > 1 and math.isqrt(n) ** 2 == n), None):
-            refused += f" Rows of {side**2} numbers may be images.reshape(-1, {side}, {side})."
+            refused += f" Rows of {side**2} elements may be images.reshape(-1, {side}, {side})."
         raise ValueError(
-            f"{path}: holds no images for training but {found}; needs numbers of shape (N, H, W), (N, H, W, C) or "
-            f"(N, C, H, W).{refused}"
+            f"{path}: holds no images for training but {found}; needs integers or floats of shape (N, H, W), "
+            f"(N, H, W, C) or (N, C, H, W).{refused}"
         )
     for part in [part for part in labels if part not in chosen]:
         left.append(labels.pop(part).name)
@@ -250,7 +240,7 @@ def _assigned(path: Path, arrays: Mapping[str, Stored]) -> tuple[dict[str, Store
     return chosen, labels, notes
 
 
-def _found(arrays) -> str:
+def _found(arrays: Iterable[Stored]) -> str:
     return listed(f"{array.name} {array.shape} of {array.dtype}".strip() for array in arrays)
 
 
@@ -283,19 +273,19 @@ def _eight_bit(images: Mapping[str, Stored]) -> tuple[dict[str, NDArray[np.uint8
 def _channels_last(path: Path, array: Stored, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], str]:
     """Images `(N, H, W, C)`, and a sentence where that took a guess."""
     shape = array.shape
-    who = f"{path}: {array.name} has shape {shape}" if array.name else f"{path}: has shape {shape}"
+    subject = f"{path}: {array.name} has shape {shape}" if array.name else f"{path}: has shape {shape}"
     if 0 in shape:
-        raise ValueError(f"{who}, so there is nothing in it.")
+        raise ValueError(f"{subject}, so there is nothing in it.")
     if len(shape) == 3:
         if shape[-1] in (1, 3, 4) and shape[1] > 4:
-            raise ValueError(f"{who}, which is one image; needs many: (N, H, W), (N, H, W, C) or (N, C, H, W).")
+            raise ValueError(f"{subject}, which is one image; needs many: (N, H, W), (N, H, W, C) or (N, C, H, W).")
         return np.ascontiguousarray(pixels[..., np.newaxis]), ""
     if shape[3] in (1, 3):
         return np.ascontiguousarray(pixels), ""
     if shape[1] in (1, 3):
         note = f"{array.name} {shape} is taken for (N, C, H, W): channels first.".strip()
         return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), note
-    raise ValueError(f"{who}; needs 1 channel (grey) or 3 (red, green, blue), as the last or the second number.")
+    raise ValueError(f"{subject}; needs 1 channel (grey) or 3 (red, green, blue), on its last or its second axis.")
 
 
 def _labels(array: Stored, count: int) -> NDArray[np.uint8] | None:

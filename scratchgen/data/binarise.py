@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scratchgen import checks
+from scratchgen.backend import Array
 from scratchgen.data.batches import to_float
 
 BINARISATIONS = ("none", "threshold", "dynamic")
@@ -39,10 +40,10 @@ def binarise(images: NDArray, how: str, rng: np.random.Generator | None = None) 
         return images
     if images.size and not (images.min() >= 0 and images.max() <= 1):  # not: NaN is no probability either
         raise ValueError(f"binarise: pixels go from {images.min()} to {images.max()}, needs 0 to 1")
-    return compared(images, how, rng.random(images.shape, images.dtype) if how == "dynamic" else None)
+    return compared(images, how, rng.random(images.shape, images.dtype) if how == "dynamic" and rng else None)
 
 
-def compared(images, how: str, uniform=None):
+def compared(images: Array, how: str, uniform: Array | None = None) -> Array:
     """What "threshold" and "dynamic" mean, for arrays of any library and shape, without the checks of `binarise`,
     which would wait for a GPU.
 

@@ -61,9 +61,8 @@ def load_cifar10(source: str | os.PathLike[str], *, progress: bool = True) -> Da
         raise TypeError(f'source must be "download" or a directory, not {type(source).__name__}.')
     folder = download_cifar10(progress=progress) if source == "download" else as_path(source)
     found = find(folder)
-    *train_paths, test_path = (found.get(name) for name in FILES)
     missing = [name for name in FILES if name not in found]
-    train_paths = [path for path in train_paths if path]
+    train_paths, test_path = [found[name] for name in TRAIN_FILES if name in found], found.get(TEST_FILE)
     if not train_paths or not test_path:
         state = "does not hold CIFAR-10" if folder.is_dir() else "is not a directory"
         raise FileNotFoundError(
@@ -159,7 +158,9 @@ def _unpack(archive: Path, folder: Path) -> None:
                     continue
                 if not member.isreg() or member.size % RECORD or not 0 < member.size <= MOST_RECORDS * RECORD:
                     raise DownloadError(f"{archive}: its {member.name} is not a file of CIFAR-10 records.")
-                with tar.extractfile(member) as content, atomic_write(folder / left.pop(member.name)) as file:
+                content = tar.extractfile(member)
+                assert content is not None  # of a regular file
+                with content, atomic_write(folder / left.pop(member.name)) as file:
                     shutil.copyfileobj(content, file)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DownloadError(f"{archive}: is a damaged archive ({error}).") from error

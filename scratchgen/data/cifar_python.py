@@ -21,7 +21,7 @@ from scratchgen.data.tally import short
 
 MOST_BYTES = 64 << 20  # twice a published file
 KEYS = ("batch_label", "labels", "data", "filenames")
-NUMBERS = ("BININT1", "BININT2", "BININT", "INT", "LONG", "LONG1")  # instructions; others have numbers of places
+INTEGERS = ("BININT1", "BININT2", "BININT", "INT", "LONG", "LONG1")  # instructions; integers of others are addresses
 MOST_STEPS = 300_000  # instructions; a published file has about 50,000
 
 
@@ -45,13 +45,14 @@ def read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def _arguments(content: bytes) -> tuple[list[int], bytes]:
-    """The numbers behind the word "labels", and the long text behind the word "data"."""
+    """The integers behind the word "labels", and the long text behind the word "data"."""
     labels: list[int] = []
-    pixels, key, seen = b"", "", set()
+    pixels, key = b"", ""
+    seen: set[str] = set()
     for step, (instruction, argument, _) in enumerate(genops(io.BytesIO(content))):
         if step > MOST_STEPS:
             raise ValueError(f"more than {MOST_STEPS:,} instructions")
-        if instruction.name in NUMBERS and key == "labels":
+        if isinstance(argument, int) and instruction.name in INTEGERS and key == "labels":
             labels.append(argument)
         elif isinstance(argument, str | bytes | bytearray):
             word = argument if isinstance(argument, str) else argument.decode("latin-1")
@@ -62,5 +63,5 @@ def _arguments(content: bytes) -> tuple[list[int], bytes]:
             if len(word) < 100:
                 seen.add(word)
     if "u1" not in seen:
-        raise ValueError("its numbers are not of type uint8")
+        raise ValueError("its pixels are not of type uint8")
     return labels, pixels

@@ -9,8 +9,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scratchgen.paths import as_path
+
+if TYPE_CHECKING:  # slow to import, as pooch is, and needed for downloads only
+    from scratchgen.progress import tqdm
 
 TIMEOUT = (10.0, 30.0)  # seconds: to connect, and between two packets
 ROUNDS = 2
@@ -128,7 +132,8 @@ class _Bar:
     """A progress bar that appears with the first bytes: a mirror that gives none leaves nothing on the terminal."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.bar = name, None
+        self.name = name
+        self.bar: tqdm | None = None
         self.total = 0  # pooch sets it to the size that the server states
 
     def update(self, count: int) -> None:

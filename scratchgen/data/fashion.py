@@ -28,22 +28,8 @@ MIRRORS = (
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
 )
-PLACES = (
-    "fashion-mnist",
-    "FashionMNIST/raw",
-)  # where the files may lie in a folder: as here, as torchvision puts them
-CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+PLACES = ("fashion-mnist", "FashionMNIST/raw")  # in a folder: as here, as torchvision puts them
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 # How the test labels begin, of this data set and of MNIST: ten labels agree by chance once in 10^10.
 FIRST_LABELS = [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]
 FIRST_LABELS_MNIST = [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
@@ -66,15 +52,14 @@ def load_fashion_mnist(source: str | os.PathLike[str], *, progress: bool = True)
     folder = download_fashion_mnist(progress=progress) if source == "download" else as_path(source)
     advice = 'Give a directory with the four files, or "download" to fetch them.'
     paths = find_all(folder, *PLACES, title="Fashion-MNIST", advice=advice)
-    train, test = read(*paths[:2], "Fashion-MNIST"), read(*paths[2:], "Fashion-MNIST")
+    train, test = read(paths[0], paths[1], "Fashion-MNIST"), read(paths[2], paths[3], "Fashion-MNIST")
     counts = f"{len(train[0]):,} training and {len(test[0]):,} test images"
     return Dataset(f"Fashion-MNIST ({counts} from {folder})", *train, *test, CLASSES)
 
 
 def is_fashion(test_labels: Path) -> bool:
-    """Whether test labels are Fashion-MNIST's rather than MNIST's: by the first ten, else by the folder's name.
-
-    The name of the folder around it counts, too, as in FashionMNIST/raw.
+    """Whether test labels are Fashion-MNIST's rather than MNIST's: by the first ten, else by the names of the two
+    folders around them, as in FashionMNIST/raw.
     """
     first = read_idx(test_labels)[:10].tolist()
     if first in (FIRST_LABELS, FIRST_LABELS_MNIST):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scratchgen.data.dataset import Dataset
 from scratchgen.data.levels import even
@@ -23,27 +25,17 @@ EXTENSIONS = (
 )
 # What systems put beside one's own files, thumbnails among them.
 SYSTEM = (
-    "$recycle.bin",
-    "@eadir",
-    "__macosx",
-    "desktop.ini",
-    "ehthumbs.db",
-    "system volume information",
-    "thumbs.db",
+    *("$recycle.bin", "@eadir", "__macosx", "desktop.ini", "ehthumbs.db", "system volume information", "thumbs.db"),
 )
 TEST_EVERY = 10
 
 
 def load_folder(
-    path: str | os.PathLike[str],
-    *,
-    size: int | tuple[int, int] = 64,
-    channels: int = 3,
-    progress: bool = True,
+    path: str | os.PathLike[str], *, size: int | tuple[int, int] = 64, channels: int = 3, progress: bool = True
 ) -> Dataset:
     """Load the images in a folder and its sub-folders as uint8 `(N, H, W, channels)`, without labels.
 
-    `size` is (H, W), or one number for a square. Of each image the middle is kept, cut to these proportions and
+    `size` is (H, W), or one side of a square. Of each image the middle is kept, cut to these proportions and
     brought to this size, upright by its EXIF orientation, on white where it is transparent, the first frame if it
     moves. `channels` is 1 (grey) or 3. Every 10th image, in the order of the paths from the first on, is held out
     for testing. Links to folders are followed, each folder being taken once. What is left out is counted in `notes`,
@@ -72,9 +64,9 @@ def load_folder(
     train = np.empty((len(files), *shape, channels), np.uint8)  # pages that stay unused cost nothing
     test = np.empty((tests, *shape, channels), np.uint8)
 
-    def place(number: int) -> np.ndarray:
-        rank, rest = divmod(number, TEST_EVERY)
-        return test[rank] if rest == 0 else train[number - rank - 1]
+    def place(index: int) -> NDArray[np.uint8]:
+        rank, rest = divmod(index, TEST_EVERY)
+        return test[rank] if rest == 0 else train[index - rank - 1]
 
     pictures = Pictures(shape, channels)
     count, deep = 0, []
@@ -92,26 +84,19 @@ def load_folder(
         found = "no image" if count == 0 else "only one image"
         listed = "".join(f"\n  {sentence}" for sentence in tally.sentences()) or " it is empty."
         raise ValueError(f"{folder}: holds {found} that can be read, needs at least 2;{listed}")
-    for number, file, name, kind, span in deep:
+    for index, file, name, kind, span in deep:
         if span != pictures.levels[kind].range:  # what came later uses another
             try:
-                place(number)[:] = pictures.decode(file, name, again=True)[0]
+                place(index)[:] = pictures.decode(file, name, again=True)[0]
             except Unusable as error:
                 raise ValueError(f"{file}: has changed while the folder was read ({error.kind}).") from None
     tests = -(-count // TEST_EVERY)
     train, test = train[: count - tests], test[:tests]
-    kinds = {"float": "floating-point levels", "integer": "levels of 16 bits or more"}
-    numbers = Counter(kind for _, _, _, kind, _ in deep)
-    notes = (
-        *tally.sentences(),
-        *pictures.tally.sentences(),
-        *(
-            pictures.levels[kind].sentence(f"{said}, in {_images(n)},")
-            for kind, said in kinds.items()
-            if (n := numbers[kind])
-        ),
-        even(train, test),
-    )
+    notes = [*tally.sentences(), *pictures.tally.sentences()]
+    for kind, name in ("float", "floating-point levels"), ("integer", "levels of 16 bits or more"):
+        if n := sum(kind == other for _, _, _, other, _ in deep):
+            notes.append(pictures.levels[kind].sentence(f"{name}, in {n:,} image{'' if n == 1 else 's'},"))
+    notes.append(even(train, test))
     counts = f"{count - tests:,} training and {tests:,} test images of {shape[0]} × {shape[1]}"
     return Dataset(
         f"{folder.resolve().name} ({counts} from {folder})", train, None, test, None, notes=tuple(filter(None, notes))
@@ -123,10 +108,11 @@ def find_images(folder: Path) -> tuple[list[Path], Tally]:
 
     Links to folders are followed after the folders themselves: what is reached in both ways is taken where it lies.
     """
-    files, tally, others = [], Tally(), Counter()
+    files: list[Path] = []
+    tally, others = Tally(), Counter[str]()
     top = os.path.realpath(folder)
     visited: set[str] = set()
-    waiting, links = [folder], []
+    waiting, links = [folder], list[Path]()
     while waiting or links:
         linked = not waiting
         parent = links.pop(0) if linked else waiting.pop()
@@ -138,8 +124,8 @@ def find_images(folder: Path) -> tuple[list[Path], Tally]:
         if linked:
             tally.add("followed: links to folders", parent.relative_to(folder))
         try:
-            with os.scandir(parent) as entries:
-                entries = sorted(entries, key=lambda entry: entry.name)
+            with os.scandir(parent) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
             tally.add(f"left out: cannot be opened, {error.strerror}", parent.relative_to(folder))
             continue
@@ -163,16 +149,12 @@ def find_images(folder: Path) -> tuple[list[Path], Tally]:
     return sorted(files, key=lambda path: path.relative_to(folder).parts), tally
 
 
-def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
-
-
 def _holds(outer: str, inner: str) -> bool:
     """Whether one folder lies, however deep, in another."""
     return Path(outer) in Path(inner).parents
 
 
-def _bar(files: list[Path], progress: bool):
+def _bar(files: list[Path], progress: bool) -> Iterable[Path]:
     if not progress or not files:
         return files
     from scratchgen.progress import tqdm

@@ -12,12 +12,13 @@ Source: http://yann.lecun.com/exdb/mnist/, section "The IDX file format".
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 import struct
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from scratchgen.data.tally import short
 from scratchgen.files import atomic_write
 from scratchgen.paths import as_path
 
-TYPES = {
+TYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(np.uint8),
     0x09: np.dtype(np.int8),
     0x0B: np.dtype(np.int16),
@@ -75,7 +76,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
             raise IdxError(f"{path}: has a damaged gzip stream ({short(error)}); fetch or copy it again.") from error
 
 
-def _parse(path: Path, stream: IO[bytes], most: int, packed: int | None = None) -> np.ndarray:
+def _parse(path: Path, stream: io.BufferedReader | gzip.GzipFile, most: int, packed: int | None = None) -> np.ndarray:
     """Read header and values of a stream that can hold `most` bytes, and is `packed` bytes on the disk."""
     magic = stream.read(4)
     if not magic:
@@ -108,7 +109,7 @@ def _parse(path: Path, stream: IO[bytes], most: int, packed: int | None = None) 
         check_expansion(path, packed, needed, IdxError)
     check_memory(path, needed, "a data set with fewer or smaller images needs less")
     array = np.empty(shape, dtype.newbyteorder(">"))  # pages that the stream does not fill cost nothing
-    values = array.reshape(-1).view(np.uint8)
+    values = array.reshape(-1).view(np.uint8).data
     filled = 0
     while filled < needed and (count := stream.readinto(values[filled : filled + CHUNK])):  # gzip makes a copy of it
         filled += count

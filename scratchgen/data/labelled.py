@@ -26,7 +26,7 @@ def find(folder: Path, *inside: str) -> list[dict[str, Path]]:
     return sorted(found, key=len, reverse=True)  # stable: the first of equals stays first
 
 
-def find_all(folder: Path, *inside: str, title: str, advice: str, said: str = "") -> list[Path]:
+def find_all(folder: Path, *inside: str, title: str, advice: str, named_in: str = "") -> list[Path]:
     """Paths of the four files, all in `folder` or all in one of its sub-folders `inside`.
 
     Raises FileNotFoundError that names the missing ones.
@@ -37,7 +37,7 @@ def find_all(folder: Path, *inside: str, title: str, advice: str, said: str = ""
         state = f"does not hold {title}" if folder.is_dir() else "is not a directory"
         looked = " and ".join(str(place) for place in (folder, *(folder / name for name in inside)))
         raise FileNotFoundError(
-            f"{folder}{said}: {state}; missing: {missing}; looked in {looked}, with and without .gz. {advice}"
+            f"{folder}{named_in}: {state}; missing: {missing}; looked in {looked}, with and without .gz. {advice}"
         )
     return list(best.values())
 

@@ -42,7 +42,7 @@ class Levels:
         self.low, self.high = np.inf, -np.inf
         self.names: set[str] = set()
         self.highest = ""  # the name of the picture that reaches `high`
-        self.unusable: set[str] = set()  # names of pictures with levels that are no numbers
+        self.unusable: set[str] = set()  # names of pictures with levels that are NaN or infinite
 
     def add(self, name: str, levels: NDArray) -> None:
         """Take the levels of a picture, or of a part of it, into account; once more changes nothing."""
@@ -67,7 +67,7 @@ class Levels:
     def sentence(self, subject: str) -> str:
         """What the levels that are the `subject` were, and what was made of them."""
         if self.low > self.high:
-            return f"{subject} none of which is a number: all is black."
+            return f"{subject} none of which is finite: all is black."
         black, white, why = self.range
         found = f"{subject} from {_text(self.low)} to {_text(self.high)}"
         if len(self.names) > 1:

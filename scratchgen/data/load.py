@@ -15,7 +15,7 @@ from scratchgen.data.dataset import Dataset
 from scratchgen.data.download import DownloadError
 from scratchgen.data.fashion import is_fashion, load_fashion_mnist
 from scratchgen.data.folder import load_folder
-from scratchgen.data.mnist import load_mnist
+from scratchgen.data.mnist import load_mnist, named_source
 from scratchgen.data.resize import channel_count, resized, rows_and_columns
 from scratchgen.data.toys import Points
 from scratchgen.paths import as_path
@@ -48,22 +48,17 @@ def load(
         other, or any Path       a folder: CIFAR-10 if it holds files of that, else MNIST or Fashion-MNIST if it holds
                                  IDX files, else images (`load_folder`); or a .npy or .npz file (`load_arrays`)
 
-    A name wins over a folder of that name, which "./name" reaches. `image_size`, (H, W) or one number for a square,
+    A name wins over a folder of that name, which "./name" reaches. `image_size`, (H, W) or one side of a square,
     and `channels` (1 or 3) resize and convert images of every kind; None keeps a data set as it is, and makes it 64
     and 3 for a folder of images. `progress` shows a bar for what takes long.
 
     Raises FileNotFoundError for neither a name nor a folder or for missing files, ValueError for files that are not
     what they should be, TypeError or ValueError for unusable arguments, DownloadError for a failed download.
     """
-    if source is not None and not isinstance(source, str | os.PathLike):
-        raise TypeError(f"source must be None, a name or a directory, not {type(source).__name__}.")
+    source, named_in = named_source(source)
     shape = None if image_size is None else rows_and_columns("load", "image_size", image_size)
     if channels is not None:
         channels = channel_count("load", channels)
-    said = ""
-    variable = os.environ.get("SCRATCHGEN_DATA")
-    if source is None:
-        source, said = (variable, " (from SCRATCHGEN_DATA)") if variable else ("sample", "")
     match source:
         case "ring" | "grid" | "moons":
             if image_size is not None or channels is not None:
@@ -82,13 +77,13 @@ def load(
                 close = get_close_matches(str(source).lower(), SOURCES, 1, 0.7)
                 meant = f" Did you mean {close[0]}?" if close and not path.exists() else ""
                 raise FileNotFoundError(
-                    f"{str(source)!r}{said}: is not a directory; give one, a .npy or .npz file, or one of the names "
-                    f"{', '.join(SOURCES)}.{meant}"
+                    f"{str(source)!r}{named_in}: is not a directory; give one, a .npy or .npz file, or one of the "
+                    f"names {', '.join(SOURCES)}.{meant}"
                 )
             elif cifar.find(path):
                 data = load_cifar10(path)
             elif labelled.find(path, *mnist.PLACES, *fashion.PLACES)[0]:
-                data = _load_idx(path, said)
+                data = _load_idx(path, named_in)
             else:
                 return load_folder(path, size=shape or FOLDER_SIZE, channels=channels or 3, progress=progress)
     return resized(data, shape, channels)
@@ -108,11 +103,11 @@ def _published(name: str, progress: bool) -> Dataset:
     return replace(data, notes=(*data.notes, *passed))
 
 
-def _load_idx(folder: Path, said: str) -> Dataset:
+def _load_idx(folder: Path, named_in: str) -> Dataset:
     """MNIST or Fashion-MNIST, whichever the four IDX files in the folder are."""
     advice = f"Give a directory with the four files, or one of the names {', '.join(SOURCES)}."
     inside = (*mnist.PLACES, *fashion.PLACES)
-    paths = labelled.find_all(folder, *inside, title="MNIST or Fashion-MNIST", advice=advice, said=said)
+    paths = labelled.find_all(folder, *inside, title="MNIST or Fashion-MNIST", advice=advice, named_in=named_in)
     chosen = paths[3].parent
     data = load_fashion_mnist(chosen) if is_fashion(paths[3]) else load_mnist(chosen)
     others = [next(iter(found.values())).parent for found in labelled.find(folder, *inside)[1:] if len(found) == 4]

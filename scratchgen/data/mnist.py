@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from scratchgen.data.dataset import Dataset
 from scratchgen.data.download import data_folder, download_files
 from scratchgen.data.idx import write_idx
@@ -42,25 +44,31 @@ def load_mnist(source: str | os.PathLike[str] | None = None, *, progress: bool =
     Raises FileNotFoundError for missing files, IdxError or ValueError for files that are not MNIST,
     DownloadError for a failed download.
     """
-    if source is not None and not isinstance(source, str | os.PathLike):
-        raise TypeError(f"source must be None, a name or a directory, not {type(source).__name__}.")
-    said = ""
-    variable = os.environ.get("SCRATCHGEN_DATA")
-    if source is None:
-        source, said = (variable, " (from SCRATCHGEN_DATA)") if variable else ("sample", "")
-        source = "download" if source == "mnist" else source  # the name that `load` has for it
-    if source == "sample":
+    named, named_in = named_source(source)
+    if source is None and named == "mnist":  # the name that `load` has for it
+        named = "download"
+    if named == "sample":
         folder = SAMPLE
-    elif source == "download":
+    elif named == "download":
         folder = download_mnist(progress=progress)
     else:
-        folder = as_path(source)
+        folder = as_path(named)
     advice = 'Give a directory with the four files, "download" to fetch them, or "sample" for the embedded sample.'
-    paths = find_all(folder, *PLACES, title="MNIST", advice=advice, said=said)
-    train, test = read(*paths[:2], "MNIST"), read(*paths[2:], "MNIST")
+    paths = find_all(folder, *PLACES, title="MNIST", advice=advice, named_in=named_in)
+    train, test = read(paths[0], paths[1], "MNIST"), read(paths[2], paths[3], "MNIST")
     title, origin = ("MNIST sample", ", embedded") if folder == SAMPLE else ("MNIST", f" from {folder}")
     counts = f"{len(train[0]):,} training and {len(test[0]):,} test digits"
     return Dataset(f"{title} ({counts}{origin})", *train, *test, CLASSES)
+
+
+def named_source(source: str | os.PathLike[str] | None) -> tuple[str | os.PathLike[str], str]:
+    """The source, for None that of SCRATCHGEN_DATA or the sample, and where it is named, for messages."""
+    if source is not None and not isinstance(source, str | os.PathLike):
+        raise TypeError(f"source must be None, a name or a directory, not {type(source).__name__}.")
+    if source is not None:
+        return source, ""
+    variable = os.environ.get("SCRATCHGEN_DATA")
+    return (variable, " (from SCRATCHGEN_DATA)") if variable else ("sample", "")
 
 
 def make_sample(originals: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
@@ -74,12 +82,10 @@ def make_sample(originals: str | os.PathLike[str], folder: str | os.PathLike[str
         raise ValueError(f"{originals}: has {counts} digits; the sample is drawn from (60000, 10000).")
     folder = as_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    train, test = (slice(None, None, step) for step in SAMPLE_STEPS)
+    train_step, test_step = SAMPLE_STEPS
     sample = (
-        data.train_images[train, ..., 0],
-        data.train_labels[train],
-        data.test_images[test, ..., 0],
-        data.test_labels[test],
+        *(data.train_images[::train_step, ..., 0], np.asarray(data.train_labels)[::train_step]),
+        *(data.test_images[::test_step, ..., 0], np.asarray(data.test_labels)[::test_step]),
     )
     for name, array in zip(FILES, sample, strict=True):
         write_idx(folder / name, array)

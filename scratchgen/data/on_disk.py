@@ -21,7 +21,7 @@ from scratchgen.paths import as_path
 
 CACHED = {"cifar10": "cifar-10"}  # folders in the cache that are not named as the data set
 KERAS_FILE = "mnist.npz"
-PUBLISHED = {  # numbers of training and test images, their shape, and how the test labels begin
+PUBLISHED = {  # counts of training and test images, their shape, and how the test labels begin
     "mnist": ((60_000, 10_000), (28, 28, 1), fashion.FIRST_LABELS_MNIST),
     "fashion-mnist": ((60_000, 10_000), (28, 28, 1), fashion.FIRST_LABELS),
     "cifar10": ((50_000, 10_000), (32, 32, 3), cifar.FIRST_LABELS),
@@ -34,7 +34,7 @@ def find(name: str) -> tuple[Dataset | None, tuple[str, ...]]:
     With it come sentences about places before that which have something else under its name: another number of
     images, other labels than the published ones, or damaged files.
     """
-    passed = []
+    passed: list[str] = []
     for path, load in _candidates(name):
         try:
             data = load(path)
@@ -51,13 +51,10 @@ def places(name: str) -> list[Path]:
     """Where to look for the data set of that name, in order, each once."""
     variable = os.environ.get("SCRATCHGEN_DATA")
     keras = os.environ.get("KERAS_HOME") or "~/.keras"
-    found = [
-        *([variable] if variable else []),
-        data_folder(None, CACHED.get(name, name)),
-        *(".", "data", "datasets", "~/data", "~/datasets"),
-        f"{keras}/datasets",
-    ]
-    return list(dict.fromkeys(as_path(place) for place in found))
+    found = [variable] if variable else []
+    found += [str(data_folder(None, CACHED.get(name, name)))]
+    found += [".", "data", "datasets", "~/data", "~/datasets", f"{keras}/datasets"]
+    return list(dict.fromkeys(map(as_path, found)))
 
 
 def _candidates(name: str) -> Iterator[tuple[Path, Callable[[Path], Dataset]]]:

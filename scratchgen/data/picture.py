@@ -40,7 +40,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
+SAME_SIDES = (UPRIGHT[2], UPRIGHT[3], UPRIGHT[4])  # width stays width
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what it logs of each file is on the terminal
 
@@ -103,13 +103,13 @@ class Pictures:
         if image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(part[-1]) for part in getattr(image, "tile", ())):
             self.tally.add("taken with the upper 8 of the 16 bits of their colours", name)
         try:
-            moves = image.format in MOVING and image.is_animated
+            moves = image.format in MOVING and getattr(image, "is_animated", False)
         except Exception:  # damaged behind the first frame
             moves = False
         if moves:
             self.tally.add("taken with the first of their frames alone", name)
 
-    def _pixels(self, image: Image.Image, name: str):
+    def _pixels(self, image: Image.Image, name: str) -> tuple[NDArray[np.uint8], str | None, Range | None]:
         """Of a decoded image."""
         kind = "float" if image.mode == "F" else "integer" if image.mode.startswith("I") else None
         span = None
@@ -123,7 +123,7 @@ class Pictures:
             orientation = None
         turn = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
         # The middle can as well be turned after it is cut out as before.
-        lying = turn is not None and orientation >= 5
+        lying = turn is not None and turn not in SAME_SIDES
         shape = self.shape[::-1] if lying else self.shape
         small = cut(image, shape, MODES[self.channels], lambda strip: _eight_bit(strip, span))
         if turn is not None:
@@ -134,7 +134,7 @@ class Pictures:
 def _check_size(image: Image.Image, whole: tuple[int, int]) -> None:
     """Unusable where it is larger than a photograph; `whole` is its size, of which a JPEG may give less."""
     width, height = whole
-    needed = (BYTES.get(image.format) or BYTES_OF_MODE.get(image.mode, 4)) * image.width * image.height
+    needed = (BYTES.get(image.format or "") or BYTES_OF_MODE.get(image.mode, 4)) * image.width * image.height
     if image.format == "TIFF":
         needed *= 2  # a strip, which may be all of it, is unpacked first
     if "progression" in image.info:

@@ -22,12 +22,12 @@ def channel_count(owner: str, channels: int) -> int:
 
 
 def rows_and_columns(owner: str, name: str, size: int | tuple[int, int]) -> tuple[int, int]:
-    """(H, W), of a square for one number; TypeError or ValueError for anything else."""
+    """(H, W), of a square for one integer; TypeError or ValueError for anything else."""
     if not isinstance(size, tuple | list):
         size = checks.integer(owner, name, size)
         return size, size
     if len(size) != 2:
-        raise ValueError(f"{owner}: {name} is {size!r}, needs one number of pixels, or (height, width)")
+        raise ValueError(f"{owner}: {name} is {size!r}, needs one side in pixels, or (height, width)")
     height, width = (checks.integer(owner, name, n) for n in size)
     return height, width
 
@@ -47,7 +47,7 @@ def middle(size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float,
 def resized(data: Dataset, size: int | tuple[int, int] | None = None, channels: int | None = None) -> Dataset:
     """The data set with images `(N, H, W, channels)`, None keeping what is; its name says what was done.
 
-    `size` is (H, W), or one number for a square. Of each image the middle is kept, cut to these proportions, in one
+    `size` is (H, W), or one side of a square. Of each image the middle is kept, cut to these proportions, in one
     antialiased step (Lanczos). Grey is the luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B; colour from grey
     repeats it.
 

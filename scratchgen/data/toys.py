@@ -7,6 +7,7 @@ GANs using implicit variational learning, section 4.1; with these very means and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,11 +72,7 @@ def grid(
 
 
 def moons(
-    train: int = 100_000,
-    test: int = 10_000,
-    rng: np.random.Generator | None = None,
-    *,
-    std: float = 0.05,
+    train: int = 100_000, test: int = 10_000, rng: np.random.Generator | None = None, *, std: float = 0.05
 ) -> Points:
     """Two interleaved half circles of radius 1, evenly filled, with Gaussian noise of `std` in each direction.
 
@@ -96,7 +93,15 @@ def moons(
     return _points("moons", "two moons", draw, train, test, rng, None, std)
 
 
-def _mixture(owner, title, centres, std, train, test, rng) -> Points:
+def _mixture(
+    owner: str,
+    title: str,
+    centres: NDArray[np.float64],
+    std: float,
+    train: int,
+    test: int,
+    rng: np.random.Generator | None,
+) -> Points:
     """Points of the Gaussians with these centres, each as likely as the others."""
     std = checks.real(owner, "std", std, lambda v: v > 0, "a positive number")
 
@@ -107,7 +112,16 @@ def _mixture(owner, title, centres, std, train, test, rng) -> Points:
     return _points(owner, title, draw, train, test, rng, centres, std)
 
 
-def _points(owner, title, draw, train, test, rng, centres, std) -> Points:
+def _points(
+    owner: str,
+    title: str,
+    draw: Callable[[int, np.random.Generator], NDArray[np.float32]],
+    train: int,
+    test: int,
+    rng: np.random.Generator | None,
+    centres: NDArray[np.float64] | None,
+    std: float,
+) -> Points:
     train, test = checks.integer(owner, "train", train), checks.integer(owner, "test", test)
     rng = checks.generator(owner, rng)
     name = f"{title} ({train:,} training and {test:,} test points)"
