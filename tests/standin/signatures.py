@@ -1,8 +1,9 @@
 """What the installed CuPy has: every public function's parameters, every method's, every ufunc's numbers.
 
 They are read from CuPy itself, which needs no GPU for that. Where it is not installed, NumPy's take their place: the
-stand-in works, but takes what NumPy takes, and the tests that compare it with CuPy are skipped. A parameter is kept as
-one string: "a", "axis=None", "*args", "**kwargs", and "/" and "*" where positional-only ends and keyword-only begins.
+stand-in works, but takes what NumPy takes, and the tests that compare it with CuPy are skipped. A parameter is kept
+as one string: "a", "axis=None", "*args", "**kwargs", and "/" and "*" where positional-only ends and keyword-only
+begins.
 """
 
 import inspect
