@@ -5,6 +5,7 @@ And the array libraries that they run on: `backends`.
 
 import signal
 
+import numpy as np
 import pytest
 from backends import backend, device, strict  # noqa: F401  fixtures
 from threadpoolctl import ThreadpoolController, threadpool_limits
@@ -17,6 +18,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
 
 @pytest.fixture

@@ -252,14 +252,14 @@ def start(folder, *argv, pictures: bool = False):
     )
 
 
-def kill_and_resume(data, tmp_path, kills: int, seed: int, *, places: int = 1) -> list[str]:
+def kill_and_resume(data, tmp_path, kills: int, seed: int, *, places: int = 1, epochs: int = 3) -> list[str]:
     """A run that is killed so often or more, until the blows have fallen in so many places, beside one that is not;
     returns where they fell."""
     rng = random.Random(seed)
     name, *options = MODELS["vae"]
-    argv = ["train", name, *options, "--hidden", "200", "--batch-size", "4", "--epochs", "3", "--quiet"]
+    argv = ["train", name, *options, "--hidden", "200", "--batch-size", "4", "--epochs", str(epochs), "--quiet"]
     began = time.monotonic()
-    whole = start(data, *argv, "--out", tmp_path / "whole", pictures=True)
+    whole = start(data, *argv, "--out", tmp_path / "whole", pictures=places > 1)
     assert whole.communicate()[1] == ""
     seconds = time.monotonic() - began
     wanted, fallen, folder = outcome(tmp_path / "whole"), [], tmp_path / "run"
@@ -272,7 +272,7 @@ def kill_and_resume(data, tmp_path, kills: int, seed: int, *, places: int = 1) -
             command = [*argv, "--out", folder]
         elif (folder / "config.json").is_file():
             command = ["train", name, "--resume", folder, "--quiet"]
-        process = start(data, *command, pictures=rng.random() < 0.5)
+        process = start(data, *command, pictures=rng.random() < (0.5 if places > 1 else 0.25))
         try:
             process.wait(rng.uniform(0.05, 1.1) * seconds * rng.choice((0.5, 1)))
             finished = True
@@ -310,7 +310,7 @@ def where(folder) -> str:
 
 
 def test_kill_9_at_a_few_moments(data, tmp_path):
-    print("\n".join(kill_and_resume(data, tmp_path, kills=4, seed=1)))
+    print("\n".join(kill_and_resume(data, tmp_path, kills=3, seed=1, epochs=2)))
 
 
 @pytest.mark.slow

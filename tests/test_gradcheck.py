@@ -15,11 +15,6 @@ from scratchgen.gradcheck.numeric import Estimate, Probe
 GALLERY = list(mutants(np.random.default_rng(0)))
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 @pytest.mark.parametrize("mutant", GALLERY, ids=[m.bug for m in GALLERY])
 def test_every_mutant_is_found(mutant):
     for seed in range(5):

@@ -23,11 +23,6 @@ from scratchgen.measures import (
 from scratchgen.measures.classifier import _shifted
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def test_reconstruction_weights_every_image_alike_whatever_the_blocks(rng, monkeypatch):
     images = rng.random((23, 2, 2, 1)).astype(np.float32)
     monkeypatch.setattr("scratchgen.measures.arrays.BLOCK", 5)

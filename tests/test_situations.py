@@ -124,11 +124,6 @@ def test_a_run_needs_no_streams(closed, tmp_path):
     assert (tmp_path / "run" / "weights.safetensors").is_file()
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 # --- arrays that are none of NumPy's plain ones ---
 
 

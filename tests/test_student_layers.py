@@ -22,11 +22,6 @@ FILE = Path(__file__).with_name("student_layers.py")
 SOURCE = FILE.read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def checked(spec, forms=None, span=None, contract_too=True):
     """What is told of a layer in a file, checked in this process: the messages by kind of inputs."""
     told = {}

@@ -20,12 +20,6 @@ from scratchgen.recipes import build
 from scratchgen.training import Means, NotFinite, RunFolder, Settings, Stopped, Training, Watch, stop_request
 from scratchgen.weights import load_weights, save_weights
 
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 # --- the loop ---
 
 

@@ -8,8 +8,8 @@
         (standin.counts() - before).launches
 
 Modules: ledger.py (what is counted), streams.py (order, and copies that are not done yet), memory.py, arrays.py
-(ndarray), ufuncs.py, functions.py (the rest, by name, through signatures.json), device.py (cupy.cuda), kernels.py and
-shim.h (CUDA sources on the CPU), modules.py (what is imported).
+(ndarray), signatures.py (what the installed CuPy has), ufuncs.py, functions.py (the rest, by name), device.py
+(cupy.cuda), kernels.py and shim.h (CUDA sources on the CPU), modules.py (what is imported).
 
 What it refuses, and CuPy would take in silence or at another price: NumPy's functions on a device array; a NumPy
 array as an index; writing to what was broadcast; a kernel's argument of the wrong size, kind or layout; a barrier

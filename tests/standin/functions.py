@@ -1,7 +1,7 @@
-"""cupy's functions: NumPy's, by name, with no more parameters than the table of the real ones gives them.
+"""cupy's functions: NumPy's, by name, with no more parameters than the real ones have (signatures.py).
 
 `Function` does that for most. Written out below it are those that differ: in where their numbers come from, in what
-they return, or in what they do with a wrong index. A function that the table has and this file cannot do raises
+they return, or in what they do with a wrong index. A function that CuPy has and this file cannot do raises
 NotImplementedError when it is called.
 """
 
@@ -9,7 +9,7 @@ import operator
 
 import numpy as np
 
-from standin import arrays, streams
+from standin import arrays, signatures, streams
 from standin.arrays import lower, ndarray, wrap
 from standin.ledger import ledger
 from standin.memory import poison
@@ -453,7 +453,7 @@ FUNCTIONS = _functions()
 
 def _method(name: str):
     """The method of the same name as a function, with the array first."""
-    function = Function(name, ["self", *table()["classes"]["cupy.ndarray"][name]], getattr(np, name))
+    function = Function(name, ["self", *signatures.method(name)], getattr(np, name))
 
     def method(self, *args, **kwargs):
         return function(self, *args, **kwargs)

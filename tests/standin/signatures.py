@@ -1,24 +1,25 @@
-"""The table of what the real CuPy has: every public function's parameters, every method's, every ufunc's numbers.
+"""What the installed CuPy has: every public function's parameters, every method's, every ufunc's numbers.
 
-`python tests/standin/signatures.py` writes signatures.json beside it; run it where CuPy is installed, with or without
-a GPU, after an upgrade. A parameter is kept as one string: "a", "axis=None", "*args", "**kwargs", and "/" and "*"
-where positional-only ends and keyword-only begins.
+They are read from CuPy itself, which needs no GPU for that. Where it is not installed, NumPy's take their place: the
+stand-in works, but takes what NumPy takes, and the tests that compare it with CuPy are skipped. A parameter is kept
+as one string: "a", "axis=None", "*args", "**kwargs", and "/" and "*" where positional-only ends and keyword-only
+begins.
 """
 
 import inspect
-import json
 import re
 import types
+import warnings
 from functools import cache
-from pathlib import Path
 
-TABLE = Path(__file__).with_name("signatures.json")
+import numpy as np
 
-
-@cache
-def table() -> dict:
-    """The table as it was last written."""
-    return json.loads(TABLE.read_text())
+try:
+    with warnings.catch_warnings(action="ignore"):  # of CuPy's own
+        import cupy
+        import cupyx
+except ImportError:
+    cupy = None
 
 
 def words(text: str) -> frozenset:
@@ -26,55 +27,37 @@ def words(text: str) -> frozenset:
     return frozenset(text.split())
 
 
-def read() -> dict:
-    """The table read from the CuPy that is installed."""
-    import cupy
-    import cupyx
-
-    found = {"version": cupy.__version__, "ufuncs": {}, "functions": {}, "others": []}
-    for name in public(cupy):
-        value = getattr(cupy, name)
-        if isinstance(value, cupy.ufunc):
-            found["ufuncs"][name] = [value.name, value.nin, value.nout]
+@cache
+def table() -> dict:
+    """version, functions (linalg's too, as "linalg.norm"), ufuncs, others, and where CuPy is, classes and modules."""
+    library = cupy or np
+    found = {"version": library.__version__, "ufuncs": {}, "functions": {}, "others": []}
+    for name in public(library):
+        value = getattr(library, name)
+        if isinstance(value, library.ufunc):
+            found["ufuncs"][name] = [getattr(value, "name", name), value.nin, value.nout]
         elif (parameters := parameters_of(value)) is not None and not isinstance(value, type):
             found["functions"][name] = parameters
         else:
             found["others"].append(name)
-    found["functions"] |= {
-        f"linalg.{name}": parameters
-        for name in public(cupy.linalg)
-        if not isinstance(getattr(cupy.linalg, name), type)
-        and (parameters := parameters_of(getattr(cupy.linalg, name))) is not None
-    }
-    found["classes"] = {
-        f"{kind.__module__}.{kind.__name__}": members(kind) | {"__init__": constructor}
-        for kind, constructor in (
-            (cupy.ndarray, ["shape", "dtype=float", "memptr=None", "strides=None", "order='C'"]),
-            (cupy.RawKernel, parameters_of_raw_kernel()),
-            (cupy.RawModule, parameters_of_raw_module()),
-            (cupy.cuda.Stream, parameters_of(cupy.cuda.Stream)),
-            (cupy.cuda.Event, parameters_of(cupy.cuda.Event)),
-            (cupy.cuda.Device, ["device=None"]),
-            (cupy.cuda.MemoryPool, ["allocator=None"]),
-        )
-    }
-    found["modules"] = {
-        name: {member: parameters_of(getattr(module, member)) for member in public(module) if member[:4] != "cuda"}
-        for name, module in (("cupy.cuda", cupy.cuda), ("cupy.cuda.runtime", cupy.cuda.runtime), ("cupyx", cupyx))
-    }
-    found["private"] = sorted(name for name in ("set_compute_type", "get_compute_type") if hasattr(cupy._core, name))
+    for name in public(library.linalg):
+        value = getattr(library.linalg, name)
+        if not isinstance(value, type) and (parameters := parameters_of(value)) is not None:
+            found["functions"][f"linalg.{name}"] = parameters
+    if cupy:
+        found["classes"] = {
+            kind.__name__: members(kind) for kind in (cupy.ndarray, cupy.cuda.Stream, cupy.cuda.Event)
+        }
+        found["modules"] = {
+            name: set(public(module))
+            for name, module in (("cupy.cuda", cupy.cuda), ("cupy.cuda.runtime", cupy.cuda.runtime), ("cupyx", cupyx))
+        }
     return found
 
 
-def parameters_of_raw_kernel():
-    return ["code", "name", "options=()", "backend='nvrtc'", "*", *RAW_KEYWORDS]
-
-
-def parameters_of_raw_module():
-    return ["*", "code=None", "path=None", "options=()", "backend='nvrtc'", *RAW_KEYWORDS, "name_expressions=None"]
-
-
-RAW_KEYWORDS = ["translate_cucomplex=False", "enable_cooperative_groups=False", "jitify=None"]
+def method(name: str) -> list[str]:
+    """The parameters of a method of ndarray, which is a function, too."""
+    return table()["classes"]["ndarray"][name] if cupy else parameters_of(getattr(np, name))[1:]
 
 
 def public(module) -> list[str]:
@@ -124,12 +107,3 @@ def parameters_of_docstring(function) -> list[str] | None:
     parts = [part.strip() for part in found[1].split(", ") if part.strip()]
     names = [re.sub(r"^[\w\[\]]+ (?=\w)", "", part) for part in parts]
     return [name for name in names if name != "self"]
-
-
-def write():
-    """Read the installed CuPy into the table."""
-    TABLE.write_text(json.dumps(read(), indent=1, sort_keys=True) + "\n")
-
-
-if __name__ == "__main__":
-    write()
