@@ -195,7 +195,7 @@ def test_frechet_refuses_what_has_no_statistics(rng):
 
 @pytest.mark.parametrize("count", [1, 3, 37])
 def test_nearest_neighbours_are_those_of_brute_force(count, rng, monkeypatch):
-    monkeypatch.setattr("scratchgen.measures.neighbours.NUMBERS", 240)
+    monkeypatch.setattr("scratchgen.measures.neighbours.PIXELS", 240)
     monkeypatch.setattr("scratchgen.measures.neighbours.SAMPLES", 4)
     samples, images = rng.random((9, 4, 3, 2), np.float32), rng.integers(0, 256, (37, 4, 3, 2), np.uint8)
     indices, distances = nearest_neighbours(samples, images, count=count)
