@@ -1,4 +1,4 @@
-"""The command line, one file per command: each has `add_parser(subparsers)` and `run(args) → exit status`."""
+"""The command line, one file per command: each has `add_parser(subparsers)` and `main(args) → exit status`."""
 
 import difflib
 from collections.abc import Iterable

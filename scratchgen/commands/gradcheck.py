@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from scratchgen.commands import UsageError
+from scratchgen.commands.arguments import typed
 from scratchgen.files import shown
 from scratchgen.gradcheck import Report, check
 from scratchgen.gradcheck.apart import check_apart
@@ -65,7 +66,7 @@ def add_parser(commands) -> None:
         metavar="SECONDS",
         help="how long a single call of your code may take (default 30)",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="of inputs, parameters and dy (default 0)")
+    parser.add_argument("--seed", type=typed(seed), default=0, help="of inputs, parameters and dy (default 0)")
     parser.add_argument(
         "--tolerance", type=float, default=1e-6, help="largest relative error of a right gradient (default 1e-6)"
     )
@@ -76,10 +77,10 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--mutants", action="store_true", help="show what the checker says of layers with well-known bugs"
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(main=main)
 
 
-def run(args) -> int:
+def main(args) -> int:
     if not 0 < args.tolerance < 1:
         raise UsageError(f"--tolerance is {args.tolerance}, needs a number between 0 and 1")
     if not 0 < args.timeout <= 1e6:

@@ -2,33 +2,36 @@
 
 import argparse
 import os
+from typing import Any
 
 from scratchgen.backend import BackendUnavailable, load_kernels
 from scratchgen.backend.threads import asked_for, cores, limited
 from scratchgen.commands import UsageError
-from scratchgen.commands.runs import digest, memory_for, pixels
-from scratchgen.commands.session import Session
-from scratchgen.data import POINTS, SOURCES, load
+from scratchgen.commands.arguments import Commands, of_kind, path
+from scratchgen.commands.results import memory_for
+from scratchgen.commands.trained import digest, pixels
+from scratchgen.commands.training_run import TrainingRun
+from scratchgen.data import POINTS, SOURCES, Dataset, Points, load
 from scratchgen.files import printable
 from scratchgen.paths import as_path
 from scratchgen.plots import load_matplotlib
-from scratchgen.recipes import RECIPES, RecipeError, build, config_of
-from scratchgen.recipes.options import COMMON, FREE, Config, identity, path
+from scratchgen.recipes import RECIPES, Recipe, RecipeError, build, config_of
+from scratchgen.recipes.options import COMMON, FREE, Config, Option, identity
 from scratchgen.training import OutOfStep, RunFolder, Settings, Training
 from scratchgen.version import __version__
 
-NOT_KEPT = ("run", "out", "quiet", "resume", "force", "given", "recipe")
+NOT_KEPT = ("main", "out", "quiet", "resume", "force", "given", "recipe")
 
 
 class Given(argparse.Action):
     """Stores the value, and that it was given."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         setattr(namespace, self.dest, values)
         namespace.given = (*getattr(namespace, "given", ()), self.dest)
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: Commands) -> None:
     train = commands.add_parser(
         "train",
         help="train a model on images",
@@ -38,116 +41,109 @@ def add_parser(commands) -> None:
     models = train.add_subparsers(title="models", metavar="MODEL", required=True)
     for recipe in RECIPES.values():
         parser = models.add_parser(recipe.name, help=recipe.help, description=recipe.description, allow_abbrev=False)
-        option = _options(parser)
-        recipe.add_options(option)
-        _common(option, recipe)
-        parser.set_defaults(run=run, recipe=recipe, given=())
+        for name, option in recipe.options.items():
+            _add(parser, name, option)
+        _add_common(parser, recipe)
+        parser.set_defaults(main=main, recipe=recipe, given=())
 
 
-def _options(parser):
-    """add_argument that knows what the values of common options are, and ends each help text with the default."""
-
-    def option(name, *, help, **settings):
-        common = COMMON.get(name.removeprefix("--").replace("-", "_"))
-        if common is not None:
-            settings |= common.switch()
-        if settings.get("default") is not None:
-            shown = settings["default"]
-            help += f" (default: {','.join(map(str, shown)) if isinstance(shown, list) else '%(default)s'})"
-        if "action" not in settings:
-            settings["action"] = Given
-        parser.add_argument(name, help=help, **settings)
-
-    return option
+def _add(parser: argparse.ArgumentParser, name: str, option: Option) -> None:
+    """The option --name, whose help ends with its default, and which is noted in `given`."""
+    settings: dict[str, Any] = {"action": Given, "default": option.default, "metavar": option.metavar} | of_kind(
+        option.kind
+    )
+    if settings["action"] == "store_true":
+        settings = {"action": "store_true"}
+    shown = "" if option.default is None else " (default: %(default)s)"
+    parser.add_argument(f"--{name.replace('_', '-')}", help=option.help + shown, **settings)
 
 
-def _common(option, recipe) -> None:
+def _add_common(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
     """The options that every model has."""
     points = recipe.points.defaults if recipe.points else None
     names = [name for name in SOURCES if points or name not in POINTS]
 
-    def default(name):
+    def add(name: str, help: str, default: object = None, metavar: str | None = None) -> None:
+        _add(parser, name, Option(COMMON[name], help, default, metavar))
+
+    def default(name: str) -> str:
         also = f" for images, {points[name]} for points" if points else ""
         return f"(default: {recipe.defaults[name]}{also})"
 
-    option(
-        "--data",
-        metavar="NAME|DIR",
-        help=f"a name: {', '.join(names)}; or a folder: of your own images, of IDX files as MNIST and "
+    add(
+        "data",
+        f"a name: {', '.join(names)}; or a folder: of your own images, of IDX files as MNIST and "
         "Fashion-MNIST have them, or of CIFAR-10's binary files; without it the folder in SCRATCHGEN_DATA, else the "
         "sample: 10,000 digits that come along",
+        metavar="NAME|DIR",
     )
     cut = "cut out the middle and resize it to N×N pixels, or height × width (default: as they are; folder: 64)"
-    option("--image-size", metavar="N|HxW", help=cut)
-    option("--channels", help="1: grey, 3: coloured (default: as they are; folder: 3)")
-    option("--epochs", metavar="N", help=f"passes over the data {default('epochs')}")
-    option("--batch-size", metavar="N", help=f"samples per step {default('batch_size')}")
-    option("--lr", metavar="X", help=f"Adam's learning rate {default('lr')}")
-    option(
-        "--decay",
-        help="linear takes the learning rate to 0 at the last of --epochs "
-        f"(default: none{', for points linear' if points else ''})",
-    )
-    option("--seed", default=0, metavar="N", help="of first weights, noise and the order of the data")
-    option("--backend", default="numpy", help="cupy runs on an NVIDIA GPU")
-    option(
-        "--precision",
+    add("image_size", cut, metavar="N|HxW")
+    add("channels", "1: grey, 3: coloured (default: as they are; folder: 3)")
+    add("epochs", f"passes over the data {default('epochs')}", metavar="N")
+    add("batch_size", f"samples per step {default('batch_size')}", metavar="N")
+    add("lr", f"Adam's learning rate {default('lr')}", metavar="X")
+    linear = f"(default: none{', for points linear' if points else ''})"
+    add("decay", f"linear takes the learning rate to 0 at the last of --epochs {linear}")
+    add("seed", "of first weights, noise and the order of the data", default=0, metavar="N")
+    add("backend", "cupy runs on an NVIDIA GPU", default="numpy")
+    add(
+        "precision",
+        "of matrix products on the GPU: tf32 has its tensor cores multiply numbers rounded to 10 bits, faster",
         default="float32",
-        help="of matrix products on the GPU: tf32 has its tensor cores multiply numbers rounded to 10 bits, faster",
     )
-    option(
-        "--threads",
-        metavar="N",
-        help="of the kernels; without it SCRATCHGEN_THREADS, else one less than the cores, since threads that wait "
+    add(
+        "threads",
+        "of the kernels; without it SCRATCHGEN_THREADS, else one less than the cores, since threads that wait "
         "for a core that another program uses cost more than they bring",
+        metavar="N",
     )
-    option("--out", type=path, metavar="DIR", help="run folder; without it a new one in runs/")
-    option(
+    parser.add_argument("--out", type=path, metavar="DIR", help="run folder; without it a new one in runs/")
+    parser.add_argument(
         "--resume",
         type=path,
         metavar="RUN",
         help="go on with this run as if it had not stopped; --epochs may be raised, and --backend changed",
     )
-    option(
+    parser.add_argument(
         "--force",
         action="store_true",
         help="with --resume: go on from the checkpoint even where weights or metrics are newer or missing, and write "
         "over them",
     )
-    option("--save-every", default=60, metavar="S", help="seconds between checkpoints within an epoch")
-    option("--keep-weights", help="keep the weights of every epoch, in weights/")
+    add("save_every", "seconds between checkpoints within an epoch", default=60, metavar="S")
+    add("keep_weights", "keep the weights of every epoch, in weights/")
     when = "after every epoch and at the end" if recipe.measured_by_epoch else "at the end"
     if not recipe.always_measured:
-        option("--evaluate", help=f"measure as `scratchgen evaluate` does, {when}")
-    option("--quiet", action="store_true", help="no progress bars")
+        add("evaluate", f"measure as `scratchgen evaluate` does, {when}")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
-def run(args) -> int:
+def main(args: argparse.Namespace) -> int:
     load_matplotlib()  # complains before anything is written
-    return _go_on(args) if args.resume else _begin(args)
+    return _resume(args) if args.resume else _begin(args)
 
 
-def _begin(args) -> int:
+def _begin(args: argparse.Namespace) -> int:
     """A new run."""
-    config, data = _started(args)
-    recipe, training = _training(config, data)
-    config |= {"id": identity(config), "parameters": _parameters(recipe)}
+    config, data = _new_config(args)
+    recipe, training = _build(config, data)
+    config |= {"id": identity(config), "parameters": recipe.parameter_count}
     folder = _create(args, config)
     with folder.locked() as locks:
-        head = _what(folder, recipe, data, args) + _whether_safe(locks)
-        return _train(args, folder, recipe, data, training, head)
+        return _train(args, folder, recipe, data, training, _head(args, folder, recipe, data, locks))
 
 
-def _go_on(args) -> int:
+def _resume(args: argparse.Namespace) -> int:
     """A run that is there; until all its files are known to fit nothing is written."""
     if args.out:
         raise UsageError("--out and --resume exclude each other: a resumed run stays in its folder")
     folder = RunFolder.open(args.resume)
     with folder.locked() as locks:
-        was = config_of(folder)
-        config, data = _resumed(args, was)
-        recipe, training = _training(config, data)
-        config["parameters"] = _parameters(recipe)
+        before = config_of(folder)
+        config, data = _resumed_config(args, before)
+        recipe, training = _build(config, data)
+        config["parameters"] = recipe.parameter_count
         try:
             notes = folder.restore(training, force=args.force)
         except OutOfStep as error:
@@ -159,16 +155,20 @@ def _go_on(args) -> int:
         if not over:
             folder.rewind(training.steps)
             folder.write_json("config.json", config)  # with the epochs that it is to have from now on
-        head = _what(folder, recipe, data, args) + _whether_safe(locks) + [f"note     {note}" for note in notes]
         if config["decay"] == "linear" and args.epochs and begun > 0:
-            head.append("note     the learning rate falls to 0 over all epochs: with more of them it is another run")
+            notes.append("the learning rate falls to 0 over all epochs: with more of them it is another run")
+        head = _head(args, folder, recipe, data, locks)
         if over:
+            head += [f"note     {note}" for note in notes]
             print(*head, f"the run has had {training.epoch - 1} epochs: raise --epochs above that to go on", sep="\n")
             return 0
-        return _train(args, folder, recipe, data, training, head + _whether_the_same(args, was, config))
+        head += [f"note     {note}" for note in notes + _changes(args, before, config)]
+        return _train(args, folder, recipe, data, training, head)
 
 
-def _what(folder, recipe, data, args) -> list[str]:
+def _head(
+    args: argparse.Namespace, folder: RunFolder, recipe: Recipe, data: Dataset | Points, locks: bool
+) -> list[str]:
     """What is trained on what, and where it goes."""
     config = recipe.config
     lines = [f"data     {data.name}", *(f"         {note}" for note in getattr(data, "notes", ()))]
@@ -178,38 +178,41 @@ def _what(folder, recipe, data, args) -> list[str]:
     if config["backend"] == "cupy":
         lines.append(f"GPU      {load_kernels('cupy').about()['device']}, {config['precision']}")
     where = printable(str(folder.path))
-    return [*lines, f"run      {where}", f"report   {os.path.join(where, 'report.html')}"]
-
-
-def _whether_safe(locks: bool) -> list[str]:
-    unsafe = "note     this file system has no locks: two processes that train this run would spoil it unnoticed"
-    return [] if locks else [unsafe]
-
-
-def _whether_the_same(args, was: Config, config: Config) -> list[str]:
-    """What a resumed run does otherwise than until now, or does not though the environment asks for it."""
-    same, lines = "the same run up to rounding", []
-    if _place(was) != _place(config):
-        lines.append(f"note     until now on {_place(was)}, from here on {_place(config)}: {same}")
-    if was["backend"] == config["backend"] == "numpy":
-        before, now, asked = was.get("threads"), config["threads"], asked_for()
-        if before != now:
-            lines.append(f"note     until now with --threads {before}, from here on {now}: {same}")
-        elif args.threads is None and asked not in (None, now):
-            lines.append(f"note     it goes on with its --threads {now}, bit for bit, not SCRATCHGEN_THREADS={asked}")
+    lines += [f"run      {where}", f"report   {os.path.join(where, 'report.html')}"]
+    if not locks:
+        lines.append(
+            "note     this file system has no locks: two processes that train this run would spoil it unnoticed"
+        )
     return lines
 
 
-def _train(args, folder, recipe, data, training, head: list[str]) -> int:
+def _changes(args: argparse.Namespace, before: Config, config: Config) -> list[str]:
+    """What a resumed run does otherwise than until now, or does not though the environment asks for it."""
+    same, notes = "the same run up to rounding", []
+    if _device(before) != _device(config):
+        notes.append(f"until now on {_device(before)}, from here on {_device(config)}: {same}")
+    if before["backend"] == config["backend"] == "numpy":
+        was, now, asked = before.get("threads"), config["threads"], asked_for()
+        if was != now:
+            notes.append(f"until now with --threads {was}, from here on {now}: {same}")
+        elif args.threads is None and asked not in (None, now):
+            notes.append(f"it goes on with its --threads {now}, bit for bit, not SCRATCHGEN_THREADS={asked}")
+    return notes
+
+
+def _train(
+    args: argparse.Namespace,
+    folder: RunFolder,
+    recipe: Recipe,
+    data: Dataset | Points,
+    training: Training,
+    head: list[str],
+) -> int:
     with limited(recipe.config["threads"]):
-        return Session(folder, recipe, data, training, quiet=args.quiet).run(head)
+        return TrainingRun(folder, recipe, data, training, quiet=args.quiet).train(head)
 
 
-def _parameters(recipe) -> int:
-    return sum(p.value.size for p in recipe.model.parameters())
-
-
-def _training(config, data):
+def _build(config: dict[str, Any], data: Dataset | Points) -> tuple[Recipe, Training]:
     with memory_for("the network", ": a smaller one needs less (--latent, --width, --hidden, --image-size)"):
         recipe = build(config)
     settings = Settings(
@@ -223,14 +226,15 @@ def _training(config, data):
     return recipe, Training(recipe, recipe.samples_of(data), settings)
 
 
-def _started(args):
-    _check_place(args.backend, args.precision)
-    data = _loaded(args.data, args.image_size, args.channels, args)
+def _new_config(args: argparse.Namespace) -> tuple[dict[str, Any], Dataset | Points]:
+    """The settings of a new run, and its data."""
+    _check_device(args.backend, args.precision)
+    data = _load(args, args.data, args.image_size, args.channels)
     config = {"model": args.recipe.name, **{k: v for k, v in vars(args).items() if k not in NOT_KEPT}}
     config["threads"] = args.threads or asked_for() or max(1, cores() - 1)
     config["data"] = _source(args.data)
     try:
-        config = args.recipe.settled(config, data)
+        config = args.recipe.of_data(data).resolve_config(config, data)
     except RecipeError as error:
         raise UsageError(str(error)) from None
     config.setdefault("decay", "none")
@@ -238,33 +242,32 @@ def _started(args):
     return config, data
 
 
-def _resumed(args, was: Config):
+def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, Dataset | Points]:
     """The settings with which a run goes on, and its data."""
-    config = Config(was, was.source)
+    config = Config(before, before.source)
     if config["model"] != args.recipe.name:
         raise UsageError(
             f"{args.resume} is a run of {config['model']}: scratchgen train {config['model']} --resume …"
         )
     for name in args.given:
-        value = getattr(args, name)
-        if name not in FREE and name not in NOT_KEPT and config.get(name) != value:
-            switch = "--" + name.replace("_", "-")
-            kept = config.get(name)
-            kept = ("x" if name == "image_size" else ",").join(map(str, kept)) if isinstance(kept, list) else kept
-            how = f"without {switch}" if kept is None else f"with {switch} {kept}"
+        kept = config.get(name)
+        if name not in FREE and kept != getattr(args, name):
+            option = "--" + name.replace("_", "-")
+            if isinstance(kept, list):
+                kept = ("x" if name == "image_size" else ",").join(map(str, kept))
+            how = f"without {option}" if kept is None else f"with {option} {kept}"
             raise UsageError(f"{args.resume} was started {how}, and goes on so")
-    _settle_place(args, config)
+    _resolve_device(args, config)
     config["epochs"] = args.epochs or config["epochs"]
     config["threads"] = args.threads or config["threads"]
     for name in ("evaluate", "keep_weights"):
         if hasattr(args, name):
             config[name] = getattr(args, name) or config.get(name, False)
-    config["save_every"] = (
-        args.save_every if "save_every" in args.given else config.get("save_every", args.save_every)
-    )
+    if "save_every" in args.given or "save_every" not in config:
+        config["save_every"] = args.save_every
     source = args.data if args.data is not None else config["data"]
     try:
-        data = _loaded(source, config.get("image_size"), config.get("channels"), args)
+        data = _load(args, source, config.get("image_size"), config.get("channels"))
     except FileNotFoundError as error:
         if args.data is not None:
             raise
@@ -276,12 +279,14 @@ def _resumed(args, was: Config):
     return config, data
 
 
-def _loaded(source, size, channels, args):
+def _load(
+    args: argparse.Namespace, source: str | None, size: int | list[int] | None, channels: int | None
+) -> Dataset | Points:
     with memory_for("the data", ": a smaller --image-size needs less, and so do fewer images"):
         return load(source, image_size=pixels(size), channels=channels, progress=not args.quiet)
 
 
-def _check_place(backend: str, precision: str) -> None:
+def _check_device(backend: str, precision: str) -> None:
     """Complains where there is no such backend, or it has no such precision."""
     if precision == "tf32" and backend == "numpy":
         raise UsageError("--precision tf32 is a mode of NVIDIA's GPUs: add --backend cupy")
@@ -290,7 +295,7 @@ def _check_place(backend: str, precision: str) -> None:
         kernels.set_precision(precision)
 
 
-def _settle_place(args, config) -> None:
+def _resolve_device(args: argparse.Namespace, config: Config) -> None:
     """Where a resumed run goes on, and in which precision: as before where nothing else is asked for."""
     for name in ("backend", "precision"):
         if name in args.given:
@@ -299,7 +304,7 @@ def _settle_place(args, config) -> None:
     if config["backend"] == "numpy" and "precision" not in args.given:
         config["precision"] = "float32"
     try:
-        _check_place(config["backend"], config["precision"])
+        _check_device(config["backend"], config["precision"])
     except BackendUnavailable as error:
         if "backend" in args.given:
             raise
@@ -307,12 +312,12 @@ def _settle_place(args, config) -> None:
         raise BackendUnavailable(f"{args.resume} was trained with --backend cupy, and {error}; {here}") from None
 
 
-def _place(config) -> str:
+def _device(config: Config) -> str:
     """Where a run computes, in words."""
     return config["backend"] + (" in tf32" if config.get("precision") == "tf32" else "")
 
 
-def _create(args, config) -> RunFolder:
+def _create(args: argparse.Namespace, config: dict[str, Any]) -> RunFolder:
     arch = f"-{config['arch']}" if "arch" in config else ""
     for _ in range(100):  # so many at once may take the name that was free
         folder = args.out or RunFolder.unused("runs", f"{config['model']}{arch}")
@@ -328,7 +333,7 @@ def _create(args, config) -> RunFolder:
     raise taken
 
 
-def _source(source) -> str:
+def _source(source: str | None) -> str:
     """What --data stands for, so that it means the same in another folder later."""
     source = source if source is not None else os.environ.get("SCRATCHGEN_DATA") or "sample"
     return source if source in SOURCES else os.path.abspath(as_path(source))
