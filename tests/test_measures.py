@@ -93,8 +93,8 @@ def test_modes_do_not_depend_on_order_position_or_blocks(rng, monkeypatch):
 @pytest.mark.parametrize(
     ("points", "std", "error", "words"),
     [
-        ([[np.nan, 0]], 1, ValueError, "points holds numbers that are not finite"),
-        ([[np.inf, 0]], 1, ValueError, "points holds numbers that are not finite"),
+        ([[np.nan, 0]], 1, ValueError, "points holds elements that are not finite"),
+        ([[np.inf, 0]], 1, ValueError, "points holds elements that are not finite"),
         ([[0.0]], 1, ValueError, "differ in dimension"),
         ([0.0, 0], 1, ValueError, r"shape \(2,\)"),
         (np.zeros((0, 2)), 1, ValueError, "N ≥ 1"),
@@ -178,9 +178,9 @@ def test_frechet_refuses_what_has_no_statistics(rng):
     f = rng.standard_normal((5, 3))
     with pytest.raises(ValueError, match="N ≥ 2"):
         frechet_distance(f, f[:1])
-    with pytest.raises(ValueError, match="features holds numbers that are not finite"):
+    with pytest.raises(ValueError, match="features holds elements that are not finite"):
         frechet_distance(f, np.where(f > f.mean(), np.nan, f))
-    with pytest.raises(ValueError, match="features of 3 and of 2 numbers"):
+    with pytest.raises(ValueError, match="features of dimension 3 and 2"):
         frechet_distance(f, f[:, :2])
     with pytest.raises(TypeError, match="needs a numpy or cupy array"):
         frechet_distance(f, f.tolist())
@@ -222,7 +222,7 @@ def test_nearest_neighbours_refuse_what_cannot_be_compared(rng):
             nearest_neighbours(x, x, count=count)
     with pytest.raises(ValueError, match=r"needs \(2, 2, 1\) as the images are"):
         nearest_neighbours(x[:, :1], x)
-    with pytest.raises(ValueError, match="samples holds numbers that are not finite"):
+    with pytest.raises(ValueError, match="samples holds elements that are not finite"):
         nearest_neighbours(x * np.inf, x)
     with pytest.raises(ValueError, match="at least one image"):
         nearest_neighbours(x, x[:0])
@@ -448,7 +448,7 @@ def test_a_last_batch_of_one_image_is_no_trouble(rng, tmp_path):
 
 def test_training_shows_as_many_images_whatever_the_data(rng, stripes, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("scratchgen.measures.classifier._train", lambda *arguments: seen.append(arguments[3]))
+    monkeypatch.setattr("scratchgen.measures.classifier._train", lambda *arguments: seen.append(arguments[3].epochs))
     train_classifier(stripes, cache=tmp_path, progress=False)
     train_classifier(striped(rng, N=239), cache=tmp_path, progress=False)
     assert seen == [750, 754]  # times 240, and at least 239, is 180,000

@@ -30,5 +30,5 @@ def vectors(owner: str, name: str, value: Array, least: int = 1) -> np.ndarray:
 def finite(owner: str, name: str, array: np.ndarray) -> np.ndarray:
     """The array itself; ValueError when one of its elements is not finite."""
     if not np.isfinite(array).all():
-        raise ValueError(f"{owner}: {name} holds numbers that are not finite")
+        raise ValueError(f"{owner}: {name} holds elements that are not finite")
     return array

@@ -150,15 +150,20 @@ def train_classifier(
         pass
     except (ValueError, OSError) as error:
         _warn(f"{error}; the classifier is trained anew")
-    settings = Settings(epochs=epochs, batch_size=BATCH, seed=seed)
-    for _ in _Training(_Recipe(classifier, images, labels, settings), images, settings).train(progress=progress):
-        pass
+    _train(classifier, images, labels, Settings(epochs=epochs, batch_size=BATCH, seed=seed), progress)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_weights(classifier, path)
     except OSError as error:
         _warn(f"the classifier is not kept, {path} cannot be written: {error}")
     return classifier
+
+
+def _train(
+    classifier: Classifier, images: np.ndarray, labels: np.ndarray, settings: Settings, progress: bool
+) -> None:
+    for _ in _Training(_Recipe(classifier, images, labels, settings), images, settings).train(progress=progress):
+        pass
 
 
 class _Recipe:

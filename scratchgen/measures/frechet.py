@@ -54,9 +54,7 @@ def frechet_distance(a: Array | FeatureStatistics, b: Array | FeatureStatistics)
     """
     a, b = (s if isinstance(s, FeatureStatistics) else FeatureStatistics.of(s) for s in (a, b))
     if a.mean.shape != b.mean.shape:
-        raise ValueError(
-            f"frechet_distance: features of {a.mean.size} and of {b.mean.size} numbers, needs equal ones"
-        )
+        raise ValueError(f"frechet_distance: features of dimension {a.mean.size} and {b.mean.size}, needs equal ones")
     root = np.linalg.svd(_factor(a.covariance).T @ _factor(b.covariance), compute_uv=False).sum()
     apart = np.square(a.mean - b.mean).sum()
     return max(0.0, float(apart + (np.trace(a.covariance) + np.trace(b.covariance) - 2 * root)))

@@ -52,7 +52,7 @@ def load_checkpoint(
         if key not in parts:
             raise ValueError(f"{path} has {name}, which is no part of this model")
         if not np.isfinite(a).all():
-            raise ValueError(f"{path} is damaged: {name} holds numbers that are not finite")
+            raise ValueError(f"{path} is damaged: {name} holds elements that are not finite")
         parts[key][rest] = a
     before = {key: {n: a.copy() for n, a in owner.state().items()} for key, owner in owners.items()}
     try:

@@ -30,7 +30,13 @@ from scratchgen.training.loop import Training
 from scratchgen.weights import fit, save_weights
 
 LONGEST = 1 << 20  # bytes of a record that is read
-TRAINED = ("weights.safetensors", "weights/*.safetensors", "samples/latest.png", "evaluation/*")  # after a checkpoint
+TRAINED = (  # what comes after the first checkpoint
+    "weights.safetensors",
+    "weights/*.safetensors",
+    "samples/latest.png",
+    "evaluation/*",
+    "samples/epoch-*.png",
+)
 
 NUMBER, COUNT = real(lambda x: True, "a number"), whole(0, most=2**63 - 1)
 
@@ -85,18 +91,18 @@ class RunFolder:
     def create(cls, path: str | os.PathLike[str], config: dict[str, Any]) -> "RunFolder":
         """Make the folder. FileExistsError when there is something in it: a run is never written over, not even by
         another that is made at the same moment."""
-        run = cls(path)
-        run._check_empty()
-        make_folder(run.path)
+        folder = cls(path)
+        folder._check_empty()
+        make_folder(folder.path)
         try:
-            with locked(run.path / ".lock"):
-                run._check_empty()  # no other was faster
-                clear(run.path)
-                run.write_json("config.json", config)  # the first file: a run that is killed hereafter can be resumed
+            with locked(folder.path / ".lock"):
+                folder._check_empty()  # no other was faster
+                clear(folder.path)
+                folder.write_json("config.json", config)  # the first file: a run killed hereafter can be resumed
         except InUse:
             raise FileExistsError(f"{path} is taken by another run; choose another folder with --out") from None
-        make_folder(run.path / "samples")
-        return run
+        make_folder(folder.path / "samples")
+        return folder
 
     def _check_empty(self) -> None:
         path = self.path
@@ -106,15 +112,15 @@ class RunFolder:
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
         """A run that is there. FileNotFoundError when the folder is none, ValueError when its config is damaged."""
-        run = cls(path)
-        if not (run.path / "config.json").is_file():
-            what = "there is no config.json in it" if run.path.is_dir() else "there is no such folder"
-            if run.path.is_file():
-                its = next((f for f in run.path.absolute().parents if (f / "config.json").is_file()), None)
+        folder = cls(path)
+        if not (folder.path / "config.json").is_file():
+            what = "there is no config.json in it" if folder.path.is_dir() else "there is no such folder"
+            if folder.path.is_file():
+                its = next((f for f in folder.path.absolute().parents if (f / "config.json").is_file()), None)
                 what = f"it is a file, give {its}" if its else "it is a file, give the folder that train made"
             raise FileNotFoundError(f"{path} is no run folder: {what}")
-        run.config()
-        return run
+        folder.config()
+        return folder
 
     @staticmethod
     def unused(parent: str | os.PathLike[str], name: str) -> Path:
@@ -233,9 +239,9 @@ class RunFolder:
         """The name of a file that only training beyond the first checkpoint leaves; None when there is none."""
         if records.step > 0 or records.unreadable:
             return self.metrics.name
-        sheets = (p for p in self.path.glob("samples/epoch-*.png") if p.name != "epoch-000.png")
-        left = [p for pattern in TRAINED for p in sorted(self.path.glob(pattern))] + sorted(sheets)
-        return str(left[0].relative_to(self.path)) if left else None
+        found = (p for pattern in TRAINED for p in sorted(self.path.glob(pattern)) if p.name != "epoch-000.png")
+        first = next(found, None)
+        return str(first.relative_to(self.path)) if first else None
 
     def _fault_of_weights(self, steps: int) -> tuple[str | None, list[str]]:
         """Why weights.safetensors may not be written over, and notes."""
