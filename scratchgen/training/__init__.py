@@ -1,8 +1,9 @@
 """Training: the loop, what it watches, checkpoints, and the folder in which a run leaves what it made."""
 
 from scratchgen.training.checkpoint import load_checkpoint, save_checkpoint
-from scratchgen.training.loop import Settings, StepTooLarge, Stopped, StopRequest, Trainable, Training, stop_request
+from scratchgen.training.loop import Settings, StepTooLarge, Stopped, Trainable, Training
 from scratchgen.training.run_folder import OutOfStep, RunFolder, save_picture
+from scratchgen.training.stop import StopRequest, stop_request
 from scratchgen.training.watch import Means, NotFinite, Watch
 
 __all__ = [

@@ -1,13 +1,10 @@
 """The training loop: steps, the values that they report, checkpoints in between, and an exact way back in."""
 
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -168,10 +165,9 @@ class Training:
         `on_record` gets the means over the last few steps; `on_pause` is called after every step, and may look at the
         clock, save, and draw; Stopped is raised when it returns True.
         """
-        every = max(FETCH_EVERY, -(-self.steps_per_epoch // RECORDS // FETCH_EVERY) * FETCH_EVERY)
-        size = self.steps_per_epoch * self.settings.batch_size
-        if not self.settings.drop_last:
-            size = len(self.samples)
+        size = len(self.samples)
+        if self.settings.drop_last:
+            size = self.steps_per_epoch * self.settings.batch_size
         bar = tqdm(
             total=size * self.settings.epochs,
             initial=size * (self.epoch - 1) + self.step * self.settings.batch_size,
@@ -185,41 +181,43 @@ class Training:
         with bar:
             while not self.finished:
                 bar.set_description_str(f"epoch {self.epoch}/{self.settings.epochs}", refresh=False)
-                started, seen = time.perf_counter(), 0
-                clock = self.seconds
-                with closing(feed(self.batches(), self.settings.backend)) as batches:
-                    batch = next(batches, None)
-                    while batch is not None:
-                        count = len(batch)
-                        try:
-                            self._one_step(batch)
-                        except MemoryError as error:
-                            raise StepTooLarge(str(error)) from error
-                        batch = next(batches, None)  # made and on its way while a GPU is at the step
-                        seen += count
-                        bar.update(count)
-                        last = self.step == self.steps_per_epoch
-                        if self.step % FETCH_EVERY == 0 or last:
-                            self._fetch()
-                            recent = self.recent.means()
-                            bar.set_postfix_str(
-                                ", ".join(f"{name} {value:.3g}" for name, value in recent.items()), refresh=False
-                            )
-                        self.seconds = clock + time.perf_counter() - started  # at the last step all has been done
-                        if self.step % every == 0 or last:
-                            epoch = self.steps / self.steps_per_epoch
-                            on_record({"step": self.steps, "epoch": epoch, **self.recent.means()})
-                            self.recent = Means()
-                        paused = time.perf_counter()
-                        if not last and on_pause():
-                            raise Stopped
-                        started += time.perf_counter() - paused
-                record = {"epoch": self.epoch, "step": self.steps, **self.of_epoch.means()}
-                record["seconds"] = round(self.seconds, 3)
-                record["per_second"] = round(seen / max(1e-9, self.seconds - clock), 1)
-                self.epoch, self.step, self.of_epoch, self.ended = self.epoch + 1, 0, Means(), dict(record)
+                record = self._train_epoch(bar, on_record, on_pause)
                 bar.clear()
                 yield record
+
+    def _train_epoch(
+        self, bar: tqdm, on_record: Callable[[dict[str, Any]], None], on_pause: Callable[[], bool]
+    ) -> dict[str, Any]:
+        """The steps that are left of the epoch; its record."""
+        every = max(FETCH_EVERY, -(-self.steps_per_epoch // RECORDS // FETCH_EVERY) * FETCH_EVERY)
+        before, started, seen = self.seconds, time.perf_counter() - self.seconds, 0
+        with closing(feed(self.batches(), self.settings.backend)) as batches:
+            batch = next(batches, None)
+            while batch is not None:
+                count = len(batch)
+                self._one_step(batch)
+                batch = next(batches, None)  # made and on its way while a GPU is at the step
+                seen += count
+                bar.update(count)
+                last = self.step == self.steps_per_epoch
+                if self.step % FETCH_EVERY == 0 or last:
+                    self._fetch()
+                    values = ", ".join(f"{name} {value:.3g}" for name, value in self.recent.means().items())
+                    bar.set_postfix_str(values, refresh=False)
+                self.seconds = time.perf_counter() - started  # at the last step all has been done
+                if self.step % every == 0 or last:
+                    epoch = self.steps / self.steps_per_epoch
+                    on_record({"step": self.steps, "epoch": epoch, **self.recent.means()})
+                    self.recent = Means()
+                paused = time.perf_counter()
+                if not last and on_pause():
+                    raise Stopped
+                started += time.perf_counter() - paused
+        record = {"epoch": self.epoch, "step": self.steps, **self.of_epoch.means()}
+        record["seconds"] = round(self.seconds, 3)
+        record["per_second"] = round(seen / max(1e-9, self.seconds - before), 1)
+        self.epoch, self.step, self.of_epoch, self.ended = self.epoch + 1, 0, Means(), dict(record)
+        return record
 
     def batches(self) -> Iterator[np.ndarray]:
         """The batches of this epoch, from its next step on; each has the length of its number of samples."""
@@ -233,8 +231,11 @@ class Training:
             left = 1 - self.steps / (self.settings.epochs * self.steps_per_epoch)
             for key, optimizer in self.recipe.optimizers.items():
                 optimizer.lr = self.rates[key] * left
-        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found by the watch
-            losses = self.recipe.step(batch, self.rng)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found by the watch
+                losses = self.recipe.step(batch, self.rng)
+        except MemoryError as error:
+            raise StepTooLarge(str(error)) from error
         self.step += 1
         self.watch.end_step(_where(self.epoch, self.step), len(batch), losses)
 
@@ -248,37 +249,3 @@ class Training:
 
 def _where(epoch: int, step: int) -> str:
     return f"in epoch {epoch}, step {step}"
-
-
-class StopRequest(threading.Event):
-    """Set when the run is asked to stop; `number` is that of the signal that asked."""
-
-    number: int = signal.SIGINT
-
-
-@contextmanager
-def stop_request() -> Iterator[StopRequest]:
-    """An event that the first Ctrl-C, or SIGTERM, or the end of the terminal (SIGHUP) sets, so that a step is never
-    torn; a second Ctrl-C or SIGTERM interrupts. What was ignored, as `nohup` has it, stays so."""
-    event = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        if event.is_set() and number != getattr(signal, "SIGHUP", None):  # which often comes along with another
-            raise KeyboardInterrupt
-        if not event.is_set():
-            event.number = number
-        event.set()
-
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
-    before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
-    for number in before:
-        signal.signal(number, handler)
-    try:
-        yield event
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
