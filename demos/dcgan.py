@@ -83,9 +83,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument(
-        "--folder", nargs="?", const="", metavar="DIR", help="of images; without DIR shapes are drawn"
-    )
+    parser.add_argument("--folder", nargs="?", const="", metavar="DIR", help="of images; without DIR of drawn shapes")
     parser.add_argument("--data", help="images, as in `scratchgen train`; without it the digits that come along")
     parser.add_argument("--full", action="store_true", help="a wide network and all images; see above")
     parser.add_argument("--epochs", type=int, help="passes over the images")
@@ -93,9 +91,7 @@ def main():
     args = parser.parse_args()
 
     rng = np.random.default_rng(0)
-    width, lr = (
-        (64, 2e-4) if args.full else (16, 1e-3)
-    )  # few channels make small gradients, few steps want large ones
+    width, lr = (64, 2e-4) if args.full else (16, 1e-3)  # few channels make small gradients, and steps are few
     if args.folder is not None:
         images = images_of(args.folder, args.full, rng)
         epochs, batch_size = 100 if args.full else 40, min(32, len(images))

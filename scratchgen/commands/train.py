@@ -16,19 +16,11 @@ from scratchgen.files import printable
 from scratchgen.paths import as_path
 from scratchgen.plots import load_matplotlib
 from scratchgen.recipes import RECIPES, Recipe, RecipeError, build, config_of
-from scratchgen.recipes.options import COMMON, FREE, Config, Option, identity
+from scratchgen.recipes.options import COMMON, FREE, Config, identity
 from scratchgen.training import OutOfStep, RunFolder, Settings, Training
 from scratchgen.version import __version__
 
-NOT_KEPT = ("main", "out", "quiet", "resume", "force", "given", "recipe")
-
-
-class Given(argparse.Action):
-    """Stores the value, and that it was given."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        setattr(namespace, self.dest, values)
-        namespace.given = (*getattr(namespace, "given", ()), self.dest)
+NOT_KEPT = ("main", "out", "quiet", "resume", "force", "recipe")
 
 
 def add_parser(commands: Commands) -> None:
@@ -41,82 +33,48 @@ def add_parser(commands: Commands) -> None:
     models = train.add_subparsers(title="models", metavar="MODEL", required=True)
     for recipe in RECIPES.values():
         parser = models.add_parser(recipe.name, help=recipe.help, description=recipe.description, allow_abbrev=False)
-        for name, option in recipe.options.items():
-            _add(parser, name, option)
-        _add_common(parser, recipe)
-        parser.set_defaults(main=main, recipe=recipe, given=())
+        _add_options(parser, recipe)
+        parser.add_argument("--out", type=path, metavar="DIR", help="run folder; without it a new one in runs/")
+        parser.add_argument(
+            "--resume",
+            type=path,
+            metavar="RUN",
+            help="go on with this run as if it had not stopped; --epochs may be raised, and --backend changed",
+        )
+        parser.add_argument(
+            "--force",
+            action="store_true",
+            help="with --resume: go on from the checkpoint even where weights or metrics are newer or missing, and "
+            "write over them",
+        )
+        parser.add_argument("--quiet", action="store_true", help="no progress bars")
+        parser.set_defaults(main=main, recipe=recipe)
 
 
-def _add(parser: argparse.ArgumentParser, name: str, option: Option) -> None:
-    """The option --name, whose help ends with its default, and which is noted in `given`."""
-    settings: dict[str, Any] = {"action": Given, "default": option.default, "metavar": option.metavar} | of_kind(
-        option.kind
-    )
-    if settings["action"] == "store_true":
-        settings = {"action": "store_true"}
-    shown = "" if option.default is None else " (default: %(default)s)"
-    parser.add_argument(f"--{name.replace('_', '-')}", help=option.help + shown, **settings)
-
-
-def _add_common(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
-    """The options that every model has."""
-    points = recipe.points.defaults if recipe.points else None
-    names = [name for name in SOURCES if points or name not in POINTS]
-
-    def add(name: str, help: str, default: object = None, metavar: str | None = None) -> None:
-        _add(parser, name, Option(COMMON[name], help, default, metavar))
-
-    def default(name: str) -> str:
-        also = f" for images, {points[name]} for points" if points else ""
-        return f"(default: {recipe.defaults[name]}{also})"
-
-    add(
-        "data",
-        f"a name: {', '.join(names)}; or a folder: of your own images, of IDX files as MNIST and "
-        "Fashion-MNIST have them, or of CIFAR-10's binary files; without it the folder in SCRATCHGEN_DATA, else the "
-        "sample: 10,000 digits that come along",
-        metavar="NAME|DIR",
-    )
-    cut = "cut out the middle and resize it to N×N pixels, or height × width (default: as they are; folder: 64)"
-    add("image_size", cut, metavar="N|HxW")
-    add("channels", "1: grey, 3: coloured (default: as they are; folder: 3)")
-    add("epochs", f"passes over the data {default('epochs')}", metavar="N")
-    add("batch_size", f"samples per step {default('batch_size')}", metavar="N")
-    add("lr", f"Adam's learning rate {default('lr')}", metavar="X")
-    linear = f"(default: none{', for points linear' if points else ''})"
-    add("decay", f"linear takes the learning rate to 0 at the last of --epochs {linear}")
-    add("seed", "of first weights, noise and the order of the data", default=0, metavar="N")
-    add("backend", "cupy runs on an NVIDIA GPU", default="numpy")
-    add(
-        "precision",
-        "of matrix products on the GPU: tf32 has its tensor cores multiply numbers rounded to 10 bits, faster",
-        default="float32",
-    )
-    add(
-        "threads",
-        "of the kernels; without it SCRATCHGEN_THREADS, else one less than the cores, since threads that wait "
-        "for a core that another program uses cost more than they bring",
-        metavar="N",
-    )
-    parser.add_argument("--out", type=path, metavar="DIR", help="run folder; without it a new one in runs/")
-    parser.add_argument(
-        "--resume",
-        type=path,
-        metavar="RUN",
-        help="go on with this run as if it had not stopped; --epochs may be raised, and --backend changed",
-    )
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="with --resume: go on from the checkpoint even where weights or metrics are newer or missing, and write "
-        "over them",
-    )
-    add("save_every", "seconds between checkpoints within an epoch", default=60, metavar="S")
-    add("keep_weights", "keep the weights of every epoch, in weights/")
+def _add_options(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
+    """The settings of a run. Where one is not given it is None: a resumed run keeps its own."""
+    points = recipe.points.defaults if recipe.points else {}
+    names = ", ".join(name for name in SOURCES if recipe.points or name not in POINTS)
     when = "after every epoch and at the end" if recipe.measured_by_epoch else "at the end"
-    if not recipe.always_measured:
-        add("evaluate", f"measure as `scratchgen evaluate` does, {when}")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    for name, option in recipe.all_options().items():
+        default = recipe.defaults.get(name, option.default)
+        shown = option.help.format(names=names, when=when) + _default(default, points.get(name, default))
+        settings = of_kind(option.kind) | ({"metavar": option.metavar} if option.metavar else {})
+        parser.add_argument(f"--{name.replace('_', '-')}", help=shown, default=None, **settings)
+
+
+def _default(of_images: Any, of_points: Any) -> str:
+    """The end of a help text."""
+    said = [] if of_images is None else [str(of_images)]
+    if of_points != of_images:
+        said = [f"{text} for images" for text in said]
+        said.append(f"{','.join(map(str, of_points)) if isinstance(of_points, list) else of_points} for points")
+    return f" (default: {', '.join(said)})" if said and of_images is not False else ""
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of a run that were given."""
+    return {name: value for name, value in vars(args).items() if value is not None and name not in NOT_KEPT}
 
 
 def main(args: argparse.Namespace) -> int:
@@ -228,18 +186,15 @@ def _build(config: dict[str, Any], data: Dataset | Points) -> tuple[Recipe, Trai
 
 def _new_config(args: argparse.Namespace) -> tuple[dict[str, Any], Dataset | Points]:
     """The settings of a new run, and its data."""
-    _check_device(args.backend, args.precision)
+    _check_device(args.backend or "numpy", args.precision or "float32")
     data = _load(args, args.data, args.image_size, args.channels)
-    config = {"model": args.recipe.name, **{k: v for k, v in vars(args).items() if k not in NOT_KEPT}}
-    config["threads"] = args.threads or asked_for() or max(1, cores() - 1)
-    config["data"] = _source(args.data)
+    given = _given(args) | {"data": _source(args.data)}
+    given["threads"] = args.threads or asked_for() or max(1, cores() - 1)
     try:
-        config = args.recipe.of_data(data).resolve_config(config, data)
+        config = args.recipe.of_data(data).resolve_config(given, data)
     except RecipeError as error:
         raise UsageError(str(error)) from None
-    config.setdefault("decay", "none")
-    config |= {"data_sha256": digest(data), "data_name": data.name, "scratchgen": __version__}
-    return config, data
+    return config | {"data_sha256": digest(data), "data_name": data.name, "scratchgen": __version__}, data
 
 
 def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, Dataset | Points]:
@@ -249,9 +204,10 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
         raise UsageError(
             f"{args.resume} is a run of {config['model']}: scratchgen train {config['model']} --resume …"
         )
-    for name in args.given:
+    given = _given(args)
+    for name in given.keys() - FREE:
         kept = config.get(name)
-        if name not in FREE and kept != getattr(args, name):
+        if kept != given[name]:
             option = "--" + name.replace("_", "-")
             if isinstance(kept, list):
                 kept = ("x" if name == "image_size" else ",").join(map(str, kept))
@@ -260,11 +216,9 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
     _resolve_device(args, config)
     config["epochs"] = args.epochs or config["epochs"]
     config["threads"] = args.threads or config["threads"]
-    for name in ("evaluate", "keep_weights"):
+    for name in ("save_every", "keep_weights", "evaluate"):  # which configs of earlier versions may lack
         if hasattr(args, name):
-            config[name] = getattr(args, name) or config.get(name, False)
-    if "save_every" in args.given or "save_every" not in config:
-        config["save_every"] = args.save_every
+            config[name] = given.get(name, config.get(name, COMMON[name].default))
     source = args.data if args.data is not None else config["data"]
     try:
         data = _load(args, source, config.get("image_size"), config.get("channels"))
@@ -297,16 +251,13 @@ def _check_device(backend: str, precision: str) -> None:
 
 def _resolve_device(args: argparse.Namespace, config: Config) -> None:
     """Where a resumed run goes on, and in which precision: as before where nothing else is asked for."""
-    for name in ("backend", "precision"):
-        if name in args.given:
-            config[name] = getattr(args, name)
-    config.setdefault("precision", "float32")
-    if config["backend"] == "numpy" and "precision" not in args.given:
-        config["precision"] = "float32"
+    backend = args.backend or config["backend"]
+    kept = config.get("precision", "float32") if backend == "cupy" else "float32"
+    config |= {"backend": backend, "precision": args.precision or kept}
     try:
         _check_device(config["backend"], config["precision"])
     except BackendUnavailable as error:
-        if "backend" in args.given:
+        if args.backend:
             raise
         here = "with --backend numpy it goes on on the CPU"
         raise BackendUnavailable(f"{args.resume} was trained with --backend cupy, and {error}; {here}") from None

@@ -69,7 +69,7 @@ def _check(config: Config) -> None:
 
 def _schema(recipe: type[Recipe]) -> dict[str, Kind]:
     """What each setting of a model needs to be: as its options have it."""
-    return COMMON | FOUND | {name: option.kind for name, option in recipe.options.items()}
+    return FOUND | {name: option.kind for name, option in (COMMON | dict(recipe.options)).items()}
 
 
 def load_run(path: str | os.PathLike[str], *, backend: str = "numpy") -> Recipe:

@@ -35,8 +35,8 @@ class AutoencoderRecipe(EncoderRecipe):
     always_measured = True
 
     @classmethod
-    def resolve_config(cls, config: dict[str, Any], data: Dataset) -> dict[str, Any]:
-        config = super().resolve_config(config, data)
+    def resolve_config(cls, given: dict[str, Any], data: Dataset) -> dict[str, Any]:
+        config = super().resolve_config(given, data)
         pixels, images = prod(data.image_shape), len(data.train_images)
         if config["latent"] > min(pixels, images):
             counts = f"{pixels} pixels and {images:,} training images"

@@ -13,6 +13,7 @@ from scratchgen.recipes.recipe import Recipe, RecipeError
 from scratchgen.schema import choice
 
 SHOWN = 12  # images in a row of a picture
+WIDTH = 32  # channels next to the image
 
 
 def network_options(latent: Option, hidden: list[int]) -> dict[str, Option]:
@@ -22,7 +23,7 @@ def network_options(latent: Option, hidden: list[int]) -> dict[str, Option]:
         "arch": Option(choice(("dense", "conv")), "fully connected or convolutional", default="dense"),
         "latent": latent,
         "hidden": Option(sizes, f"layer sizes of --arch dense (default: {default})", metavar="N,N"),
-        "width": Option(positive, "channels next to the image of --arch conv (default: 32)", metavar="N"),
+        "width": Option(positive, f"channels next to the image of --arch conv (default: {WIDTH})", metavar="N"),
     }
 
 
@@ -34,12 +35,13 @@ class EncoderRecipe(Recipe[Dataset]):
     of_model: ClassVar[tuple[str, ...]]  # settings that the builder takes beside the sizes
 
     @classmethod
-    def resolve_config(cls, config: dict[str, Any], data: Dataset) -> dict[str, Any]:
-        config = super().resolve_config(config, data)
-        default, other = ({"hidden": cls.hidden}, "width") if config["arch"] == "dense" else ({"width": 32}, "hidden")
+    def resolve_config(cls, given: dict[str, Any], data: Dataset) -> dict[str, Any]:
+        config = super().resolve_config(given, data)
+        own, other = ("hidden", "width") if config["arch"] == "dense" else ("width", "hidden")
         if other in config:
-            raise RecipeError(f"--{other} is not of --arch {config['arch']}, which has --{next(iter(default))}")
-        return {**default, **config}
+            raise RecipeError(f"--{other} is not of --arch {config['arch']}, which has --{own}")
+        config.setdefault(own, cls.hidden if own == "hidden" else WIDTH)
+        return config
 
     def build(self, rng: np.random.Generator) -> None:
         c = self.config

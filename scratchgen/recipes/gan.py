@@ -44,7 +44,7 @@ GAME_OPTIONS = {
         fraction, "one-sided label smoothing: target 1 − X for real samples", default=0.0, metavar="X"
     ),
     "prior": Option(choice(PRIORS), "density of z; uniform is on [−1, 1]", default="normal"),
-    "beta1": Option(fraction, "Adam's β₁ (default: 0.5)", metavar="X"),
+    "beta1": Option(fraction, "Adam's β₁", default=0.5, metavar="X"),
     "d_lr": Option(rate, "the discriminator's learning rate (default: that of --lr)", metavar="X"),
 }
 
@@ -60,7 +60,7 @@ class Game(Recipe[D]):
     has_prior = True
     drop_last = True
 
-    def game(self, rng: np.random.Generator) -> dict[str, Any]:
+    def builder_arguments(self, rng: np.random.Generator) -> dict[str, Any]:
         """The arguments that every builder takes."""
         return {"rng": rng, **{name: self.config[name] for name in ("latent", "loss", "smoothing", "prior")}}
 
@@ -133,6 +133,11 @@ class Game(Recipe[D]):
 class PointGANRecipe(Game[Points]):
     name = "gan"
     title = "GAN of points"
+    options = {
+        "latent": Option(positive, "dimension of z", metavar="N"),
+        "hidden": Option(sizes, "layer sizes", metavar="N,N"),
+        **GAME_OPTIONS,
+    }
     defaults = {
         "epochs": 20,
         "batch_size": 256,
@@ -140,7 +145,6 @@ class PointGANRecipe(Game[Points]):
         "decay": "linear",
         "latent": 2,
         "hidden": [128, 128, 128],
-        "beta1": 0.5,
     }
     panels = (
         Panel("loss", {"d_loss": "discriminator", "g_loss": "generator"}),
@@ -149,14 +153,14 @@ class PointGANRecipe(Game[Points]):
     )
 
     @classmethod
-    def resolve_config(cls, config: dict[str, Any], data: Points) -> dict[str, Any]:
+    def resolve_config(cls, given: dict[str, Any], data: Points) -> dict[str, Any]:
         # Networks learn best what lies in about [−1, 1]: a grid that reaches to 4 is shrunk by 4 for them.
         scale = max(1, round(float(np.abs(data.train).max())))
-        return super().resolve_config(config, data) | {"scale": scale}
+        return super().resolve_config(given, data) | {"scale": scale}
 
     def build(self, rng: np.random.Generator) -> None:
         c = self.config
-        self.model = point_gan(c["dimensions"], hidden=tuple(c["hidden"]), **self.game(rng))
+        self.model = point_gan(c["dimensions"], hidden=tuple(c["hidden"]), **self.builder_arguments(rng))
 
     def to_model(self, batch: Array) -> Array:
         return batch * (1 / self.config["scale"])
@@ -204,13 +208,9 @@ class GANRecipe(Game[Dataset]):
     title = "fully connected GAN"
     help = "generative adversarial network, fully connected: of images, or of points in the plane"
     description = "Train a generator against a discriminator, fully connected, on images or on points in the plane."
-    defaults = {"epochs": 50, "batch_size": 64, "lr": 2e-4, "beta1": 0.5, "latent": 100}
+    defaults = {"epochs": 50, "batch_size": 64, "lr": 2e-4, "latent": 100}
     points: ClassVar[type[Recipe[Points]] | None] = PointGANRecipe
-    options = {
-        "latent": Option(positive, "dimension of z (default: 100 for images, 2 for points)", metavar="N"),
-        "hidden": Option(sizes, "layer sizes for points (default: 128,128,128)", metavar="N,N"),
-        **GAME_OPTIONS,
-    }
+    options = PointGANRecipe.options
     panels = (
         Panel("loss", {"d_loss": "discriminator", "g_loss": "generator"}),
         Panel("Fréchet distance", {"frechet": "generator"}, limits=(0, None)),
@@ -221,8 +221,8 @@ class GANRecipe(Game[Dataset]):
     _classifier: tuple[Classifier, FeatureStatistics] | None = None
 
     @classmethod
-    def resolve_config(cls, config: dict[str, Any], data: Dataset) -> dict[str, Any]:
-        config = super().resolve_config(config, data)
+    def resolve_config(cls, given: dict[str, Any], data: Dataset) -> dict[str, Any]:
+        config = super().resolve_config(given, data)
         if len(data.train_images) < 2:
             raise RecipeError("there is 1 training image, needs at least 2: one image alone has no batch statistics")
         if config["batch_size"] < 2:
@@ -232,7 +232,7 @@ class GANRecipe(Game[Dataset]):
         return config
 
     def build(self, rng: np.random.Generator) -> None:
-        self.model = dense_gan(self.image_shape, **self.game(rng))
+        self.model = dense_gan(self.image_shape, **self.builder_arguments(rng))
 
     def to_model(self, batch: Array) -> Array:
         return 2 * batch - 1  # the range of tanh
@@ -325,11 +325,11 @@ class DCGANRecipe(GANRecipe):
     title = "DCGAN"
     help = "deep convolutional GAN: of images of any size, your own too"
     description = "Train a deep convolutional GAN, in the style of Radford et al. 2016, on images."
-    defaults = {"epochs": 15, "batch_size": 128, "lr": 2e-4, "beta1": 0.5, "latent": 100}
+    defaults = {"epochs": 15, "batch_size": 128, "lr": 2e-4, "latent": 100}
     points = None
 
     options = {
-        "latent": Option(positive, "dimension of z (default: 100)", metavar="N"),
+        "latent": Option(positive, "dimension of z", metavar="N"),
         "width": Option(positive, "channels next to the image", default=64, metavar="N"),
         "smallest": Option(positive, "halve images until their side is at most N", default=4, metavar="N"),
         **GAME_OPTIONS,
@@ -337,4 +337,4 @@ class DCGANRecipe(GANRecipe):
 
     def build(self, rng: np.random.Generator) -> None:
         c = self.config
-        self.model = dcgan(self.image_shape, width=c["width"], smallest=c["smallest"], **self.game(rng))
+        self.model = dcgan(self.image_shape, width=c["width"], smallest=c["smallest"], **self.builder_arguments(rng))

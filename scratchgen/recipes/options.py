@@ -38,29 +38,50 @@ image_size = Kind(
 
 
 class Option(NamedTuple):
-    """A setting of one kind of model, which the command line has as --name."""
+    """A setting that the command line has as --name; its help ends with the default, where there is one."""
 
     kind: Kind
     help: str
-    default: object = None
+    default: Any = None
     metavar: str | None = None
 
 
-COMMON: dict[str, Kind] = {  # the settings of every recipe; those of one are its `options`
-    "data": text,
-    "image_size": image_size,
-    "channels": choice((1, 3)),
-    "epochs": positive,
-    "batch_size": positive,
-    "lr": rate,
-    "decay": choice(("none", "linear")),
-    "seed": seed,
-    "backend": choice(BACKENDS),
-    "precision": choice(PRECISIONS),
-    "threads": threads,
-    "save_every": positive,
-    "keep_weights": flag,
-    "evaluate": flag,
+COMMON = {  # the options of every recipe; in help, `names` are those of data, and `when` is a moment
+    "data": Option(
+        text,
+        "a name: {names}; or a folder: of your own images, of IDX files as MNIST and Fashion-MNIST have them, or of "
+        "CIFAR-10's binary files; without it the folder in SCRATCHGEN_DATA, else the sample: 10,000 digits that come "
+        "along",
+        metavar="NAME|DIR",
+    ),
+    "image_size": Option(
+        image_size,
+        "cut out the middle and resize it to N×N pixels, or height × width (default: as they are; folder: 64)",
+        metavar="N|HxW",
+    ),
+    "channels": Option(choice((1, 3)), "1: grey, 3: coloured (default: as they are; folder: 3)"),
+    "epochs": Option(positive, "passes over the data", metavar="N"),
+    "batch_size": Option(positive, "samples per step", metavar="N"),
+    "lr": Option(rate, "Adam's learning rate", metavar="X"),
+    "decay": Option(
+        choice(("none", "linear")), "linear takes the learning rate to 0 at the last of --epochs", default="none"
+    ),
+    "seed": Option(seed, "of first weights, noise and the order of the data", default=0, metavar="N"),
+    "backend": Option(choice(BACKENDS), "cupy runs on an NVIDIA GPU", default="numpy"),
+    "precision": Option(
+        choice(PRECISIONS),
+        "of matrix products on the GPU: tf32 has its tensor cores multiply numbers rounded to 10 bits, faster",
+        default="float32",
+    ),
+    "threads": Option(
+        threads,
+        "of the kernels; without it SCRATCHGEN_THREADS, else one less than the cores, since threads that wait for a "
+        "core that another program uses cost more than they bring",
+        metavar="N",
+    ),
+    "save_every": Option(positive, "seconds between checkpoints within an epoch", default=60, metavar="S"),
+    "keep_weights": Option(flag, "keep the weights of every epoch, in weights/", default=False),
+    "evaluate": Option(flag, "measure as `scratchgen evaluate` does, {when}", default=False),
 }
 FOUND: dict[str, Kind] = {  # what is in a config beside these
     "model": text,
@@ -73,9 +94,9 @@ FOUND: dict[str, Kind] = {  # what is in a config beside these
     "scratchgen": text,
     "id": text,
 }
-FREE = ("data", "epochs", "threads", "save_every", "backend", "precision")  # what a resumed run may be given anew
-# with another one of these it is the same run
-BESIDE = (*FREE, "keep_weights", "evaluate", "data_name", "parameters", "scratchgen", "id")
+# What a resumed run may be given anew, and with that what else may be another one in the same run.
+FREE = ("data", "epochs", "threads", "save_every", "backend", "precision", "keep_weights", "evaluate")
+BESIDE = (*FREE, "data_name", "parameters", "scratchgen", "id")
 
 
 class Lacking(ValueError):

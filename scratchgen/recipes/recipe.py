@@ -15,7 +15,7 @@ from scratchgen.errors import sentence
 from scratchgen.models import Model
 from scratchgen.optim import Adam, Optimizer
 from scratchgen.plots import Panel
-from scratchgen.recipes.options import Option
+from scratchgen.recipes.options import COMMON, Option
 
 BLOCK = 500  # samples at a time
 PATIENCE = 3  # epochs in a row that look alike before they are a symptom
@@ -60,8 +60,8 @@ class Recipe(Generic[D]):
     title: str  # for a heading
     help: str
     description: str
-    options: ClassVar[Mapping[str, Option]] = {}  # the model's own; what holds for a value holds in a config, too
-    defaults: ClassVar[Mapping[str, Any]]  # of epochs, batch_size, lr, and of options that depend on the data
+    options: ClassVar[Mapping[str, Option]] = {}  # the model's own
+    defaults: ClassVar[Mapping[str, Any]]  # of epochs, batch_size and lr, and others instead of the options' own
     panels: Sequence[Panel] = ()  # of the losses
     health: Sequence[Panel] = ()  # of what tells whether training is healthy
     has_encoder = has_prior = False
@@ -97,10 +97,16 @@ class Recipe(Generic[D]):
         return cls.points
 
     @classmethod
-    def resolve_config(cls, config: dict[str, Any], data: D) -> dict[str, Any]:
-        """The config with defaults where an option was not given, and with what depends on the data: its shape, and a
+    def all_options(cls) -> dict[str, Option]:
+        """The model's own, and those of every model."""
+        return {**cls.options, **{k: v for k, v in COMMON.items() if k != "evaluate" or not cls.always_measured}}
+
+    @classmethod
+    def resolve_config(cls, given: dict[str, Any], data: D) -> dict[str, Any]:
+        """The config of a run from what was given: with defaults, and with what depends on the data, its shape and a
         batch no larger. RecipeError when the two do not fit."""
-        config = {**cls.defaults, **{key: value for key, value in config.items() if value is not None}}
+        own = {name: option.default for name, option in cls.all_options().items() if option.default is not None}
+        config = {"model": cls.name, **own, **cls.defaults, **given}
         if isinstance(data, Points):
             samples, shape = len(data.train), {"dimensions": data.train.shape[1]}
         else:

@@ -55,9 +55,10 @@ class VAERecipe(EncoderRecipe):
     has_prior = True
 
     @classmethod
-    def resolve_config(cls, config: dict[str, Any], data: Dataset) -> dict[str, Any]:
-        config = super().resolve_config(config, data)
-        return {"binarise": "dynamic" if config["likelihood"] == "bernoulli" else "none", **config}
+    def resolve_config(cls, given: dict[str, Any], data: Dataset) -> dict[str, Any]:
+        config = super().resolve_config(given, data)
+        config.setdefault("binarise", "dynamic" if config["likelihood"] == "bernoulli" else "none")
+        return config
 
     def describe(self) -> str:
         beta = f", β = {self.config['beta']:g}" if self.config["beta"] != 1 else ""
