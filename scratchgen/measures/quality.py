@@ -1,4 +1,4 @@
-"""How good and how varied generated images are, in the eyes of a classifier."""
+"""How good and how varied generated images are, measured with a classifier."""
 
 from dataclasses import dataclass
 

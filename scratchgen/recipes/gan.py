@@ -294,7 +294,7 @@ class GANRecipe(Game[Dataset]):
         shares = quality["histogram"]
         names = data.classes or [str(k) for k in range(len(shares))]
         confidence = f"{100 * quality['confident']:.1f} % (test images: {100 * sure:.1f} %)"
-        by = f"in the eyes of a classifier that is right on {100 * accuracy:.2f} % of the test images"
+        by = f"by a classifier that is right on {100 * accuracy:.2f} % of the test images"
         found.rows += [
             (f"{len(data.test_images):,} samples", by),
             ("  Fréchet distance", f"{quality['frechet']:.2f} (between halves of the test images: {halves:.2f})"),

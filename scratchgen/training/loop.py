@@ -195,7 +195,10 @@ class Training:
             batch = next(batches, None)
             while batch is not None:
                 count = len(batch)
-                self._one_step(batch)
+                try:
+                    self._one_step(batch)
+                except MemoryError as error:
+                    raise StepTooLarge(str(error)) from error
                 batch = next(batches, None)  # made and on its way while a GPU is at the step
                 seen += count
                 bar.update(count)
@@ -231,11 +234,8 @@ class Training:
             left = 1 - self.steps / (self.settings.epochs * self.steps_per_epoch)
             for key, optimizer in self.recipe.optimizers.items():
                 optimizer.lr = self.rates[key] * left
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found by the watch
-                losses = self.recipe.step(batch, self.rng)
-        except MemoryError as error:
-            raise StepTooLarge(str(error)) from error
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found by the watch
+            losses = self.recipe.step(batch, self.rng)
         self.step += 1
         self.watch.end_step(_where(self.epoch, self.step), len(batch), losses)
 

@@ -18,18 +18,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from scratchgen.files import InUse, atomic_write, clear, from_json, locked, make_folder, naming, read_json, sync
+from scratchgen.files import InUse, atomic_write, clear, locked, make_folder, naming, read_json, sync
 from scratchgen.layers.layer import Module
 from scratchgen.paths import as_path
 from scratchgen.plots import write_figure
 from scratchgen.safetensors_file import read_arrays
-from scratchgen.schema import Kind, check, real, text, whole
+from scratchgen.schema import Kind, check, text
 from scratchgen.training.loop import Training
+from scratchgen.training.records import COUNT, Records, read_records
 from scratchgen.weights import fit, save_weights
 
-LONGEST = 1 << 20  # bytes of a record that is read
 TRAINED = (  # what comes after the first checkpoint
     "weights.safetensors",
     "weights/*.safetensors",
@@ -38,14 +38,6 @@ TRAINED = (  # what comes after the first checkpoint
     "samples/epoch-*.png",
 )
 
-NUMBER, COUNT = real(lambda x: True, "a number"), whole(0, most=2**63 - 1)
-
-
-def _holds_numbers(value: Any) -> bool:
-    if isinstance(value, list | dict):
-        return all(map(_holds_numbers, value.values() if isinstance(value, dict) else value))
-    return value is None or NUMBER.fits(value)
-
 
 def _is_pairs(value: Any) -> bool:
     return isinstance(value, list) and all(
@@ -53,31 +45,12 @@ def _is_pairs(value: Any) -> bool:
     )
 
 
-NUMBERS = Kind("numbers", _holds_numbers)  # a number, null in place of one, or lists and objects of these
-RECORD = {"kind": text, "step": COUNT, "epoch": real(lambda x: x >= 0, "a number of at least 0")}
 MEASURES = {"data": text, "epoch": COUNT, "rows": Kind("a list of pairs of texts", _is_pairs), "run": text}
 MARKS = {"run": text, "step": COUNT}  # in what weights say about themselves
 
 
 class OutOfStep(ValueError):
     """A run's weights or records do not belong to its checkpoint: to go on from there would lose them."""
-
-
-class Records(list[dict[str, Any]]):
-    """What metrics.jsonl says, line by line, but for the lines that cannot be read."""
-
-    unreadable = 0  # how many
-    end_unreadable = False  # one of them comes after the last record of a step
-
-    @property
-    def step(self) -> int:
-        """After how many steps the last was written."""
-        return max((r.get("step", 0) for r in self), default=0)
-
-    @property
-    def note(self) -> str:
-        """On what is left out."""
-        return f"{self.unreadable:,} line{'s' * (self.unreadable > 1)} cannot be read and are left out"
 
 
 class RunFolder:
@@ -286,23 +259,7 @@ class RunFolder:
 
     def records(self) -> Records:
         """All lines of metrics.jsonl that can be read."""
-        records = Records()
-        if not self.metrics.is_file():
-            return records
-        with open(self.metrics, "rb") as stream:
-            for line in _lines(stream):
-                if not line.endswith(b"\n"):  # cut by a crash
-                    break
-                try:
-                    record = from_json(line)
-                    _check_record(record)
-                except ValueError:
-                    records.unreadable += 1
-                    records.end_unreadable = True
-                else:
-                    records.append(record)
-                    records.end_unreadable &= "step" not in record
-        return records
+        return read_records(self.metrics)
 
     @property
     def ended(self) -> bool:
@@ -368,22 +325,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a binary file; of one that is longer than any record no more than that."""
-    while line := stream.readline(LONGEST):
-        part = line
-        while part and not part.endswith(b"\n"):
-            part = stream.readline(LONGEST)
-            if part.endswith(b"\n"):
-                line = b"\n"
-        yield line
-
-
-def _check_record(record: Any) -> None:
-    """ValueError unless it is a record, and one of training has numbers that curves can be drawn of."""
-    check(record, RECORD, required=("kind",))
-    if record["kind"] in ("steps", "epoch"):
-        numbers = dict.fromkeys(record.keys() - RECORD.keys(), NUMBERS)
-        check(record, RECORD | numbers, required=("step", "epoch"))
