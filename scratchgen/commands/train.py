@@ -9,7 +9,7 @@ from scratchgen.backend.threads import asked_for, cores, limited
 from scratchgen.commands import UsageError
 from scratchgen.commands.arguments import Commands, of_kind, path
 from scratchgen.commands.results import memory_for
-from scratchgen.commands.trained import digest, pixels
+from scratchgen.commands.trained import digest, pixels, where_config_says
 from scratchgen.commands.training_run import TrainingRun
 from scratchgen.data import POINTS, SOURCES, Dataset, Points, load
 from scratchgen.files import printable
@@ -88,8 +88,9 @@ def _begin(args: argparse.Namespace) -> int:
     recipe, training = _build(config, data)
     config |= {"id": identity(config), "parameters": recipe.parameter_count}
     folder = _create(args, config)
-    with folder.locked() as locks:
-        return _train(args, folder, recipe, data, training, _head(args, folder, recipe, data, locks))
+    with folder.locked() as locks, limited(config["threads"]):
+        run = TrainingRun(folder, recipe, data, training, quiet=args.quiet)
+        return run.train(_head(args, run, locks))
 
 
 def _resume(args: argparse.Namespace) -> int:
@@ -115,27 +116,26 @@ def _resume(args: argparse.Namespace) -> int:
             folder.write_json("config.json", config)  # with the epochs that it is to have from now on
         if config["decay"] == "linear" and args.epochs and begun > 0:
             notes.append("the learning rate falls to 0 over all epochs: with more of them it is another run")
-        head = _head(args, folder, recipe, data, locks)
+        run = TrainingRun(folder, recipe, data, training, quiet=args.quiet)
+        notes += [] if over else _changes(args, before, config)
+        head = _head(args, run, locks) + [f"note     {note}" for note in notes]
         if over:
-            head += [f"note     {note}" for note in notes]
             print(*head, f"the run has had {training.epoch - 1} epochs: raise --epochs above that to go on", sep="\n")
             return 0
-        head += [f"note     {note}" for note in notes + _changes(args, before, config)]
-        return _train(args, folder, recipe, data, training, head)
+        with limited(config["threads"]):
+            return run.train(head)
 
 
-def _head(
-    args: argparse.Namespace, folder: RunFolder, recipe: Recipe, data: Dataset | Points, locks: bool
-) -> list[str]:
+def _head(args: argparse.Namespace, run: TrainingRun, locks: bool) -> list[str]:
     """What is trained on what, and where it goes."""
-    config = recipe.config
+    config, data = run.config, run.data
     lines = [f"data     {data.name}", *(f"         {note}" for note in getattr(data, "notes", ()))]
     if args.batch_size and config["batch_size"] < args.batch_size:
         lines.append(f"note     there are {config['batch_size']:,} training samples, so that is the batch size")
-    lines.append(f"model    {recipe.describe()}")
+    lines.append(f"model    {run.recipe.describe()}")
     if config["backend"] == "cupy":
         lines.append(f"GPU      {load_kernels('cupy').about()['device']}, {config['precision']}")
-    where = printable(str(folder.path))
+    where = printable(str(run.folder.path))
     lines += [f"run      {where}", f"report   {os.path.join(where, 'report.html')}"]
     if not locks:
         lines.append(
@@ -158,30 +158,11 @@ def _changes(args: argparse.Namespace, before: Config, config: Config) -> list[s
     return notes
 
 
-def _train(
-    args: argparse.Namespace,
-    folder: RunFolder,
-    recipe: Recipe,
-    data: Dataset | Points,
-    training: Training,
-    head: list[str],
-) -> int:
-    with limited(recipe.config["threads"]):
-        return TrainingRun(folder, recipe, data, training, quiet=args.quiet).train(head)
-
-
 def _build(config: dict[str, Any], data: Dataset | Points) -> tuple[Recipe, Training]:
     with memory_for("the network", ": a smaller one needs less (--latent, --width, --hidden, --image-size)"):
         recipe = build(config)
-    settings = Settings(
-        epochs=config["epochs"],
-        batch_size=config["batch_size"],
-        seed=config["seed"],
-        decay=config["decay"],
-        drop_last=recipe.drop_last,
-        backend=config["backend"],
-    )
-    return recipe, Training(recipe, recipe.samples_of(data), settings)
+    settings = {name: config[name] for name in ("epochs", "batch_size", "seed", "decay", "backend")}
+    return recipe, Training(recipe, recipe.samples_of(data), Settings(**settings, drop_last=recipe.drop_last))
 
 
 def _new_config(args: argparse.Namespace) -> tuple[dict[str, Any], Dataset | Points]:
@@ -205,9 +186,9 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
             f"{args.resume} is a run of {config['model']}: scratchgen train {config['model']} --resume …"
         )
     given = _given(args)
-    for name in given.keys() - FREE:
+    for name, value in given.items():
         kept = config.get(name)
-        if kept != given[name]:
+        if name not in FREE and kept != value:
             option = "--" + name.replace("_", "-")
             if isinstance(kept, list):
                 kept = ("x" if name == "image_size" else ",").join(map(str, kept))
@@ -219,13 +200,9 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
     for name in ("save_every", "keep_weights", "evaluate"):  # which configs of earlier versions may lack
         if hasattr(args, name):
             config[name] = given.get(name, config.get(name, COMMON[name].default))
-    source = args.data if args.data is not None else config["data"]
-    try:
+    source = config["data"] if args.data is None else args.data
+    with where_config_says(args.resume, args.data):
         data = _load(args, source, config.get("image_size"), config.get("channels"))
-    except FileNotFoundError as error:
-        if args.data is not None:
-            raise
-        raise UsageError(f"the data of {args.resume} is not where its config.json says: {error}") from None
     if digest(data) != config["data_sha256"]:
         raise UsageError(
             f"the data is not what {args.resume} was trained on, {printable(config['data_name'])}: choose with --data"

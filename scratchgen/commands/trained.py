@@ -3,6 +3,9 @@
 import argparse
 import hashlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,14 +49,8 @@ def data_of(args: argparse.Namespace, recipe: Recipe) -> Any:
         size, channels = size or pixels(own), channels or depth
     if "image_shape" in c and args.data in POINTS:
         raise UsageError(f"the run is of images {tuple(c['image_shape'])}, and {args.data} is of points")
-    source = args.data if args.data is not None else c["data"]
-    try:
-        with memory_for("the data"):
-            data = load(source, image_size=size, channels=channels)
-    except FileNotFoundError as error:
-        if args.data is not None:
-            raise
-        raise UsageError(f"the data of {args.RUN} is not where its config.json says: {error}") from None
+    with where_config_says(args.RUN, args.data), memory_for("the data"):
+        data = load(c["data"] if args.data is None else args.data, image_size=size, channels=channels)
     if list(getattr(data, "image_shape", ())) != list(c.get("image_shape", ())):
         what = f"images {tuple(c['image_shape'])}" if "image_shape" in c else "points"
         raise UsageError(f"{data.name} does not fit: the run is of {what}")
@@ -63,6 +60,17 @@ def data_of(args: argparse.Namespace, recipe: Recipe) -> Any:
             f"images: to take it as it is now, say --data {printable(c['data'])}"
         )
     return data
+
+
+@contextmanager
+def where_config_says(run: Path, other: str | None) -> Iterator[None]:
+    """Names the run where its own data is not found, which is loaded unless there is `other`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if other is not None:
+            raise
+        raise UsageError(f"the data of {run} is not where its config.json says: {error}") from None
 
 
 def pixels(image_size: int | list[int] | None) -> int | tuple[int, int] | None:
