@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from scratchgen.data import load_mnist
+from scratchgen.data import epoch_rng, load_mnist, to_float
 from scratchgen.measures import (
     PCA,
     Classifier,
@@ -21,6 +21,7 @@ from scratchgen.measures import (
     train_classifier,
 )
 from scratchgen.measures.classifier import _shifted
+from scratchgen.optim import Adam
 
 
 @pytest.fixture
@@ -366,6 +367,25 @@ def test_the_same_call_is_read_from_the_cache_to_the_bit(stripes, tmp_path, monk
     train_classifier(stripes, **options)
     [file] = (tmp_path / "home" / "classifiers").iterdir()
     assert file.name in {f.name for f in tmp_path.iterdir()}
+
+
+def test_the_classifier_is_trained_as_by_hand(stripes, tmp_path):
+    """Bit for bit, so that published figures stay: the order, the shifts and the rates of the training loop."""
+    images, index = stripes.train_images, np.searchsorted([2, 5, 6], stripes.train_labels)
+    by_hand = Classifier(images.shape[1:], stripes.train_labels, rng=np.random.default_rng(3))
+    optimizer = Adam(by_hand.parameters())
+    for epoch in (1, 2):
+        rng = epoch_rng(3, epoch)
+        for batch in np.array_split(rng.permutation(len(images)), 2):  # 240 images, 128 a batch
+            done = (optimizer.t + 0.5) / 4
+            optimizer.lr = 3e-3 * min(done / 0.1, (1 - done) / 0.9)
+            i, j = rng.integers(0, 3, 2)
+            x = np.pad(to_float(images[batch]), ((0, 0), (1, 1), (1, 1), (0, 0)))[:, i : i + 8, j : j + 8]
+            _, backward = by_hand.loss(x, index[batch])
+            backward()
+            optimizer.step()
+    trained = train_classifier(stripes, epochs=2, seed=3, cache=tmp_path, progress=False).state()
+    assert all(np.array_equal(trained[name], a) for name, a in by_hand.state().items())
 
 
 def test_another_call_is_another_classifier(stripes, tmp_path):

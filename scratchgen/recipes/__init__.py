@@ -72,7 +72,7 @@ def _schema(recipe: type[Recipe]) -> dict[str, Kind]:
     return FOUND | {name: option.kind for name, option in (COMMON | dict(recipe.options)).items()}
 
 
-def load_run(path: str | os.PathLike[str], *, backend: str = "numpy") -> Recipe:
+def load_run(path: str | os.PathLike[str], *, backend: str = "numpy") -> Any:  # the folder says which recipe it is
     """The recipe of a run folder, its model with the trained weights; it computes in float32.
 
     FileNotFoundError when there is no run or no weights; ValueError when its files are damaged or do not fit.
