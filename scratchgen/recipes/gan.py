@@ -216,9 +216,7 @@ class GANRecipe(Game[Dataset]):
         Panel("Fréchet distance", {"frechet": "generator"}, limits=(0, None)),
     )
     measured_by_epoch = True
-
-    # The classifier and its statistics of the test images, once they are needed.
-    _classifier: tuple[Classifier, FeatureStatistics] | None = None
+    _classifier: tuple[Classifier, FeatureStatistics] | None = None  # see classifier_of
 
     @classmethod
     def resolve_config(cls, given: dict[str, Any], data: Dataset) -> dict[str, Any]:
@@ -327,7 +325,6 @@ class DCGANRecipe(GANRecipe):
     description = "Train a deep convolutional GAN, in the style of Radford et al. 2016, on images."
     defaults = {"epochs": 15, "batch_size": 128, "lr": 2e-4, "latent": 100}
     points = None
-
     options = {
         "latent": Option(positive, "dimension of z", metavar="N"),
         "width": Option(positive, "channels next to the image", default=64, metavar="N"),

@@ -94,9 +94,9 @@ FOUND: dict[str, Kind] = {  # what is in a config beside these
     "scratchgen": text,
     "id": text,
 }
-# What a resumed run may be given anew, and with that what else may be another one in the same run.
+# What a resumed run may be given anew; with other values of these, and of what follows from them, it is the same run.
 FREE = ("data", "epochs", "threads", "save_every", "backend", "precision", "keep_weights", "evaluate")
-BESIDE = (*FREE, "data_name", "parameters", "scratchgen", "id")
+NOT_IDENTITY = (*FREE, "data_name", "parameters", "scratchgen", "id")
 
 
 class Lacking(ValueError):
@@ -116,5 +116,5 @@ class Config(dict[str, Any]):
 
 def identity(config: Mapping[str, Any]) -> str:
     """What tells runs apart: a digest of all settings that decide their results, that of the data among them."""
-    settings = {key: value for key, value in config.items() if key not in BESIDE}
+    settings = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

@@ -44,7 +44,7 @@ class StepTooLarge(MemoryError):
 
 
 class Trainable(Protocol):
-    """What `Training` trains: a model with its optimizers, by name, and its training step."""
+    """What `Training` needs: a model, its optimizers by name, and its training step."""
 
     @property
     def model(self) -> Module: ...
