@@ -1,10 +1,10 @@
-"""What an autoencoder gains over PCA: the same digits through codes of 2, 8 and 32 numbers.
+"""What an autoencoder gains over PCA: the same digits through bottlenecks of 2, 8 and 32 dimensions.
 
     python demos/autoencoder.py            3,000 digits, a few epochs: about 15 seconds
     python demos/autoencoder.py --full     all the training digits there are, 30 epochs
 
-PCA is the best that two linear maps can do; the autoencoder has the same waist and ReLU layers around it. The picture
-shows test digits, and what either makes of them from each size of code.
+PCA is the best that two linear maps can do; the autoencoder has the same bottleneck and ReLU layers around it. The
+picture shows test digits, and what either makes of them for each latent dimension.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from scratchgen.training import save_picture
 
 
 def train(images, latent, epochs, seed=0):
-    """A dense autoencoder with a code of `latent` numbers."""
+    """A dense autoencoder of latent dimension `latent`."""
     rng = np.random.default_rng(seed)
     model = dense_autoencoder(images.shape[1:], latent=latent, rng=rng)
     optimizer = Adam(model.parameters(), lr=1e-3)
@@ -45,13 +45,13 @@ def main():
     images, epochs = (data.train_images, 30) if args.full else (data.train_images[:3000], 8)
     shown = to_float(data.test_images[:12])
     rows = [("test digits", shown)]
-    print("numbers  autoencoder  PCA      ratio   (mean squared error per pixel on test digits)")
+    print(" latent  autoencoder  PCA      ratio   (mean squared error per pixel on test digits)")
     for latent in (2, 8, 32):
         model, pca = train(images, latent, epochs), PCA(images, latent)
         error = reconstruction_error(model.reconstruct, data.test_images)
         linear = reconstruction_error(pca.reconstruct, data.test_images)
         print(f"{latent:7}  {error:.5f}      {linear:.5f}  {error / linear:.2f}", flush=True)
-        rows.append((f"{latent} numbers\nerror {error:.4f}", model.reconstruct(shown)))
+        rows.append((f"{latent} dimensions\nerror {error:.4f}", model.reconstruct(shown)))
         rows.append((f"PCA, {latent}\nerror {linear:.4f}", pca.reconstruct(shown)))
     save_picture(image_rows(rows), args.out)
     print(args.out)

@@ -50,7 +50,7 @@ class Game:
 
 RECIPE = Game()
 
-# One number changed: Adam remembers the gradients of some ten steps, against a player that has moved since. The
+# One setting changed: Adam remembers the gradients of some ten steps, against a player that has moved since. The
 # samples become one narrow blob that runs from mode to mode, and D, about ½ on real and fake alike, runs after it.
 COLLAPSE = {"beta1": 0.9}
 

@@ -37,7 +37,7 @@ class Swish(Layer):
 
 
 class NearlySwish(Swish):
-    """The same with a slip of the pen: 0.99 in one term of dx."""
+    """The same with a small mistake: 0.99 in one term of dx."""
 
     def forward(self, x):
         b = self.b.value

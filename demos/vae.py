@@ -1,4 +1,4 @@
-"""What a VAE has that an autoencoder lacks: a density of codes to draw from, so that every code means an image.
+"""What a VAE has that an autoencoder lacks: a density of codes to draw from, so that every code gives an image.
 
     python demos/vae.py            5,000 digits, a few epochs: about 20 seconds
     python demos/vae.py --full     all the training digits there are, 30 epochs
@@ -34,7 +34,7 @@ def train_vae(images, latent, epochs, rng):
             eps = rng.standard_normal((len(x), latent), np.float32)  # an argument, so that the loss is a function
             losses.append(model.train_step(x, eps, optimizer))
     print(
-        f"VAE, {latent:2} latent numbers: −ELBO {np.mean(losses):.1f} nats per image in the last of {epochs} epochs"
+        f"VAE, latent dimension {latent:2}: −ELBO {np.mean(losses):.1f} nats per image in the last of {epochs} epochs"
     )
     return model
 

@@ -1,162 +1,89 @@
-"""What a value needs to be, said once: for a switch of the command line, a text, and for a file, JSON.
+"""What a value needs to be, said once: for a text, as the command line has it, and for what JSON of a file says."""
 
-A kind is called with a text, as argparse does, and returns its value; `kind.check(value)` takes what a file says.
-"""
-
-import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from sys import float_info
+from typing import Any, TypeGuard
 
 from scratchgen.files import shown
 
 MOST = 2**31 - 1  # of anything that is counted: what C takes for a size everywhere
 
 
+@dataclass(frozen=True, eq=False)
 class Kind:
-    """A kind of value. `form` says in words what it needs to be."""
+    """A kind of value: `form` says in words what `fits`, and `read` makes a value of a text, or raises ValueError."""
 
     form: str
-    most = float("inf")  # a number that is larger has a sentence of its own
+    fits: Callable[[Any], bool]
+    read: Callable[[str], Any] = str
+    most: float = float("inf")  # a number that is larger has a message of its own
+    choices: tuple = ()  # all values, where they are few
 
-    def fits(self, value) -> bool:
-        raise NotImplementedError
-
-    def read(self, text: str):
-        """The value of a text. ValueError where it has none."""
-        raise NotImplementedError
-
-    def check(self, value) -> None:
-        """ValueError unless the value is of this kind; it reads on after the value's name."""
-        if not self.fits(value):
-            large = _whole(value) and value > self.most
-            raise ValueError(f"is {shown(value)}, needs {f'at most {self.most:,}' if large else self.form}")
-
-    def switch(self) -> dict:
-        """What argparse needs to know of an option of this kind."""
-        return {"type": self}
-
-    def __call__(self, text: str):
+    def parse(self, text: str) -> Any:
+        """The value of a text. ValueError where it has none of this kind."""
         try:
             value = self.read(text)
         except ValueError:
             value = self.most + 1 if text.strip().isdecimal() else None  # of more digits than Python reads
         if self.fits(value):
             return value
-        if _whole(value) and value > self.most:
-            raise argparse.ArgumentTypeError(f"{shown(text)} is too large: {self.most:,} is the most")
-        raise argparse.ArgumentTypeError(f"{shown(text)} is not {self.form}")
+        if _is_whole(value) and value > self.most:
+            raise ValueError(f"{shown(text)} is too large: {self.most:,} is the most")
+        raise ValueError(f"{shown(text)} is not {self.form}")
+
+    def check(self, value: object) -> None:
+        """ValueError unless the value is of this kind; the message continues the name of the value."""
+        if not self.fits(value):
+            too_large = _is_whole(value) and value > self.most
+            raise ValueError(f"is {shown(value)}, needs {f'at most {self.most:,}' if too_large else self.form}")
 
 
-def _whole(value) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-class Whole(Kind):
+def whole(least: int, most: int = MOST) -> Kind:
     """A whole number from `least` to `most`."""
-
-    read = int
-
-    def __init__(self, least: int, most: int = MOST):
-        self.least, self.most = least, most
-        self.form = f"a whole number of at least {least}"
-
-    def fits(self, value):
-        return _whole(value) and self.least <= value <= self.most
+    form = f"a whole number of at least {least}"
+    return Kind(form, lambda value: _is_whole(value) and least <= value <= most, int, most)
 
 
-class Real(Kind):
+def real(within: Callable[[float], bool], form: str) -> Kind:
     """A number that `within` says yes to, in words `form`; never infinite, whatever that says."""
 
-    read = float
+    def fits(value: Any) -> bool:
+        number = _is_whole(value) or isinstance(value, float)
+        return number and abs(value) <= float_info.max and within(value)  # whole numbers reach beyond any float
 
-    def __init__(self, within: Callable[[float], bool], form: str):
-        self.within, self.form = within, form
-
-    def fits(self, value):
-        number = _whole(value) or isinstance(value, float)
-        return number and abs(value) <= float_info.max and self.within(value)  # whole numbers reach beyond any float
+    return Kind(form, fits, float)
 
 
-class Several(Kind):
-    """A list of values of one kind, between commas on the command line; `count` of them, or one and more."""
+def several(kind: Kind, form: str, count: int | None = None) -> Kind:
+    """A list of values of one kind, between commas in a text; `count` of them, or one and more."""
 
-    def __init__(self, kind: Kind, form: str, count: int | None = None):
-        self.kind, self.form, self.count = kind, form, count
+    def fits(value: Any) -> bool:
+        right = isinstance(value, list) and (len(value) == count if count else len(value) > 0)
+        return right and all(map(kind.fits, value))
 
-    def read(self, text):
-        return [self.kind.read(part) for part in text.split(",")]
-
-    def fits(self, value):
-        many = isinstance(value, list) and (len(value) == self.count if self.count else value)
-        return bool(many) and all(map(self.kind.fits, value))
+    return Kind(form, fits, lambda text: [kind.read(part) for part in text.split(",")])
 
 
-class ImageSize(Kind):
-    """N for N×N pixels, [H, W] for others; on the command line N or HxW."""
+def choice(choices: Iterable) -> Kind:
+    """One of a few values of one type."""
+    known = tuple(choices)
 
-    form = "a size in pixels, N for squares or HEIGHTxWIDTH, as in 64 or 32x64"
-    most = MOST
+    def fits(value: Any) -> bool:
+        return any(type(value) is type(one) and value == one for one in known)
 
-    def read(self, text):
-        sides = [int(side) for side in text.lower().replace("×", "x").split("x")]
-        return sides[0] if len(sides) == 1 or (sides[0] == sides[-1] and len(sides) == 2) else sides
-
-    def fits(self, value):
-        side = Whole(1)
-        return side.fits(value) or (isinstance(value, list) and len(value) == 2 and all(map(side.fits, value)))
+    return Kind(f"one of {', '.join(map(str, known))}", fits, type(known[0]), choices=known)
 
 
-class Choice(Kind):
-    """One of a few values."""
-
-    def __init__(self, choices: Iterable):
-        self.choices = tuple(choices)
-        self.form = f"one of {', '.join(map(str, self.choices))}"
-
-    def switch(self):
-        return {"type": type(self.choices[0]), "choices": self.choices}
-
-    def fits(self, value):
-        return any(type(value) is type(choice) and value == choice for choice in self.choices)
+text = Kind("a text", lambda value: isinstance(value, str))
+flag = Kind("true or false", lambda value: isinstance(value, bool))
 
 
-class Text(Kind):
-    """Any text."""
-
-    form = "a text"
-    read = str
-
-    def fits(self, value):
-        return isinstance(value, str)
-
-
-class Flag(Kind):
-    """Yes or no: a switch that is there or not."""
-
-    form = "true or false"
-
-    def switch(self):
-        return {"action": "store_true"}
-
-    def fits(self, value):
-        return isinstance(value, bool)
-
-
-class Pairs(Kind):
-    """A list of pairs of texts."""
-
-    form = "a list of pairs of texts"
-
-    def fits(self, value):
-        return isinstance(value, list) and all(
-            isinstance(row, list) and len(row) == 2 and all(isinstance(text, str) for text in row) for row in value
-        )
-
-
-text, flag = Text(), Flag()
-
-
-def check(content, schema: Mapping[str, Kind], required: Iterable[str] = ()) -> None:
+def check(content: object, schema: Mapping[str, Kind], required: Collection[str] = ()) -> None:
     """ValueError unless the content, as JSON has it, is an object in which each key of the schema is of its kind."""
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")

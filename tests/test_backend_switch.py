@@ -193,7 +193,7 @@ def test_the_clock_of_an_epoch_is_read_when_its_work_is_done(monkeypatch):
     training = Training(Counting(), np.ones((15, 1), np.float32), Settings(epochs=1, batch_size=1, seed=0))
     fetch = Training._fetch
     monkeypatch.setattr(Training, "_fetch", lambda self: (time.sleep(0.05), fetch(self)))
-    (record,) = training.run(on_record=lambda record: None, on_pause=lambda: False, progress=False)
+    (record,) = training.train(on_record=lambda record: None, on_pause=lambda: False, progress=False)
     assert record["seconds"] >= 0.1  # after step 10, and after the last
     assert record["per_second"] <= 15 / 0.1
 
@@ -202,7 +202,7 @@ def test_the_next_batch_is_made_before_the_numbers_are_waited_for(monkeypatch):
     order = []
     recipe = Counting()
     training = Training(recipe, np.ones((FETCH_EVERY + 2, 1), np.float32), Settings(epochs=1, batch_size=1, seed=0))
-    batches = training._batches
+    batches = training.batches
 
     def told():
         for i, batch in enumerate(batches()):
@@ -210,9 +210,9 @@ def test_the_next_batch_is_made_before_the_numbers_are_waited_for(monkeypatch):
             yield batch
 
     fetch = training._fetch
-    monkeypatch.setattr(training, "_batches", told)
+    monkeypatch.setattr(training, "batches", told)
     monkeypatch.setattr(training, "_fetch", lambda: (order.append(f"fetch {training.step}"), fetch()))
-    list(training.run(on_record=lambda record: None, on_pause=lambda: False, progress=False))
+    list(training.train(on_record=lambda record: None, on_pause=lambda: False, progress=False))
     assert order[FETCH_EVERY:] == [f"batch {FETCH_EVERY + 1}", f"fetch {FETCH_EVERY}", "batch 12", "fetch 12"]
 
 

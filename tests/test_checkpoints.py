@@ -93,7 +93,7 @@ def test_more_epochs_of_a_finished_run_are_those_of_a_longer_run(quick, monkeypa
 def test_a_checkpoint_of_another_number_of_steps_changes_nothing(tmp_path):
     trainings = [training_of(batch_size) for batch_size in (16, 20)]
     for training in trainings:
-        list(training.run(on_record=lambda r: None, on_pause=lambda: False, progress=False))
+        list(training.train(on_record=lambda r: None, on_pause=lambda: False, progress=False))
     trainings[0].save(tmp_path / "c")
     before = everything(trainings[1])
     with pytest.raises(ValueError, match=r"c does not fit this run: it is of a run with 3 steps per epoch.* has 2:"):
@@ -120,7 +120,7 @@ class Disk:
             file = builtins.open(path, mode, *args, **options)  # noqa: SIM115
             return _File(file, self) if set(mode) & set("wxa") else file
 
-        for module in ("scratchgen.files", "scratchgen.training.run"):
+        for module in ("scratchgen.files", "scratchgen.training.run_folder"):
             monkeypatch.setattr(f"{module}.open", opened, raising=False)
         for owner, name in ((os, "replace"), (os, "fsync"), (Path, "unlink"), (Path, "mkdir")):
             monkeypatch.setattr(owner, name, self.acting(getattr(owner, name)))
@@ -168,7 +168,7 @@ class _File:
 
 def test_killed_at_any_operation_on_files_a_run_goes_on_exactly(quick, monkeypatch, tmp_path, capsys):
     name, *options = MODELS["vae"]
-    monkeypatch.setattr("scratchgen.commands.session.FIRST_LOOK", 0)
+    monkeypatch.setattr("scratchgen.commands.training_run.FIRST_SAVE", 0)
     every_step(monkeypatch)
     argv = ["train", name, *options, "--batch-size", "30", "--epochs", "2", "--quiet", "--keep-weights"]
     disk = Disk(monkeypatch)
@@ -204,15 +204,15 @@ def test_killed_at_any_operation_on_files_a_run_goes_on_exactly(quick, monkeypat
 
 def every_step(monkeypatch):
     """A checkpoint after every step."""
-    from scratchgen.commands.session import Session
+    from scratchgen.commands.training_run import TrainingRun
 
-    init = Session.__init__
+    init = TrainingRun.__init__
 
     def patched(self, *args, **options):
         init(self, *args, **options)
         self.config, self.next_save = {**self.config, "save_every": 0}, 0
 
-    monkeypatch.setattr(Session, "__init__", patched)
+    monkeypatch.setattr(TrainingRun, "__init__", patched)
 
 
 def everything_below(folder) -> set[str]:
@@ -223,18 +223,18 @@ def everything_below(folder) -> set[str]:
 PROGRAM = """
 import sys
 from scratchgen.cli import main
-from scratchgen.commands import session
+from scratchgen.commands import training_run
 
-started = session.Session.__init__
+started = training_run.TrainingRun.__init__
 
 def often(self, *args, **options):
     started(self, *args, **options)
     self.config, self.next_save = {**self.config, "save_every": 0.01}, 0
 
-session.Session.__init__ = often
-session.DRAW_EVERY = 0
+training_run.TrainingRun.__init__ = often
+training_run.DRAW_EVERY = 0
 if "plain" in sys.argv[1]:
-    session.curves = lambda records, panels: None
+    training_run.curves = lambda records, panels: None
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -421,7 +421,7 @@ def test_a_full_disk_is_one_error_and_the_checkpoint_stays(place, quick, monkeyp
     name, *options = MODELS["vae"]
     from scratchgen.commands import train
 
-    draw, drawn = train.Session.draw, []
+    draw, drawn = train.TrainingRun.draw, []
 
     def then_full(self, **options):
         draw(self, **options)
@@ -429,7 +429,7 @@ def test_a_full_disk_is_one_error_and_the_checkpoint_stays(place, quick, monkeyp
         if len(drawn) == 4:
             fail(monkeypatch, place)
 
-    monkeypatch.setattr(train.Session, "draw", then_full)
+    monkeypatch.setattr(train.TrainingRun, "draw", then_full)
     argv = ("train", name, *options, "--epochs", "3", "--quiet")
     with monkeypatch.context():
         assert run(*argv, "--out", tmp_path / "run") not in (0, None)
@@ -537,7 +537,7 @@ def test_what_is_no_longer_finite_stops_the_run_and_is_named(spoil, says, quick,
 @pytest.mark.parametrize("model", ["ae", "gan"])
 def test_an_overflowing_learning_rate_never_reaches_a_checkpoint(rate, model, quick, monkeypatch, tmp_path, capsys):
     every_step(monkeypatch)
-    monkeypatch.setattr("scratchgen.commands.session.FIRST_LOOK", 0)
+    monkeypatch.setattr("scratchgen.commands.training_run.FIRST_SAVE", 0)
     name, *options = MODELS[model]
     assert run("train", name, *options, "--lr", rate, "--quiet", "--out", tmp_path / "run") == 1
     said = capsys.readouterr().err
@@ -709,7 +709,7 @@ def test_the_digest_covers_names_types_and_shapes(tmp_path):
 )
 def test_a_checkpoint_with_a_forged_position_changes_nothing(change, says, tmp_path):
     training, other = training_of(), training_of(seed=1)
-    list(training.run(on_record=lambda r: None, on_pause=lambda: False, progress=False))
+    list(training.train(on_record=lambda r: None, on_pause=lambda: False, progress=False))
     training.save(tmp_path / "c")
     arrays, position = read_arrays(tmp_path / "c")
     if isinstance(change, str):

@@ -21,10 +21,10 @@ from tiny import MODELS, assert_same, outcome
 
 import scratchgen as sg
 from scratchgen.cli import main, parser
+from scratchgen.commands.arguments import path
 from scratchgen.data import load, to_float
 from scratchgen.gradcheck import Report
 from scratchgen.recipes import build
-from scratchgen.recipes.options import path
 from scratchgen.schema import text
 from scratchgen.training import RunFolder
 from scratchgen.weights import load_weights, save_weights

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from scratchgen.data import load_mnist
+from scratchgen.data import epoch_rng, load_mnist, to_float
 from scratchgen.measures import (
     PCA,
     Classifier,
@@ -21,6 +21,7 @@ from scratchgen.measures import (
     train_classifier,
 )
 from scratchgen.measures.classifier import _shifted
+from scratchgen.optim import Adam
 
 
 def test_reconstruction_weights_every_image_alike_whatever_the_blocks(rng, monkeypatch):
@@ -88,8 +89,8 @@ def test_modes_do_not_depend_on_order_position_or_blocks(rng, monkeypatch):
 @pytest.mark.parametrize(
     ("points", "std", "error", "words"),
     [
-        ([[np.nan, 0]], 1, ValueError, "points holds numbers that are not finite"),
-        ([[np.inf, 0]], 1, ValueError, "points holds numbers that are not finite"),
+        ([[np.nan, 0]], 1, ValueError, "points holds elements that are not finite"),
+        ([[np.inf, 0]], 1, ValueError, "points holds elements that are not finite"),
         ([[0.0]], 1, ValueError, "differ in dimension"),
         ([0.0, 0], 1, ValueError, r"shape \(2,\)"),
         (np.zeros((0, 2)), 1, ValueError, "N ≥ 1"),
@@ -173,9 +174,9 @@ def test_frechet_refuses_what_has_no_statistics(rng):
     f = rng.standard_normal((5, 3))
     with pytest.raises(ValueError, match="N ≥ 2"):
         frechet_distance(f, f[:1])
-    with pytest.raises(ValueError, match="features holds numbers that are not finite"):
+    with pytest.raises(ValueError, match="features holds elements that are not finite"):
         frechet_distance(f, np.where(f > f.mean(), np.nan, f))
-    with pytest.raises(ValueError, match="features of 3 and of 2 numbers"):
+    with pytest.raises(ValueError, match="features of dimension 3 and 2"):
         frechet_distance(f, f[:, :2])
     with pytest.raises(TypeError, match="needs a numpy or cupy array"):
         frechet_distance(f, f.tolist())
@@ -190,7 +191,7 @@ def test_frechet_refuses_what_has_no_statistics(rng):
 
 @pytest.mark.parametrize("count", [1, 3, 37])
 def test_nearest_neighbours_are_those_of_brute_force(count, rng, monkeypatch):
-    monkeypatch.setattr("scratchgen.measures.neighbours.NUMBERS", 240)
+    monkeypatch.setattr("scratchgen.measures.neighbours.PIXELS", 240)
     monkeypatch.setattr("scratchgen.measures.neighbours.SAMPLES", 4)
     samples, images = rng.random((9, 4, 3, 2), np.float32), rng.integers(0, 256, (37, 4, 3, 2), np.uint8)
     indices, distances = nearest_neighbours(samples, images, count=count)
@@ -217,7 +218,7 @@ def test_nearest_neighbours_refuse_what_cannot_be_compared(rng):
             nearest_neighbours(x, x, count=count)
     with pytest.raises(ValueError, match=r"needs \(2, 2, 1\) as the images are"):
         nearest_neighbours(x[:, :1], x)
-    with pytest.raises(ValueError, match="samples holds numbers that are not finite"):
+    with pytest.raises(ValueError, match="samples holds elements that are not finite"):
         nearest_neighbours(x * np.inf, x)
     with pytest.raises(ValueError, match="at least one image"):
         nearest_neighbours(x, x[:0])
@@ -363,6 +364,25 @@ def test_the_same_call_is_read_from_the_cache_to_the_bit(stripes, tmp_path, monk
     assert file.name in {f.name for f in tmp_path.iterdir()}
 
 
+def test_the_classifier_is_trained_as_by_hand(stripes, tmp_path):
+    """Bit for bit, so that published figures stay: the order, the shifts and the rates of the training loop."""
+    images, index = stripes.train_images, np.searchsorted([2, 5, 6], stripes.train_labels)
+    by_hand = Classifier(images.shape[1:], stripes.train_labels, rng=np.random.default_rng(3))
+    optimizer = Adam(by_hand.parameters())
+    for epoch in (1, 2):
+        rng = epoch_rng(3, epoch)
+        for batch in np.array_split(rng.permutation(len(images)), 2):  # 240 images, 128 a batch
+            done = (optimizer.t + 0.5) / 4
+            optimizer.lr = 3e-3 * min(done / 0.1, (1 - done) / 0.9)
+            i, j = rng.integers(0, 3, 2)
+            x = np.pad(to_float(images[batch]), ((0, 0), (1, 1), (1, 1), (0, 0)))[:, i : i + 8, j : j + 8]
+            _, backward = by_hand.loss(x, index[batch])
+            backward()
+            optimizer.step()
+    trained = train_classifier(stripes, epochs=2, seed=3, cache=tmp_path, progress=False).state()
+    assert all(np.array_equal(trained[name], a) for name, a in by_hand.state().items())
+
+
 def test_another_call_is_another_classifier(stripes, tmp_path):
     def names(data=stripes, **options):
         train_classifier(data, **{"epochs": 1, "cache": tmp_path, "progress": False} | options)
@@ -443,7 +463,7 @@ def test_a_last_batch_of_one_image_is_no_trouble(rng, tmp_path):
 
 def test_training_shows_as_many_images_whatever_the_data(rng, stripes, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("scratchgen.measures.classifier._train", lambda *arguments: seen.append(arguments[3]))
+    monkeypatch.setattr("scratchgen.measures.classifier._train", lambda *arguments: seen.append(arguments[3].epochs))
     train_classifier(stripes, cache=tmp_path, progress=False)
     train_classifier(striped(rng, N=239), cache=tmp_path, progress=False)
     assert seen == [750, 754]  # times 240, and at least 239, is 180,000

@@ -12,13 +12,13 @@ from safetensors.numpy import load_file
 import scratchgen as sg
 from scratchgen.bench import results
 from scratchgen.cli import parser
+from scratchgen.commands.arguments import path
 from scratchgen.data import load, load_cifar10, load_folder, load_mnist, read_idx, write_idx
 from scratchgen.data.download import data_folder
 from scratchgen.files import atomic_write
 from scratchgen.gradcheck import student
 from scratchgen.paths import as_path
 from scratchgen.recipes import load_run
-from scratchgen.recipes.options import path
 from scratchgen.training import RunFolder, load_checkpoint, save_checkpoint, save_picture
 
 

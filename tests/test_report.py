@@ -26,8 +26,8 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base)
         patch.setenv("SCRATCHGEN_CACHE", str(base / "cache"))
-        patch.setattr("scratchgen.commands.session.FIRST_LOOK", 0)
-        patch.setattr("scratchgen.commands.session.DRAW_EVERY", 0)
+        patch.setattr("scratchgen.commands.training_run.FIRST_SAVE", 0)
+        patch.setattr("scratchgen.commands.training_run.DRAW_EVERY", 0)
         pages = []
 
         def written(folder, **options):
@@ -36,7 +36,7 @@ def trained(tmp_path_factory):
             pages.append((options, path.read_text(encoding="utf-8"), names))
             return path
 
-        patch.setattr("scratchgen.commands.session.write_report", written)
+        patch.setattr("scratchgen.commands.training_run.write_report", written)
         argv = (*MODELS["ae"], "--latent", "2", "--epochs", "2", "--out", ODD, "--quiet")
         assert run("train", *argv) == 0
     return base / ODD, pages

@@ -197,7 +197,7 @@ def test_a_run_in_which_nothing_was_trained_yet_begins_anew(removed, here, tmp_p
     """Killed before the first checkpoint, or right after it."""
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scratchgen.training.Training.run", lambda *args, **options: 1 / 0)
+        patch.setattr("scratchgen.training.Training.train", lambda *args, **options: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(*VAE, "--epochs", "3", "--out", folder)
     for file in removed:
@@ -759,8 +759,8 @@ FORGED = {
     "logged is text": ({"logged": "x"}, {}, "logged is 'x', needs a whole number of at least 0"),
     "logged is negative": ({"logged": -1}, {}, "logged is -1, needs a whole number of at least 0"),
     "run is a number": ({"run": 7}, {}, "run is 7, needs a text"),
-    "an infinite weight": ({}, {"model/decoder.0.W": np.inf}, "model/decoder.0.W holds numbers that are not finite"),
-    "a moment that is none": ({}, {"optimizer/m.0": np.nan}, "optimizer/m.0 holds numbers that are not finite"),
+    "an infinite weight": ({}, {"model/decoder.0.W": np.inf}, "model/decoder.0.W holds elements that are not finite"),
+    "a moment that is none": ({}, {"optimizer/m.0": np.nan}, "optimizer/m.0 holds elements that are not finite"),
 }
 
 

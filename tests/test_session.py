@@ -74,10 +74,10 @@ PLACES = {  # what fails, and what is then said to be missing
     "scratchgen.recipes.vae.VAERecipe.epoch_measures": "the measures of the epoch",
     "scratchgen.recipes.vae.active_units": "active latent units",
     "scratchgen.recipes.vae.VAERecipe.measure": "the evaluation",
-    "scratchgen.commands.session.curves": "losses.png",
-    "scratchgen.commands.session.write_report": "report.html",
-    "scratchgen.commands.session.evaluate": "the evaluation",
-    "scratchgen.training.run.save_picture": "the picture of the samples",
+    "scratchgen.commands.training_run.curves": "losses.png",
+    "scratchgen.commands.training_run.write_report": "report.html",
+    "scratchgen.commands.training_run.evaluate": "the evaluation",
+    "scratchgen.training.run_folder.save_picture": "the picture of the samples",
 }
 
 
@@ -165,7 +165,7 @@ def test_an_epoch_is_saved_before_it_is_measured(place, epoch, monkeypatch):
             return right(self, *args)
 
         patch.setattr(RECIPES["vae"], place, dies)
-        patch.setattr("scratchgen.commands.session.Session.close", lambda *args: None)
+        patch.setattr("scratchgen.commands.training_run.TrainingRun.close", lambda *args: None)
         with pytest.raises(Killed):
             train("vae", "--epochs", "3")
     position = read_arrays(Path("run/checkpoint.safetensors"))[1]
@@ -197,7 +197,7 @@ def full(monkeypatch, name: str, number: int, *, after: int = 0):
         return opened(file, mode, **options)
 
     monkeypatch.setattr(os, "replace", replaced)
-    monkeypatch.setattr("scratchgen.training.run.open", appended, raising=False)
+    monkeypatch.setattr("scratchgen.training.run_folder.open", appended, raising=False)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.EDQUOT, errno.EACCES])

@@ -47,7 +47,7 @@ def train(samples, recipe=None, *, on_pause=lambda: False, **settings):
     recipe = recipe or Seen()
     training = Training(recipe, samples, Settings(**{"epochs": 2, "batch_size": 4, "seed": 0, **settings}))
     within = []
-    of_epochs = list(training.run(on_record=within.append, on_pause=on_pause, progress=False))
+    of_epochs = list(training.train(on_record=within.append, on_pause=on_pause, progress=False))
     return recipe, within, of_epochs, training
 
 

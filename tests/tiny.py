@@ -80,7 +80,7 @@ def few_points(monkeypatch) -> None:
 
 def no_pictures(monkeypatch) -> None:
     """Where it is not they that are tested: neither curves nor sheets, which take most of a tiny run's time."""
-    monkeypatch.setattr("scratchgen.commands.session.curves", lambda records, panels: None)
+    monkeypatch.setattr("scratchgen.commands.training_run.curves", lambda records, panels: None)
     dot = Image.new("L", (1, 1))
     for name in ("autoencoder.AutoencoderRecipe", "vae.VAERecipe", "gan.GANRecipe"):
         monkeypatch.setattr(f"scratchgen.recipes.{name}.sheet", lambda self, data: dot)
@@ -112,7 +112,7 @@ def stop_after(monkeypatch, steps: int | None) -> None:
 
     counted.plain = one_step
     monkeypatch.setattr(Training, "_one_step", counted)
-    monkeypatch.setattr("scratchgen.commands.session.stop_request", request)
+    monkeypatch.setattr("scratchgen.commands.training_run.stop_request", request)
 
 
 def run(*argv) -> int:

@@ -1,4 +1,11 @@
-"""The command line, one file per command: each has `add_parser(subparsers)` and `run(args) → exit status`."""
+"""The command line, one file per command: each has `add_parser(commands)` and `main(args) → exit status`.
+
+parser.py         all of them in one parser
+arguments.py      what they say to argparse alike
+trained.py        a trained model, its data and its evaluation
+results.py        the files that they write
+training_run.py   a training run from where it is to its end
+"""
 
 import difflib
 from collections.abc import Iterable

@@ -14,11 +14,12 @@ from scratchgen.bench.compare import Options, Tell, compare, profiled
 from scratchgen.bench.scaling import AXES, scaling
 from scratchgen.bench.settings import SETTINGS, Setting
 from scratchgen.commands import UsageError, did_you_mean
-from scratchgen.commands.runs import add_force, check_new
+from scratchgen.commands.arguments import add_force, path, typed
+from scratchgen.commands.results import check_new
 from scratchgen.files import atomic_write
-from scratchgen.recipes.options import PRECISIONS, path, positive, rate, threads
+from scratchgen.recipes.options import PRECISIONS, positive, rate, threads
 from scratchgen.table import markdown_table, text_table
-from scratchgen.training.run import save_picture
+from scratchgen.training import save_picture
 
 
 def _batch(setting: Setting) -> str:
@@ -56,18 +57,21 @@ def add_parser(commands: Any) -> None:
         help="of matrix products and convolutions on the GPU, for every side (default: float32)",
     )
     parser.add_argument(
-        "--threads", type=threads, metavar="N", help="of every side (default: SCRATCHGEN_THREADS, or all cores)"
+        "--threads",
+        type=typed(threads),
+        metavar="N",
+        help="of every side (default: SCRATCHGEN_THREADS, or all cores)",
     )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--rounds", type=positive, metavar="R", help="how many turns each side has at a step")
+    length.add_argument("--rounds", type=typed(positive), metavar="R", help="how many turns each side has at a step")
     length.add_argument(
         "--seconds",
-        type=rate,
+        type=typed(rate),
         metavar="S",
         help="how long to time a step, at least three rounds (default: {compare:g}; {profile:g} with --profile, "
         "{scaling:g} for each point of --scaling)".format(**SECONDS),
     )
-    parser.add_argument("--batch-size", type=positive, metavar="N", help="instead of each step's own")
+    parser.add_argument("--batch-size", type=typed(positive), metavar="N", help="instead of each step's own")
     parser.add_argument("--no-torch", action="store_true", help="ours alone")
     parser.add_argument(
         "--skip-memory",
@@ -93,10 +97,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
     parser.add_argument("--picture", type=path, metavar="FILE.png", help="draw --scaling")
     add_force(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(main=main)
 
 
-def run(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> int:
     settings, options = _settings(args), _options(args)
     _check_files(args)
     load_kernels(args.backend)  # complains before any process starts

@@ -1,13 +1,16 @@
 """scratchgen evaluate: how good a trained model is, in numbers and pictures."""
 
+import argparse
+
 from scratchgen.backend.threads import limited
-from scratchgen.commands.runs import add_run_options, data_of, evaluate, open_run
+from scratchgen.commands.arguments import Commands, add_run_options, typed
+from scratchgen.commands.trained import data_of, evaluate, open_run
 from scratchgen.files import printable
 from scratchgen.recipes.options import positive
 from scratchgen.training.report import write_report
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="measure a trained model",
@@ -20,16 +23,16 @@ def add_parser(commands) -> None:
     add_run_options(parser, data=True)
     parser.add_argument(
         "--importance",
-        type=positive,
+        type=typed(positive),
         default=500,
         metavar="K",
         help="samples per image of a VAE's importance-weighted bound (default: %(default)s)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.set_defaults(run=run)
+    parser.set_defaults(main=main)
 
 
-def run(args) -> int:
+def main(args: argparse.Namespace) -> int:
     folder, recipe = open_run(args)
     data = data_of(args, recipe)
     print(f"run      {printable(str(folder.path))}\ndata     {data.name}")

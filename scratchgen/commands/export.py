@@ -1,12 +1,16 @@
 """scratchgen export: a trained model's weights for another library."""
 
+import argparse
+
 from scratchgen.commands import UsageError
-from scratchgen.commands.runs import add_output_options, add_run_options, check_new, open_run
+from scratchgen.commands.arguments import Commands, add_output_options, add_run_options
+from scratchgen.commands.results import check_new
+from scratchgen.commands.trained import open_run
 from scratchgen.export import export_torch
 from scratchgen.training import RunFolder
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "export",
         help="write weights in PyTorch's layouts",
@@ -18,10 +22,10 @@ def add_parser(commands) -> None:
     add_output_options(
         parser, default=None, help="a name that ends in .safetensors (default: RUN/pytorch.safetensors)"
     )
-    parser.set_defaults(run=run, backend="numpy")  # nothing is computed
+    parser.set_defaults(main=main, backend="numpy")  # nothing is computed
 
 
-def run(args) -> int:
+def main(args: argparse.Namespace) -> int:
     path = args.output or args.RUN / "pytorch.safetensors"
     if path.suffix != ".safetensors":
         raise UsageError(f"--output is {path}, needs a name that ends in .safetensors")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from scratchgen.commands import UsageError
+from scratchgen.commands.arguments import typed
 from scratchgen.files import shown
 from scratchgen.gradcheck import Report, check
 from scratchgen.gradcheck.apart import check_apart
@@ -66,7 +67,7 @@ def add_parser(commands: Any) -> None:
         metavar="SECONDS",
         help="how long a single call of your code may take (default 30)",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="of inputs, parameters and dy (default 0)")
+    parser.add_argument("--seed", type=typed(seed), default=0, help="of inputs, parameters and dy (default 0)")
     parser.add_argument(
         "--tolerance", type=float, default=1e-6, help="largest relative error of a right gradient (default 1e-6)"
     )
@@ -77,10 +78,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--mutants", action="store_true", help="show what the checker says of layers with well-known bugs"
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(main=main)
 
 
-def run(args: argparse.Namespace) -> int:
+def main(args: argparse.Namespace) -> int:
     if not 0 < args.tolerance < 1:
         raise UsageError(f"--tolerance is {args.tolerance}, needs a number between 0 and 1")
     if not 0 < args.timeout <= 1e6:

@@ -20,10 +20,10 @@ def add_parser(commands: Any) -> None:
         description="Print versions, the BLAS library that multiplies matrices, its threads, and the GPU or the "
         "reason why there is none.",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(main=main)
 
 
-def run(args: Namespace) -> int:
+def main(args: Namespace) -> int:
     print(f"scratchgen  {__version__}")
     print(f"Python      {platform.python_version()}, {sys.executable}")
     print(f"system      {platform.system()} {platform.machine()}")

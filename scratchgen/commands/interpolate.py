@@ -1,24 +1,20 @@
 """scratchgen interpolate: walk through the latent space of a trained model."""
 
+import argparse
+
 import numpy as np
 
 from scratchgen.commands import UsageError
-from scratchgen.commands.runs import (
-    add_output_options,
-    add_run_options,
-    check_size,
-    data_of,
-    open_run,
-    output_path,
-    write_result,
-)
+from scratchgen.commands.arguments import Commands, add_output_options, add_run_options, typed
+from scratchgen.commands.results import check_size, output_path, write_result
+from scratchgen.commands.trained import data_of, open_run
 from scratchgen.data import to_float
 from scratchgen.interpolation import linear, spherical
 from scratchgen.plots import image_grid, zoom
 from scratchgen.recipes.options import positive, seed
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "interpolate",
         help="walk through the latent space of a trained model",
@@ -26,9 +22,9 @@ def add_parser(commands) -> None:
         "between draws from the prior (GAN, DCGAN; VAE with --between prior).",
     )
     add_run_options(parser, data=True)
-    parser.add_argument("--rows", type=positive, default=8, metavar="N", help="walks (default: %(default)s)")
+    parser.add_argument("--rows", type=typed(positive), default=8, metavar="N", help="walks (default: %(default)s)")
     parser.add_argument(
-        "--steps", type=positive, default=10, metavar="N", help="images of one (default: %(default)s)"
+        "--steps", type=typed(positive), default=10, metavar="N", help="images of one (default: %(default)s)"
     )
     parser.add_argument(
         "--between", choices=("images", "prior"), help="ends of the walks (default: images for AE, VAE)"
@@ -38,11 +34,13 @@ def add_parser(commands) -> None:
         default="interpolation.png",
         help=".png: a row for each walk; .npy: float32 in [0, 1], (rows·steps, H, W, C) (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=seed, metavar="N", help="repeats a draw (default: another one each time)")
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--seed", type=typed(seed), metavar="N", help="repeats a draw (default: another one each time)"
+    )
+    parser.set_defaults(main=main)
 
 
-def run(args) -> int:
+def main(args: argparse.Namespace) -> int:
     path = output_path(args)
     _, recipe = open_run(args)
     between = args.between or ("images" if recipe.has_encoder else "prior")
@@ -52,22 +50,19 @@ def run(args) -> int:
         raise UsageError(f"an {recipe.title} has no prior: walk between images, --between images")
     if "dimensions" in recipe.config:
         raise UsageError("walks are shown as images, and this run is of points: try sample")
-    check_size(f"{args.rows:,} walks of {args.steps:,} images", args.rows * args.steps, recipe.numbers)
+    check_size(f"{args.rows:,} walks of {args.steps:,} images", args.rows * args.steps, recipe.sample_size)
     rng = np.random.default_rng(args.seed)
     if between == "images":
         images = data_of(args, recipe).test_images
         if len(images) < 2:
             raise UsageError("needs at least two test images to walk between")
-        ends = recipe.encode(
-            to_float(images[rng.choice(len(images), 2 * args.rows, replace=2 * args.rows > len(images))])
-        )
-        walk = linear
+        chosen = rng.choice(len(images), 2 * args.rows, replace=2 * args.rows > len(images))
+        ends = recipe.encode(to_float(images[chosen]))
     else:
         ends = recipe.noise(2 * args.rows, rng)
-        walk = linear if recipe.config.get("prior") == "uniform" else spherical
-    z = walk(
-        ends[: args.rows, None], ends[args.rows :, None], np.linspace(0, 1, args.steps, dtype=np.float32)[:, None]
-    )
+    walk = linear if between == "images" or recipe.config.get("prior") == "uniform" else spherical
+    t = np.linspace(0, 1, args.steps, dtype=np.float32)[:, None]
+    z = walk(ends[: args.rows, None], ends[args.rows :, None], t)  # (rows, steps, latent)
     z = z.reshape(args.rows * args.steps, -1).astype(np.float32)
     decode = recipe.decode if recipe.has_encoder else recipe.generate
     x = np.clip(decode(z), 0, 1)

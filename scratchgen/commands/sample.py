@@ -1,53 +1,53 @@
 """scratchgen sample: draw from a trained model."""
 
+import argparse
+
 import numpy as np
 
 from scratchgen.commands import UsageError
-from scratchgen.commands.runs import (
-    add_output_options,
-    add_run_options,
-    check_size,
-    memory_for,
-    open_run,
-    output_path,
-    write_result,
-)
+from scratchgen.commands.arguments import Commands, add_output_options, add_run_options, typed
+from scratchgen.commands.results import check_size, memory_for, output_path, write_result
+from scratchgen.commands.trained import open_run
 from scratchgen.plots import image_grid, scatter, zoom
 from scratchgen.recipes.options import positive, seed
 
 
-def add_parser(commands) -> None:
+def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "sample",
         help="draw images from a trained model",
         description="Draw from the prior and decode: new images of a VAE, GAN or DCGAN.",
     )
     add_run_options(parser, data=False)
-    parser.add_argument("--count", type=positive, default=64, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=typed(positive), default=64, metavar="N", help="how many (default: %(default)s)"
+    )
     add_output_options(
         parser,
         default="samples.png",
         help=".png: all on one sheet; .npy: float32 in [0, 1], shape (N, H, W, C), or points (N, 2) "
         "(default: %(default)s)",
     )
-    parser.add_argument("--columns", type=positive, metavar="N", help="images in a row (default: a square)")
-    parser.add_argument("--seed", type=seed, metavar="N", help="repeats a draw (default: another one each time)")
-    parser.set_defaults(run=run)
+    parser.add_argument("--columns", type=typed(positive), metavar="N", help="images in a row (default: a square)")
+    parser.add_argument(
+        "--seed", type=typed(seed), metavar="N", help="repeats a draw (default: another one each time)"
+    )
+    parser.set_defaults(main=main)
 
 
-def run(args) -> int:
+def main(args: argparse.Namespace) -> int:
     path = output_path(args)
     _, recipe = open_run(args)
     if not recipe.has_prior:
         raise UsageError("an autoencoder has no density to draw from: try reconstruct or interpolate, or train a vae")
     rng = np.random.default_rng(args.seed)
-    check_size(f"{args.count:,} samples", args.count, recipe.numbers)
+    check_size(f"{args.count:,} samples", args.count, recipe.sample_size)
     with memory_for(f"{args.count:,} samples", ", --count asks for fewer"):
         x = recipe.generate(recipe.noise(args.count, rng))
     if x.ndim > 2:
         x = np.clip(x, 0, 1)  # the mean of a normal pixel may lie outside
 
-    def picture():
+    def picture() -> object:
         if x.ndim == 2:
             return scatter(x)
         return image_grid(x, args.columns and min(args.columns, len(x)), scale=zoom(recipe.image_shape))

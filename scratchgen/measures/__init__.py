@@ -1,8 +1,8 @@
-"""How good a model is, in numbers that can be compared.
+"""How good a model is, in figures that can be compared.
 
-`reconstruction.py` for autoencoders, with PCA as the figure to beat; `latent.py` for what a VAE's code uses;
-`modes.py` for mode collapse on mixtures whose centres are known; for generated images `classifier.py`, `frechet.py`
-and `quality.py`, and `neighbours.py` for what was learned by heart.
+`reconstruction.py` for autoencoders, with PCA as the figure to beat; `latent.py` for the latent dimensions that a VAE
+uses; `modes.py` for mode collapse on mixtures whose centres are known; for generated images `classifier.py`,
+`frechet.py` and `quality.py`, and `neighbours.py` for what was memorised.
 """
 
 from scratchgen.measures.classifier import Classifier, train_classifier

@@ -5,20 +5,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import to_host
+from scratchgen.backend import Array, to_host
 from scratchgen.data import to_float
 
 BLOCK = 500  # images at a time
 
 
-def blocks(images) -> Iterator[np.ndarray]:
+def blocks(images: np.ndarray) -> Iterator[np.ndarray]:
     """The images (N, ...) in order, BLOCK at a time, uint8 as float32 in [0, 1]."""
     return (to_float(images[i : i + BLOCK]) for i in range(0, len(images), BLOCK))
 
 
-def vectors(owner: str, name: str, value, least: int = 1) -> np.ndarray:
+def vectors(owner: str, name: str, value: Array, least: int = 1) -> np.ndarray:
     """The vectors (N, D) as float64 on the host; TypeError for what is no array of numbers, ValueError for another
-    shape, for fewer than `least` rows and for numbers that are not finite."""
+    shape, for fewer than `least` rows and for elements that are not finite."""
     checks.library(owner, name, value)
     if value.dtype.kind not in "fiu":
         raise TypeError(f"{owner}: {name} has dtype {value.dtype}, needs real numbers")
@@ -28,7 +28,7 @@ def vectors(owner: str, name: str, value, least: int = 1) -> np.ndarray:
 
 
 def finite(owner: str, name: str, array: np.ndarray) -> np.ndarray:
-    """The array itself; ValueError when it holds a number that is not finite."""
+    """The array itself; ValueError when one of its elements is not finite."""
     if not np.isfinite(array).all():
-        raise ValueError(f"{owner}: {name} holds numbers that are not finite")
+        raise ValueError(f"{owner}: {name} holds elements that are not finite")
     return array

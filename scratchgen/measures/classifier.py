@@ -1,15 +1,17 @@
-"""A small convolutional classifier, trained with this very library, that judges generated images."""
+"""A small convolutional classifier, trained with this very library, by which generated images are measured."""
 
 import hashlib
+import os
 import sys
+from collections.abc import Callable, Iterator
 from math import prod
 
 import numpy as np
 
 from scratchgen import checks, init
-from scratchgen.backend import to_host
+from scratchgen.backend import Array, to_host
 from scratchgen.backend.geometry import correlated_size
-from scratchgen.data import epoch_rng, to_float
+from scratchgen.data import Dataset, epoch_rng, to_float
 from scratchgen.data.download import data_folder
 from scratchgen.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Sequential
 from scratchgen.layers.pullback import chain
@@ -17,8 +19,8 @@ from scratchgen.losses import softmax_cross_entropy
 from scratchgen.measures.arrays import blocks, finite
 from scratchgen.measures.frechet import FeatureStatistics
 from scratchgen.models.model import Model
-from scratchgen.optim import Adam
-from scratchgen.progress import tqdm
+from scratchgen.optim import Adam, Optimizer
+from scratchgen.training import Settings, Training
 from scratchgen.weights import load_weights, save_weights
 
 VERSION = 1  # of the network and its training: a new number for every change of what either computes
@@ -36,10 +38,12 @@ class Classifier(Model):
     are those of the training images, ascending; column k of the probabilities is labels[k].
 
     Images are uint8, or floats in [0, 1] (a little more, as means of a normal decoder have it, is clipped). Every
-    method raises TypeError or ValueError for other types, shapes and ranges and for numbers that are not finite.
+    method raises TypeError or ValueError for other types, shapes and ranges and for elements that are not finite.
     """
 
-    def __init__(self, image_shape, labels, *, rng=None):
+    def __init__(
+        self, image_shape: tuple[int, int, int], labels: np.ndarray, *, rng: np.random.Generator | None = None
+    ):
         self.image_shape = H, W, C = checks.image_shape("Classifier", image_shape)
         if min(H, W) < 8:
             raise ValueError(f"Classifier: images are {H}×{W}, needs at least 8×8")
@@ -59,28 +63,28 @@ class Classifier(Model):
         init.initialise(self.body, init.he, rng)
         self.head = Dense(FEATURES, len(self.labels), rng=rng)
 
-    def loss(self, x, index):
+    def loss(self, x: Array, index: Array) -> tuple[Array, Callable[[], None]]:
         """loss, backward: the cross-entropy in nats per image of x (N, H, W, C) and the true columns index (N,)."""
         with self.unchanged_on_error():
             logits, backward = chain(x, self.body, self.head)
             loss, dlogits = softmax_cross_entropy(logits, index)
         return loss, lambda: backward(dlogits, need_dx=False)
 
-    def features(self, images) -> np.ndarray:
+    def features(self, images: Array) -> np.ndarray:
         """What the last layer sees, (N, 128) float32, ≥ 0."""
         return np.concatenate([self.body.predict(x) for x in blocks(self._checked(images))])
 
-    def classify(self, features) -> np.ndarray:
+    def classify(self, features: Array) -> np.ndarray:
         """Class probabilities (N, K) from features (N, 128)."""
         logits = self.head.predict(features)
         e = np.exp(logits - logits.max(axis=1, keepdims=True))
         return e / e.sum(axis=1, keepdims=True)
 
-    def predict_proba(self, images) -> np.ndarray:
+    def predict_proba(self, images: Array) -> np.ndarray:
         """Class probabilities (N, K) float32 of images."""
         return self.classify(self.features(images))
 
-    def accuracy(self, images, labels) -> float:
+    def accuracy(self, images: Array, labels: Array) -> float:
         """The share of images whose most probable class is their label; labels (N,)."""
         checks.library("Classifier", "labels", labels)
         if labels.shape != (len(images),):
@@ -88,11 +92,11 @@ class Classifier(Model):
         found = self.labels[self.predict_proba(images).argmax(axis=1)]
         return float((found == to_host(labels)).mean())
 
-    def statistics(self, images) -> FeatureStatistics:
+    def statistics(self, images: Array) -> FeatureStatistics:
         """Mean and covariance of the features of N ≥ 2 images, for `frechet_distance` and `sample_quality`."""
         return FeatureStatistics.of(self.features(images))
 
-    def _checked(self, images) -> np.ndarray:
+    def _checked(self, images: Array) -> np.ndarray:
         """The images on the host: uint8 as they are, floats as float32 in [0, 1]."""
         checks.library("Classifier", "images", images)
         images = to_host(images)
@@ -109,7 +113,12 @@ class Classifier(Model):
 
 
 def train_classifier(
-    data, *, epochs: int | None = None, seed: int = 0, cache=None, progress: bool = True
+    data: Dataset,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    cache: str | os.PathLike[str] | None = None,
+    progress: bool = True,
 ) -> Classifier:
     """The classifier of the labelled Dataset `data`, trained on its training images, or read from the cache.
 
@@ -141,7 +150,7 @@ def train_classifier(
         pass
     except (ValueError, OSError) as error:
         _warn(f"{error}; the classifier is trained anew")
-    _train(classifier, images, np.searchsorted(classifier.labels, labels), epochs, seed, progress)
+    _train(classifier, images, labels, Settings(epochs=epochs, batch_size=BATCH, seed=seed), progress)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_weights(classifier, path)
@@ -150,36 +159,56 @@ def train_classifier(
     return classifier
 
 
-def _train(classifier: Classifier, images, index, epochs: int, seed: int, progress: bool) -> None:
-    optimizer = Adam(classifier.parameters(), lr=PEAK_LR)
-    batches = -(-len(images) // BATCH)
-    total = epochs * batches
-    with tqdm(total=total, desc="classifier", unit=" steps", leave=False, disable=None if progress else True) as bar:
-        for epoch in range(1, epochs + 1):
-            rng = epoch_rng(seed, epoch)
-            order = rng.permutation(len(images))
-            for batch in np.array_split(order, batches):  # none of a single image, which BatchNorm refuses
-                done = (optimizer.t + 0.5) / total
-                optimizer.lr = PEAK_LR * min(done / 0.1, (1 - done) / 0.9)
-                _, backward = classifier.loss(_shifted(to_float(images[batch]), rng), index[batch])
-                backward()
-                optimizer.step()
-                bar.update()
+def _train(
+    classifier: Classifier, images: np.ndarray, labels: np.ndarray, settings: Settings, progress: bool
+) -> None:
+    for _ in _Training(_Recipe(classifier, images, labels, settings), images, settings).train(progress=progress):
+        pass
 
 
-def _shifted(x, rng):
+class _Recipe:
+    """A step of the classifier on a batch of indices; over all steps the rate rises for a tenth, and falls to 0."""
+
+    def __init__(self, classifier: Classifier, images: np.ndarray, labels: np.ndarray, settings: Settings):
+        self.model, self.images = classifier, images
+        self.index = np.searchsorted(classifier.labels, labels)
+        self.adam = Adam(classifier.parameters(), lr=PEAK_LR)
+        self.optimizers: dict[str, Optimizer] = {"optimizer": self.adam}
+        self.total = settings.epochs * -(-len(images) // settings.batch_size)  # steps
+
+    def step(self, batch: np.ndarray, rng: np.random.Generator) -> dict[str, Array]:
+        done = (self.adam.t + 0.5) / self.total
+        self.adam.lr = PEAK_LR * min(done / 0.1, (1 - done) / 0.9)
+        loss, backward = self.model.loss(_shifted(to_float(self.images[batch]), rng), self.index[batch])
+        backward()
+        self.adam.step()
+        return {"loss": loss}
+
+    def advice(self, *, updated: bool) -> str:
+        return "the classifier cannot be trained on these images"
+
+
+class _Training(Training):
+    """Batches are indices, all of about one length, so that none has a single image, which BatchNorm refuses."""
+
+    def batches(self) -> Iterator[np.ndarray]:
+        self.rng = epoch_rng(self.settings.seed, self.epoch)
+        return iter(np.array_split(self.rng.permutation(len(self.samples)), self.steps_per_epoch))
+
+
+def _shifted(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The images (N, H, W, C) moved by −1, 0 or 1 pixel along each axis, all alike; zeros move in."""
     H, W = x.shape[1:3]
     i, j = rng.integers(0, 3, 2)
     return np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))[:, i : i + H, j : j + W]
 
 
-def _fingerprint(images, labels, epochs: int, seed: int) -> str:
+def _fingerprint(images: np.ndarray, labels: np.ndarray, epochs: int, seed: int) -> str:
     """The name of these weights: a SHA-256 of all that they are a function of."""
     digest = hashlib.sha256(f"classifier {VERSION}, {epochs} epochs, seed {seed}".encode())
     for array in (images, labels):
         digest.update(f", {array.dtype} {array.shape}: ".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:32]
 
 

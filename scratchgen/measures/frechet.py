@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scratchgen.backend import Array
 from scratchgen.measures.arrays import finite, vectors
 
 
@@ -17,7 +18,7 @@ class FeatureStatistics:
     mean: np.ndarray
     covariance: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         owner = "FeatureStatistics"
         covariance = vectors(owner, "covariance", self.covariance)
         mean = finite(owner, "mean", np.asarray(self.mean, np.float64))
@@ -29,7 +30,7 @@ class FeatureStatistics:
         object.__setattr__(self, "covariance", (covariance + covariance.T) / 2)
 
     @classmethod
-    def of(cls, features) -> "FeatureStatistics":
+    def of(cls, features: Array) -> "FeatureStatistics":
         """The statistics of features (N, D), N ≥ 2; the covariance is the unbiased one, divided by N − 1."""
         f = vectors("FeatureStatistics", "features", features, least=2)
         mean = f.mean(axis=0)
@@ -37,7 +38,7 @@ class FeatureStatistics:
         return cls(mean, f.T @ f / (len(f) - 1))
 
 
-def frechet_distance(a, b) -> float:
+def frechet_distance(a: Array | FeatureStatistics, b: Array | FeatureStatistics) -> float:
     """The squared Fréchet (Wasserstein-2) distance of two normal distributions fitted to features a and b:
 
         |μa − μb|² + tr(Σa + Σb − 2 (Σa^½ Σb Σa^½)^½)                             ≥ 0, of the features' unit squared
@@ -48,20 +49,18 @@ def frechet_distance(a, b) -> float:
     for Σ^½: they differ by an orthogonal matrix, which moves no singular value.
 
     `a (N, D)`, `b (M, D)`, N and M ≥ 2, or the FeatureStatistics of either, to be computed once where one side stays.
-    TypeError or ValueError for anything else and for numbers that are not finite.
+    TypeError or ValueError for anything else and for elements that are not finite.
     (Dowson & Landau 1982; on features of images, Heusel et al. 2017, eq. 6.)
     """
     a, b = (s if isinstance(s, FeatureStatistics) else FeatureStatistics.of(s) for s in (a, b))
     if a.mean.shape != b.mean.shape:
-        raise ValueError(
-            f"frechet_distance: features of {a.mean.size} and of {b.mean.size} numbers, needs equal ones"
-        )
+        raise ValueError(f"frechet_distance: features of dimension {a.mean.size} and {b.mean.size}, needs equal ones")
     root = np.linalg.svd(_factor(a.covariance).T @ _factor(b.covariance), compute_uv=False).sum()
     apart = np.square(a.mean - b.mean).sum()
     return max(0.0, float(apart + (np.trace(a.covariance) + np.trace(b.covariance) - 2 * root)))
 
 
-def _factor(covariance):
+def _factor(covariance: np.ndarray) -> np.ndarray:
     """F (D, D) with F Fᵀ = covariance, by its eigenvectors; eigenvalues that are nothing but rounding are 0."""
     values, axes = np.linalg.eigh(covariance)
     values[values < len(values) * np.finfo(np.float64).eps * values[-1]] = 0

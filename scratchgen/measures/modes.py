@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from scratchgen import checks
+from scratchgen.backend import Array
 from scratchgen.measures.arrays import vectors
 
-BLOCK = 1 << 22  # numbers in a block of differences
+BLOCK = 1 << 22  # elements in a block of differences
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,7 @@ class ModeCoverage:
     counts: np.ndarray
 
 
-def mode_coverage(points, centres, std, *, radius: float = 3.0) -> ModeCoverage:
+def mode_coverage(points: Array, centres: Array, std: float, *, radius: float = 3.0) -> ModeCoverage:
     """How many modes of a mixture of K equal isotropic normals the points reach, and how evenly.
 
     A point belongs to its nearest centre, and is of high quality within radius · std of it (the edge counts).
@@ -30,7 +31,7 @@ def mode_coverage(points, centres, std, *, radius: float = 3.0) -> ModeCoverage:
         reverse_kl    KL(p ‖ uniform) = Σ_k p_k log(K p_k) in nats, from 0 to log K, where p_k is the share of all
                       points, of whatever quality, that belong to centre k
 
-    `points (N, D)`, `centres (K, D)`. TypeError or ValueError for other shapes, numbers that are not finite, and
+    `points (N, D)`, `centres (K, D)`. TypeError or ValueError for other shapes, elements that are not finite, and
     unless std and radius are positive. modes and high_quality grow with std, radius and N: compare at equal ones.
     (Srivastava et al. 2017, VEEGAN, §4.1; the KL as Lin et al. 2018, PacGAN, §4.1.)
     """

@@ -1,16 +1,18 @@
-"""The training images nearest to a sample: whether a generator has learned them by heart."""
+"""The training images nearest to a sample: whether a generator has memorised them."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import to_host
+from scratchgen.backend import Array, to_host
 from scratchgen.data import to_float
 from scratchgen.measures.arrays import finite
 
-NUMBERS, SAMPLES = 1 << 22, 512  # pixels of images, and samples, at a time
+PIXELS, SAMPLES = 1 << 22, 512  # pixels of images, and samples, at a time
 
 
-def nearest_neighbours(samples, images, *, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def nearest_neighbours(samples: Array, images: Array, *, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """The `count` nearest images to each sample, nearest first: indices (S, count), Euclidean distances (S, count).
 
     ‖s − x‖² = ‖s‖² − 2 s·x + ‖x‖² makes the search one matrix product in float32, block by block, so that a few tens
@@ -18,7 +20,7 @@ def nearest_neighbours(samples, images, *, count: int = 1) -> tuple[np.ndarray, 
     anew from their differences.
 
     `samples (S, ...)` and `images (N, ...)` with the same axes after the first, uint8 (as [0, 1]) or floats.
-    TypeError or ValueError for others, for numbers that are not finite, and unless 1 ≤ count ≤ N.
+    TypeError or ValueError for others, for elements that are not finite, and unless 1 ≤ count ≤ N.
     """
     owner = "nearest_neighbours"
     for name, array in (("samples", samples), ("images", images)):
@@ -37,12 +39,12 @@ def nearest_neighbours(samples, images, *, count: int = 1) -> tuple[np.ndarray, 
     return indices, distances
 
 
-def _search(s, images, count: int):
+def _search(s: np.ndarray, images: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices and distances for one block of samples (S, pixels)."""
     best = np.empty((len(s), 0), np.int64)
     lowest = np.empty((len(s), 0), np.float32)  # ‖x‖² − 2 s·x, which ranks as the distance does
     start = 0
-    for block in _split(images, max(1, NUMBERS // (images.size // len(images)))):
+    for block in _split(images, max(1, PIXELS // (images.size // len(images)))):
         x = _rows("images", block)
         score = s @ x.T
         score *= -2
@@ -60,11 +62,11 @@ def _search(s, images, count: int):
     return np.take_along_axis(best, order, axis=1), np.take_along_axis(distances, order, axis=1)
 
 
-def _split(array, size: int):
+def _split(array: np.ndarray, size: int) -> Iterator[np.ndarray]:
     return (array[i : i + size] for i in range(0, len(array), size))
 
 
-def _rows(name: str, images):
+def _rows(name: str, images: np.ndarray) -> np.ndarray:
     """(n, pixels) in float32."""
     x = to_float(images).reshape(len(images), -1).astype(np.float32, copy=False)
     return finite("nearest_neighbours", name, x)

@@ -1,10 +1,11 @@
-"""How good and how varied generated images are, in the eyes of a classifier."""
+"""How good and how varied generated images are, measured with a classifier."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from scratchgen import checks
+from scratchgen.backend import Array
 from scratchgen.measures.classifier import Classifier
 from scratchgen.measures.frechet import FeatureStatistics, frechet_distance
 
@@ -19,15 +20,17 @@ class SampleQuality:
     frechet: float
 
 
-def sample_quality(samples, classifier: Classifier, real_images, *, confident: float = 0.9) -> SampleQuality:
-    """Generated images judged by a classifier of the real ones.
+def sample_quality(
+    samples: Array, classifier: Classifier, real_images: Array | FeatureStatistics, *, confident: float = 0.9
+) -> SampleQuality:
+    """Generated images as a classifier of the real ones sees them.
 
         histogram       shares of the samples by their most probable class, which sum to 1
         smallest_share  the least of them: 0 when a class is missing
         confident       the share of samples whose largest probability is at least `confident`
         frechet         `frechet_distance` between the classifier's features of samples and of real images
 
-    `frechet` lives in the features of this one classifier: compare it between models judged by the same classifier
+    `frechet` lives in the features of this one classifier: compare it between models measured by the same classifier
     (same data, epochs and seed) against the same real images, never with an FID from Inception features. It is biased
     upwards, the more so the fewer the samples: compare at equal counts; between two sets of unseen real images of
     such counts it is what perfect samples would have. `confident` says that samples look like some class to a network

@@ -1,8 +1,10 @@
 """How well images are reproduced, and the linear figure to beat."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from scratchgen.backend import transfer
+from scratchgen.backend import Array, transfer
 from scratchgen.data import to_float
 from scratchgen.measures.arrays import blocks
 
@@ -18,7 +20,7 @@ class PCA:
     are multiplied by the covariance and made orthonormal again, ROUNDS times (Halko et al. 2011, algorithm 4.4).
     """
 
-    def __init__(self, images, components: int):
+    def __init__(self, images: np.ndarray, components: int):
         pixels = int(np.prod(images.shape[1:]))
         if not 1 <= components <= min(pixels, len(images)):
             raise ValueError(
@@ -36,27 +38,25 @@ class PCA:
         within = axes.T @ self._times_covariance(images, axes)  # the covariance of the coordinates
         self.axes = axes @ np.linalg.eigh((within + within.T) / 2)[1][:, -components:]
 
-    def _times_covariance(self, images, axes) -> np.ndarray:
+    def _times_covariance(self, images: np.ndarray, axes: np.ndarray | None) -> np.ndarray:
         """The covariance of the images (pixels, pixels), times the axes unless these are None."""
-        total = 0
-        for x in blocks(images):
-            x = x.reshape(len(x), -1) - self.mean
-            total = total + x.T @ (x if axes is None else x @ axes)
-        return total / len(images)
+        centred = (x.reshape(len(x), -1) - self.mean for x in blocks(images))
+        products = (x.T @ (x if axes is None else x @ axes) for x in centred)
+        return sum(products, start=np.zeros(())) / len(images)
 
-    def reconstruct(self, images) -> np.ndarray:
+    def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """The images as their projection on mean + axes; same shape."""
         x = to_float(images).reshape(len(images), -1) - self.mean
         return (x @ self.axes @ self.axes.T + self.mean).reshape(images.shape)
 
 
-def reconstruction_error(reconstruct, images) -> float:
+def reconstruction_error(reconstruct: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> float:
     """Mean squared error per pixel of `reconstruct(batch)` over images (N, H, W, C) in [0, 1]."""
     total = sum(float(np.sum(np.square(reconstruct(x) - x, dtype=np.float64))) for x in blocks(images))
     return total / images.size
 
 
-def mean_loss(predict_loss, images, backend: str = "numpy") -> float:
+def mean_loss(predict_loss: Callable[[Array], Array], images: np.ndarray, backend: str = "numpy") -> float:
     """Mean over images of a loss per sample, `predict_loss(batch)`, taken in blocks."""
     total = sum(float(predict_loss(transfer(x, backend))) * len(x) for x in blocks(images))
     return total / len(images)

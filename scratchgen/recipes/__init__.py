@@ -4,7 +4,8 @@ recipe = build(config)       # from the config of a run
 recipe.model, recipe.step(batch, rng), recipe.sheet(data), recipe.measure(data)
 """
 
-from pathlib import Path
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from scratchgen.files import shown
@@ -13,18 +14,20 @@ from scratchgen.recipes.gan import DCGANRecipe, GANRecipe
 from scratchgen.recipes.options import COMMON, FOUND, Config, Lacking, identity
 from scratchgen.recipes.recipe import Findings, Recipe, RecipeError
 from scratchgen.recipes.vae import VAERecipe
-from scratchgen.schema import Choice, Kind, check, text
+from scratchgen.schema import Kind, check
 from scratchgen.training import RunFolder
 from scratchgen.version import __version__
 
-RECIPES = {recipe.name: recipe for recipe in (AutoencoderRecipe, VAERecipe, GANRecipe, DCGANRecipe)}
+RECIPES: dict[str, type[Recipe]] = {
+    recipe.name: recipe for recipe in (AutoencoderRecipe, VAERecipe, GANRecipe, DCGANRecipe)
+}
 
 
-def build(config) -> Recipe:
+def build(config: Mapping[str, Any]) -> Recipe:
     """The recipe of a run's config, with its first weights. ValueError when a setting is missing or not what it needs
     to be, or the config names no known model."""
     from_file = isinstance(config, Config)
-    if not from_file:
+    if not isinstance(config, Config):
         config = Config(config)
         _check(config)
     recipe = RECIPES[config["model"]]
@@ -38,10 +41,10 @@ def build(config) -> Recipe:
         raise ValueError(f"{config.source} is damaged: {error}") from None
 
 
-def config_of(run: RunFolder) -> Config:
+def config_of(folder: RunFolder) -> Config:
     """The config of a run folder, each setting of which is what the command line takes. ValueError for any other,
     which says so where another version of scratchgen wrote it."""
-    config = Config(run.config(), run.path / "config.json")
+    config = Config(folder.config(), folder.path / "config.json")
     writer = config.get("scratchgen", __version__)
     try:
         _check(config)
@@ -65,26 +68,20 @@ def _check(config: Config) -> None:
 
 
 def _schema(recipe: type[Recipe]) -> dict[str, Kind]:
-    """What each setting of a model needs to be: as its switches have it."""
-    schema = COMMON | FOUND
-
-    def option(name, *, type=text, choices=None, **others):
-        schema[name.removeprefix("--").replace("-", "_")] = Choice(choices) if choices else type
-
-    recipe.add_options(option)
-    return schema
+    """What each setting of a model needs to be: as its options have it."""
+    return FOUND | {name: option.kind for name, option in (COMMON | dict(recipe.options)).items()}
 
 
-def load_run(path: str | Path, *, backend: str = "numpy") -> Any:  # the folder says which recipe it is
+def load_run(path: str | os.PathLike[str], *, backend: str = "numpy") -> Any:  # the folder says which recipe it is
     """The recipe of a run folder, its model with the trained weights; it computes in float32.
 
     FileNotFoundError when there is no run or no weights; ValueError when its files are damaged or do not fit.
     """
-    run = RunFolder.open(path)
-    config = config_of(run)
+    folder = RunFolder.open(path)
+    config = config_of(folder)
     here = {"backend": backend, "precision": "float32"}  # also where there is no TF32
     recipe = build(Config({**config, **here}, config.source))
-    run.load_weights(recipe.model)
+    folder.load_weights(recipe.model)
     return recipe
 
 

@@ -1,66 +1,60 @@
 """Training an autoencoder."""
 
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
 import numpy as np
 
-from scratchgen.data import to_float
+from scratchgen.backend import Array
+from scratchgen.data import Dataset, to_float
 from scratchgen.measures import PCA, mean_loss, reconstruction_error
 from scratchgen.models import conv_autoencoder, dense_autoencoder
-from scratchgen.models.autoencoder import LOSSES
+from scratchgen.models.autoencoder import LOSSES, Autoencoder
 from scratchgen.plots import Panel, codes, image_rows
-from scratchgen.recipes.options import positive, sizes
-from scratchgen.recipes.recipe import Findings, Recipe, RecipeError, formatted, sized, typical
+from scratchgen.recipes.encoder import SHOWN, EncoderRecipe, network_options
+from scratchgen.recipes.options import Option, positive
+from scratchgen.recipes.recipe import Findings, RecipeError, formatted, typical
+from scratchgen.schema import choice
 
-SHOWN = 12  # images
 
-
-class AutoencoderRecipe(Recipe):
+class AutoencoderRecipe(EncoderRecipe):
+    model: Autoencoder
     name = "ae"
     title = "autoencoder"
-    help = "autoencoder: reproduce images through a code of a few numbers"
-    description = "Train an autoencoder, and compare its test error with that of PCA with as many numbers."
+    help = "autoencoder: reproduce images through a bottleneck"
+    description = "Train an autoencoder, and compare its test error with that of PCA with as many components."
+    hidden = [512, 128]
+    options = network_options(Option(positive, "latent dimension", default=32, metavar="N"), hidden) | {
+        "loss": Option(choice(LOSSES), "pixels as probabilities, or squared error", default="bernoulli")
+    }
     defaults = {"epochs": 30, "batch_size": 128, "lr": 1e-3}
     health = (Panel("gradient norm", {"gradient": "all parameters"}, log=True),)
-    has_encoder = True
+    builders = {"dense": dense_autoencoder, "conv": conv_autoencoder}
+    of_model = ("loss",)
     always_measured = True
 
     @classmethod
-    def add_options(cls, option):
-        option("--arch", choices=("dense", "conv"), default="dense", help="fully connected or convolutional")
-        option("--latent", type=positive, default=32, metavar="N", help="numbers in the code of an image")
-        option("--hidden", type=sizes, metavar="N,N", help="layer sizes of --arch dense (default: 512,128)")
-        option("--width", type=positive, metavar="N", help="channels next to the image of --arch conv (default: 32)")
-        option("--loss", choices=tuple(LOSSES), default="bernoulli", help="pixels as probabilities, or squared error")
-
-    @classmethod
-    def settled(cls, config, data):
-        config = sized(super().settled(config, data), hidden=[512, 128])
-        pixels = int(np.prod(data.image_shape))
-        if config["latent"] > min(pixels, len(data.train_images)):
-            counts = f"{pixels} pixels and {len(data.train_images):,} training images"
+    def resolve_config(cls, given: dict[str, Any], data: Dataset) -> dict[str, Any]:
+        config = super().resolve_config(given, data)
+        pixels, images = prod(data.image_shape), len(data.train_images)
+        if config["latent"] > min(pixels, images):
+            counts = f"{pixels} pixels and {images:,} training images"
             raise RecipeError(f"--latent is {config['latent']}, needs no more than there are: {counts}")
         return config
 
-    def build(self, rng):
-        c = self.config
-        options = {"hidden": tuple(c["hidden"])} if c["arch"] == "dense" else {"width": c["width"]}
-        build = {"dense": dense_autoencoder, "conv": conv_autoencoder}[c["arch"]]
-        self.model = build(self.image_shape, latent=c["latent"], loss=c["loss"], rng=rng, **options)
-
-    def describe(self):
-        return f"{self.config['arch']} {super().describe()}, a code of {self.config['latent']} numbers"
-
-    def step(self, batch, rng):
-        return {"loss": self.model.train_step(batch, self.optimizers["optimizer"])}
-
-    @property
-    def panels(self):
+    def build(self, rng: np.random.Generator) -> None:
+        super().build(rng)
         unit = "nats" if self.config["loss"] == "bernoulli" else "squared error"
-        return (
+        self.panels = (
             Panel(f"loss, {unit} per image", {"loss": "training", "test_loss": "test"}),
             Panel("test mean squared error per pixel", {"test_mse": "autoencoder"}, limits=(0, None)),
         )
 
-    def epoch_measures(self, data):
+    def step(self, batch: Array, rng: np.random.Generator) -> dict[str, Array]:
+        return {"loss": self.model.train_step(batch, self.optimizers["optimizer"])}
+
+    def epoch_measures(self, data: Dataset) -> Findings:
         found = Findings()
         with found.part("the test loss"):
             loss = mean_loss(self.model.predict_loss, data.test_images, self.backend)
@@ -70,24 +64,18 @@ class AutoencoderRecipe(Recipe):
             found.values["test_mse"] = reconstruction_error(self.reconstruct, data.test_images)
         return found
 
-    def line(self, r):
+    def line(self, r: Mapping[str, Any]) -> str:
         test = f"test loss {formatted(r, 'test_loss', '8.2f')}  test error {formatted(r, 'test_mse', '.5f')}"
         return f"loss {r['loss']:8.2f}  {test}"
 
-    def reconstruct(self, images):
-        return self.on_host(self.model.reconstruct, images)
-
-    def encode(self, images):
+    def encode(self, images: np.ndarray) -> np.ndarray:
         return self.on_host(self.model.encode, images)
 
-    def decode(self, z):
-        return self.on_host(self.model.decode, z)
-
-    def sheet(self, data):
+    def sheet(self, data: Dataset) -> object:
         originals = to_float(data.test_images[typical(data, SHOWN)])
         return image_rows([("originals", originals), ("reconstructions", self.reconstruct(originals))], SHOWN)
 
-    def measure(self, data, **options):
+    def measure(self, data: Dataset, **options: Any) -> Findings:
         found = Findings([("mean squared error per pixel", f"on the {len(data.test_images):,} test images")])
         originals = to_float(data.test_images[typical(data, SHOWN)])
         pictures = [("originals", originals)]

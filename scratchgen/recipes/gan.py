@@ -1,10 +1,15 @@
 """Training a GAN: of points in the plane, of images fully connected, of images by convolutions."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
 import numpy as np
 
-from scratchgen.backend import transfer
-from scratchgen.data import Points, to_float, to_unit
+from scratchgen.backend import Array, transfer
+from scratchgen.data import Dataset, Points, to_float, to_unit
 from scratchgen.measures import (
+    Classifier,
+    FeatureStatistics,
     frechet_distance,
     mode_coverage,
     nearest_neighbours,
@@ -12,23 +17,42 @@ from scratchgen.measures import (
     train_classifier,
 )
 from scratchgen.models import dcgan, dense_gan, point_gan
-from scratchgen.models.gan import LOSSES, PRIORS, mean_probability
-from scratchgen.optim import Adam
+from scratchgen.models.gan import GAN, LOSSES, PRIORS, mean_probability
+from scratchgen.optim import Adam, Optimizer
 from scratchgen.plots import Panel, histogram, image_grid, image_rows, scatter, zoom
-from scratchgen.recipes.options import fraction, positive, rate, sizes
-from scratchgen.recipes.recipe import Findings, Recipe, RecipeError, formatted
+from scratchgen.recipes.options import Option, fraction, positive, rate, sizes
+from scratchgen.recipes.recipe import D, Findings, Recipe, RecipeError, formatted
+from scratchgen.schema import choice
 
 SHOWN = 64  # generated images in a sheet
 DRAWN = 2500  # generated points, to show and to measure
-LOOKED_UP = 100  # generated images compared with all training images
+COMPARED = 100  # generated images compared with all training images
 CONFIDENT = 0.9  # probability of a class
 NEIGHBOURS = 12  # of these, shown beside the nearest training image
 CERTAIN = 0.99  # D's mean probability when it has won the game
 
 
-class Game(Recipe):
-    """What all GANs share: the switches of the game, its two optimizers, and a step."""
+GAME_OPTIONS = {
+    "loss": Option(choice(LOSSES), "of the generator", default="non-saturating"),
+    "k": Option(
+        positive,
+        "discriminator updates for each update of the generator, the k of Goodfellow's Algorithm 1",
+        default=1,
+        metavar="N",
+    ),
+    "smoothing": Option(
+        fraction, "one-sided label smoothing: target 1 − X for real samples", default=0.0, metavar="X"
+    ),
+    "prior": Option(choice(PRIORS), "density of z; uniform is on [−1, 1]", default="normal"),
+    "beta1": Option(fraction, "Adam's β₁", default=0.5, metavar="X"),
+    "d_lr": Option(rate, "the discriminator's learning rate (default: that of --lr)", metavar="X"),
+}
 
+
+class Game(Recipe[D]):
+    """What all GANs share: the options of the game, its two optimizers, and a step."""
+
+    model: GAN
     health = (
         Panel("probability of being real", {"D(x)": "D(x)", "D(G(z))": "D(G(z))"}, ("½", 0.5), limits=(0, 1)),
         Panel("gradient norm", {"d_gradient": "discriminator", "g_gradient": "generator"}, log=True),
@@ -36,87 +60,64 @@ class Game(Recipe):
     has_prior = True
     drop_last = True
 
-    @classmethod
-    def add_game_options(cls, option):
-        option("--loss", choices=LOSSES, default="non-saturating", help="of the generator")
-        option(
-            "--k",
-            type=positive,
-            default=1,
-            metavar="N",
-            help="discriminator updates for each update of the generator, the k of Goodfellow's Algorithm 1",
-        )
-        option(
-            "--smoothing",
-            type=fraction,
-            default=0.0,
-            metavar="X",
-            help="one-sided label smoothing: target 1 − X for real samples",
-        )
-        option("--prior", choices=PRIORS, default="normal", help="density of z; uniform is on [−1, 1]")
-        option("--beta1", type=fraction, metavar="X", help="Adam's β₁ (default: 0.5)")
-        option("--d-lr", type=rate, metavar="X", help="the discriminator's learning rate (default: that of --lr)")
-
-    def game(self, rng) -> dict:
+    def builder_arguments(self, rng: np.random.Generator) -> dict[str, Any]:
         """The arguments that every builder takes."""
-        c = self.config
-        names = ("latent", "loss", "smoothing", "prior")
-        return {"rng": rng, **{name: c[name] for name in names}}
+        return {"rng": rng, **{name: self.config[name] for name in ("latent", "loss", "smoothing", "prior")}}
 
-    def make_optimizers(self):
+    def make_optimizers(self) -> dict[str, Optimizer]:
         c, betas = self.config, (self.config["beta1"], 0.999)
         return {
             "d": Adam(self.model.discriminator.parameters(), c.get("d_lr", c["lr"]), betas),
             "g": Adam(self.model.generator.parameters(), c["lr"], betas),
         }
 
-    def describe(self):
+    def describe(self) -> str:
         k = f", k = {self.config['k']}" if self.config["k"] > 1 else ""
-        return f"{super().describe()}, {self.config['latent']} latent numbers, {self.config['loss']} loss{k}"
+        return f"{super().describe()}, latent dimension {self.config['latent']}, {self.config['loss']} loss{k}"
 
-    def to_model(self, batch):
+    def to_model(self, batch: Array) -> Array:
         """A batch of data in the generator's range."""
         raise NotImplementedError
 
-    def from_model(self, x):
+    def from_model(self, x: np.ndarray) -> np.ndarray:
         """What the generator made, in the data's range."""
         raise NotImplementedError
 
-    def step(self, batch, rng):
+    def step(self, batch: Array, rng: np.random.Generator) -> dict[str, Array]:
         real = self.to_model(batch)
         z = transfer(self.noise(len(real), rng), self.backend)
         d, g = self.optimizers["d"], self.optimizers["g"]
         both = (d.t + 1) % self.config["k"] == 0
         played = self.model.play(real, z, d, g if both else None)
-        found = {
+        losses = {
             "D(x)": mean_probability(played.s_real),
             "D(G(z))": mean_probability(played.s_fake),
             "d_loss": played.d_loss,
         }
-        return found | {"g_loss": played.g_loss} if both else found
+        return losses | {"g_loss": played.g_loss} if both else losses
 
-    def noise(self, count, rng):
+    def noise(self, count: int, rng: np.random.Generator) -> np.ndarray:
         return self.model.noise(count, rng)
 
-    def generate(self, z):
-        """Points, or images in [0, 1]."""
+    def generate(self, z: np.ndarray) -> np.ndarray:
         return self.from_model(self.on_host(self.model.generate, z))
 
-    def drawn(self, count):
+    def drawn(self, count: int) -> np.ndarray:
         """Samples from the noise of the measures."""
         return self.generate(self.noise(count, self.measure_rng()))
 
-    def line(self, r):
+    def line(self, r: Mapping[str, Any]) -> str:
         text = f"D loss {r['d_loss']:.3f}  G loss {formatted(r, 'g_loss', '5.3f')}"  # none while only D was updated
         return f"{text}  D(x) {r['D(x)']:.2f}  D(G(z)) {r['D(G(z))']:.2f}"
 
-    def symptoms(self, epochs):
-        last, c, found = epochs[-1], self.config, {}
+    def symptoms(self, epochs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        last, c = epochs[-1], self.config
+        found: dict[str, str] = {}
         if "g_loss" not in last:
             steps = int(last.get("step", 0) / max(1, last.get("epoch", 1)))
             found["idle"] = f"G was not updated: with --k {c['k']} it is at every {c['k']}th step of {steps} an epoch"
 
-        def won(real, fake):
+        def won(real: float, fake: float) -> bool:
             return real >= (1 - c["smoothing"]) * CERTAIN and fake <= 1 - CERTAIN
 
         if self.for_long(epochs, won, "D(x)", "D(G(z))"):
@@ -129,10 +130,22 @@ class Game(Recipe):
         return found
 
 
-class PointGANRecipe(Game):
+class PointGANRecipe(Game[Points]):
     name = "gan"
     title = "GAN of points"
-    defaults = {"epochs": 20, "batch_size": 256, "lr": 1e-3, "beta1": 0.5, "latent": 2, "decay": "linear"}
+    options = {
+        "latent": Option(positive, "dimension of z", metavar="N"),
+        "hidden": Option(sizes, "layer sizes", metavar="N,N"),
+        **GAME_OPTIONS,
+    }
+    defaults = {
+        "epochs": 20,
+        "batch_size": 256,
+        "lr": 1e-3,
+        "decay": "linear",
+        "latent": 2,
+        "hidden": [128, 128, 128],
+    }
     panels = (
         Panel("loss", {"d_loss": "discriminator", "g_loss": "generator"}),
         Panel("modes covered", {"modes": "modes"}, limits=(0, None)),
@@ -140,45 +153,41 @@ class PointGANRecipe(Game):
     )
 
     @classmethod
-    def settled(cls, config, data):
+    def resolve_config(cls, given: dict[str, Any], data: Points) -> dict[str, Any]:
         # Networks learn best what lies in about [−1, 1]: a grid that reaches to 4 is shrunk by 4 for them.
         scale = max(1, round(float(np.abs(data.train).max())))
-        config = {"hidden": [128, 128, 128], **cls.filled(config, cls.defaults, len(data.train))}
-        return config | {"dimensions": data.train.shape[1], "scale": scale}
+        return super().resolve_config(given, data) | {"scale": scale}
 
-    def build(self, rng):
+    def build(self, rng: np.random.Generator) -> None:
         c = self.config
-        self.model = point_gan(c["dimensions"], hidden=tuple(c["hidden"]), **self.game(rng))
+        self.model = point_gan(c["dimensions"], hidden=tuple(c["hidden"]), **self.builder_arguments(rng))
 
-    def samples_of(self, data):
-        return data.train
-
-    def to_model(self, batch):
+    def to_model(self, batch: Array) -> Array:
         return batch * (1 / self.config["scale"])
 
-    def from_model(self, x):
+    def from_model(self, x: np.ndarray) -> np.ndarray:
         return x * self.config["scale"]
 
-    def epoch_measures(self, data):
+    def epoch_measures(self, data: Points) -> Findings:
         found = Findings()
-        if data.centres is not None:
+        if data.centres is not None and data.std is not None:
             with found.part("the modes"):
                 m = mode_coverage(self.drawn(DRAWN), data.centres, data.std)
                 found.values = {"modes": m.modes, "high_quality": m.high_quality, "reverse_kl": m.reverse_kl}
         return found
 
-    def line(self, r):
+    def line(self, r: Mapping[str, Any]) -> str:
         text = super().line(r)
         return f"{text}  modes {r['modes']}  high quality {100 * r['high_quality']:.0f} %" if "modes" in r else text
 
-    def sheet(self, data):
+    def sheet(self, data: Points) -> object:
         return scatter(self.generate(self.noise(DRAWN, self.picture_rng())), data.test[:DRAWN])
 
-    def measure(self, data, **options):
+    def measure(self, data: Points, **options: Any) -> Findings:
         found, points = Findings(), self.drawn(DRAWN)
         with found.part("samples.png"):
             found.pictures["samples.png"] = scatter(points, data.test[:DRAWN])
-        if data.centres is None:
+        if data.centres is None or data.std is None:
             found.rows = [("modes", "none to count: the density is no mixture")]
             return found
         with found.part("the modes"):
@@ -194,70 +203,57 @@ class PointGANRecipe(Game):
         return found
 
 
-class GANRecipe(Game):
+class GANRecipe(Game[Dataset]):
     name = "gan"
     title = "fully connected GAN"
     help = "generative adversarial network, fully connected: of images, or of points in the plane"
     description = "Train a generator against a discriminator, fully connected, on images or on points in the plane."
-    defaults = {"epochs": 50, "batch_size": 64, "lr": 2e-4, "beta1": 0.5, "latent": 100}
-    points = PointGANRecipe
+    defaults = {"epochs": 50, "batch_size": 64, "lr": 2e-4, "latent": 100}
+    points: ClassVar[type[Recipe[Points]] | None] = PointGANRecipe
+    options = PointGANRecipe.options
     panels = (
         Panel("loss", {"d_loss": "discriminator", "g_loss": "generator"}),
         Panel("Fréchet distance", {"frechet": "generator"}, limits=(0, None)),
     )
     measured_by_epoch = True
-
-    def __init__(self, config):
-        super().__init__(config)
-        self._judge = None  # the classifier and its view of the test images, once they are needed
+    _classifier: tuple[Classifier, FeatureStatistics] | None = None  # see classifier_of
 
     @classmethod
-    def add_options(cls, option):
-        numbers = f"{cls.defaults['latent']} for images, {cls.points.defaults['latent']} for points"
-        option("--latent", type=positive, metavar="N", help=f"numbers in z (default: {numbers})")
-        option("--hidden", type=sizes, metavar="N,N", help="layer sizes for points (default: 128,128,128)")
-        cls.add_game_options(option)
-
-    @classmethod
-    def settled(cls, config, data):
-        settled = super().settled(config, data)
-        if isinstance(data, Points):
-            return settled
+    def resolve_config(cls, given: dict[str, Any], data: Dataset) -> dict[str, Any]:
+        config = super().resolve_config(given, data)
         if len(data.train_images) < 2:
             raise RecipeError("there is 1 training image, needs at least 2: one image alone has no batch statistics")
-        if settled["batch_size"] < 2:
+        if config["batch_size"] < 2:
             raise RecipeError("the batch size is 1, needs at least 2: one image alone has no batch statistics")
-        if "hidden" in settled:
+        if "hidden" in config:
             raise RecipeError("--hidden is for points; for images the layer sizes are fixed")
-        return settled
+        return config
 
-    def build(self, rng):
-        self.model = dense_gan(self.image_shape, **self.game(rng))
+    def build(self, rng: np.random.Generator) -> None:
+        self.model = dense_gan(self.image_shape, **self.builder_arguments(rng))
 
-    def to_model(self, batch):
+    def to_model(self, batch: Array) -> Array:
         return 2 * batch - 1  # the range of tanh
 
-    def from_model(self, x):
+    def from_model(self, x: np.ndarray) -> np.ndarray:
         return to_unit(x)
 
-    def line(self, r):
+    def line(self, r: Mapping[str, Any]) -> str:
         text = super().line(r)
         if "frechet" in r:
             text += f"  Fréchet {r['frechet']:.2f}  smallest class {100 * r['smallest_share']:.1f} %"
         return text
 
-    def sheet(self, data):
+    def sheet(self, data: Dataset) -> object:
         images = self.generate(self.noise(SHOWN, self.picture_rng()))
         return image_grid(images, scale=zoom(self.image_shape))
 
-    def quality(self, data, *, progress=True) -> dict:
+    def quality(self, data: Dataset, *, progress: bool = True) -> dict[str, Any]:
         """Classes and Fréchet distance by a classifier of the labelled images; nothing without labels."""
         if data.train_labels is None:
             return {}
-        if self._judge is None:
-            classifier = train_classifier(data, progress=progress)
-            self._judge = classifier, classifier.statistics(data.test_images)
-        found = sample_quality(self.drawn(len(data.test_images)), *self._judge, confident=CONFIDENT)
+        classifier, real = self.classifier_of(data, progress)
+        found = sample_quality(self.drawn(len(data.test_images)), classifier, real, confident=CONFIDENT)
         return {
             "frechet": found.frechet,
             "smallest_share": found.smallest_share,
@@ -265,9 +261,16 @@ class GANRecipe(Game):
             "histogram": [float(share) for share in found.histogram],
         }
 
-    def measure(self, data, *, progress=True, **options):
+    def classifier_of(self, data: Dataset, progress: bool) -> tuple[Classifier, FeatureStatistics]:
+        """A classifier of the images, and its statistics of the test images: made once."""
+        if self._classifier is None:
+            classifier = train_classifier(data, progress=progress)
+            self._classifier = classifier, classifier.statistics(data.test_images)
+        return self._classifier
+
+    def measure(self, data: Dataset, *, progress: bool = True, **options: Any) -> Findings:
         found = Findings()
-        samples = self.drawn(LOOKED_UP)
+        samples = self.drawn(COMPARED)
         with found.part("samples.png"):
             found.pictures["samples.png"] = image_grid(samples, 10, scale=zoom(self.image_shape))
         with found.part("the classes"):
@@ -276,12 +279,12 @@ class GANRecipe(Game):
             self._measure_copies(data, samples, found)
         return found
 
-    def _measure_classes(self, data, found, progress):
-        quality = self.quality(data, progress=progress)
-        if not quality:
+    def _measure_classes(self, data: Dataset, found: Findings, progress: bool) -> None:
+        if data.test_labels is None:
             found.rows.append(("classes", "none: the images have no labels"))
             return
-        classifier, _ = self._judge
+        quality = self.quality(data, progress=progress)
+        classifier, _ = self.classifier_of(data, progress)
         features = classifier.features(data.test_images)
         halves = frechet_distance(features[::2], features[1::2])
         sure = float((classifier.classify(features).max(axis=1) >= CONFIDENT).mean())
@@ -289,9 +292,9 @@ class GANRecipe(Game):
         shares = quality["histogram"]
         names = data.classes or [str(k) for k in range(len(shares))]
         confidence = f"{100 * quality['confident']:.1f} % (test images: {100 * sure:.1f} %)"
-        judge = f"in the eyes of a classifier that is right on {100 * accuracy:.2f} % of the test images"
+        by = f"by a classifier that is right on {100 * accuracy:.2f} % of the test images"
         found.rows += [
-            (f"{len(data.test_images):,} samples", judge),
+            (f"{len(data.test_images):,} samples", by),
             ("  Fréchet distance", f"{quality['frechet']:.2f} (between halves of the test images: {halves:.2f})"),
             (f"  confident, p ≥ {CONFIDENT}", confidence),
             ("  shares of the classes", ""),
@@ -301,11 +304,11 @@ class GANRecipe(Game):
         found.values["classifier_accuracy"] = accuracy
         found.pictures["classes.png"] = histogram(shares, data.classes, title="classes of the samples")
 
-    def _measure_copies(self, data, samples, found):
+    def _measure_copies(self, data: Dataset, samples: np.ndarray, found: Findings) -> None:
         """Generated images that lie nearer to training images than unseen real ones do would be copies."""
-        numbers, distances = nearest_neighbours(samples, data.train_images)
-        _, unseen = nearest_neighbours(data.test_images[:LOOKED_UP], data.train_images)
-        nearest = to_float(data.train_images[numbers[:NEIGHBOURS, 0]])
+        indices, distances = nearest_neighbours(samples, data.train_images)
+        _, unseen = nearest_neighbours(data.test_images[:COMPARED], data.train_images)
+        nearest = to_float(data.train_images[indices[:NEIGHBOURS, 0]])
         found.pictures["neighbours.png"] = image_rows(
             [("generated", samples[:NEIGHBOURS]), ("nearest\ntraining image", nearest)], NEIGHBOURS
         )
@@ -320,16 +323,15 @@ class DCGANRecipe(GANRecipe):
     title = "DCGAN"
     help = "deep convolutional GAN: of images of any size, your own too"
     description = "Train a deep convolutional GAN, in the style of Radford et al. 2016, on images."
-    defaults = {"epochs": 15, "batch_size": 128, "lr": 2e-4, "beta1": 0.5, "latent": 100}
+    defaults = {"epochs": 15, "batch_size": 128, "lr": 2e-4, "latent": 100}
     points = None
+    options = {
+        "latent": Option(positive, "dimension of z", metavar="N"),
+        "width": Option(positive, "channels next to the image", default=64, metavar="N"),
+        "smallest": Option(positive, "halve images until their side is at most N", default=4, metavar="N"),
+        **GAME_OPTIONS,
+    }
 
-    @classmethod
-    def add_options(cls, option):
-        option("--latent", type=positive, metavar="N", help=f"numbers in z (default: {cls.defaults['latent']})")
-        option("--width", type=positive, default=64, metavar="N", help="channels next to the image")
-        option("--smallest", type=positive, default=4, metavar="N", help="halve images until their side is at most N")
-        cls.add_game_options(option)
-
-    def build(self, rng):
+    def build(self, rng: np.random.Generator) -> None:
         c = self.config
-        self.model = dcgan(self.image_shape, width=c["width"], smallest=c["smallest"], **self.game(rng))
+        self.model = dcgan(self.image_shape, width=c["width"], smallest=c["smallest"], **self.builder_arguments(rng))

@@ -1,46 +1,91 @@
 """Settings of a run: what each needs to be, on the command line and in config.json, and which make up the run."""
 
-import argparse
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 from scratchgen.backend import BACKENDS
 from scratchgen.backend.threads import MOST as MOST_THREADS
-from scratchgen.paths import as_path
-from scratchgen.schema import Choice, ImageSize, Kind, Real, Several, Whole, flag, text
+from scratchgen.schema import MOST, Kind, choice, flag, real, several, text, whole
 
 PRECISIONS = ("float32", "tf32")
 MOST_SEED = 2**128 - 1  # the bits of entropy that NumPy's own seeds have
 
-positive = Whole(1)
-threads = Whole(1, most=MOST_THREADS)
-seed = Whole(0, most=MOST_SEED)
-rate = Real(lambda x: x > 0, "a positive number")
-non_negative = Real(lambda x: x >= 0, "a number of at least 0")
-fraction = Real(lambda x: 0 <= x < 1, "a number of at least 0 and below 1")
-sizes = Several(positive, "whole numbers of at least 1, as in 512,128")
+positive = whole(1)
+threads = whole(1, most=MOST_THREADS)
+seed = whole(0, most=MOST_SEED)
+rate = real(lambda x: x > 0, "a positive number")
+non_negative = real(lambda x: x >= 0, "a number of at least 0")
+fraction = real(lambda x: 0 <= x < 1, "a number of at least 0 and below 1")
+sizes = several(positive, "whole numbers of at least 1, as in 512,128")
 
-COMMON: dict[str, Kind] = {  # the switches of every recipe; those of one are in its `add_options`
-    "data": text,
-    "image_size": ImageSize(),
-    "channels": Choice((1, 3)),
-    "epochs": positive,
-    "batch_size": positive,
-    "lr": rate,
-    "decay": Choice(("none", "linear")),
-    "seed": seed,
-    "backend": Choice(BACKENDS),
-    "precision": Choice(PRECISIONS),
-    "threads": threads,
-    "save_every": positive,
-    "keep_weights": flag,
-    "evaluate": flag,
+
+def _read_image_size(text: str) -> int | list[int]:
+    """N and NxN are N, HxW is [H, W]."""
+    sides = [int(side) for side in text.lower().replace("×", "x").split("x")]
+    return sides[0] if len(sides) == 1 or (sides[0] == sides[-1] and len(sides) == 2) else sides
+
+
+image_size = Kind(
+    "a size in pixels, N for squares or HEIGHTxWIDTH, as in 64 or 32x64",
+    lambda value: (
+        all(map(positive.fits, value)) and len(value) == 2 if isinstance(value, list) else positive.fits(value)
+    ),
+    _read_image_size,
+    MOST,
+)
+
+
+class Option(NamedTuple):
+    """A setting that the command line has as --name; its help ends with the default, where there is one."""
+
+    kind: Kind
+    help: str
+    default: Any = None
+    metavar: str | None = None
+
+
+COMMON = {  # the options of every recipe; in help, `names` are those of data, and `when` is a moment
+    "data": Option(
+        text,
+        "a name: {names}; or a folder: of your own images, of IDX files as MNIST and Fashion-MNIST have them, or of "
+        "CIFAR-10's binary files; without it the folder in SCRATCHGEN_DATA, else the sample: 10,000 digits that come "
+        "along",
+        metavar="NAME|DIR",
+    ),
+    "image_size": Option(
+        image_size,
+        "cut out the middle and resize it to N×N pixels, or height × width (default: as they are; folder: 64)",
+        metavar="N|HxW",
+    ),
+    "channels": Option(choice((1, 3)), "1: grey, 3: coloured (default: as they are; folder: 3)"),
+    "epochs": Option(positive, "passes over the data", metavar="N"),
+    "batch_size": Option(positive, "samples per step", metavar="N"),
+    "lr": Option(rate, "Adam's learning rate", metavar="X"),
+    "decay": Option(
+        choice(("none", "linear")), "linear takes the learning rate to 0 at the last of --epochs", default="none"
+    ),
+    "seed": Option(seed, "of first weights, noise and the order of the data", default=0, metavar="N"),
+    "backend": Option(choice(BACKENDS), "cupy runs on an NVIDIA GPU", default="numpy"),
+    "precision": Option(
+        choice(PRECISIONS),
+        "of matrix products on the GPU: tf32 has its tensor cores multiply numbers rounded to 10 bits, faster",
+        default="float32",
+    ),
+    "threads": Option(
+        threads,
+        "of the kernels; without it SCRATCHGEN_THREADS, else one less than the cores, since threads that wait for a "
+        "core that another program uses cost more than they bring",
+        metavar="N",
+    ),
+    "save_every": Option(positive, "seconds between checkpoints within an epoch", default=60, metavar="S"),
+    "keep_weights": Option(flag, "keep the weights of every epoch, in weights/", default=False),
+    "evaluate": Option(flag, "measure as `scratchgen evaluate` does, {when}", default=False),
 }
-FOUND: dict[str, Kind] = {  # what is in a config beside the switches
+FOUND: dict[str, Kind] = {  # what is in a config beside these
     "model": text,
-    "image_shape": Several(positive, "three whole numbers of at least 1: height, width, channels", count=3),
+    "image_shape": several(positive, "three whole numbers of at least 1: height, width, channels", count=3),
     "dimensions": positive,
     "scale": positive,
     "parameters": positive,
@@ -49,35 +94,27 @@ FOUND: dict[str, Kind] = {  # what is in a config beside the switches
     "scratchgen": text,
     "id": text,
 }
-FREE = ("data", "epochs", "threads", "save_every", "backend", "precision")  # what a resumed run may be given anew
-# with another one of these it is the same run
-BESIDE = (*FREE, "keep_weights", "evaluate", "data_name", "parameters", "scratchgen", "id")
-
-
-def path(text: str) -> Path:
-    """For argparse: a path, which is no setting of a run."""
-    try:
-        return as_path(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+# What a resumed run may be given anew; with other values of these, and of what follows from them, it is the same run.
+FREE = ("data", "epochs", "threads", "save_every", "backend", "precision", "keep_weights", "evaluate")
+NOT_IDENTITY = (*FREE, "data_name", "parameters", "scratchgen", "id")
 
 
 class Lacking(ValueError):
     """A setting that is asked for is not there."""
 
 
-class Config(dict):
+class Config(dict[str, Any]):
     """The settings of a run, from `source`; Lacking, which names it, when one that is not there is asked for."""
 
-    def __init__(self, settings: Mapping, source: object = "the run's config"):
+    def __init__(self, settings: Mapping[str, Any], source: object = "the run's config"):
         super().__init__(settings)
         self.source = source
 
-    def __missing__(self, key):
+    def __missing__(self, key: str) -> NoReturn:
         raise Lacking(f"{self.source} lacks {key!r}")
 
 
-def identity(config: Mapping) -> str:
-    """What tells runs apart: a digest of all settings that make their numbers, the data's own digest among them."""
-    settings = {key: value for key, value in config.items() if key not in BESIDE}
+def identity(config: Mapping[str, Any]) -> str:
+    """What tells runs apart: a digest of all settings that decide their results, that of the data among them."""
+    settings = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,33 +1,40 @@
-"""What the training of one kind of model consists of: its switches, networks, step, pictures and measures."""
+"""What the training of one kind of model consists of: its options, networks, step, pictures and measures."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import prod
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from scratchgen.backend import load_kernels, to_host, transfer
+from scratchgen.backend import Array, load_kernels, to_host, transfer
 from scratchgen.data import Dataset, Points
 from scratchgen.errors import sentence
 from scratchgen.models import Model
 from scratchgen.optim import Adam, Optimizer
+from scratchgen.plots import Panel
+from scratchgen.recipes.options import COMMON, Option
 
 BLOCK = 500  # samples at a time
 PATIENCE = 3  # epochs in a row that look alike before they are a symptom
 _PICTURES, _MEASURES = 0x91C7, 0x3EA5  # keep their streams apart from all others of the same seed
 
+D = TypeVar("D", Dataset, Points)
+
 
 class RecipeError(ValueError):
-    """A switch does not fit the data or another switch; the message is the sentence that says so."""
+    """An option does not fit the data or another option; the message is the sentence that says so."""
 
 
 @dataclass
 class Findings:
-    """What measures found: rows to print, numbers to keep (JSON), and pictures by file name; and what could not be
-    found, with the reason."""
+    """What measures found: rows to print, values to keep (JSON), and pictures by file name; and what could not be
+    had, with the reason."""
 
     rows: list[tuple[str, str]] = field(default_factory=list)
-    values: dict = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, object] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -42,27 +49,31 @@ class Findings:
             self.missing[what] = sentence(error)
 
 
-class Recipe:
-    """Built from a run's config alone, so that a run can be taken up again by anyone who has its folder.
+class Recipe(Generic[D]):
+    """Built from a run's config alone, so that anyone who has its folder can resume a run.
 
-    `settled(config, data)` fills in what depends on the data, before the config is written. A subclass sets `model`
-    in `build`, and writes `step`; the rest says what users see.
+    `resolve_config(config, data)` fills in what depends on the data, before the config is written. A subclass sets
+    `model` in `build`, and writes `step`; the rest is what users see.
     """
 
     name: str
     title: str  # for a heading
-    defaults: Mapping[str, object]  # of epochs, batch_size, lr
-    panels = health = ()  # plots.Panel of the losses, and of what tells whether training is healthy
+    help: str
+    description: str
+    options: ClassVar[Mapping[str, Option]] = {}  # the model's own
+    defaults: ClassVar[Mapping[str, Any]]  # of epochs, batch_size and lr, and others instead of the options' own
+    panels: Sequence[Panel] = ()  # of the losses
+    health: Sequence[Panel] = ()  # of what tells whether training is healthy
     has_encoder = has_prior = False
     drop_last = False
     always_measured = False  # at the end of training, asked for or not
     measured_by_epoch = False  # by `quality(data)`, where asked for
-    points: type["Recipe"] | None = None  # the recipe in its place for points in the plane
+    points: "ClassVar[type[Recipe[Points]] | None]" = None  # the recipe in its place for points in the plane
 
     model: Model
     optimizers: dict[str, Optimizer]
 
-    def __init__(self, config: Mapping):
+    def __init__(self, config: Mapping[str, Any]):
         self.config = config
         self.backend = config.get("backend", "numpy")
         if self.backend == "cupy":  # for the whole process: the recipe that is built last says how
@@ -71,30 +82,36 @@ class Recipe:
         self.model.to(self.backend)
         self.optimizers = self.make_optimizers()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.describe()}>"
 
-    # --- switches ---
+    # --- the config ---
 
     @classmethod
-    def add_options(cls, option) -> None:
-        """Add the model's own switches: option(name, help=..., type=..., choices=..., ...). What a value needs to be
-        on the command line it needs to be in a run's config."""
-
-    @classmethod
-    def settled(cls, config: dict, data) -> dict:
-        """The config with what depends on the data filled in. RecipeError when the two do not fit."""
-        if isinstance(data, Points) and cls.points is not None:
-            return cls.points.settled(config, data)
-        if isinstance(data, Points):
+    def of_data(cls, data: Dataset | Points) -> "type[Recipe[Any]]":
+        """The recipe for such data. RecipeError when there is none."""
+        if not isinstance(data, Points):
+            return cls
+        if cls.points is None:
             raise RecipeError(f"train {cls.name} needs images, {data.name} are points: try train gan")
-        return cls.filled(config, cls.defaults, len(data.train_images)) | {"image_shape": list(data.image_shape)}
+        return cls.points
 
-    @staticmethod
-    def filled(config: dict, defaults: Mapping, samples: int) -> dict:
-        """The config with defaults where a switch was not given, and a batch no larger than the data."""
-        config = {**defaults, **{key: value for key, value in config.items() if value is not None}}
-        return config | {"batch_size": min(config["batch_size"], samples)}
+    @classmethod
+    def all_options(cls) -> dict[str, Option]:
+        """The model's own, and those of every model."""
+        return {**cls.options, **{k: v for k, v in COMMON.items() if k != "evaluate" or not cls.always_measured}}
+
+    @classmethod
+    def resolve_config(cls, given: dict[str, Any], data: D) -> dict[str, Any]:
+        """The config of a run from what was given: with defaults, and with what depends on the data, its shape and a
+        batch no larger. RecipeError when the two do not fit."""
+        own = {name: option.default for name, option in cls.all_options().items() if option.default is not None}
+        config = {"model": cls.name, **own, **cls.defaults, **given}
+        if isinstance(data, Points):
+            samples, shape = len(data.train), {"dimensions": data.train.shape[1]}
+        else:
+            samples, shape = len(data.train_images), {"image_shape": list(data.image_shape)}
+        return {**config, **shape, "batch_size": min(config["batch_size"], samples)}
 
     # --- the model ---
 
@@ -105,52 +122,79 @@ class Recipe:
     def make_optimizers(self) -> dict[str, Optimizer]:
         return {"optimizer": Adam(self.model.parameters(), self.config["lr"])}
 
-    def samples_of(self, data) -> np.ndarray:
+    def samples_of(self, data: D) -> np.ndarray:
         """What is trained on."""
-        return data.train_images
+        return data.train if isinstance(data, Points) else data.train_images
 
-    def step(self, batch, rng: np.random.Generator) -> dict[str, object]:
+    def step(self, batch: Array, rng: np.random.Generator) -> dict[str, Array]:
         """One training step on a batch of the model's backend, and its losses by name, in the order in which they
         were computed, as 0-d arrays; noise is drawn on the host from rng."""
         raise NotImplementedError
 
+    # --- what the model does, for arrays on the host ---
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Latent codes (N, latent) of images in [0, 1]; where `has_encoder`, as the two below."""
+        raise NotImplementedError
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def noise(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws (count, latent) from the prior; where `has_prior`, as the one below."""
+        raise NotImplementedError
+
+    def generate(self, z: np.ndarray) -> np.ndarray:
+        """Images in [0, 1], or points."""
+        raise NotImplementedError
+
     # --- what users see ---
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(p.value.size for p in self.model.parameters())
 
     def describe(self) -> str:
         """The model in a line."""
-        size = sum(p.value.size for p in self.model.parameters())
-        return f"{self.title}, {size:,} parameters"
+        return f"{self.title}, {self.parameter_count:,} parameters"
 
-    def epoch_measures(self, data) -> Findings:
+    def epoch_measures(self, data: D) -> Findings:
         """Cheap measures after each epoch: its `values` go into the epoch's record."""
         return Findings()
 
-    def line(self, record: Mapping) -> str:
+    def quality(self, data: D, *, progress: bool = True) -> dict[str, Any]:
+        """Dearer measures, which `measured_by_epoch` allows after each epoch where they are asked for."""
+        return {}
+
+    def line(self, r: Mapping[str, Any]) -> str:
         """An epoch's record for the terminal; measures may be missing in it."""
         raise NotImplementedError
 
-    def symptoms(self, epochs: Sequence[Mapping]) -> dict[str, str]:
-        """What ails the training by the records of its epochs so far: kinds, each with a sentence and what to try."""
+    def symptoms(self, epochs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        """What is wrong with the training, by the records of its epochs so far: names, each with a sentence."""
         return {}
 
     def advice(self, *, updated: bool) -> str:
-        """What to try where a number is no longer finite; `updated` when weights had been updated before."""
+        """What to try where a value is no longer finite; `updated` when weights had been updated before."""
         if updated:
             return "try a lower learning rate"
         return "no weight was updated before, so it is not the learning rate; look at the data and the settings"
 
-    def for_long(self, epochs: Sequence[Mapping], fits: Callable[..., bool], *keys: str) -> bool:
-        """Whether the numbers of these keys fit in each of the last PATIENCE epochs, or in all of a shorter run."""
+    def for_long(self, epochs: Sequence[Mapping[str, Any]], fits: Callable[..., bool], *keys: str) -> bool:
+        """Whether the values of these keys fit in each of the last PATIENCE epochs, or in all of a shorter run."""
         long = min(PATIENCE, self.config["epochs"])
-        numbers = [[r.get(key) for key in keys] for r in epochs[-long:]]
-        there = all(isinstance(number, int | float) for each in numbers for number in each)
-        return there and len(epochs) >= long and all(fits(*each) for each in numbers)
+        rows = [[r.get(key) for key in keys] for r in epochs[-long:]]
+        there = all(isinstance(value, int | float) for row in rows for value in row)
+        return there and len(epochs) >= long and all(fits(*row) for row in rows)
 
-    def sheet(self, data):
+    def sheet(self, data: D) -> object:
         """The picture that shows how far training is, always of the same images and noise."""
         raise NotImplementedError
 
-    def measure(self, data, **options) -> Findings:
+    def measure(self, data: D, **options: Any) -> Findings:
         """Everything that `scratchgen evaluate` says."""
         raise NotImplementedError
 
@@ -158,12 +202,13 @@ class Recipe:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        return tuple(self.config["image_shape"])
+        height, width, channels = self.config["image_shape"]
+        return height, width, channels
 
     @property
-    def numbers(self) -> int:
-        """Of one sample: pixels and channels, or coordinates."""
-        return int(np.prod(self.config["image_shape"])) if "image_shape" in self.config else self.config["dimensions"]
+    def sample_size(self) -> int:
+        """Elements of one sample: pixels times channels, or coordinates."""
+        return prod(self.config["image_shape"]) if "image_shape" in self.config else self.config["dimensions"]
 
     def picture_rng(self) -> np.random.Generator:
         """The same noise for every picture of the run."""
@@ -173,7 +218,7 @@ class Recipe:
         """The same noise for every measure of the run."""
         return np.random.default_rng(np.random.SeedSequence(self.config["seed"], spawn_key=(_MEASURES,)))
 
-    def on_host(self, function, x) -> np.ndarray:
+    def on_host(self, function: Callable[[Array], Array], x: np.ndarray) -> np.ndarray:
         """function(x) for a NumPy array, computed on the model's backend, BLOCK samples at a time; ValueError when it
         is not finite."""
         starts = range(0, len(x) or 1, BLOCK)  # of no samples the layers say that they need one
@@ -183,31 +228,21 @@ class Recipe:
         self.demand_finite(y)
         return y
 
-    def demand_finite(self, *found) -> None:
-        """ValueError, with what to try, when a number that the model computed is not finite."""
-        if not all(np.isfinite(numbers).all() for numbers in found):
+    def demand_finite(self, *arrays: ArrayLike) -> None:
+        """ValueError, with what to try, when something that the model computed is not finite."""
+        if not all(np.isfinite(array).all() for array in arrays):
             remedy = self.advice(updated=True)
             raise ValueError(f"what the model computes is not finite, its weights are too large: {remedy}")
 
 
-def formatted(record: Mapping, key: str, form: str) -> str:
-    """A number of a record in this form, or a dash of the same width where it is missing."""
-    number = record.get(key)
-    return f"{number:{form}}" if number is not None else f"{'–':>{form.partition('.')[0] or 1}}"
-
-
-def sized(config: dict, *, hidden: list[int]) -> dict:
-    """The config with the sizes of its --arch; RecipeError for a size that the other one has."""
-    arch, other, default = config["arch"], "width", {"hidden": hidden}
-    if arch == "conv":
-        other, default = "hidden", {"width": 32}
-    if other in config:
-        raise RecipeError(f"--{other} is not of --arch {arch}, which has --{next(iter(default))}")
-    return {**default, **config}
+def formatted(record: Mapping[str, Any], key: str, form: str) -> str:
+    """A value of a record in this form, or a dash of the same width where it is missing."""
+    value = record.get(key)
+    return f"{value:{form}}" if value is not None else f"{'–':>{form.partition('.')[0] or 1}}"
 
 
 def typical(data: Dataset, count: int) -> np.ndarray:
-    """The numbers of `count` test images to show: one of each class as far as there are classes, then the first."""
+    """Indices of `count` test images to show: one of each class as far as there are classes, then the first."""
     n = len(data.test_images)
     first: list[int] = []
     if data.test_labels is not None:

@@ -1,28 +1,46 @@
 """Training a variational autoencoder."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
-from scratchgen.backend import to_host, transfer
-from scratchgen.data import binarise, to_float
+from scratchgen.backend import Array, to_host, transfer
+from scratchgen.data import Dataset, binarise, to_float
 from scratchgen.data.binarise import compared
 from scratchgen.measures import active_units
 from scratchgen.models import conv_vae, dense_vae
 from scratchgen.models.likelihood import LIKELIHOODS
+from scratchgen.models.vae import VAE
 from scratchgen.plots import Panel, codes, image_grid, image_rows, latent_plane, zoom
-from scratchgen.recipes.options import non_negative, positive, sizes
-from scratchgen.recipes.recipe import BLOCK, Findings, Recipe, sized, typical
+from scratchgen.recipes.encoder import SHOWN, EncoderRecipe, network_options
+from scratchgen.recipes.options import Option, non_negative, positive
+from scratchgen.recipes.recipe import BLOCK, Findings, typical
+from scratchgen.schema import choice
 
-SHOWN = 12  # images
 ACTIVE = "active latent units"
 NO_KL = 0.01  # nats per image, below which z says nothing
 LARGE_BETA = 1000  # above which β itself is what overflows
 
 
-class VAERecipe(Recipe):
+class VAERecipe(EncoderRecipe):
+    model: VAE
     name = "vae"
     title = "variational autoencoder"
-    help = "variational autoencoder: a density of images, with codes that are normal"
+    help = "variational autoencoder: a density of images, with normal latent codes"
     description = "Train a variational autoencoder by its bound on the log-likelihood, the ELBO."
+    hidden = [400]
+    options = network_options(
+        Option(positive, "latent dimension; 2 is drawn as a map", default=20, metavar="N"), hidden
+    ) | {
+        "likelihood": Option(choice(LIKELIHOODS), "of the pixels, given z", default="bernoulli"),
+        "beta": Option(non_negative, "weight of the KL term; 1 is the ELBO", default=1.0, metavar="X"),
+        "binarise": Option(
+            choice(("none", "threshold", "dynamic")),
+            "grey pixels to 0 and 1: as they are, cut at one half, or drawn afresh each time with the grey as "
+            "probability (default: dynamic for bernoulli, none for gaussian)",
+        ),
+    }
     defaults = {"epochs": 20, "batch_size": 128, "lr": 1e-3}
     panels = (
         Panel("loss: −ELBO, its KL weighted by β, nats", {"loss": "training", "test_loss": "test"}),
@@ -32,42 +50,21 @@ class VAERecipe(Recipe):
         Panel("gradient norm", {"gradient": "all parameters"}, log=True),
         Panel("active latent units", {"active_units": "Var(mu) > 0.01"}, limits=(0, None)),
     )
-    has_encoder = has_prior = True
+    builders = {"dense": dense_vae, "conv": conv_vae}
+    of_model = ("likelihood", "beta")
+    has_prior = True
 
     @classmethod
-    def add_options(cls, option):
-        option("--arch", choices=("dense", "conv"), default="dense", help="fully connected or convolutional")
-        option("--latent", type=positive, default=20, metavar="N", help="latent numbers; 2 draws them as a map")
-        option("--hidden", type=sizes, metavar="N,N", help="layer sizes of --arch dense (default: 400)")
-        option("--width", type=positive, metavar="N", help="channels next to the image of --arch conv (default: 32)")
-        option("--likelihood", choices=tuple(LIKELIHOODS), default="bernoulli", help="of the pixels, given z")
-        option("--beta", type=non_negative, default=1.0, metavar="X", help="weight of the KL term; 1 is the ELBO")
-        option(
-            "--binarise",
-            choices=("none", "threshold", "dynamic"),
-            help="grey pixels to 0 and 1: as they are, cut at one half, or drawn afresh each time with the grey as "
-            "probability (default: dynamic for bernoulli, none for gaussian)",
-        )
+    def resolve_config(cls, given: dict[str, Any], data: Dataset) -> dict[str, Any]:
+        config = super().resolve_config(given, data)
+        config.setdefault("binarise", "dynamic" if config["likelihood"] == "bernoulli" else "none")
+        return config
 
-    @classmethod
-    def settled(cls, config, data):
-        config = sized(super().settled(config, data), hidden=[400])
-        return {"binarise": "dynamic" if config["likelihood"] == "bernoulli" else "none", **config}
+    def describe(self) -> str:
+        beta = f", β = {self.config['beta']:g}" if self.config["beta"] != 1 else ""
+        return f"{super().describe()}, {self.config['likelihood']} pixels{beta}"
 
-    def build(self, rng):
-        c = self.config
-        options = {"hidden": tuple(c["hidden"])} if c["arch"] == "dense" else {"width": c["width"]}
-        build = {"dense": dense_vae, "conv": conv_vae}[c["arch"]]
-        self.model = build(
-            self.image_shape, latent=c["latent"], likelihood=c["likelihood"], beta=c["beta"], rng=rng, **options
-        )
-
-    def describe(self):
-        c = self.config
-        beta = f", β = {c['beta']:g}" if c["beta"] != 1 else ""
-        return f"{c['arch']} {super().describe()}, {c['latent']} latent numbers, {c['likelihood']} pixels{beta}"
-
-    def step(self, batch, rng):
+    def step(self, batch: Array, rng: np.random.Generator) -> dict[str, Array]:
         x = self._binary(batch, rng)
         eps = transfer(self.noise(len(x), rng), self.backend)
         terms, backward = self.model.terms_and_pullback(x, eps)
@@ -75,8 +72,8 @@ class VAERecipe(Recipe):
         self.optimizers["optimizer"].step()
         return {**terms._asdict(), "loss": terms.reconstruction + self.config["beta"] * terms.kl}
 
-    def _binary(self, batch, rng):
-        """The batch by `data.binarise`; on a GPU it is compared there, with the same numbers, drawn on the host."""
+    def _binary(self, batch: Array, rng: np.random.Generator) -> Array:
+        """The batch by `data.binarise`; on a GPU it is compared there, with the same draws, made on the host."""
         how = self.config["binarise"]
         if how == "none":
             return batch
@@ -85,14 +82,14 @@ class VAERecipe(Recipe):
         uniform = transfer(rng.random(batch.shape, batch.dtype), self.backend) if how == "dynamic" else None
         return compared(batch, how, uniform)
 
-    def _test_batches(self, data):
+    def _test_batches(self, data: Dataset) -> Iterator[Array]:
         """The test images as the model sees images, by the same draws at each call."""
         rng = self.measure_rng()
         for i in range(0, len(data.test_images), BLOCK):
             x = binarise(to_float(data.test_images[i : i + BLOCK]), self.config["binarise"], rng)
             yield transfer(x, self.backend)
 
-    def test_terms(self, data):
+    def test_terms(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Means over the test images of (reconstruction, KL), and the posterior means (N, latent)."""
         noise, sums, mus = self.picture_rng(), np.zeros(2), []
         for x in self._test_batches(data):
@@ -104,7 +101,7 @@ class VAERecipe(Recipe):
         self.demand_finite(means, mu)
         return means, mu
 
-    def epoch_measures(self, data):
+    def epoch_measures(self, data: Dataset) -> Findings:
         found = Findings()
         with found.part("the test loss"):
             (reconstruction, kl), mu = self.test_terms(data)
@@ -117,7 +114,7 @@ class VAERecipe(Recipe):
                 found.values["active_units"] = active_units(mu)[0]
         return found
 
-    def line(self, r):
+    def line(self, r: Mapping[str, Any]) -> str:
         test = "test –"
         if "test_kl" in r:
             test = (
@@ -126,34 +123,29 @@ class VAERecipe(Recipe):
             )
         return f"loss {r['loss']:7.2f}  {test}"
 
-    def symptoms(self, epochs):
+    def symptoms(self, epochs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         beta = self.config["beta"]
         if beta == 0 or not self.for_long(epochs, lambda kl: kl < NO_KL, "kl"):
             return {}
         what = f"the KL is {epochs[-1]['kl']:.3f} nats: z tells the decoder nothing of the image (posterior collapse)"
         return {"collapse": f"{what}; try --beta {1 if beta > 1 else beta / 10:g}"}
 
-    def advice(self, *, updated):
+    def advice(self, *, updated: bool) -> str:
         beta = self.config["beta"]
         if beta <= LARGE_BETA:
             return super().advice(updated=updated)
         return f"try a smaller --beta than {beta:g}" + (", or a lower learning rate" if updated else "")
 
-    def encode(self, images):
+    def encode(self, images: np.ndarray) -> np.ndarray:
         return self.on_host(lambda x: self.model.encode(x)[0], images)
 
-    def decode(self, z):
-        return self.on_host(self.model.decode, z)
-
-    def reconstruct(self, images):
-        return self.on_host(self.model.reconstruct, images)
-
-    def noise(self, count, rng):
+    def noise(self, count: int, rng: np.random.Generator) -> np.ndarray:
         return self.model.noise(count, rng)
 
-    generate = decode
+    def generate(self, z: np.ndarray) -> np.ndarray:
+        return self.decode(z)
 
-    def sheet(self, data):
+    def sheet(self, data: Dataset) -> object:
         originals = to_float(data.test_images[typical(data, SHOWN)])
         drawn = self.decode(self.noise(3 * SHOWN, self.picture_rng()))
         return image_rows(
@@ -167,7 +159,7 @@ class VAERecipe(Recipe):
             SHOWN,
         )
 
-    def measure(self, data, *, importance: int = 500, **options):
+    def measure(self, data: Dataset, *, importance: int = 500, **options: Any) -> Findings:
         binary = {"none": "grey pixels", "threshold": "pixels cut at one half", "dynamic": "pixels drawn as 0 or 1"}
         on = f"on the {len(data.test_images):,} test images, {binary[self.config['binarise']]}"
         found = Findings([("nats per image", on)])

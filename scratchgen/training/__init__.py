@@ -1,8 +1,9 @@
 """Training: the loop, what it watches, checkpoints, and the folder in which a run leaves what it made."""
 
 from scratchgen.training.checkpoint import load_checkpoint, save_checkpoint
-from scratchgen.training.loop import Settings, StepTooLarge, Stopped, StopRequest, Training, stop_request
-from scratchgen.training.run import OutOfStep, RunFolder, save_picture
+from scratchgen.training.loop import Settings, StepTooLarge, Stopped, Trainable, Training
+from scratchgen.training.run_folder import OutOfStep, RunFolder, save_picture
+from scratchgen.training.stop import StopRequest, stop_request
 from scratchgen.training.watch import Means, NotFinite, Watch
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "StepTooLarge",
     "StopRequest",
     "Stopped",
+    "Trainable",
     "Training",
     "Watch",
     "load_checkpoint",

@@ -1,11 +1,12 @@
 """How batches get to the arrays of a model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
+from typing import Any
 
 import numpy as np
 
 
-def feed(batches: Iterable[np.ndarray], backend: str) -> Iterator:
+def feed(batches: Iterable[np.ndarray], backend: str) -> Generator[Any]:
     """The batches in the library "numpy" (themselves) or "cupy": there one goes across while the GPU still computes.
 
     For this ask for the next batch as soon as the step on one is queued, and before waiting for any of its results.

@@ -1,22 +1,24 @@
-"""The training loop: steps, the numbers they report, checkpoints in between, and an exact way back in."""
+"""The training loop: steps, the values that they report, checkpoints in between, and an exact way back in."""
 
-import signal
-import threading
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from scratchgen import checks
 from scratchgen.data import epoch_rng, minibatches
+from scratchgen.layers.layer import Module
+from scratchgen.optim import Optimizer
 from scratchgen.progress import tqdm
 from scratchgen.training.checkpoint import load_checkpoint, save_checkpoint
 from scratchgen.training.feed import feed
 from scratchgen.training.watch import Means, NotFinite, Watch
 
-FETCH_EVERY = 10  # steps between looks at the numbers, which on a GPU wait for them
+FETCH_EVERY = 10  # steps between two fetches of the losses, which wait for a GPU
 RECORDS = 40  # records of an epoch, at the most
 _NOISE = 0x0153  # keeps the stream of noise apart from all others of the same seed
 
@@ -41,15 +43,30 @@ class StepTooLarge(MemoryError):
     """A training step needs more memory than there is; everything before it is as it was."""
 
 
-class Training:
-    """Trains the model of a recipe on an array of images or points, in epochs that can be left and entered anywhere.
+class Trainable(Protocol):
+    """What `Training` needs: a model, its optimizers by name, and its training step."""
 
-    A recipe has `model`, `optimizers` (by name), `step(batch, rng)`, which takes one step and returns its losses by
-    name, and `advice(updated)`, what to try where a number is no longer finite. The order of the data is a
-    function of seed and epoch; the noise of the steps is drawn from a generator whose state is in the checkpoint.
+    @property
+    def model(self) -> Module: ...
+
+    @property
+    def optimizers(self) -> dict[str, Optimizer]: ...
+
+    def step(self, batch: Any, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Take one training step; its losses by name."""
+
+    def advice(self, *, updated: bool) -> str:
+        """What to try where a value is no longer finite; `updated` when weights had been updated before."""
+
+
+class Training:
+    """Trains on an array of images or points, in epochs that can be left and entered anywhere.
+
+    The order of the data is a function of seed and epoch; the noise of the steps is drawn from a generator whose
+    state is in the checkpoint.
     """
 
-    def __init__(self, recipe, samples: np.ndarray, settings: Settings):
+    def __init__(self, recipe: Trainable, samples: np.ndarray, settings: Settings):
         for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
             checks.integer("Training", name, getattr(settings, name), least)
         self.recipe, self.samples, self.settings = recipe, samples, settings
@@ -58,9 +75,9 @@ class Training:
         self.rates = {key: optimizer.lr for key, optimizer in recipe.optimizers.items()}
         self.rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(_NOISE,)))
         self.watch = Watch(recipe.model, recipe.optimizers)
-        self.epoch, self.step, self.seconds = 1, 0, 0.0  # the epoch under way, its steps so far, time spent
+        self.epoch, self.step, self.seconds = 1, 0, 0.0  # the epoch under way, its steps so far, training time
         self.of_epoch, self.recent = Means(), Means()
-        self.ended: dict | None = None  # the record of the epoch that ended last
+        self.ended: dict[str, Any] | None = None  # the record of the epoch that ended last
 
     @property
     def steps(self) -> int:
@@ -73,10 +90,10 @@ class Training:
 
     # --- checkpoints ---
 
-    def save(self, path, about: Mapping[str, object] | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], about: Mapping[str, object] | None = None) -> None:
         """Write a checkpoint, with what is to be kept `about` it.
 
-        NotFinite, and the old one stays, when a weight or a number of a last step is not finite.
+        NotFinite, and the old one stays, when a weight, a loss or a gradient norm is not finite.
         """
         self._fetch()
         position = {
@@ -95,13 +112,15 @@ class Training:
         except NotFinite as error:
             raise NotFinite(f"{error} after step {self.steps}: {self.recipe.advice(updated=True)}") from None
 
-    def load(self, path, *, check: Callable[[dict], None] = lambda about: None) -> dict:
+    def load(
+        self, path: str | os.PathLike[str], *, check: Callable[[dict], None] = lambda about: None
+    ) -> dict[str, Any]:
         """Go back to a checkpoint, exactly, and return what is kept about it, which `check` may refuse.
 
         ValueError, before anything changes, when it does not fit this run.
         """
 
-        def check_all(position):
+        def check_all(position: dict) -> None:
             check(position)
             self._check(position)
 
@@ -134,16 +153,21 @@ class Training:
 
     # --- the loop ---
 
-    def run(self, *, on_record: Callable[[dict], None], on_pause: Callable[[], bool], progress: bool = True):
+    def train(
+        self,
+        *,
+        on_record: Callable[[dict[str, Any]], None] = lambda record: None,
+        on_pause: Callable[[], bool] = lambda: False,
+        progress: bool = True,
+    ) -> Iterator[dict[str, Any]]:
         """Train to the last epoch; yields the record of each epoch when it is over, its mean losses and speed.
 
         `on_record` gets the means over the last few steps; `on_pause` is called after every step, and may look at the
         clock, save, and draw; Stopped is raised when it returns True.
         """
-        every = max(FETCH_EVERY, -(-self.steps_per_epoch // RECORDS // FETCH_EVERY) * FETCH_EVERY)
-        size = self.steps_per_epoch * self.settings.batch_size
-        if not self.settings.drop_last:
-            size = len(self.samples)
+        size = len(self.samples)
+        if self.settings.drop_last:
+            size = self.steps_per_epoch * self.settings.batch_size
         bar = tqdm(
             total=size * self.settings.epochs,
             initial=size * (self.epoch - 1) + self.step * self.settings.batch_size,
@@ -157,47 +181,55 @@ class Training:
         with bar:
             while not self.finished:
                 bar.set_description_str(f"epoch {self.epoch}/{self.settings.epochs}", refresh=False)
-                started, seen = time.perf_counter(), 0
-                clock = self.seconds
-                with closing(feed(self._batches(), self.settings.backend)) as batches:
-                    batch = next(batches, None)
-                    while batch is not None:
-                        count = len(batch)
-                        try:
-                            self._one_step(batch)
-                        except MemoryError as error:
-                            raise StepTooLarge(str(error)) from error
-                        batch = next(batches, None)  # made and on its way while a GPU is at the step
-                        seen += count
-                        bar.update(count)
-                        last = self.step == self.steps_per_epoch
-                        if self.step % FETCH_EVERY == 0 or last:
-                            self._fetch()
-                            bar.set_postfix_str(self._postfix(), refresh=False)
-                        self.seconds = clock + time.perf_counter() - started  # at the last step all has been done
-                        if self.step % every == 0 or last:
-                            on_record(
-                                {"step": self.steps, "epoch": self.steps / self.steps_per_epoch, **self._recent()}
-                            )
-                            self.recent = Means()
-                        paused = time.perf_counter()
-                        if not last and on_pause():
-                            raise Stopped
-                        started += time.perf_counter() - paused
-                record = {"epoch": self.epoch, "step": self.steps, **self.of_epoch.means()}
-                record["seconds"] = round(self.seconds, 3)
-                record["per_second"] = round(seen / max(1e-9, self.seconds - clock), 1)
-                self.epoch, self.step, self.of_epoch, self.ended = self.epoch + 1, 0, Means(), dict(record)
+                record = self._train_epoch(bar, on_record, on_pause)
                 bar.clear()
                 yield record
 
-    def _batches(self) -> Iterator[np.ndarray]:
+    def _train_epoch(
+        self, bar: tqdm, on_record: Callable[[dict[str, Any]], None], on_pause: Callable[[], bool]
+    ) -> dict[str, Any]:
+        """The steps that are left of the epoch; its record."""
+        every = max(FETCH_EVERY, -(-self.steps_per_epoch // RECORDS // FETCH_EVERY) * FETCH_EVERY)
+        before, started, seen = self.seconds, time.perf_counter() - self.seconds, 0
+        with closing(feed(self.batches(), self.settings.backend)) as batches:
+            batch = next(batches, None)
+            while batch is not None:
+                count = len(batch)
+                try:
+                    self._one_step(batch)
+                except MemoryError as error:
+                    raise StepTooLarge(str(error)) from error
+                batch = next(batches, None)  # made and on its way while a GPU is at the step
+                seen += count
+                bar.update(count)
+                last = self.step == self.steps_per_epoch
+                if self.step % FETCH_EVERY == 0 or last:
+                    self._fetch()
+                    values = ", ".join(f"{name} {value:.3g}" for name, value in self.recent.means().items())
+                    bar.set_postfix_str(values, refresh=False)
+                self.seconds = time.perf_counter() - started  # at the last step all has been done
+                if self.step % every == 0 or last:
+                    epoch = self.steps / self.steps_per_epoch
+                    on_record({"step": self.steps, "epoch": epoch, **self.recent.means()})
+                    self.recent = Means()
+                paused = time.perf_counter()
+                if not last and on_pause():
+                    raise Stopped
+                started += time.perf_counter() - paused
+        record = {"epoch": self.epoch, "step": self.steps, **self.of_epoch.means()}
+        record["seconds"] = round(self.seconds, 3)
+        record["per_second"] = round(seen / max(1e-9, self.seconds - before), 1)
+        self.epoch, self.step, self.of_epoch, self.ended = self.epoch + 1, 0, Means(), dict(record)
+        return record
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """The batches of this epoch, from its next step on; each has the length of its number of samples."""
         order = epoch_rng(self.settings.seed, self.epoch)
         return minibatches(
             self.samples, self.settings.batch_size, order, start=self.step, drop_last=self.settings.drop_last
         )
 
-    def _one_step(self, batch) -> None:
+    def _one_step(self, batch: Any) -> None:
         if self.settings.decay == "linear":
             left = 1 - self.steps / (self.settings.epochs * self.steps_per_epoch)
             for key, optimizer in self.recipe.optimizers.items():
@@ -214,46 +246,6 @@ class Training:
             advice = self.recipe.advice(updated=error.updated or error.where != _where(1, 1))
             raise NotFinite(f"{error}: {advice}", error.where) from None
 
-    def _recent(self) -> dict[str, float]:
-        return self.recent.means()
-
-    def _postfix(self) -> str:
-        return ", ".join(f"{name} {value:.3g}" for name, value in self._recent().items())
-
 
 def _where(epoch: int, step: int) -> str:
     return f"in epoch {epoch}, step {step}"
-
-
-class StopRequest(threading.Event):
-    """Set when the run is asked to stop; `number` is that of the signal that asked."""
-
-    number = signal.SIGINT
-
-
-@contextmanager
-def stop_request() -> Iterator[StopRequest]:
-    """An event that the first Ctrl-C, or SIGTERM, or the end of the terminal (SIGHUP) sets, so that a step is never
-    torn; a second Ctrl-C or SIGTERM interrupts. What was ignored, as `nohup` has it, stays so."""
-    event = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def handler(number, frame):
-        if event.is_set() and number != getattr(signal, "SIGHUP", None):  # which often comes along with another
-            raise KeyboardInterrupt
-        if not event.is_set():
-            event.number = number
-        event.set()
-
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
-    before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
-    for number in before:
-        signal.signal(number, handler)
-    try:
-        yield event
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)

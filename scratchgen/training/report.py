@@ -3,10 +3,11 @@
 import base64
 import html
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scratchgen.files import atomic_write
-from scratchgen.training.run import RunFolder
+from scratchgen.training.run_folder import RunFolder
 
 REFRESH = 10  # seconds between two looks of a browser at a run under way
 SHEETS = 24  # earlier sample sheets, evenly chosen, at the most
@@ -31,23 +32,23 @@ td:first-child { color: var(--soft); white-space: pre; }
 """
 
 
-def write_report(run: RunFolder, *, title: str, state: str, under_way: bool) -> Path:
+def write_report(folder: RunFolder, *, title: str, state: str, under_way: bool) -> Path:
     """Write the page anew from what lies in the folder; `state` says how far the run is."""
-    found = (run.path / "samples").glob("epoch-*.png")
+    found = (folder.path / "samples").glob("epoch-*.png")
     sheets = sorted((p for p in found if SHEET.fullmatch(p.name) and p.is_file()), key=_number)
-    latest = run.path / "samples" / "latest.png"
+    latest = folder.path / "samples" / "latest.png"
     parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="state">{html.escape(state)}</p>']
     shown = latest if under_way and latest.is_file() else sheets[-1] if sheets else None
     if shown:
         parts += ["<h2>Samples</h2>", _picture(shown, "now" if shown == latest else _epoch(shown))]
     for name, heading in (("losses.png", "Losses"), ("health.png", "Health")):
-        if (run.path / name).is_file():
-            parts += [f"<h2>{heading}</h2>", _picture(run.path / name, heading.lower())]
-    parts += _measures(run)
+        if (folder.path / name).is_file():
+            parts += [f"<h2>{heading}</h2>", _picture(folder.path / name, heading.lower())]
+    parts += _measures(folder)
     if len(sheets) > 1:
         parts.append("<h2>From epoch to epoch, the same noise</h2>")
         parts.append('<div class="sheets">' + "".join(_picture(s, _epoch(s)) for s in _chosen(sheets)) + "</div>")
-    config = [(k.replace("_", " "), _text(v)) for k, v in run.config().items() if k not in HIDDEN]
+    config = [(k.replace("_", " "), _text(v)) for k, v in folder.config().items() if k not in HIDDEN]
     parts += ["<h2>Settings</h2>", _table(config)]
 
     refresh = f'<meta http-equiv="refresh" content="{REFRESH}">' if under_way else ""
@@ -56,22 +57,22 @@ def write_report(run: RunFolder, *, title: str, state: str, under_way: bool) -> 
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
         f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
-    path = run.path / "report.html"
+    path = folder.path / "report.html"
     with atomic_write(path) as stream:
         stream.write(page.encode(errors="replace"))  # a name of bytes that are no text has no other form
     return path
 
 
-def _measures(run: RunFolder) -> list[str]:
+def _measures(folder: RunFolder) -> list[str]:
     """What `scratchgen evaluate` kept, or why it cannot be shown."""
     try:
-        measures = run.measures()
+        measures = folder.measures()
     except ValueError as error:
         return ["<h2>Measures</h2>", f'<p class="state">Left out: {html.escape(str(error))}</p>']
     if measures is None:
         return []
     heading = f"Measures after epoch {measures['epoch']}, {measures['data']}"
-    files = sorted(p for p in (run.path / "evaluation").glob("*.png") if p.is_file())
+    files = sorted(p for p in (folder.path / "evaluation").glob("*.png") if p.is_file())
     pictures = [_picture(path, path.stem) for path in files]
     return [f"<h2>{html.escape(heading)}</h2>", _table(measures["rows"]), *pictures]
 
@@ -84,12 +85,12 @@ def _picture(path: Path, caption: str) -> str:
     )
 
 
-def _table(rows) -> str:
+def _table(rows: Iterable[Sequence[object]]) -> str:
     cells = "".join(f"<tr><td>{html.escape(str(a))}</td><td>{html.escape(str(b))}</td></tr>" for a, b in rows)
     return f"<table>{cells}</table>"
 
 
-def _text(value) -> str:
+def _text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -18,78 +18,64 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from scratchgen.files import InUse, atomic_write, clear, from_json, locked, make_folder, naming, read_json, sync
+from scratchgen.files import InUse, atomic_write, clear, locked, make_folder, naming, read_json, sync
+from scratchgen.layers.layer import Module
 from scratchgen.paths import as_path
 from scratchgen.plots import write_figure
 from scratchgen.safetensors_file import read_arrays
-from scratchgen.schema import Kind, Pairs, Real, Whole, check, text
+from scratchgen.schema import Kind, check, text
+from scratchgen.training.loop import Training
+from scratchgen.training.records import COUNT, Records, read_records
 from scratchgen.weights import fit, save_weights
 
-LONGEST = 1 << 20  # bytes of a record that is read
-TRAINED = ("weights.safetensors", "weights/*.safetensors", "samples/latest.png", "evaluation/*")  # after a checkpoint
+TRAINED = (  # what comes after the first checkpoint
+    "weights.safetensors",
+    "weights/*.safetensors",
+    "samples/latest.png",
+    "evaluation/*",
+    "samples/epoch-*.png",
+)
 
-NUMBER, COUNT = Real(lambda x: True, "a number"), Whole(0, most=2**63 - 1)
-RECORD = {"kind": text, "step": COUNT, "epoch": Real(lambda x: x >= 0, "a number of at least 0")}
-MEASURES = {"data": text, "epoch": COUNT, "rows": Pairs(), "run": text}
+
+def _is_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(row, list) and len(row) == 2 and all(map(text.fits, row)) for row in value
+    )
+
+
+MEASURES = {"data": text, "epoch": COUNT, "rows": Kind("a list of pairs of texts", _is_pairs), "run": text}
 MARKS = {"run": text, "step": COUNT}  # in what weights say about themselves
-
-
-class Numbers(Kind):
-    """A number, null in place of one, or lists and objects of these."""
-
-    form = "numbers"
-
-    def fits(self, value):
-        if isinstance(value, list | dict):
-            return all(map(self.fits, value.values() if isinstance(value, dict) else value))
-        return value is None or NUMBER.fits(value)
 
 
 class OutOfStep(ValueError):
     """A run's weights or records do not belong to its checkpoint: to go on from there would lose them."""
 
 
-class Records(list):
-    """What metrics.jsonl says, line by line, but for the lines that cannot be read."""
-
-    unreadable = 0  # how many
-    end_unreadable = False  # one of them comes after the last record of a step
-
-    @property
-    def step(self) -> int:
-        """After how many steps the last was written."""
-        return max((r.get("step", 0) for r in self), default=0)
-
-    @property
-    def note(self) -> str:
-        """On what is left out."""
-        return f"{self.unreadable:,} line{'s' * (self.unreadable > 1)} cannot be read and are left out"
-
-
 class RunFolder:
     """config.json, metrics.jsonl, checkpoint.safetensors, weights.safetensors, samples/, curves and report.html."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = as_path(path)
         self._logged = 0  # the step of the last record
 
     @classmethod
-    def create(cls, path, config: dict) -> "RunFolder":
+    def create(cls, path: str | os.PathLike[str], config: dict[str, Any]) -> "RunFolder":
         """Make the folder. FileExistsError when there is something in it: a run is never written over, not even by
         another that is made at the same moment."""
-        run = cls(path)
-        run._check_empty()
-        make_folder(run.path)
+        folder = cls(path)
+        folder._check_empty()
+        make_folder(folder.path)
         try:
-            with locked(run.path / ".lock"):
-                run._check_empty()  # no other was faster
-                clear(run.path)
-                run.write_json("config.json", config)  # the first file: a run that is killed hereafter can be resumed
+            with locked(folder.path / ".lock"):
+                folder._check_empty()  # no other was faster
+                clear(folder.path)
+                folder.write_json("config.json", config)  # the first file: a run killed hereafter can be resumed
         except InUse:
             raise FileExistsError(f"{path} is taken by another run; choose another folder with --out") from None
-        make_folder(run.path / "samples")
-        return run
+        make_folder(folder.path / "samples")
+        return folder
 
     def _check_empty(self) -> None:
         path = self.path
@@ -97,20 +83,20 @@ class RunFolder:
             raise FileExistsError(f"{path} is there already and not empty; choose another folder with --out")
 
     @classmethod
-    def open(cls, path) -> "RunFolder":
+    def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
         """A run that is there. FileNotFoundError when the folder is none, ValueError when its config is damaged."""
-        run = cls(path)
-        if not (run.path / "config.json").is_file():
-            what = "there is no config.json in it" if run.path.is_dir() else "there is no such folder"
-            if run.path.is_file():
-                its = next((f for f in run.path.absolute().parents if (f / "config.json").is_file()), None)
+        folder = cls(path)
+        if not (folder.path / "config.json").is_file():
+            what = "there is no config.json in it" if folder.path.is_dir() else "there is no such folder"
+            if folder.path.is_file():
+                its = next((f for f in folder.path.absolute().parents if (f / "config.json").is_file()), None)
                 what = f"it is a file, give {its}" if its else "it is a file, give the folder that train made"
             raise FileNotFoundError(f"{path} is no run folder: {what}")
-        run.config()
-        return run
+        folder.config()
+        return folder
 
     @staticmethod
-    def unused(parent, name: str) -> Path:
+    def unused(parent: str | os.PathLike[str], name: str) -> Path:
         """parent/name, or parent/name-2, -3, … : the first that is not there."""
         candidates = [name, *(f"{name}-{i}" for i in range(2, 10_000))]
         parent = as_path(parent)
@@ -145,7 +131,7 @@ class RunFolder:
         """What all files of the run bear; None for a run from before there were ids."""
         return self.config().get("id")
 
-    def config(self) -> dict:
+    def config(self) -> dict[str, Any]:
         """What the run was started with, as it is written there. ValueError when it cannot be read."""
         config = read_json(self.path / "config.json")
         try:
@@ -154,25 +140,25 @@ class RunFolder:
             raise ValueError(f"{self.path / 'config.json'} is damaged: {error}") from None
         return config
 
-    def write_json(self, name: str, content) -> None:
+    def write_json(self, name: str, content: object) -> None:
         with atomic_write(self.path / name) as stream:
             stream.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
     # --- the state of training ---
 
-    def save(self, training) -> None:
-        """Write a checkpoint and the weights. NotFinite, and the old ones stay, when a number is no longer finite."""
+    def save(self, training: Training) -> None:
+        """Write a checkpoint and the weights. NotFinite, and the old ones stay, when a value is no longer finite."""
         sync(self.metrics)
         training.save(self.checkpoint, {**self._mark(), "logged": self._logged})
         self.save_weights(training)
 
-    def save_weights(self, training, name: str = "weights.safetensors") -> Path:
+    def save_weights(self, training: Training, name: str = "weights.safetensors") -> Path:
         path = self.path / name
         make_folder(path.parent)
         save_weights(training.recipe.model, path, about={**self._mark(), "step": training.steps})
         return path
 
-    def restore(self, training, *, force: bool = False) -> list[str]:
+    def restore(self, training: Training, *, force: bool = False) -> list[str]:
         """Take a training that has not begun to where the run was; notes on what is damaged and will be written anew.
 
         ValueError, and nothing is written: when the checkpoint is missing although something was trained, is damaged,
@@ -197,7 +183,7 @@ class RunFolder:
             raise OutOfStep(fault)
         return notes
 
-    def load_weights(self, model) -> None:
+    def load_weights(self, model: Module) -> None:
         """Give a model the weights of the run, or those of its checkpoint where the weights are missing.
 
         FileNotFoundError when there are none; ValueError when they are damaged, of another run or another model.
@@ -214,10 +200,10 @@ class RunFolder:
             arrays = {k.removeprefix("model/"): a for k, a in arrays.items() if k.startswith("model/")}
         fit(model, arrays, path)
 
-    def _mark(self) -> dict:
+    def _mark(self) -> dict[str, Any]:
         return {} if self.id is None else {"run": self.id}
 
-    def _is_ours(self, position: dict) -> None:
+    def _is_ours(self, position: dict[str, Any]) -> None:
         check(position, {"run": text, "logged": COUNT})
         if position.get("run") != self.id:
             raise ValueError("it is of another run")
@@ -226,9 +212,9 @@ class RunFolder:
         """The name of a file that only training beyond the first checkpoint leaves; None when there is none."""
         if records.step > 0 or records.unreadable:
             return self.metrics.name
-        sheets = (p for p in self.path.glob("samples/epoch-*.png") if p.name != "epoch-000.png")
-        left = [p for pattern in TRAINED for p in sorted(self.path.glob(pattern))] + sorted(sheets)
-        return str(left[0].relative_to(self.path)) if left else None
+        found = (p for pattern in TRAINED for p in sorted(self.path.glob(pattern)) if p.name != "epoch-000.png")
+        first = next(found, None)
+        return str(first.relative_to(self.path)) if first else None
 
     def _fault_of_weights(self, steps: int) -> tuple[str | None, list[str]]:
         """Why weights.safetensors may not be written over, and notes."""
@@ -245,7 +231,7 @@ class RunFolder:
             return f"{self.checkpoint} is of step {steps:,}, and {self.weights.name} of step {about['step']:,}", []
         return None, []
 
-    def _fault_of_records(self, records: Records, training, position: dict) -> str | None:
+    def _fault_of_records(self, records: Records, training: Training, position: dict[str, Any]) -> str | None:
         """Why training may not go on with these records."""
         logged = position.get("logged", (training.epoch - 1) * training.steps_per_epoch)
         if any(r["kind"] == "run" and r.get("id") != self.id for r in records):
@@ -262,7 +248,7 @@ class RunFolder:
 
     # --- metrics: one JSON object a line; "steps" records within an epoch, "epoch" records at its end ---
 
-    def log(self, record: dict) -> None:
+    def log(self, record: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
         with naming(self.metrics), open(self.metrics, "a", encoding="utf-8") as stream:
             first = [{"kind": "run", "id": self.id}] if self.id is not None and stream.tell() == 0 else []
@@ -273,23 +259,7 @@ class RunFolder:
 
     def records(self) -> Records:
         """All lines of metrics.jsonl that can be read."""
-        records = Records()
-        if not self.metrics.is_file():
-            return records
-        with open(self.metrics, "rb") as stream:
-            for line in _lines(stream):
-                if not line.endswith(b"\n"):  # cut by a crash
-                    break
-                try:
-                    record = from_json(line)
-                    _check_record(record)
-                except ValueError:
-                    records.unreadable += 1
-                    records.end_unreadable = True
-                else:
-                    records.append(record)
-                    records.end_unreadable &= "step" not in record
-        return records
+        return read_records(self.metrics)
 
     @property
     def ended(self) -> bool:
@@ -307,12 +277,12 @@ class RunFolder:
 
     # --- what was measured ---
 
-    def write_measures(self, measures: dict) -> None:
+    def write_measures(self, measures: dict[str, Any]) -> None:
         """Keep what `scratchgen evaluate` found: its data, epoch and rows (pairs of texts), and more."""
         make_folder(self.path / "evaluation")
         self.write_json("evaluation/measures.json", {**self._mark(), **measures})
 
-    def measures(self) -> dict | None:
+    def measures(self) -> dict[str, Any] | None:
         """What `scratchgen evaluate` kept last; None when there is nothing. ValueError when it is damaged, or of
         another run."""
         path = self.path / "evaluation" / "measures.json"
@@ -329,7 +299,7 @@ class RunFolder:
 
     # --- pictures ---
 
-    def save_picture(self, picture, name: str) -> Path:
+    def save_picture(self, picture: Any, name: str) -> Path:
         """Write a matplotlib Figure or a Pillow image as PNG."""
         path = self.path / name
         make_folder(path.parent)
@@ -337,7 +307,7 @@ class RunFolder:
         return path
 
 
-def save_picture(picture, path) -> None:
+def save_picture(picture: Any, path: str | os.PathLike[str]) -> None:
     """Write a matplotlib Figure or a Pillow image as PNG; the file appears whole or not at all."""
     with atomic_write(path) as stream:
         if hasattr(picture, "savefig"):
@@ -346,7 +316,7 @@ def save_picture(picture, path) -> None:
             picture.save(stream, format="PNG")
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     """JSON has no NaN and no infinity: null in their place."""
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
@@ -355,22 +325,3 @@ def _finite(value):
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _lines(stream) -> Iterator[bytes]:
-    """The lines of a binary file; of one that is longer than any record no more than that."""
-    while line := stream.readline(LONGEST):
-        part = line
-        while part and not part.endswith(b"\n"):
-            part = stream.readline(LONGEST)
-            if part.endswith(b"\n"):
-                line = b"\n"
-        yield line
-
-
-def _check_record(record) -> None:
-    """ValueError unless it is a record, and one of training has numbers that curves can be drawn of."""
-    check(record, RECORD, required=("kind",))
-    if record["kind"] in ("steps", "epoch"):
-        numbers = dict.fromkeys(record.keys() - RECORD.keys(), Numbers())
-        check(record, RECORD | numbers, required=("step", "epoch"))

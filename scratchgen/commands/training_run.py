@@ -1,23 +1,25 @@
-"""A training run from here to its end: when it saves, what it draws and measures, and how it stops."""
+"""A training run from where it is to its end: when it saves, draws and measures, and how it stops."""
 
 import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 from scratchgen.commands import BROKEN_PIPE
-from scratchgen.commands.runs import evaluate
+from scratchgen.commands.trained import evaluate
+from scratchgen.data import Dataset, Points
 from scratchgen.errors import sentence
 from scratchgen.files import printable
 from scratchgen.plots import curves
 from scratchgen.progress import tqdm
-from scratchgen.recipes import Findings
+from scratchgen.recipes import Findings, Recipe
 from scratchgen.safetensors_file import read_arrays
 from scratchgen.training import NotFinite, RunFolder, StepTooLarge, Stopped, StopRequest, Training, stop_request
 from scratchgen.training.report import write_report
 
-FIRST_LOOK = 8  # seconds until the first picture
+FIRST_SAVE = 8  # seconds until the first checkpoint and picture within an epoch, at the most
 DRAW_EVERY = 3  # seconds between two drawings of the curves, at the least
 
 
@@ -25,24 +27,23 @@ class NoReader(Exception):
     """Nobody reads what is printed any more."""
 
 
-class Session:
-    """From here to the end of the run, or until it is stopped.
+class TrainingRun:
+    """Trains until the end of the run, or until it is stopped.
 
-    What must be kept is saved first: the checkpoint, the weights, the epoch's record. Measures, pictures and the page
-    come after it, and one that fails is a line.
+    What must be kept is saved first: the checkpoint, the weights, the epoch's record. Measures, pictures and the
+    report come after it; where one fails, a line says so.
     """
 
-    def __init__(self, folder: RunFolder, recipe, data, training: Training, *, quiet: bool):
+    def __init__(self, folder: RunFolder, recipe: Recipe, data: Dataset | Points, training: Training, *, quiet: bool):
         self.folder, self.recipe, self.data, self.training = folder, recipe, data, training
         self.config, self.progress = recipe.config, not quiet
-        self.next_save = time.perf_counter() + min(FIRST_LOOK, self.config["save_every"])
+        self.next_save = time.perf_counter() + min(FIRST_SAVE, self.config["save_every"])
         self.next_draw = 0.0
-        self.history: list[dict] = []  # the records of the epochs so far
-        self.ails: set[str] = set()  # the symptoms that have been said
-        self.told: set[str] = set()  # what could not be had
+        self.epochs: list[dict[str, Any]] = []  # the records of the epochs so far
+        self.reported: set[str] = set()  # symptoms, and what could not be had: each is printed once
         self.closing, self.stop = False, StopRequest()
 
-    def run(self, head: Iterable[str] = ()) -> int:
+    def train(self, head: Iterable[str] = ()) -> int:
         """Print the head, train; the exit status."""
         try:
             self.say("\n".join(head))
@@ -50,22 +51,22 @@ class Session:
         except Stopped:
             self.close("stopped")
             where = f"\nstopped in epoch {self.training.epoch}; everything is saved. To go on:"
-            self.last_words(f"{where}\n  {self.resume_command()}", sys.stdout)
+            self.say_if_possible(f"{where}\n  {self.resume_command()}", sys.stdout)
             return 128 + self.stop.number
         except NoReader:
             self.close("stopped: nobody read what it printed")
-            self.last_words(f"scratchgen: nobody reads what is printed; {self.how_to_go_on()}")
+            self.say_if_possible(f"scratchgen: nobody reads what is printed; {self.how_to_go_on()}")
             return 128 + self.stop.number if self.stop.is_set() else BROKEN_PIPE  # when a terminal is closed, both
         except NotFinite as error:
             self.close(str(error))
-            self.last_words(f"scratchgen: {error}; {self.folder.checkpoint} is the last good checkpoint")
+            self.say_if_possible(f"scratchgen: {error}; {self.folder.checkpoint} is the last good checkpoint")
             return 1
         except StepTooLarge as error:
             self.close("stopped: out of memory")
             raise MemoryError(f"{str(error) or 'out of memory'}: {self._smaller(error)} needs less memory") from error
         except OSError as error:
             self.close(f"stopped: {sentence(error)}")
-            self.last_words(f"scratchgen: {sentence(error)}; {self.how_to_go_on()}")
+            self.say_if_possible(f"scratchgen: {sentence(error)}; {self.how_to_go_on()}")
             return 2
         except BaseException as error:
             self.close(f"stopped: {type(error).__name__}")
@@ -75,7 +76,7 @@ class Session:
         training = self.training
         with stop_request() as self.stop:
             self.begin()
-            records = training.run(
+            records = training.train(
                 on_record=lambda record: self.folder.log({"kind": "steps", **record}),
                 on_pause=self.pause,
                 progress=self.progress,
@@ -92,13 +93,13 @@ class Session:
             return 130
         return 0
 
-    # --- the way ---
+    # --- from beginning to end ---
 
     def begin(self) -> None:
         training = self.training
-        self.history = [r for r in self.folder.records() if r["kind"] == "epoch"]
-        for n in range(1, len(self.history) + 1):  # what was said already
-            self.ails |= self.recipe.symptoms(self.history[:n]).keys()
+        self.epochs = [r for r in self.folder.records() if r["kind"] == "epoch"]
+        for n in range(1, len(self.epochs) + 1):  # printed before the run was resumed
+            self.reported |= self.recipe.symptoms(self.epochs[:n]).keys()
         if training.steps == 0:
             self.folder.save(training)
             self.sheet("epoch-000")
@@ -107,7 +108,7 @@ class Session:
         self.folder.save_weights(training)  # of a run that ended right after a checkpoint
         self.keep_weights()
         ended = training.ended
-        if training.step == 0 and ended is not None and ended["epoch"] not in [r.get("epoch") for r in self.history]:
+        if training.step == 0 and ended is not None and ended["epoch"] not in [r.get("epoch") for r in self.epochs]:
             self.end_epoch(dict(ended))  # the run ended between the checkpoint and this
 
     def pause(self) -> bool:
@@ -118,20 +119,20 @@ class Session:
             self.draw(under_way=True)
         return self.stop.is_set()
 
-    def end_epoch(self, record: dict) -> None:
+    def end_epoch(self, record: dict[str, Any]) -> None:
         """All that an epoch leaves beside its checkpoint, which is written already."""
         recipe = self.recipe
-        record |= self.measured(record["epoch"])
+        record |= self.measured()
         self.sheet(f"epoch-{record['epoch']:03d}")
         self.folder.log({"kind": "epoch", **record})
         last = self.training.finished
         self.draw(under_way=not last)
         speed = f"{record['per_second']:,.0f} samples/s"
         self.say(f"epoch {record['epoch']:>3}/{self.training.settings.epochs}  {recipe.line(record)}  {speed}")
-        self.history.append(record)
-        for kind, text in recipe.symptoms(self.history).items():
-            if kind not in self.ails:
-                self.ails.add(kind)
+        self.epochs.append(record)
+        for symptom, text in recipe.symptoms(self.epochs).items():
+            if symptom not in self.reported:
+                self.reported.add(symptom)
                 self.say(f"note     {text}")
 
     def end(self) -> None:
@@ -164,25 +165,23 @@ class Session:
 
     # --- what is measured and drawn, as far as it can be ---
 
-    def measured(self, epoch: int) -> dict:
+    def measured(self) -> dict[str, Any]:
         """The epoch's measures, by name."""
-        found, values = Findings(), {}
+        found = Findings()
         with found.part("the measures of the epoch"):
-            each = self.recipe.epoch_measures(self.data)
-            values |= each.values
-            found.missing |= each.missing
+            found = self.recipe.epoch_measures(self.data)
         if self.config.get("evaluate") and self.recipe.measured_by_epoch:
             with found.part("the quality of the samples"):
-                values |= self.recipe.quality(self.data, progress=self.progress)
-        self.tell(found)
-        return values
+                found.values |= self.recipe.quality(self.data, progress=self.progress)
+        self.report_missing(found)
+        return found.values
 
     def sheet(self, name: str) -> None:
         with self.part("the picture of the samples"):
             self.folder.save_picture(self.recipe.sheet(self.data), f"samples/{name}.png")
 
     def draw(self, *, under_way: bool, state: str | None = None) -> None:
-        """The curves and the page; while it is under way not more often than drawing is worth."""
+        """The curves and the report; while it is under way no more often than every DRAW_EVERY seconds."""
         if under_way and time.perf_counter() < self.next_draw:
             return
         records = self.folder.records()
@@ -202,11 +201,11 @@ class Session:
         self.next_draw = time.perf_counter() + DRAW_EVERY
 
     def close(self, state: str) -> None:
-        """The run stops here: its metrics say so, and its page no longer renews itself, as far as they can be
-        written."""
+        """The run stops here: its metrics say so, and its report no longer renews itself, as far as they can
+        be written."""
         self.closing = True
         with suppress(OSError):
-            if self.folder.ended:  # and only the last words found no reader
+            if self.folder.ended:  # and only what was printed after that found no reader
                 return
             self.folder.log({"kind": "end", "state": "stopped"})
         with suppress(OSError):
@@ -214,27 +213,27 @@ class Session:
 
     @contextmanager
     def part(self, what: str) -> Iterator[None]:
-        """What is of use and not needed to go on: where it fails, a line says so."""
+        """What is not needed to go on: where it fails, a line says so."""
         found = Findings()
         with found.part(what):
             yield
-        self.tell(found)
+        self.report_missing(found)
 
-    # --- words ---
+    # --- what is printed ---
 
-    def tell(self, found: Findings) -> None:
+    def report_missing(self, found: Findings) -> None:
         """What could not be had: a line on each, the first time, unless the run stops for a better reason."""
         for what, why in found.missing.items():
-            if what not in self.told and not self.closing:
-                self.told.add(what)
+            if what not in self.reported and not self.closing:
+                self.reported.add(what)
                 self.say(f"note: {what} cannot be had: {why}", sys.stderr)
 
-    def last_words(self, text: str, stream=None) -> None:
-        """Words that may find no reader; on standard error, unless said otherwise."""
+    def say_if_possible(self, text: str, stream: TextIO | None = None) -> None:
+        """Print, though there may be no reader any more; on standard error, unless a stream is given."""
         with suppress(NoReader):
             self.say(text, stream or sys.stderr)
 
-    def say(self, text: str, stream=None) -> None:
+    def say(self, text: str, stream: TextIO | None = None) -> None:
         """Print, above the progress bar if there is one; nothing where the stream was closed from the start."""
         stream = stream or sys.stdout
         if stream is None:

@@ -1,0 +1,60 @@
+"""What commands say to argparse alike: the types of values, and the options that several of them have."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from scratchgen.backend import BACKENDS
+from scratchgen.paths import as_path
+from scratchgen.schema import Kind, flag, text
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def typed(kind: Kind | Callable[[str], Any]) -> Callable[[str], Any]:
+    """A type for argparse of a kind, or of a function that raises ValueError: argparse would drop its message."""
+    parse = kind.parse if isinstance(kind, Kind) else kind
+
+    def parse_argument(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse_argument
+
+
+path = typed(as_path)
+
+
+def of_kind(kind: Kind) -> dict[str, Any]:
+    """The arguments of `add_argument` for an option of this kind."""
+    if kind is text:
+        return {}
+    if kind is flag:
+        return {"action": "store_true"}
+    if kind.choices:
+        return {"type": kind.read, "choices": kind.choices}
+    return {"type": typed(kind)}
+
+
+def add_run_options(parser: argparse.ArgumentParser, *, data: bool) -> None:
+    """RUN and what goes with it."""
+    parser.add_argument("RUN", type=path, help="folder of a run, as `scratchgen train` prints it")
+    if data:
+        parser.add_argument("--data", metavar="NAME|DIR", help="other data of the same form (default: the run's own)")
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        help="cupy runs on an NVIDIA GPU (default: that of the training, or numpy where there is no GPU)",
+    )
+
+
+def add_output_options(parser: argparse.ArgumentParser, *, default: str | None, help: str) -> None:
+    """--output and --force."""
+    parser.add_argument("--output", type=path, metavar="FILE", default=default, help=help)
+    add_force(parser)
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="replace files that are there")

@@ -1,0 +1,101 @@
+"""What the commands on a trained model share: its run folder, its data, and its evaluation."""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scratchgen.backend import BackendUnavailable, load_kernels
+from scratchgen.commands import UsageError
+from scratchgen.commands.results import memory_for
+from scratchgen.data import POINTS, Dataset, Points, load
+from scratchgen.files import printable
+from scratchgen.recipes import Recipe, config_of, load_run
+from scratchgen.table import aligned
+from scratchgen.training import RunFolder
+
+
+def open_run(args: argparse.Namespace) -> tuple[RunFolder, Recipe]:
+    """The run at args.RUN with its trained weights, on args.backend, or else where it was trained if that is here."""
+    if args.backend is not None:
+        load_kernels(args.backend)
+    folder = RunFolder.open(args.RUN)
+    with memory_for("its network"):
+        return folder, load_run(args.RUN, backend=args.backend or _backend_here(folder))
+
+
+def _backend_here(folder: RunFolder) -> str:
+    """The backend that a run was trained on, or "numpy", with a note, where this machine lacks it."""
+    backend = config_of(folder).get("backend", "numpy")
+    try:
+        load_kernels(backend)
+    except BackendUnavailable as error:
+        print(f"note: {folder.path} was trained on {backend}, and this runs on numpy, since {error}", file=sys.stderr)
+        return "numpy"
+    return backend
+
+
+def data_of(args: argparse.Namespace, recipe: Recipe) -> Any:
+    """The data that the run was trained on, or --data in the same form."""
+    c = recipe.config
+    size, channels = pixels(c.get("image_size")), c.get("channels")
+    if args.data and "image_shape" in c:
+        *own, depth = c["image_shape"]
+        size, channels = size or pixels(own), channels or depth
+    if "image_shape" in c and args.data in POINTS:
+        raise UsageError(f"the run is of images {tuple(c['image_shape'])}, and {args.data} is of points")
+    with where_config_says(args.RUN, args.data), memory_for("the data"):
+        data = load(c["data"] if args.data is None else args.data, image_size=size, channels=channels)
+    if list(getattr(data, "image_shape", ())) != list(c.get("image_shape", ())):
+        what = f"images {tuple(c['image_shape'])}" if "image_shape" in c else "points"
+        raise UsageError(f"{data.name} does not fit: the run is of {what}")
+    if args.data is None and digest(data) != c.get("data_sha256"):
+        raise UsageError(
+            f"{printable(c['data'])} is no longer what the run was trained on, so its test images may be training "
+            f"images: to take it as it is now, say --data {printable(c['data'])}"
+        )
+    return data
+
+
+@contextmanager
+def where_config_says(run: Path, other: str | None) -> Iterator[None]:
+    """Names the run where its own data is not found, which is loaded unless there is `other`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if other is not None:
+            raise
+        raise UsageError(f"the data of {run} is not where its config.json says: {error}") from None
+
+
+def pixels(image_size: int | list[int] | None) -> int | tuple[int, int] | None:
+    """--image-size as `load` takes it."""
+    if isinstance(image_size, list):
+        height, width = image_size
+        return height, width
+    return image_size
+
+
+def digest(data: Dataset | Points) -> str:
+    """SHA-256 of the training samples."""
+    samples = data.train if isinstance(data, Points) else data.train_images
+    return hashlib.sha256(np.ascontiguousarray(samples).data).hexdigest()
+
+
+def evaluate(folder: RunFolder, recipe: Recipe, data: Dataset | Points, **options: Any) -> list[str]:
+    """Measure, keep evaluation/ in the run folder, and return what to print."""
+    found = recipe.measure(data, **options)
+    for name, picture in found.pictures.items():
+        with found.part(name):
+            folder.save_picture(picture, f"evaluation/{name}")
+    found.rows += [(what, f"cannot be had: {why}") for what, why in found.missing.items()]
+    records = folder.records()
+    epoch = max((r["epoch"] for r in records if r["kind"] == "epoch"), default=0)
+    folder.write_measures({"data": data.name, "epoch": epoch, "rows": found.rows, **found.values})
+    note = [f"note     {folder.metrics}: {records.note}"] if records.unreadable else []
+    return ["", *aligned(found.rows, left=(0, 1)), *note]

@@ -1,0 +1,59 @@
+"""What the training of an autoencoder and of a VAE share: an encoder and a decoder of images."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchgen.data import Dataset
+from scratchgen.models.autoencoder import Autoencoder
+from scratchgen.models.vae import VAE
+from scratchgen.recipes.options import Option, positive, sizes
+from scratchgen.recipes.recipe import Recipe, RecipeError
+from scratchgen.schema import choice
+
+SHOWN = 12  # images in a row of a picture
+WIDTH = 32  # channels next to the image
+
+
+def network_options(latent: Option, hidden: list[int]) -> dict[str, Option]:
+    """The options of the two networks."""
+    default = ",".join(map(str, hidden))
+    return {
+        "arch": Option(choice(("dense", "conv")), "fully connected or convolutional", default="dense"),
+        "latent": latent,
+        "hidden": Option(sizes, f"layer sizes of --arch dense (default: {default})", metavar="N,N"),
+        "width": Option(positive, f"channels next to the image of --arch conv (default: {WIDTH})", metavar="N"),
+    }
+
+
+class EncoderRecipe(Recipe[Dataset]):
+    model: Autoencoder | VAE
+    has_encoder = True
+    builders: ClassVar[Mapping[str, Callable[..., Any]]]  # of the model, for each --arch
+    hidden: ClassVar[list[int]]  # default layer sizes
+    of_model: ClassVar[tuple[str, ...]]  # settings that the builder takes beside the sizes
+
+    @classmethod
+    def resolve_config(cls, given: dict[str, Any], data: Dataset) -> dict[str, Any]:
+        config = super().resolve_config(given, data)
+        own, other = ("hidden", "width") if config["arch"] == "dense" else ("width", "hidden")
+        if other in config:
+            raise RecipeError(f"--{other} is not of --arch {config['arch']}, which has --{own}")
+        config.setdefault(own, cls.hidden if own == "hidden" else WIDTH)
+        return config
+
+    def build(self, rng: np.random.Generator) -> None:
+        c = self.config
+        size = {"hidden": tuple(c["hidden"])} if c["arch"] == "dense" else {"width": c["width"]}
+        settings = {name: c[name] for name in ("latent", *self.of_model)}
+        self.model = self.builders[c["arch"]](self.image_shape, rng=rng, **size, **settings)
+
+    def describe(self) -> str:
+        return f"{self.config['arch']} {super().describe()}, latent dimension {self.config['latent']}"
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        return self.on_host(self.model.decode, z)
+
+    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+        return self.on_host(self.model.reconstruct, images)
