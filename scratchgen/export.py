@@ -68,7 +68,7 @@ FIRST_WORDS = '"""Exported from scratchgen: '
 
 
 def export_torch(
-    model: Model | Layer, path: Path | str, *, input_shapes: Mapping[str, Shape] | None = None, force: bool = False
+    model: Module, path: Path | str, *, input_shapes: Mapping[str, Shape] | None = None, force: bool = False
 ) -> list[Path]:
     """Write `path`, a .safetensors file that fits torch.nn modules, and beside it the .py file that builds these and
     whose `load()` gives them with the weights, in eval mode; returns both paths.
@@ -116,7 +116,7 @@ def export_torch(
 # --- the networks, their layers, and the shapes between these ---
 
 
-def _networks(model: Model | Layer) -> tuple[type[Model] | None, dict[str, Layer]]:
+def _networks(model: Module) -> tuple[type[Model] | None, dict[str, Layer]]:
     """The kind of model, None for a layer, and its networks by name; TypeError where one has no counterpart."""
     kind = next((kind for kind in NETWORKS if isinstance(model, kind)), None)
     if kind is None and not isinstance(model, Layer):
@@ -141,7 +141,7 @@ def _leaves(layer: Layer, prefix: str = "") -> Iterator[tuple[str, Layer]]:
             yield from _leaves(part, f"{prefix}{i}.")
 
 
-def _outside(model: Model | Layer, networks: Mapping[str, Layer]) -> dict[str, np.ndarray]:
+def _outside(model: Module, networks: Mapping[str, Layer]) -> dict[str, np.ndarray]:
     """What a model holds beside its networks: the parameters of a likelihood. TypeError for anything else."""
     if isinstance(model, Layer):
         return {}

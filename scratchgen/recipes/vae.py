@@ -70,7 +70,7 @@ class VAERecipe(EncoderRecipe):
         terms, backward = self.model.terms_and_pullback(x, eps)
         backward()
         self.optimizers["optimizer"].step()
-        return {**terms._asdict(), "loss": terms.reconstruction + self.config["beta"] * terms.kl}
+        return {**terms._asdict(), "loss": terms.loss(self.config["beta"])}
 
     def _binary(self, batch: Array, rng: np.random.Generator) -> Array:
         """The batch by `data.binarise`; on a GPU it is compared there, with the same draws, made on the host."""
@@ -79,8 +79,10 @@ class VAERecipe(EncoderRecipe):
             return batch
         if self.backend == "numpy":
             return binarise(batch, how, rng)
-        uniform = transfer(rng.random(batch.shape, batch.dtype), self.backend) if how == "dynamic" else None
-        return compared(batch, how, uniform)
+        if how != "dynamic":
+            return compared(batch, how, None)
+        uniform = np.asarray(rng.random(batch.shape, batch.dtype))
+        return compared(batch, how, transfer(uniform, self.backend))
 
     def _test_batches(self, data: Dataset) -> Iterator[Array]:
         """The test images as the model sees images, by the same draws at each call."""
