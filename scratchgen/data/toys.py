@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scratchgen import checks
+
+Draw: TypeAlias = Callable[[int, np.random.Generator], NDArray[np.float32]]  # points `(count, 2)`
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +51,9 @@ def ring(
     radius = checks.real("ring", "radius", radius, lambda v: v > 0, "a positive number")
     angles = 2 * np.pi * np.arange(modes) / modes
     centres = radius * np.stack((np.cos(angles), np.sin(angles)), axis=1)
-    return _mixture("ring", f"{modes} Gaussians on a ring", centres, std, train, test, rng)
+    std = checks.real("ring", "std", std, lambda v: v > 0, "a positive number")
+    title = f"{modes} Gaussians on a ring"
+    return Points(*_named_points("ring", title, _gaussians(centres, std), train, test, rng), centres, std)
 
 
 def grid(
@@ -68,7 +73,9 @@ def grid(
     spacing = checks.real("grid", "spacing", spacing, lambda v: v > 0, "a positive number")
     places = spacing * (np.arange(side) - (side - 1) / 2)
     centres = np.stack(np.meshgrid(places, places, indexing="ij"), axis=-1).reshape(-1, 2)
-    return _mixture("grid", f"{side * side} Gaussians on a grid", centres, std, train, test, rng)
+    std = checks.real("grid", "std", std, lambda v: v > 0, "a positive number")
+    title = f"{side * side} Gaussians on a grid"
+    return Points(*_named_points("grid", title, _gaussians(centres, std), train, test, rng), centres, std)
 
 
 def moons(
@@ -90,39 +97,23 @@ def moons(
         y = np.where(upper, np.sin(t), 0.5 - np.sin(t))
         return (np.stack((x, y), axis=1) + std * rng.standard_normal((count, 2))).astype(np.float32)
 
-    return _points("moons", "two moons", draw, train, test, rng, None, std)
+    return Points(*_named_points("moons", "two moons", draw, train, test, rng), None, std)
 
 
-def _mixture(
-    owner: str,
-    title: str,
-    centres: NDArray[np.float64],
-    std: float,
-    train: int,
-    test: int,
-    rng: np.random.Generator | None,
-) -> Points:
-    """Points of the Gaussians with these centres, each as likely as the others."""
-    std = checks.real(owner, "std", std, lambda v: v > 0, "a positive number")
+def _gaussians(centres: NDArray[np.float64], std: float) -> Draw:
+    """Draws from the Gaussians with these centres, each as likely as the others."""
 
     def draw(count: int, rng: np.random.Generator) -> NDArray[np.float32]:
         chosen = centres[rng.integers(len(centres), size=count)]
         return (chosen + std * rng.standard_normal((count, 2))).astype(np.float32)
 
-    return _points(owner, title, draw, train, test, rng, centres, std)
+    return draw
 
 
-def _points(
-    owner: str,
-    title: str,
-    draw: Callable[[int, np.random.Generator], NDArray[np.float32]],
-    train: int,
-    test: int,
-    rng: np.random.Generator | None,
-    centres: NDArray[np.float64] | None,
-    std: float,
-) -> Points:
+def _named_points(
+    owner: str, title: str, draw: Draw, train: int, test: int, rng: np.random.Generator | None
+) -> tuple[str, NDArray[np.float32], NDArray[np.float32]]:
+    """The first three fields of `Points`."""
     train, test = checks.integer(owner, "train", train), checks.integer(owner, "test", test)
     rng = checks.generator(owner, rng)
-    name = f"{title} ({train:,} training and {test:,} test points)"
-    return Points(name, draw(train, rng), draw(test, rng), centres, std)
+    return f"{title} ({train:,} training and {test:,} test points)", draw(train, rng), draw(test, rng)
