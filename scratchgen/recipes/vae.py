@@ -79,7 +79,7 @@ class VAERecipe(EncoderRecipe):
             return batch
         if self.backend == "numpy":
             return binarise(batch, how, rng)
-        uniform = transfer(rng.random(batch.shape, batch.dtype), self.backend) if how == "dynamic" else None
+        uniform = transfer(rng.random(tuple(batch.shape), batch.dtype), self.backend) if how == "dynamic" else None
         return compared(batch, how, uniform)
 
     def _test_batches(self, data: Dataset) -> Iterator[Array]:
