@@ -46,6 +46,7 @@ from scratchgen.layers import (
     Sigmoid,
     Tanh,
 )
+from scratchgen.layers.module import Module
 from scratchgen.models import GAN, VAE, Autoencoder, Bernoulli, Gaussian
 from scratchgen.paths import as_path
 from scratchgen.safetensors_file import serialised

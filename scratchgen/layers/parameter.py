@@ -92,9 +92,11 @@ class Parameter:
         """Set the gradient to zero, by letting go of its array: whoever holds that keeps what it was."""
         self._grad = None
 
-    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+    def __getstate__(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         """For copies and pickles: they are no part of the `with frozen(...)` that the original may be in."""
-        return None, {name: getattr(self, name) for name in self.__slots__} | {"_frozen": 0}
+        state: Any = super().__getstate__()  # of a subclass, what it adds too
+        attributes, slots = state
+        return attributes, slots | {"_frozen": 0}
 
     def __repr__(self) -> str:
         return f"Parameter({self.name!r}, {tuple(self._value.shape)}, {self._value.dtype})"

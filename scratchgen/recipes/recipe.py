@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scratchgen.backend import Array, load_kernels, to_host, transfer
 from scratchgen.data import Dataset, Points
 from scratchgen.errors import sentence
-from scratchgen.models import Model
+from scratchgen.models import GAN, VAE, Autoencoder
 from scratchgen.optim import Adam, Optimizer
 from scratchgen.plots import Panel
 from scratchgen.recipes.options import COMMON, Option
@@ -70,7 +70,7 @@ class Recipe(Generic[D]):
     measured_by_epoch = False  # by `quality(data)`, where asked for
     points: "ClassVar[type[Recipe[Points]] | None]" = None  # the recipe in its place for points in the plane
 
-    model: Model
+    model: Autoencoder | VAE | GAN
     optimizers: dict[str, Optimizer]
 
     def __init__(self, config: Mapping[str, Any]):
