@@ -79,15 +79,8 @@ class VAERecipe(EncoderRecipe):
             return batch
         if self.backend == "numpy":
             return binarise(batch, how, rng)
-<<<<<<< HEAD
-        if how != "dynamic":
-            return compared(batch, how, None)
-        uniform = np.asarray(rng.random(batch.shape, batch.dtype))
-        return compared(batch, how, transfer(uniform, self.backend))
-=======
         uniform = transfer(rng.random(tuple(batch.shape), batch.dtype), self.backend) if how == "dynamic" else None
         return compared(batch, how, uniform)
->>>>>>> runs
 
     def _test_batches(self, data: Dataset) -> Iterator[Array]:
         """The test images as the model sees images, by the same draws at each call."""
