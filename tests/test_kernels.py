@@ -436,8 +436,8 @@ def test_no_padded_copy_of_the_whole_batch_is_ever_held(monkeypatch, use_threads
     assert max(asked) <= 4 * columns.BLOCK_BYTES < 60 * 64 * 64 * 16 * 4 / 3
 
 
-@pytest.mark.parametrize("once", [False, True])
-def test_patches_are_kept_for_one_pair_of_calls(once, monkeypatch):
+@pytest.mark.parametrize("keep", [True, False])
+def test_patches_are_kept_for_one_pair_of_calls(keep, monkeypatch):
     """From a forward to the first backward of it, whichever of the two calls comes first; a second one keeps none."""
     made = []
 
@@ -455,14 +455,14 @@ def test_patches_are_kept_for_one_pair_of_calls(once, monkeypatch):
 
     for first, second in ((0, 1), (1, 0)):
         made.clear()
-        A = Correlation(W, g, once=once)
+        A = Correlation(W, g, keep_patches=keep)
         calls = (lambda A=A: A(x), lambda A=A: A.adjoint_in_W(x, dy))
         calls[first]()
-        assert held() == [not once]
+        assert held() == [keep]
         calls[second]()
-        assert held() == [False] * (2 if once else 1)
+        assert held() == [False] * (1 if keep else 2)
         calls[1]()
-        assert held() == [False] * (3 if once else 2)
+        assert held() == [False] * (2 if keep else 3)
 
 
 def test_kernels_keep_nothing_of_what_they_were_given(use_threads):
