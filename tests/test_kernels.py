@@ -1,6 +1,6 @@
 """The fast kernels against their references, the references against the definition, and the adjoint identities.
 
-Integers make every sum exact, so a kernel must give its reference's numbers bit for bit, whatever form it takes, in
+Integers make every sum exact, so a kernel must give its reference's elements bit for bit, whatever form it takes, in
 blocks of whatever size, on however many threads.
 """
 
@@ -32,7 +32,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from scratchgen.backend import formula, numpy_ops, reference, threads
+from scratchgen.backend import Correlation, formula, numpy_ops, reference, threads
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops import cells, columns, convolution, dense, winograd
 from scratchgen.backend.numpy_ops import formula as compiled
@@ -434,6 +434,35 @@ def test_no_padded_copy_of_the_whole_batch_is_ever_held(monkeypatch, use_threads
     for name in MAPS:
         assert_same(getattr(columns, name)(*calls[name]), getattr(reference, name)(*calls[name]), name)
     assert max(asked) <= 4 * columns.BLOCK_BYTES < 60 * 64 * 64 * 16 * 4 / 3
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_patches_are_kept_for_one_pair_of_calls(keep, monkeypatch):
+    """From a forward to the first backward of it, whichever of the two calls comes first; a second one keeps none."""
+    made = []
+
+    def patches(x, geometry):
+        copy = x.copy()  # where the kernels would be given patches
+        made.append(weakref.ref(copy))
+        return copy
+
+    monkeypatch.setattr(numpy_ops, "patches", patches)
+    g, rng = Geometry((2, 2), (1, 1), (0, 0), (1, 1), (4, 4), (3, 3)), np.random.default_rng(0)
+    x, W, dy = (rng.standard_normal(shape) for shape in ((2, 4, 4, 3), (2, 2, 3, 5), (2, 3, 3, 5)))
+
+    def held():
+        return [patch() is not None for patch in made]
+
+    for first, second in ((0, 1), (1, 0)):
+        made.clear()
+        A = Correlation(W, g, keep_patches=keep)
+        calls = (lambda A=A: A(x), lambda A=A: A.adjoint_in_W(x, dy))
+        calls[first]()
+        assert held() == [keep]
+        calls[second]()
+        assert held() == [False] * (1 if keep else 2)
+        calls[1]()
+        assert held() == [False] * (2 if keep else 3)
 
 
 def test_kernels_keep_nothing_of_what_they_were_given(use_threads):

@@ -124,7 +124,7 @@ class Formula:
             try:
                 own, size = a.dtype, a.shape
             except AttributeError:
-                own, size = f"{type(a).__name__}", None
+                own, size = type(a).__name__, None
             if own != dtype:
                 got = f"a {own}" if size is None else f"an array of {own}"
                 raise TypeError(f"{self}: {name} is {got}, needs an array of {dtype} or a plain number")

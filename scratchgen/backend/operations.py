@@ -46,7 +46,8 @@ class Correlation:
 
     A(x) and A.adjoint_in_W(x, dy) read the same patches of x. Where the backend copies these out, they are kept from
     the first of the two calls to the second, or until this object goes. That is done for one pair of calls: further
-    ones, of a second backward, copy anew and keep nothing; so do all where W is frozen and `keep_patches` False.
+    ones, of a second backward, copy anew and keep nothing. `keep_patches=False` is for a W that takes no gradient, so
+    that there is but one call.
     """
 
     def __init__(self, W: Array, geometry: Geometry, *, keep_patches: bool = True):

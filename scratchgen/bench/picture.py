@@ -58,15 +58,14 @@ def scaling_picture(report: dict[str, Any]) -> Figure:
 
 def _scale(axes: Axes, x: list[int], low: float, high: float) -> None:
     """Logarithmic axes, with plain numbers at the points and at 1, 2, 5 or as many as fit."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import LogLocator, NullLocator
 
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_ylim(low, high)
-    axes.xaxis.set_major_locator(FixedLocator(x))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(x)
     subs = range(1, 10) if high < 8 * low else (1, 2, 5) if high < 500 * low else (1,)
     axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())

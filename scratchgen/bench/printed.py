@@ -1,6 +1,6 @@
 """The three reports as lines of text, each from the very dictionary that is written as JSON."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from scratchgen.table import Row, markdown_table, text_table
@@ -47,20 +47,16 @@ def heading(report: Report, table: Table = text_table) -> list[str]:
     return [form.format(*row) for row in (_gpu_rows if _on_gpu(report) else _cpu_rows)(report)]
 
 
-def _cpu_rows(report: Report) -> list[Row]:
+def _cpu_rows(report: Report) -> Iterator[Row]:
     machine, sides, wanted = report["machine"], report["sides"], report["options"]["threads"]
-    rows = [
-        ("machine", f"{machine['cpu']}, {_count(machine['cores'], 'core')}, {machine['system']}"),
-        ("scratchgen", f"{report['scratchgen']}, Python {machine['python']}, {_numpy(sides['scratchgen'])}"),
-    ]
+    yield "machine", f"{machine['cpu']}, {_count(machine['cores'], 'core')}, {machine['system']}"
+    yield "scratchgen", f"{report['scratchgen']}, Python {machine['python']}, {_numpy(sides['scratchgen'])}"
     if torch := sides.get("torch"):
-        threads = _count(torch["threads"], "thread")
-        rows.append(("torch", f"{torch['torch']}, {torch['instructions']} instructions, {threads}"))
+        yield "torch", f"{torch['torch']}, {torch['instructions']} instructions, {_count(torch['threads'], 'thread')}"
     if "sgemm" in sides:
-        rows.append(("sgemm", _numpy(sides["sgemm"])))
+        yield "sgemm", _numpy(sides["sgemm"])
     if odd := [side for side, about in sides.items() if about["threads"] not in (wanted, None)]:
-        rows.append(("unequal", f"{', '.join(odd)} did not take the {_count(wanted, 'thread')} asked for"))
-    return list(rows)
+        yield "unequal", f"{', '.join(odd)} did not take the {_count(wanted, 'thread')} asked for"
 
 
 def _numpy(about: Report) -> str:
@@ -68,33 +64,23 @@ def _numpy(about: Report) -> str:
     return f"NumPy {about['numpy']}, BLAS kernels for {kernels}, {_count(about['threads'], 'thread')}"
 
 
-def _gpu_rows(report: Report) -> list[Row]:
+def _gpu_rows(report: Report) -> Iterator[Row]:
     machine, ours = report["machine"], report["sides"]["scratchgen"]
-    programs = (
-        f"{report['scratchgen']}, Python {machine['python']}, CuPy {ours['cupy']}, "
-        f"CUDA runtime {ours['runtime']}, driver for CUDA up to {ours['driver']}, {ours['precision']}"
-    )
-    rows = [
-        ("GPU", f"{ours['device']}, {ours['gib']:.1f} GiB, compute capability {ours['capability']}"),
-        ("machine", f"{machine['cpu']}, {machine['system']}"),
-        ("scratchgen", programs),
-    ]
+    yield "GPU", f"{ours['device']}, {ours['gib']:.1f} GiB, compute capability {ours['capability']}"
+    yield "machine", f"{machine['cpu']}, {machine['system']}"
+    cuda = f"CUDA runtime {ours['runtime']}, driver for CUDA up to {ours['driver']}, {ours['precision']}"
+    yield "scratchgen", f"{report['scratchgen']}, Python {machine['python']}, CuPy {ours['cupy']}, {cuda}"
     if torch := report["sides"].get("torch"):
-        products, convolutions = (
-            "in TF32" if torch[f"tf32_{what}"] else "in float32" for what in ("products", "convolutions")
-        )
-        programs = (
-            f"{torch['torch']}, CUDA {torch['cuda']}, cuDNN {torch['cudnn']}, products {products} and convolutions "
-            f"{convolutions}, cudnn.benchmark {'on' if torch['cudnn_benchmark'] else 'off'}"
-        )
-        rows.append(("torch", programs))
+        tf32 = {True: "in TF32", False: "in float32"}
+        precision = f"products {tf32[torch['tf32_products']]} and convolutions {tf32[torch['tf32_convolutions']]}"
+        tried = f"cudnn.benchmark {'on' if torch['cudnn_benchmark'] else 'off'}"
+        yield "torch", f"{torch['torch']}, CUDA {torch['cuda']}, cuDNN {torch['cudnn']}, {precision}, {tried}"
         if torch["device"] != ours["device"]:
-            rows.append(("unequal", f"torch runs on another GPU, {torch['device']}"))
+            yield "unequal", f"torch runs on another GPU, {torch['device']}"
     if copy := report.get("copy_gbyte_per_second"):
-        rows.append(("copy", f"{number(copy['median'])} GB/s, read and written"))
+        yield "copy", f"{number(copy['median'])} GB/s, read and written"
     if sgemm := report.get("sgemm_gflop_per_second"):
-        rows.append(("sgemm", f"{number(sgemm['median'])} GFLOP/s, {ours['precision']}"))
-    return list(rows)
+        yield "sgemm", f"{number(sgemm['median'])} GFLOP/s, {ours['precision']}"
 
 
 def missing_torch(report: Report) -> list[str]:
@@ -220,8 +206,8 @@ def _by_kind(entry: Report) -> list[Row]:
     kinds: dict[str, list[Report]] = {}
     for part in entry["parts"]:
         kinds.setdefault(part["kind"], []).append(part)
-    rows: list[tuple[float, Row]] = []
-    for kind, parts in kinds.items():
+    rows: list[Row] = []
+    for kind, parts in sorted(kinds.items(), key=lambda item: -sum(part["ms"] for part in item[1])):
         columns = dict.fromkeys(("forward", "dx", "gradients", "shared", "adding"), 0.0)
         for part in parts:
             of_a_parameter = part["direction"].startswith("d") and part["direction"] != "dx"
@@ -229,28 +215,27 @@ def _by_kind(entry: Report) -> list[Row]:
             if direction in columns:
                 columns[direction] += part["ms"]
         cells = [number(ms) if ms else "" for ms in columns.values()]
-        ms, in_words, of_step, _, rate = _figures(parts, entry)
-        rows.append((ms, (kind, *cells, in_words, of_step, rate)))
-    rows.sort(key=lambda row: -row[0])
+        ms, of_step, _, rate = _figures(parts, entry)
+        rows.append((kind, *cells, ms, of_step, rate))
     whole = number(entry["sum_ms"]), share(entry["sum_ms"] / entry["step_ms"])
-    return [*(row for _, row in rows), ("sum", *[""] * 5, *whole, _rate(entry["gflop"], entry["step_ms"]))]
+    return [*rows, ("sum", *[""] * 5, *whole, _rate(entry["gflop"], entry["step_ms"]))]
 
 
 def _by_part(entry: Report) -> list[Row]:
     parts, rows = sorted(entry["parts"], key=lambda part: -part["ms"]), []
     for part in (part for part in parts if part["share"] >= SMALL):
         name = " ".join(dict.fromkeys(filter(None, (part["part"], part["kind"], part["weights"]))))
-        rows.append((name, part["visit"], part["direction"], str(part["calls"]), *_figures([part], entry)[1:]))
+        rows.append((name, part["visit"], part["direction"], str(part["calls"]), *_figures([part], entry)))
     if small := [part for part in parts if part["share"] < SMALL]:
         name = f"{_count(len(small), 'part')} below {share(SMALL)}"
-        rows.append((name, "", "", "", *_figures(small, entry)[1:4], ""))
+        rows.append((name, "", "", "", *_figures(small, entry)[:3], ""))
     return list(rows)
 
 
-def _figures(parts: list[Report], entry: Report) -> tuple[float, str, str, str, str]:
-    """Milliseconds of parts of a step; in words, with their share of it, GFLOP, and GFLOP/s."""
+def _figures(parts: list[Report], entry: Report) -> tuple[str, str, str, str]:
+    """Milliseconds of parts of a step, their share of it, GFLOP, and GFLOP/s."""
     ms, gflop = (sum(part[key] for part in parts) for key in ("ms", "gflop"))
-    return ms, number(ms), share(ms / entry["step_ms"]), number(gflop) if gflop else "", _rate(gflop, ms)
+    return number(ms), share(ms / entry["step_ms"]), number(gflop) if gflop else "", _rate(gflop, ms)
 
 
 def _rate(gflop: float, ms: float) -> str:

@@ -134,16 +134,16 @@ def watching(step: Step, wait: Callable[[], None] | None = None) -> Iterator[Cal
         clock.timed(STEP, step.run)()
         return clock
 
-    places = [(vars(layer), "forward", watched(name, layer)) for name, layer in leaves(step.model)]
+    watches = [(vars(layer), "forward", watched(name, layer)) for name, layer in leaves(step.model)]
     for player, optimizer in step.optimizers.items():
         part = Part(f"{player} Adam".strip(), "optimizer", "step")
-        places.append((vars(optimizer), "step", clock.timed(part, optimizer.step)))
+        watches.append((vars(optimizer), "step", clock.timed(part, optimizer.step)))
     for home, name, loss in _losses():
-        places.append((home, name, clock.timed(Part(loss.__name__, "loss", "L and dL"), loss)))
-    places.append((vars(step), "noise", clock.timed(Part("noise", "noise", "random"), step.noise)))
+        watches.append((home, name, clock.timed(Part(loss.__name__, "loss", "L and dL"), loss)))
+    watches.append((vars(step), "noise", clock.timed(Part("noise", "noise", "random"), step.noise)))
     with ExitStack() as undo:
-        for place in places:
-            undo.enter_context(instead(*place))
+        for watch in watches:
+            undo.enter_context(instead(*watch))
         undo.enter_context(counting(clock.count, step.backend))
         yield run
 
@@ -164,31 +164,25 @@ def profile(step: Step, seconds: float, wait: Callable[[], None] | None = None) 
     """
     plain = _repeat(lambda: timed(step.run, QUEUED if wait else 1, wait), seconds / 2)
     with watching(step, wait) as run:
-        run()
-
-        def once() -> list[Any]:
-            clock = run()
-            return [(dict(clock.seconds), dict(clock.operations), dict(clock.calls))]
-
-        records = _repeat(once, seconds / 2)
-    _, operations, calls = records[-1]
-    names = list(dict.fromkeys(part for taken, _, _ in records for part in taken))
-    times = {part: 1e3 * float(np.median([taken.get(part, 0.0) for taken, _, _ in records])) for part in names}
-    whole = 1e3 * float(np.median([sum(taken.values()) for taken, _, _ in records]))
+        clock = run()  # whose operations and calls are the same each time
+        records = _repeat(lambda: [dict(run().seconds)], seconds / 2)
+    names = list(dict.fromkeys(part for taken in records for part in taken))
+    times = {part: 1e3 * float(np.median([taken.get(part, 0.0) for taken in records])) for part in names}
+    whole = 1e3 * float(np.median([sum(taken.values()) for taken in records]))
     return {
         "plain_ms": 1e3 * float(np.median(plain)),
         "step_ms": whole,
         "sum_ms": sum(times.values()),
         "steps_timed": len(records),
-        "gflop": sum(operations.values()) / 1e9,
+        "gflop": sum(clock.operations.values()) / 1e9,
         "parts": [
             part._asdict()
             | {
                 "visit": _visit(part, names),
                 "ms": times[part],
                 "share": times[part] / whole,
-                "calls": calls.get(part, 0),
-                "gflop": operations.get(part, 0) / 1e9,
+                "calls": clock.calls.get(part, 0),
+                "gflop": clock.operations.get(part, 0) / 1e9,
             }
             for part in names
         ],
