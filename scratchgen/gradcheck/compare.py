@@ -205,8 +205,11 @@ class Gradients:
             return Finding(probe, analytic, slope, size, "right")
 
         bearable = max(1e-4 * largest, 1e-9 * greatest)
-        judge = Judge(line, probe, analytic, tolerance * size, bearable, quick=sure)
+        subject = self._at[0]
+        judge = Judge(line, probe, analytic, tolerance * size, bearable, subject.least_change, quick=sure)
         verdict, slope, error = judge.verdict()
+        seen = [found.least for found in judge.estimates.values() if np.isfinite(found.least)]
+        subject.least_change = min([subject.least_change or np.inf, *seen]) if seen else subject.least_change
         reach = 1.0 if probe.single else float(np.sqrt(np.mean(line.scale**2)))
         if verdict == "UNPROVED" and abs(analytic) <= error <= 1e-6 * reach * _largest(line.dy):
             verdict = "right"  # it is 0, as far as can be seen
