@@ -716,6 +716,18 @@ def test_what_rounding_hides_of_a_part_of_y_is_not_called_wrong(factor, shape, s
     assert verdicts <= {"right", "UNPROVED"}
 
 
+@pytest.mark.parametrize(
+    ("constant", "shape", "seed"),
+    [(1e9, (1, 1), 48), (1e11, (1, 1), 4), (1e11, (2, 2), 13), (1e11, (1, 1), 40), (1e11, (2, 2), 53)],
+)
+def test_where_y_stands_still_since_its_changes_are_below_the_least_nothing_is_wrong(constant, shape, seed):
+    """(x² + c) − c at small x does not move at all, by steps that would move it by less than ε c."""
+    rng = np.random.default_rng(seed)
+    target = function(lambda x: (x**2 + constant) - constant, lambda x: 2 * x)
+    report = check(target, rng.standard_normal(shape), rng=rng, contract_too=False)
+    assert report.verdict in ("right", "UNPROVED"), report
+
+
 def test_a_large_constant_hides_no_wrong_gradient_and_no_right_one(rng):
     x = rng.standard_normal((4, 3))
     for offset in (1e4, 1e6, 1e8):
@@ -1060,7 +1072,7 @@ class OfOneSlope:
     """A line on which every step shows the same slope, with the same bound on its error."""
 
     def __init__(self, slope, error):
-        self.found = Estimate(slope, error, bend=0.0, moved=np.ones(1, bool))
+        self.found = Estimate(slope, error, bend=0.0, moved=np.ones(1, bool), least=0.0)
 
     def estimate(self, probe, h):
         return self.found

@@ -179,12 +179,12 @@ class Gradients:
         largest, length = _largest(gradient), float(np.linalg.norm(gradient * scale))
         found, wrong = [], 0
         for probe in probes:
-            sure = wrong >= 3  # so many are enough for the tensor
-            found.append(self._find(v, probe, largest if probe.single else length, tolerance, sure))
+            quick = wrong >= 3  # so many are enough for the tensor
+            found.append(self._find(v, probe, largest if probe.single else length, tolerance, quick))
             wrong += found[-1].verdict == "WRONG"
         return self._row(v, found)
 
-    def _find(self, v: Variable, probe: Probe, largest: float, tolerance: float, sure: bool) -> Finding:
+    def _find(self, v: Variable, probe: Probe, largest: float, tolerance: float, quick: bool) -> Finding:
         """The slope along one direction.
 
         A difference is measured against the larger of the two, but at least against 1 % of the `largest` gradient of
@@ -205,8 +205,11 @@ class Gradients:
             return Finding(probe, analytic, slope, size, "right")
 
         bearable = max(1e-4 * largest, 1e-9 * greatest)
-        judge = Judge(line, probe, analytic, tolerance * size, bearable, quick=sure)
+        subject = self._at[0]
+        judge = Judge(line, probe, analytic, tolerance * size, bearable, subject.least_change, quick)
         verdict, slope, error = judge.verdict()
+        seen = [found.least for found in judge.estimates.values() if found.moved.any()]
+        subject.least_change = min([subject.least_change or np.inf, *seen]) if seen else subject.least_change
         reach = 1.0 if probe.single else float(np.sqrt(np.mean(line.scale**2)))
         if verdict == "UNPROVED" and abs(analytic) <= error <= 1e-6 * reach * _largest(line.dy):
             verdict = "right"  # it is 0, as far as can be seen

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from scratchgen.gradcheck.numeric import STEP, Estimate, Line, Probe
 
 CLOSER, FARTHER = 6, 6  # how often the step may be divided by 8, or multiplied: from 2e-11 to 1.6
@@ -16,6 +18,7 @@ class Judge:
     step is called by k, for the length 8^k · 6e-6.
 
     `bearable` is the error of a slope up to which a gradient within it passes for right, where no step does better;
+    `least` is by how much at least an element of y was seen to change, at whatever point;
     `quick` calls a difference wrong by one step.
     """
 
@@ -24,6 +27,7 @@ class Judge:
     analytic: float
     allowed: float
     bearable: float
+    least: float = 0.0
     quick: bool = False
     estimates: dict[int, Estimate] = field(default_factory=dict)
 
@@ -113,11 +117,18 @@ class Judge:
         this = self.estimates[k]
         larger = (j for j in range(k + 1, 5) if j in self.estimates or (this.still and self._seen(j)))
         moving = next((j for j in larger if this.hides(self.estimates[j])), None)
-        if not (moving is None or self._stands_out(moving)):
+        if moving is not None and not self._stands_out(moving):
             return False
-        smaller = [j for j in range(self._smallest(k, self._off(k) / 8), k) if not this.still and self._seen(j)]
+        if this.still:
+            return moving is not None or self._would_be_seen()
+        smaller = [j for j in range(self._smallest(k, self._off(k) / 8), k) if self._seen(j)]
         agree = all(self.estimates[j].hides(this) or self._off(j) > self.estimates[j].error for j in smaller)
-        return agree and (this.still or self._stands_out(k))
+        return agree and self._stands_out(k)
+
+    def _would_be_seen(self) -> bool:
+        """Whether y would change by more than its least change, if the gradient were right."""
+        farthest = 8.0 ** max(self.estimates) * STEP * self.probe.weight
+        return abs(self.analytic) * farthest >= 4 * self.least * np.abs(self.line.dy).max()
 
     def _stands_out(self, k: int) -> bool:
         """Whether the difference is beyond the error, and beyond what rounding makes of slopes around x."""

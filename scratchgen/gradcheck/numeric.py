@@ -70,13 +70,15 @@ class Probe:
 class Estimate:
     """A slope, a bound on its error, and the part of the bound that only a kink accounts for.
 
-    `moved` tells which elements of y changed. Of those that did not, rounding may have swallowed the change.
+    `moved` tells which elements of y changed, `least` by how much at least. Of those that did not, rounding may have
+    swallowed the change.
     """
 
     slope: float
     error: float
     bend: float
     moved: Array
+    least: float
 
     @property
     def still(self) -> bool:
@@ -133,8 +135,9 @@ class Line:
         bend = float(np.sum(np.abs(self.dy) * np.maximum(bends, 0))) / probe.weight
         steps = 0.0 if probe.single else abs(slope) * EPS / h  # elements of x ± hu are rounded, each in its own way
         error = abs(self._central(probe, *wide) - slope) + bend + self.rounding(probe, h) + steps
-        moved = (narrow[0] != self.y) | (narrow[1] != self.y)
-        return Estimate(slope, error, bend, moved) if np.isfinite(error) else None
+        changes = np.maximum(np.abs(narrow[0] - self.y), np.abs(narrow[1] - self.y))
+        least = float(changes[changes > 0].min(initial=np.inf))
+        return Estimate(slope, error, bend, changes > 0, least) if np.isfinite(error) else None
 
     def scatter(self, probe: Probe, h: float) -> float:
         """How far apart slopes of the same step lie around x, once their trend is taken out: the mean of D at x + δu

@@ -42,6 +42,7 @@ class Subject:
         self.closed_over: dict[str, Parameter] = {}  # those of a function of which nobody has said that they learn
         self.borrowed: list[Module] = []  # what a function closes over
         self.unlearned: list[str] = []  # what moves y, and has no gradient
+        self.least_change = 0.0  # by which an element of y was seen to change; 0 as long as none was
         self.pulled: tuple = ()  # what the last backward returned
         self.step: dict[str, Any] = {}  # by how much the last backward moved what it moves itself
         owner = getattr(target, "__self__", None)
