@@ -6,10 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 from backends import host, like
 
-from scratchgen import (
-    Layer,
-    Parameter,
-)
+from scratchgen import Layer, Parameter
 from scratchgen.backend import array_library
 
 FLOATS = (np.float32, np.float64)

@@ -3,11 +3,7 @@
 import numpy as np
 from safetensors.numpy import load_file
 
-from scratchgen import (
-    BatchNorm,
-    Module,
-    Parameter,
-)
+from scratchgen import BatchNorm, Module, Parameter
 from scratchgen.export import export_torch
 
 

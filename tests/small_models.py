@@ -81,11 +81,7 @@ def small_vae() -> VAE:
 
 LOSSES = ("non-saturating", "minimax")
 
-LIKELIHOODS = {
-    "Bernoulli": Bernoulli,
-    "Gaussian": Gaussian,
-    "Gaussian, fixed": lambda: Gaussian(0.5, learn=False),
-}
+LIKELIHOODS = {"Bernoulli": Bernoulli, "Gaussian": Gaussian, "Gaussian, fixed": lambda: Gaussian(0.5, learn=False)}
 
 
 def values(module) -> list[np.ndarray]:

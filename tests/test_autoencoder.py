@@ -7,15 +7,7 @@ from comparing import _refuse, assert_close, assert_equal, evaluate, fill_gradie
 from layer_table import changed, randomised, snapshot
 
 import scratchgen as sg
-from scratchgen import (
-    Adam,
-    Dense,
-    Sequential,
-    bce_with_logits,
-    conv_autoencoder,
-    dense_autoencoder,
-    frozen,
-)
+from scratchgen import Adam, Dense, Sequential, bce_with_logits, conv_autoencoder, dense_autoencoder, frozen
 
 # --- the autoencoder ----------------------------------------------------------------------------------------------
 

@@ -2,12 +2,7 @@
 
 import numpy as np
 import pytest
-from small_models import (
-    BUILDERS,
-    assert_allclose,
-    assert_array_equal,
-    values,
-)
+from small_models import BUILDERS, assert_allclose, assert_array_equal, values
 
 from scratchgen import (
     VAE,

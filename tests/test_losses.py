@@ -3,20 +3,10 @@
 import numpy as np
 import pytest
 from backends import host
-from comparing import (
-    FLOATS,
-    Watched,
-    _strangers,
-    assert_close,
-    assert_equal,
-    locals_watched,
-    shares_memory,
-)
+from comparing import FLOATS, Watched, _strangers, assert_close, assert_equal, locals_watched, shares_memory
 
 import scratchgen as sg
-from scratchgen import (
-    bce_with_logits,
-)
+from scratchgen import bce_with_logits
 
 
 @pytest.mark.parametrize(

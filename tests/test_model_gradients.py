@@ -4,27 +4,9 @@ import numpy as np
 import pytest
 from backends import NUMPY, drawn, host, like
 from hypothesis import strategies as st
-from small_models import (
-    LIKELIHOODS,
-    LOSSES,
-    assert_no_gradients,
-    normed_gan,
-    normed_vae,
-    randomised,
-    sizes,
-)
+from small_models import LIKELIHOODS, LOSSES, assert_no_gradients, normed_gan, normed_vae, randomised, sizes
 
-from scratchgen import (
-    GAN,
-    VAE,
-    Gaussian,
-    conv_autoencoder,
-    conv_vae,
-    dcgan,
-    dense_autoencoder,
-    dense_vae,
-    point_gan,
-)
+from scratchgen import GAN, VAE, Gaussian, conv_autoencoder, conv_vae, dcgan, dense_autoencoder, dense_vae, point_gan
 from scratchgen.gradcheck import check
 
 # --- gradients ------------------------------------------------------------------------------------------------------

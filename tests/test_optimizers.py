@@ -3,23 +3,10 @@
 import numpy as np
 import pytest
 from backends import NUMPY, host, like
-from comparing import (
-    LAYOUTS,
-    assert_close,
-    assert_equal,
-    fill_gradients,
-    shares_memory,
-)
+from comparing import LAYOUTS, assert_close, assert_equal, fill_gradients, shares_memory
 from layer_table import randomised
 
-from scratchgen import (
-    SGD,
-    Adam,
-    Dense,
-    Parameter,
-    Sequential,
-    frozen,
-)
+from scratchgen import SGD, Adam, Dense, Parameter, Sequential, frozen
 from scratchgen.backend import transfer
 
 

@@ -12,16 +12,7 @@ from comparing import Scale, assert_equal
 from layer_table import every_layer
 
 import scratchgen as sg
-from scratchgen import (
-    Adam,
-    Autoencoder,
-    Dense,
-    Layer,
-    Parameter,
-    Sequential,
-    Tanh,
-    frozen,
-)
+from scratchgen import Adam, Autoencoder, Dense, Layer, Parameter, Sequential, Tanh, frozen
 
 
 def test_parts_of_a_layer_of_ones_own_are_found():
