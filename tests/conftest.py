@@ -1,6 +1,6 @@
 """Threads in the tests: one for matrix products, which are small here, and more for the kernels where a test asks.
 
-And the array libraries that they run on: `backends`.
+And the array libraries that they run on: `backends`. README.md says which file holds what.
 """
 
 import signal

@@ -1,4 +1,4 @@
-"""The export to PyTorch: names, layouts and permutations by hand in NumPy; what comes out against PyTorch itself."""
+"""The export to PyTorch: names, layouts and permutations by hand in NumPy, and what is refused."""
 
 import ast
 import importlib.util

@@ -1,4 +1,6 @@
-"""The VAE. What a gradient check cannot see: a wrong sampler has right gradients of a wrong loss, so moments of z are
+"""The VAE: its sampler, its likelihoods, its bound.
+
+What a gradient check cannot see: a wrong sampler has right gradients of a wrong loss, so moments of z are
 measured and a linear-Gaussian VAE is held against its likelihood in closed form.
 """
 
