@@ -1,6 +1,6 @@
 """Threads in the tests: one for matrix products, which are small here, and more for the kernels where a test asks.
 
-And the array libraries that they run on: `backends`.
+And the array libraries that they run on: `backends`. README.md says which file holds what.
 """
 
 import signal
@@ -18,6 +18,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session")
+def torch():
+    torch = pytest.importorskip("torch", reason="needs PyTorch, the judge: the extra `oracle`")
+    torch.set_num_threads(1)
+    return torch
 
 
 @pytest.fixture

@@ -102,14 +102,8 @@ FOREIGN = {  # memory that is not NumPy's, and whose holders nobody can count: t
     "bytes": (lambda: bytes(4 * N), lambda held: np.frombuffer(held, np.float32)),
     "bytes in another shape": (lambda: bytes(4 * N), lambda held: np.frombuffer(held, np.float32).reshape(20, -1)),
     "a memoryview": (lambda: np.zeros(N, np.float32), lambda held: np.asarray(memoryview(held))),
-    "strides": (
-        lambda: np.zeros(N, np.float32),
-        lambda held: np.lib.stride_tricks.as_strided(held, (5,), (4,)),
-    ),
-    "windows": (
-        lambda: np.zeros(N, np.float32),
-        lambda held: np.lib.stride_tricks.sliding_window_view(held, 5),
-    ),
+    "strides": (lambda: np.zeros(N, np.float32), lambda held: np.lib.stride_tricks.as_strided(held, (5,), (4,))),
+    "windows": (lambda: np.zeros(N, np.float32), lambda held: np.lib.stride_tricks.sliding_window_view(held, 5)),
     "the array interface": (lambda: np.zeros(N, np.float32), lambda held: np.asarray(Holder(held))),
     "dlpack": (lambda: np.zeros(N, np.float32), np.from_dlpack),
     "ctypes": (lambda: (ctypes.c_float * N)(), lambda held: np.ctypeslib.as_array(held)),

@@ -7,10 +7,7 @@ import pytest
 from backends import like
 from layer_table import changed, snapshot
 
-from scratchgen import (
-    Dense,
-    Module,
-)
+from scratchgen import Dense, Module
 
 
 def refuses(call, error, *words, owners=()) -> str:

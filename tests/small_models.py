@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 from backends import NUMPY, host
+from hypothesis import strategies as st
 
 from scratchgen import (
     GAN,
     VAE,
     BatchNorm,
+    Bernoulli,
     Dense,
+    Gaussian,
     LeakyReLU,
     Sequential,
     Tanh,
@@ -74,3 +77,37 @@ BUILDERS = {
 def small_vae() -> VAE:
     encoder = Sequential(BatchNorm(6), Dense(6, 4))
     return VAE(encoder, Sequential(Dense(2, 5), BatchNorm(5), Dense(5, 6)), 2)
+
+
+LOSSES = ("non-saturating", "minimax")
+
+LIKELIHOODS = {"Bernoulli": Bernoulli, "Gaussian": Gaussian, "Gaussian, fixed": lambda: Gaussian(0.5, learn=False)}
+
+
+def values(module) -> list[np.ndarray]:
+    return [host(p.value) for p in module.parameters()]
+
+
+def assert_allclose(got, expected, **tolerance) -> None:
+    np.testing.assert_allclose(host(got), host(expected), **tolerance)
+
+
+def assert_array_equal(got, expected) -> None:
+    np.testing.assert_array_equal(host(got), host(expected))
+
+
+sizes = st.integers(1, 4)
+
+
+def normed_vae(rng, **options) -> VAE:
+    encoder = Sequential(Dense(6, 5, bias=False, rng=rng), BatchNorm(5), Tanh(), Dense(5, 4, rng=rng))
+    decoder = Sequential(Dense(2, 5, bias=False, rng=rng), BatchNorm(5), LeakyReLU(), Dense(5, 6, rng=rng))
+    return randomised(VAE(encoder, decoder, 2, **options), rng)
+
+
+every_gan_loss = pytest.mark.parametrize("loss", LOSSES)
+
+
+def without_movement(before, module) -> set[str]:
+    """Parameters no number of which moved. Biases ahead of a BatchNorm have no gradient but rounding."""
+    return set(module.named_parameters()) - moved(module, before)

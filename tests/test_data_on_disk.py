@@ -18,17 +18,7 @@ from test_data_sources import cifar_file, write_cifar
 
 from scratchgen.cli import main
 from scratchgen.commands import train
-from scratchgen.data import (
-    DownloadError,
-    cifar,
-    cifar_python,
-    fashion,
-    load,
-    load_cifar10,
-    mnist,
-    on_disk,
-    write_idx,
-)
+from scratchgen.data import DownloadError, cifar, cifar_python, fashion, load, load_cifar10, mnist, on_disk, write_idx
 
 RAW = tuple(name.removesuffix(".gz") for name in FILES)
 

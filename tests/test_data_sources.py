@@ -82,23 +82,6 @@ def test_dataset_without_labels() -> None:
     assert repr(data) == "Dataset(name='squares')"
 
 
-@pytest.mark.parametrize(
-    ("labels", "classes", "message"),
-    [
-        ((None, [0, 1]), (), "squares: labels are needed in both parts or in none"),
-        (([0, 1], None), (), "both parts or in none"),
-        ((None, None), ("a",), "names of classes need labels"),
-        (([0, 2], [0, 1]), ("a", "b"), "train labels go up to 2; 2 classes are named"),
-        (([0, 1], [0, 2]), ("a", "b"), "test labels go up to 2; 2 classes are named"),
-        (([0, 1, 0], [0, 1]), ("a", "b"), r"2 train images need labels of shape \(2,\)"),
-    ],
-)
-def test_dataset_refuses_labels(labels: tuple, classes: tuple, message: str) -> None:
-    train, test = (None if part is None else np.array(part, np.uint8) for part in labels)
-    with pytest.raises(ValueError, match=message):
-        Dataset("squares", pixels(2), train, pixels(2), test, classes)
-
-
 def test_digits_have_names() -> None:
     assert load_mnist("sample").classes == DIGITS
 
@@ -828,38 +811,6 @@ def test_folder_without_images(tmp_path: Path) -> None:
         load_folder(tmp_path, progress=False)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "options", "error", "message"),
-    [
-        ((3,), {}, TypeError, "path must be a directory, not int"),
-        (("nowhere",), {}, FileNotFoundError, "nowhere: is not a directory"),
-        ((".",), {"size": 0}, ValueError, "load_folder: size is 0, needs at least 1"),
-        ((".",), {"size": 1.5}, TypeError, "load_folder: size is 1.5, needs an integer"),
-        (
-            (".",),
-            {"size": (64,)},
-            ValueError,
-            r"load_folder: size is \(64,\), needs one side in pixels, or \(height",
-        ),
-        ((".",), {"size": (32, 0)}, ValueError, "load_folder: size is 0, needs at least 1"),
-        ((".",), {"size": "32x64"}, TypeError, "load_folder: size is '32x64', needs an integer"),
-        ((".",), {"channels": 2}, ValueError, "load_folder: channels is 2, needs 1 .* or 3"),
-        ((".",), {"channels": "RGB"}, TypeError, "load_folder: channels is 'RGB'"),
-    ],
-)
-def test_load_folder_refuses(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: tuple,
-    options: dict,
-    error: type[Exception],
-    message: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(error, match=message):
-        load_folder(*arguments, **options)
-
-
 @pytest.mark.parametrize(("terminal", "progress"), [(True, True), (True, False), (False, True)])
 def test_progress_is_for_terminals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal, progress) -> None:
     class Stream(io.StringIO):
@@ -914,14 +865,6 @@ def test_resized_keeps_labels_and_says_so() -> None:
     assert resized(data) is resized(data, 8, 1) is data
     picture = Dataset("q", quadrants(32)[None], None, quadrants(32)[None], None)
     assert np.array_equal(resized(picture, 8).train_images[0, ::7, ::7].reshape(4, 3), QUADRANTS)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error"), [((0,), ValueError), ((4.0,), TypeError), ((4, 2), ValueError), ((4, True), TypeError)]
-)
-def test_resized_refuses(arguments: tuple, error: type[Exception]) -> None:
-    with pytest.raises(error, match="resized: "):
-        resized(labelled_squares(1), *arguments)
 
 
 # ----------------------------------------------------------------------------------------------------- load
@@ -1053,23 +996,6 @@ def test_unknown_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source
         load(source)
     for name in SOURCES:
         assert name in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("source", "options", "error", "message"),
-    [
-        (3, {}, TypeError, "source must be None, a name or a directory, not int"),
-        ("sample", {"image_size": 0}, ValueError, "load: image_size is 0, needs at least 1"),
-        ("nowhere", {"image_size": "64"}, TypeError, "load: image_size is '64', needs an integer"),
-        ("sample", {"channels": 4}, ValueError, "load: channels is 4, needs 1 .* or 3"),
-        ("sample", {"image_size": (32, 64, 3)}, ValueError, r"load: image_size is \(32, 64, 3\), needs one side"),
-        ("ring", {"image_size": 32}, ValueError, "ring: points have neither image_size nor channels"),
-        ("moons", {"channels": 1}, ValueError, "moons: points have neither"),
-    ],
-)
-def test_load_refuses(source: object, options: dict, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        load(source, **options)
 
 
 def test_loading_leaves_the_global_random_state_alone(tmp_path: Path) -> None:

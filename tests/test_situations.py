@@ -249,14 +249,14 @@ def test_a_clipped_gradient_is_taken():
 )
 def test_a_copy_is_not_frozen_with_its_original(duplicate):
     layer = Sequential(Dense(3, 2), sg.BatchNorm(2))
-    x = np.random.default_rng(0).standard_normal((4, 3), np.float32)
+    x, dy = (np.random.default_rng(0).standard_normal((4, n), np.float32) for n in (3, 2))
     with frozen(layer):
         with frozen(layer):
             twin = duplicate(layer)
         assert not any(p.frozen for p in twin.parameters())
         optimizer = Adam(twin.parameters())
-        y, backward = twin.forward(x)
-        backward(y)
+        backward = twin.forward(x)[1]
+        backward(dy)
         before = [p.value for p in twin.parameters()]
         optimizer.step()
     assert all((p.value != old).any() for p, old in zip(twin.parameters(), before, strict=True))
@@ -354,10 +354,7 @@ def test_what_can_be_converted_is_told_how(dtype):
 
 @pytest.mark.parametrize(
     ("text", "home", "says"),
-    [
-        ("~/x", None, "nobody knows the home folder"),
-        ("~nosuch/x", "/", "there is no user nosuch"),
-    ],
+    [("~/x", None, "nobody knows the home folder"), ("~nosuch/x", "/", "there is no user nosuch")],
 )
 def test_a_home_that_nobody_knows(text, home, says, monkeypatch):
     monkeypatch.delenv("HOME", raising=False)

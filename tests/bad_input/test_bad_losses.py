@@ -11,11 +11,7 @@ from backends import NUMPY, host
 from refusals import binary, every_outside, ones, refuses
 
 import scratchgen as sg
-from scratchgen import (
-    VAE,
-    Autoencoder,
-    Dense,
-)
+from scratchgen import VAE, Autoencoder, Dense
 
 LOSSES = {
     "mse": (sg.mse, ["y", "target"]),

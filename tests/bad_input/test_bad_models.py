@@ -7,11 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import refusals
-from refusals import (
-    binary,
-    every_outside,
-    ones,
-)
+from refusals import binary, every_outside, ones
 from small_models import (
     BUILDERS,
     assert_no_gradients,

@@ -6,24 +6,11 @@ from functools import partial
 import numpy as np
 import pytest
 from layer_table import randomised
-from refusals import (
-    every_bad_state,
-    optimizer_of,
-    refuses,
-    refuses_state,
-)
+from refusals import every_bad_state, optimizer_of, refuses, refuses_state
 
-from scratchgen import (
-    SGD,
-    Adam,
-    Dense,
-)
+from scratchgen import SGD, Adam, Dense
 
-OPTIMIZERS = {
-    "SGD": lambda p: SGD(p, 0.1),
-    "SGD with momentum": lambda p: SGD(p, 0.1, momentum=0.9),
-    "Adam": Adam,
-}
+OPTIMIZERS = {"SGD": lambda p: SGD(p, 0.1), "SGD with momentum": lambda p: SGD(p, 0.1, momentum=0.9), "Adam": Adam}
 
 
 @pytest.mark.parametrize("name", ["SGD with momentum", "Adam"])

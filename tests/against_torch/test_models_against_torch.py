@@ -3,7 +3,7 @@
 PyTorch's side is written as its own examples are: distributions from `torch.distributions`, one graph for a VAE, and
 for a GAN the order D on real, D on detached fakes, a step of D, then G through the new D on the same fakes. Two steps
 each: the first step of Adam has the length lr whatever the scale of a gradient, so SGD runs beside it, and the second
-step sees the moments. (Steps of the autoencoder are in test_against_torch.py, which has the layouts, too.)
+step sees the moments. (Steps of the autoencoder are in test_layers_against_torch.py, which has the layouts, too.)
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from scratchgen.models.gan import mean_probability
 
 torch = pytest.importorskip("torch", reason="needs PyTorch, the judge: the extra `oracle`")
 
-from test_against_torch import (  # noqa: E402  (it needs torch at once)
+from test_layers_against_torch import (  # noqa: E402  (it needs torch at once)
     BatchNormAnyRank,
     ChannelsLastReshape,
     Twins,
