@@ -80,7 +80,7 @@ FOLDERS = [  # the arguments of load_folder
     ("nowhere", {}, FileNotFoundError, "nowhere: is not a directory"),
     (".", {"size": 0}, ValueError, "load_folder: size is 0, needs at least 1"),
     (".", {"size": 1.5}, TypeError, "load_folder: size is 1.5, needs an integer"),
-    (".", {"size": (64,)}, ValueError, r"load_folder: size is \(64,\), needs one number of pixels, or \(height"),
+    (".", {"size": (64,)}, ValueError, r"load_folder: size is \(64,\), needs one side in pixels, or \(height"),
     (".", {"size": (32, 0)}, ValueError, "load_folder: size is 0, needs at least 1"),
     (".", {"size": "32x64"}, TypeError, "load_folder: size is '32x64', needs an integer"),
     (".", {"channels": 2}, ValueError, "load_folder: channels is 2, needs 1 .* or 3"),
@@ -91,7 +91,7 @@ SOURCES = [  # the arguments of load
     ("sample", {"image_size": 0}, ValueError, "load: image_size is 0, needs at least 1"),
     ("nowhere", {"image_size": "64"}, TypeError, "load: image_size is '64', needs an integer"),
     ("sample", {"channels": 4}, ValueError, "load: channels is 4, needs 1 .* or 3"),
-    ("sample", {"image_size": (32, 64, 3)}, ValueError, r"load: image_size is \(32, 64, 3\), needs one number"),
+    ("sample", {"image_size": (32, 64, 3)}, ValueError, r"load: image_size is \(32, 64, 3\), needs one side in pixels"),
     ("ring", {"image_size": 32}, ValueError, "ring: points have neither image_size nor channels"),
     ("moons", {"channels": 1}, ValueError, "moons: points have neither"),
 ]
