@@ -19,7 +19,7 @@ from small_models import (
     without_movement,
 )
 
-from scratchgen import GAN, SGD, Adam, Dense, dcgan_optimizers, point_gan
+from scratchgen import GAN, SGD, Adam, Dense, Layer, Sequential, dcgan_optimizers, point_gan
 from scratchgen.models.gan import mean_probability
 
 

@@ -28,6 +28,7 @@ from scratchgen import (
     Adam,
     Bernoulli,
     Dense,
+    Flatten,
     Gaussian,
     Layer,
     conv_autoencoder,
