@@ -17,7 +17,7 @@ import pytest
 import tiny
 from PIL import Image
 from safetensors.numpy import load_file
-from tiny import MODELS, assert_same, outcome
+from tiny import MODELS, assert_same, outcome, run
 
 import scratchgen as sg
 from scratchgen.cli import main, parser
@@ -39,14 +39,6 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SCRATCHGEN_DATA", raising=False)
     monkeypatch.setenv("SCRATCHGEN_CACHE", str(tmp_path / "cache"))
-
-
-def run(*argv):
-    """Exit status of a command line, argparse's exits included."""
-    try:
-        return main([str(a) for a in argv])
-    except SystemExit as stop:
-        return stop.code
 
 
 def fails(capsys, *argv, status=2):
