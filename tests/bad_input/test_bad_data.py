@@ -91,7 +91,7 @@ SOURCES = [  # the arguments of load
     ("sample", {"image_size": 0}, ValueError, "load: image_size is 0, needs at least 1"),
     ("nowhere", {"image_size": "64"}, TypeError, "load: image_size is '64', needs an integer"),
     ("sample", {"channels": 4}, ValueError, "load: channels is 4, needs 1 .* or 3"),
-    ("sample", {"image_size": (32, 64, 3)}, ValueError, r"load: image_size is \(32, 64, 3\), needs one side in pixels"),
+    ("sample", {"image_size": (32, 64, 3)}, ValueError, r"load: image_size is \(32, 64, 3\), needs one side"),
     ("ring", {"image_size": 32}, ValueError, "ring: points have neither image_size nor channels"),
     ("moons", {"channels": 1}, ValueError, "moons: points have neither"),
 ]
