@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import test_contract
 import test_gradients
+import test_losses
 import test_models
+import test_optimizers
 from layer_table import TABLE, Row
 
 from scratchgen import SGD, Dense, LeakyReLU, ReLU, losses
@@ -117,9 +119,9 @@ def test_in_a_kernel(name, strict, monkeypatch):
             for row in (row for row in TABLE if row.name in ("convolutions", "perceptron")):
                 test_contract.test_a_device_gives_the_numbers_of_the_cpu(row, np.float64, strict)
         elif name == "sum_with_map":
-            test_contract.test_bce_is_finite_and_unclipped_far_out(np.float64, strict)
+            test_losses.test_bce_is_finite_and_unclipped_far_out(np.float64, strict)
         else:
-            test_contract.test_adam_by_hand(strict)
+            test_optimizers.test_adam_by_hand(strict)
 
     turns_red(test, "Not equal|Obtained", partial(_plant_in_a_kernel, monkeypatch, strict.ops, name))
 
@@ -150,8 +152,8 @@ SUMS = {  # of squares, as a loss might take them
 
 @pytest.mark.parametrize("total", SUMS.values(), ids=SUMS)
 def test_in_a_loss(total, strict, monkeypatch):
-    arguments = test_contract.LOSSES["mse"][1]
-    test = test_contract.test_a_loss_averages_over_the_batch_and_sums_over_features
+    arguments = test_losses.LOSSES["mse"][1]
+    test = test_losses.test_a_loss_averages_over_the_batch_and_sums_over_features
 
     def planted(y, target):
         r = y - target
@@ -162,7 +164,7 @@ def test_in_a_loss(total, strict, monkeypatch):
 
 
 def test_in_an_optimizer(strict, monkeypatch):
-    test = partial(test_contract.test_step_replaces_values_and_zeroes_gradients, partial(SGD, lr=0.1), strict)
+    test = partial(test_optimizers.test_step_replaces_values_and_zeroes_gradients, partial(SGD, lr=0.1), strict)
     update = lambda self: [np.subtract(p.value, self.lr * p.grad) for p in self.parameters]  # noqa: E731
     turns_red(test, "subtract", partial(monkeypatch.setattr, SGD, "_updated", update))
 
