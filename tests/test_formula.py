@@ -122,7 +122,7 @@ def test_every_function_is_tested(standin_ops):
     assert {*UNARY, *BINARY} == set(REAL)
     assert set(COMPARED) == set(COMPARISONS)
     assert set(TEXTS) == {*UNARY, *BINARY, *COMPARED, "where"}
-    assert set(numpy_calls.FUNCTIONS) == set(TEXTS) | {"scale_unless", "copyto"}
+    assert set(numpy_calls.FUNCTIONS) == set(TEXTS) | {"scale_unless", "scale_unless_positive", "copyto"}
 
 
 def of_one(name):
@@ -176,6 +176,10 @@ CHOICES = [
     "np.where(x > 0, x, 0 * x)",
     "np.where(x > 0, x, -0.0 * x)",
     "np.where(x > 0, x, 1.5 * x)",
+    "np.where(x > 0, x, -0.5 * x)",
+    "np.where(y > 0, x, 1.5 * x)",
+    "np.where(x > 0.5, x, 0.2 * x)",
+    "np.where(x >= 0, x, 0.2 * x)",
     "np.where(x > 0, x + 1, 0.2 * (x + 1))",
     "(lambda c: np.where(x > 0, c, 0.2 * c) * c)(x + y)",
     "(lambda c: np.where(x > 0, c, 0.2 * c))(x + y) * y",
@@ -843,9 +847,8 @@ def formula(a0, a1, k_1, m0, r0):
     return (r0,)
 """,
     activations.leaky_relu: """\
-def formula(a0, k_1, k1, m0, r0):
-    greater(a0, k_1, out=m0)
-    scale_unless(m0, a0, k1, out=r0)
+def formula(a0, k1, r0):
+    scale_unless_positive(a0, k1, out=r0)
     return (r0,)
 """,
     batchnorm.input_gradient: """\
@@ -960,6 +963,10 @@ def _as_below_1(condition, a, factor, out):
     np.multiply(a, out, out=out)
 
 
+def _the_larger(a, factor, out):
+    np.maximum(a, factor * a, out=out)
+
+
 def _if(condition, a, factor, out):
     np.multiply(a, np.where(condition, factor, 1), out=out, casting="unsafe")
 
@@ -992,6 +999,7 @@ FAULTS = {  # the name in numpy_ops/formula.py, or in its functions, and what st
     "where by arithmetic": ("where", _by_arithmetic),
     "any factor as those below 1": ("scale_unless", _as_below_1),
     "scale_unless for scale_if": ("scale_unless", _if),
+    "the larger for any factor": ("scale_unless_positive", _the_larger),
     "the operands of subtract": ("subtract", _swapped),
     "terms that are not copied": ("copyto", lambda a, b: None),
 }

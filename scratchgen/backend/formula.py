@@ -165,6 +165,9 @@ class Plan:
             self._add(index, operation)
         if any(self.kinds[i] != ELEMENT for i in self.program.results):
             raise TypeError(f"formula {self.name}: it returns one value for many elements; leave that to the caller")
+        names = [operation.name for index, operation in self.program.indexed() if self.kinds[index] == ELEMENT]
+        # so few array operations that the memory in between is not worth managing
+        self.short = len(names) <= 3 and "where" not in names and CHANNEL not in kinds
 
     def _add(self, index: int, operation: Operation) -> None:
         kind = self.kinds[index] = max(map(self.kind, operation.operands), key=KINDS.index)

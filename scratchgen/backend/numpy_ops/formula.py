@@ -48,8 +48,18 @@ def scale_unless(condition: Array, a: Array, factor: Array, out: Array) -> None:
     np.multiply(a, out, out=out)
 
 
+def scale_unless_positive(a: Array, factor: Array, out: Array) -> None:
+    """np.where(a > 0, a, factor * a): the larger of the two where the factor is from 0 to 1."""
+    np.multiply(a, factor, out=out)
+    if 0 < factor <= 1:
+        np.maximum(a, out, out=out)
+    else:
+        select(a > 0, a, out, out)
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: getattr(np, name) for name in (*REAL, *COMPARISONS)}
-FUNCTIONS |= {"where": select, "scale_unless": scale_unless, "copyto": np.copyto}
+FUNCTIONS |= {"where": select, "scale_unless": scale_unless, "scale_unless_positive": scale_unless_positive}
+FUNCTIONS |= {"copyto": np.copyto}
 
 
 class Calls:
@@ -76,7 +86,7 @@ class Calls:
         for n, (index, operation) in enumerate(each):
             read = {names[i] for i in operation.operands if last[i] == n}
             over = [buffer for buffer in range(len(self.buffers)) if f"m{buffer}" in read]  # may be written over
-            if operation.name != "scale_unless":  # which writes before it has read all
+            if not operation.name.startswith("scale_"):  # which write before they have read all
                 free, over = free + over, []
             names[index] = results.get(index) or f"m{self._buffer(free, index in plan.booleans)}"
             free += over
@@ -89,8 +99,8 @@ class Calls:
         buffers = [f"m{buffer}" for buffer in range(len(self.buffers))]
         parameters = [*(names[i] for i in (*self.rows, *self.same)), *buffers, *(f"r{term}" for term in written)]
         self.roles = [(f"formula {buffer}", boolean) for buffer, boolean in enumerate(self.buffers)]
-        given = range(len(plan.arguments))
-        self.as_given = [(i, plan.kind(i) == NUMBER) for i in self.same] if set(self.same) <= set(given) else None
+        self.given = [i for i, kind in enumerate(plan.arguments) if kind == NUMBER]
+        self.last: tuple[Any, dict[int, Array]] = None, {}
         self.text = f"def formula({', '.join(parameters)}):\n" + "".join(f"    {line}\n" for line in lines)
         made: dict[str, Callable[..., tuple[Array, ...]]] = {}
         exec(compile(self.text, f"<{plan.name}>", "exec"), FUNCTIONS.copy(), made)
@@ -123,14 +133,23 @@ class Calls:
         shape, dtype = like.shape, like.dtype
         return [workspace(role, shape, bool if boolean else dtype) for role, boolean in self.roles]
 
+    def _numbers(self, arguments: Sequence[Any]) -> dict[int, Array]:
+        """Every plain number as an array; those of the last call again where they are the same."""
+        dtype = arguments[0].dtype
+        given = dtype, repr([arguments[i] for i in self.given])  # 0.0 equals −0.0, its text does not
+        last, numbers = self.last
+        if last != given:
+            numbers = {i: np.array(number, dtype) for i, number in self.plan.numbers(arguments).items()}
+            self.last = given, numbers
+        return numbers
+
     def _same(self, arguments: Sequence[Any]) -> list[Array]:
         """What each block is called with besides its rows: numbers as arrays, for which NumPy needs Python's lock
         less long, and what is made of one value a channel."""
-        dtype = arguments[0].dtype
-        if self.as_given:
-            return [np.array(arguments[i], dtype) if number else arguments[i] for i, number in self.as_given]
-        values: dict[int, Any] = dict(enumerate(arguments))
-        values |= {i: np.array(number, dtype) for i, number in self.plan.numbers(arguments).items()}
+        numbers = self._numbers(arguments)
+        if not self.once:
+            return [numbers[i] if i in numbers else arguments[i] for i in self.same]
+        values: dict[int, Any] = dict(enumerate(arguments)) | numbers
         for index, operation in self.once:
             function = np.where if operation.name == "where" else FUNCTIONS[operation.name]
             values[index] = function(*(values[i] for i in operation.operands))
@@ -138,8 +157,9 @@ class Calls:
 
 
 def _shortened(operations: list[tuple[int, Operation]], plan: Plan) -> list[tuple[int, Operation]]:
-    """where(c, a, k·a) with a plain number k as one call."""
+    """where(c, a, k·a) with a plain number k as one call, and with c = a > 0 as a shorter one."""
     by_index = dict(operations)
+    zeros = {-1 - k for k, constant in enumerate(plan.program.constants) if constant == 0}
     short = []
     for index, operation in operations:
         if operation.name == "where":
@@ -149,6 +169,9 @@ def _shortened(operations: list[tuple[int, Operation]], plan: Plan) -> list[tupl
                 factor = scaled.operands[scaled.operands[0] == a]
                 if plan.kind(factor) == NUMBER:
                     operation = Operation("scale_unless", (condition, a, factor))
+                    test = by_index.get(condition)
+                    if test and test.name == "greater" and test.operands[0] == a and test.operands[1] in zeros:
+                        operation = Operation("scale_unless_positive", (a, factor))
         short.append((index, operation))
     read = {i for _, operation in short for i in operation.operands} | set(plan.program.results)
     return [(index, operation) for index, operation in short if index in read]

@@ -12,7 +12,7 @@ from scratchgen.backend.numpy_ops import formula
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 from scratchgen.backend.reference import itself
 
-FEW = 1 << 12  # elements up to which a formula is simply called
+FEW = 1 << 12  # elements up to which a formula is simply called; one of a few operations, up to a block
 BLOCK = 1 << 17  # elements of each array at a time: a few such fit in L2, and Python's own time is small beside
 WIDE = 4096  # elements side by side at least, so that NumPy's inner loop is long where a row of C is short
 LONG = 64  # channels from which rows need not be put side by side
@@ -23,9 +23,10 @@ def elementwise(f: Formula, *arguments: Any) -> Array:
     """See `reference.elementwise`; block by block, so that what f makes in between never leaves the cache."""
     plan = f.plan(arguments, several=False)
     first = arguments[0]
-    if first.size <= FEW:
+    if first.size <= (BLOCK if plan.short else FEW):
         return _own(f.function(*arguments), arguments)
-    y = empty(first.shape, first.dtype)
+    make = np.empty if first.size <= BLOCK else empty  # what NumPy has just let go of is still in the cache
+    y = make(first.shape, first.dtype)
     _run(plan, arguments, [y], (0,), lambda terms: None)
     return y
 
