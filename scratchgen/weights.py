@@ -7,7 +7,7 @@ import numpy as np
 
 from scratchgen import checks
 from scratchgen.backend import to_host
-from scratchgen.layers.layer import Module
+from scratchgen.layers.module import Module
 from scratchgen.safetensors_file import read_arrays, write_arrays
 
 

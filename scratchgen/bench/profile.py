@@ -20,7 +20,7 @@ from scratchgen.bench.count import counting, instead
 from scratchgen.bench.steps import Step
 from scratchgen.bench.worker import timed
 from scratchgen.layers import Layer
-from scratchgen.layers.layer import Module
+from scratchgen.layers.module import Module
 from scratchgen.layers.pullback import Pullback
 
 LEAST_STEPS = 5

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchgen.layers.layer import Module
+from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 
 

@@ -18,7 +18,7 @@ from scratchgen.gradcheck.points import Point, nudged, other_points, other_sign
 from scratchgen.gradcheck.report import Report, TensorReport
 from scratchgen.gradcheck.styles import takes_no_argument
 from scratchgen.gradcheck.subject import Subject
-from scratchgen.layers.layer import Module
+from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 
 NUDGE = 1e-3  # how far from a kink the check is made again

@@ -16,7 +16,8 @@ from scratchgen.gradcheck.arrays import Place, copied, is_float, places
 from scratchgen.gradcheck.guard import guarded
 from scratchgen.gradcheck.learned import ArrayParameter, Learned, is_weight, learned_arrays, moved, with_values
 from scratchgen.gradcheck.styles import Evaluation, gradients, makes_step, partner, read, required, takes_no_argument
-from scratchgen.layers.layer import Layer, Module
+from scratchgen.layers.layer import Layer
+from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 
 

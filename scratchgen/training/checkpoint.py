@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from scratchgen.backend import to_host
-from scratchgen.layers.layer import Module
+from scratchgen.layers.module import Module
 from scratchgen.optim import Optimizer
 from scratchgen.safetensors_file import read_arrays, write_arrays
 from scratchgen.training.watch import NotFinite

@@ -11,7 +11,7 @@ import numpy as np
 
 from scratchgen import checks
 from scratchgen.data import epoch_rng, minibatches
-from scratchgen.layers.layer import Module
+from scratchgen.layers.module import Module
 from scratchgen.optim import Optimizer
 from scratchgen.progress import tqdm
 from scratchgen.training.checkpoint import load_checkpoint, save_checkpoint

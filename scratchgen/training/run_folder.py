@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from scratchgen.files import InUse, atomic_write, clear, locked, make_folder, naming, read_json, sync
-from scratchgen.layers.layer import Module
+from scratchgen.layers.module import Module
 from scratchgen.paths import as_path
 from scratchgen.plots import write_figure
 from scratchgen.safetensors_file import read_arrays

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchgen.backend import array_library, backend_of, kernels, to_host
-from scratchgen.layers.layer import Module
+from scratchgen.layers.module import Module
 from scratchgen.optim import Optimizer
 
 
