@@ -3,9 +3,8 @@
     (A x)_nrqo = Σ_ijc x_nabc W_ijco           with a = r·s + i·d − p and b = q·s + j·d − p
 
 Here s is the stride, d the dilation and p the padding of an axis, and x is 0 outside of the image. (As is usual, the
-kernel is not flipped: strictly it is a correlation.) For fixed W that is linear in x, for fixed x
-linear in W, so the pullback in each is the adjoint in it: the coefficients of x, and of W, in the sum
-⟨dy, A x⟩ = Σ dy_nrqo x_nabc W_ijco,
+kernel is not flipped: strictly it is a correlation.) For fixed W that is linear in x, for fixed x linear in W, so the
+pullback in each is the adjoint in it: the coefficients of x, and of W, in ⟨dy, A x⟩ = Σ dy_nrqo x_nabc W_ijco,
 
     (A* dy)_nabc      = Σ dy_nrqo W_ijco       over all r, q, i, j, o with r·s + i·d − p = a and q·s + j·d − p = b
     A*_W(x, dy)_ijco  = Σ_nrq x_nabc dy_nrqo
