@@ -45,8 +45,8 @@ class GAN(Model):
 
     (each ds over N, for E is the mean over a batch, of sums over the logits of a sample). These are binary
     cross-entropies, `bce_with_logits` with label 1 or 0. G's loss leaves out the term of V that G cannot change, and
-    its gradient reaches G through D, whose own parameters are frozen meanwhile. Early on D knows every fake, σ(s)
-    is near 0, and the minimax gradient vanishes just where G must learn the most; the non-saturating one is then near −1.
+    its gradient reaches G through D, whose own parameters are frozen meanwhile. Early on D knows every fake,
+    σ(s) ≈ 0, and the minimax gradient vanishes just where G must learn the most; the non-saturating one is then −1.
 
     For a given G, V is largest at D = p / (p + p_G), with p the density of the data and p_G of G's samples: pointwise
     it is p log D + p_G log(1 − D). V is then 2 JS(p ‖ p_G) − log 4, twice the Jensen–Shannon divergence, so the
