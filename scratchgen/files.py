@@ -3,8 +3,8 @@
 import errno
 import json
 import os
+import platform
 import secrets
-import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -144,7 +144,7 @@ def locked(path: Path) -> Iterator[bool]:
     with suppress(OSError):  # a disk that is full: the lock holds, and is nobody's by name
         os.ftruncate(descriptor, 0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
+        os.write(descriptor, f"process {os.getpid()} on {platform.node()} since {since}\n".encode())
     try:
         yield held is True
     finally:

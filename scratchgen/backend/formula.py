@@ -6,7 +6,7 @@
 
     dx = tanh_pullback(dy, y)          # arrays of any shape, of NumPy or CuPy
 
-When it is defined it is called once, with symbols that write down what happens to them. That is its program,
+When it is defined it is called with symbols, which write down what happens to them. That is its program,
 
     v2 = multiply(y, y)    v3 = subtract(1, v2)    v4 = multiply(dy, v3)
 
