@@ -4,11 +4,12 @@
     python demos/dcgan.py --folder DIR        images of any sizes and kinds, cut to 32×32
     python demos/dcgan.py --folder            draws a folder of coloured shapes first, and learns these
     python demos/dcgan.py --full              all the training digits there are, width 64, 10 epochs
-    python demos/dcgan.py --folder DIR --full   64×64, width 64: for a real collection, and some hours
+    python demos/dcgan.py --folder DIR --full   64×64, width 64, 100 epochs: for a real collection, and some hours
 
 The picture: images as the network sees them; samples; and walks in the latent space from one sample to another, along
 great circles. If neighbouring z gave unrelated images, the network would have memorised its examples (Radford et al.
-2016, §6.1). Files of a folder that are no readable images are listed and passed over.
+2016, §6.1). Files of a folder that are no readable images are listed and passed over. (`scratchgen train dcgan --data
+DIR` does the same with checkpoints and a report.)
 """
 
 import argparse
@@ -83,8 +84,9 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--folder", nargs="?", const="", metavar="DIR", help="of images; without DIR of drawn shapes")
-    parser.add_argument("--data", help="images, as in `scratchgen train`; without it the digits that come along")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--folder", nargs="?", const="", metavar="DIR", help="of images; without DIR of drawn shapes")
+    source.add_argument("--data", help="images, as in `scratchgen train`; without it the digits that come along")
     parser.add_argument("--full", action="store_true", help="a wide network and all images; see above")
     parser.add_argument("--epochs", type=int, help="passes over the images")
     parser.add_argument("--out", default="dcgan.png", help="the picture (default: %(default)s)")
@@ -99,7 +101,7 @@ def main():
         images, epochs, batch_size = load(args.data).train_images, 10, 128
     else:
         images, epochs, batch_size = load(args.data).train_images[:4000], 8, 32
-    gan = dcgan(images.shape[1:], width=width, rng=rng)
+    gan = dcgan(images.shape[1:], width=width, smallest=4, rng=rng)
     train(gan, images, args.epochs or epochs, batch_size, lr, rng)
     samples = to_unit(gan.generate(gan.noise(64, rng)))
     panels = {"images": to_float(images[:64]), "samples": samples, "walks from one z to another": walks(gan, rng)}

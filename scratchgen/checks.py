@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from scratchgen.backend import Array, backend_of
+from scratchgen.backend import FLOATS, Array, backend_of
 
 ROUNDING = 1e-6  # beyond a bound: 255 times the float32 nearest to 1/255 is a little more than 1
 UNIT = ": divide pixels of 0 … 255 by 255, take (x + 1) / 2 of those of [−1, 1], and do not standardise"
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def integer(owner: object, name: str, value: Any, least: int = 1) -> int:
@@ -113,8 +112,9 @@ def like(
         raise TypeError(f"{owner}: {name} is a {where} array, needs a {home} array, as {other} is{mend}")
 
 
-def outside(array: Any, low: float, high: float) -> str:
-    """What is wrong with a float array whose elements are not all finite and in [low, high] up to rounding; "" else.
+def outside(array: Any, low: float, high: float, mend: str = "") -> str:
+    """What is wrong with a float array whose elements are not all finite and in [low, high] up to rounding, with how
+    a range is mended; "" if nothing is.
 
     Two passes over memory at its speed. An array on a GPU is not looked at: that would wait for it.
     """
@@ -126,14 +126,14 @@ def outside(array: Any, low: float, high: float) -> str:
     if not np.isfinite(array).all():
         count = array.size - np.count_nonzero(np.isfinite(array))
         return f"holds {count} of {array.size} elements that are not finite"
-    return f"goes from {least:.4g} to {most:.4g}, needs {low:g} to {high:g}"
+    return f"goes from {least:.4g} to {most:.4g}, needs {low:g} to {high:g}{mend}"
 
 
 def between(owner: object, name: str, array: Any, low: float, high: float, mend: str = "") -> None:
     """ValueError unless every element is finite and in [low, high]; see `outside`."""
-    wrong = outside(array, low, high)
+    wrong = outside(array, low, high, mend)
     if wrong:
-        raise ValueError(f"{owner}: {name} {wrong}{mend if 'needs' in wrong else ''}")
+        raise ValueError(f"{owner}: {name} {wrong}")
 
 
 def finite(owner: object, name: str, array: Any) -> None:

@@ -44,7 +44,7 @@ def initialise(network: "Module", rule: Rule, rng: np.random.Generator) -> None:
 
     Draws in the order of the layers; keeps each parameter's dtype and array library. BatchNorm is left alone.
     """
-    checks.generator("initialise", rng)
+    rng = checks.generator("initialise", rng)
     layers: list[Any] = [layer for layer in network.modules() if hasattr(layer, "fans")]
     weights = [rule(layer.W.value.shape, layer.fans[0], layer.fans[1], rng) for layer in layers]
     for layer, W in zip(layers, weights, strict=True):

@@ -80,7 +80,11 @@ class Optimizer:
 
     def state(self) -> dict[str, Array]:
         """A copy of what `load_state` needs to go on exactly: t, and each kept array by name and index: "m.0"."""
-        arrays = {f"{name}.{i}": a.copy() for name, kept in self._slots().items() for i, a in enumerate(kept)}
+        return {name: a.copy() for name, a in self._arrays().items()}
+
+    def _arrays(self) -> dict[str, Array]:
+        """What `state` copies."""
+        arrays = {f"{name}.{i}": a for name, kept in self._slots().items() for i, a in enumerate(kept)}
         return {"t": np.array(self.t), **arrays}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
@@ -88,7 +92,7 @@ class Optimizer:
 
         ValueError or TypeError, before anything changes, when it does not fit.
         """
-        checks.state(type(self).__name__, self.state(), state)
+        checks.state(type(self).__name__, self._arrays(), state)
         if state["t"] < 0:
             raise ValueError(f"{type(self).__name__}: t is {state['t']}, needs a number of steps ≥ 0")
         self.t = int(state["t"])

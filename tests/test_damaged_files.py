@@ -107,7 +107,7 @@ def resumed_by_force(file):
 
 def reported(file):
     folder = file.parent if file.name != "measures.json" else file.parents[1]
-    said = called(lambda: write_report(RunFolder.open(folder), title="", state="", under_way=False))
+    said = called(lambda: write_report(RunFolder.open(folder), model="", state="", under_way=False))
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page
     return said or (page.partition("Left out: ")[2].partition("<")[0] or None)

@@ -117,6 +117,16 @@ def test_noise_is_a_function_of_the_generator_that_is_passed():
     assert (model.noise(4, rng := np.random.default_rng(3)) != model.noise(4, rng)).all()
 
 
+def test_a_player_that_is_empty_to_python_is_a_player():
+    class Counted(Sequential):
+        def __len__(self):
+            return 0
+
+    model = GAN(Counted(Dense(2, 2)), Counted(Dense(2, 1)), 2)
+    points = np.ones((4, 2), np.float32)
+    model.train_step(points, points, *dcgan_optimizers(model))
+
+
 @pytest.mark.parametrize("term", [1, 2], ids=["real", "fake"])
 def test_a_term_that_fails_half_way_leaves_no_gradient(term):
     class Failing(Layer):

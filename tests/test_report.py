@@ -132,23 +132,23 @@ def test_text_is_escaped_wherever_it_comes_from(tmp_path):
     for name in (f"evaluation/{ODD}.png", "samples/epoch-000.png"):
         folder.save_picture(Image.new("L", (2, 2)), name)
     folder.write_json("evaluation/measures.json", {"data": ODD, "epoch": 2, "rows": [[ODD, ODD]]})
-    write_report(folder, title=ODD, state=ODD, under_way=True)
+    write_report(folder, model=ODD, state=ODD, under_way=True)
     page = assert_self_contained((folder.path / "report.html").read_text(encoding="utf-8"))
     assert page.text.count(ODD) == 11
     assert page.all("meta")[1] == {"http-equiv": "refresh", "content": "10"}
-    write_report(folder, title="\udcff", state="", under_way=False)  # a folder whose name is no text
-    assert "<title>?</title>" in (folder.path / "report.html").read_text(encoding="utf-8")
+    write_report(folder, model="\udcff", state="", under_way=False)  # a folder whose name is no text
+    assert "<title>?: run</title>" in (folder.path / "report.html").read_text(encoding="utf-8")
 
 
 def test_sheets_stand_in_the_order_of_their_epochs_and_are_not_too_many(tmp_path):
     folder = RunFolder.create(tmp_path / "run", {"model": "ae"})
     shutil.rmtree(folder.path / "samples")  # killed at its very start
-    write_report(folder, title="", state="", under_way=True)
+    write_report(folder, model="", state="", under_way=True)
     for i in range(0, 1100, 11):
         folder.save_picture(Image.new("L", (1, 1), i % 256), f"samples/epoch-{i:03d}.png")
     for stranger in ("epoch-001 (copy).png", "epoch-.png", "epoch-last.png", "epoch-٣.png"):
         (folder.path / "samples" / stranger).touch()
-    write_report(folder, title="", state="", under_way=False)
+    write_report(folder, model="", state="", under_way=False)
     captions = [i["alt"] for i in Page((folder.path / "report.html").read_text(encoding="utf-8")).all("img")]
     assert captions[0] == "after epoch 1089"
     assert len(captions) == 1 + SHEETS

@@ -733,10 +733,10 @@ MEASURED = [
 def test_measures_that_cannot_be_read_are_left_out_of_the_page_with_the_reason(change, says, here, tmp_path):
     folder = RunFolder.open(spoilt(here, tmp_path, {}))
     folder.write_measures({"data": "d", "epoch": 2, "rows": [["mean", "7"]]})
-    assert "mean" in write_report(folder, title="", state="", under_way=False).read_text()
+    assert "mean" in write_report(folder, model="", state="", under_way=False).read_text()
     measures = {k: v for k, v in ({**folder.measures(), **change}).items() if v is not ...}
     (folder.path / "evaluation" / "measures.json").write_text(json.dumps(measures))
-    page = write_report(folder, title="", state="", under_way=False).read_text()
+    page = write_report(folder, model="", state="", under_way=False).read_text()
     assert says.replace("'", "&#x27;") in page
     assert "measures.json" in page
     assert "<script" not in page

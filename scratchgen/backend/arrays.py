@@ -3,6 +3,7 @@
 """
 
 import importlib
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -11,6 +12,7 @@ import numpy as np
 
 # An array of either library. CuPy's, which has the same methods and no types of its own, passes for any.
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Arrays: TypeAlias = Sequence[Array]
 
 BACKENDS = ("numpy", "cupy")
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -44,7 +46,7 @@ def kernels(array: Array) -> ModuleType:
 
 
 def load_kernels(backend: str) -> ModuleType:
-    """The kernels of a library by its name; BackendUnavailable says why there are none."""
+    """The kernels of a library by its name; ValueError for another, BackendUnavailable says why there are none."""
     if backend not in BACKENDS:
         raise ValueError(f"there is no backend {backend!r}; choose one of {', '.join(BACKENDS)}")
     return _imported(backend)

@@ -33,12 +33,15 @@ class Geometry:
         return slice(top, top + H), slice(left, left + W)
 
     @property
+    def one_window(self) -> bool:
+        """Whether a single window covers the whole image, so that the convolution is a Dense layer."""
+        return self.kernel == self.large and self.padding == (0, 0) and self.dilation == (1, 1)
+
+    @property
     def whole(self) -> bool:
         """Whether the patches are the images, just as they lie: one window on all of it, or each pixel by itself."""
-        if self.padding != (0, 0):
-            return False
-        one_window = self.small == (1, 1) and self.kernel == self.large and self.dilation == (1, 1)
-        return one_window or (self.kernel == self.stride == (1, 1) and self.small == self.large)
+        pixels = self.kernel == self.stride == (1, 1) and self.padding == (0, 0) and self.small == self.large
+        return self.one_window or pixels
 
     def taps(self) -> Iterator[tuple[int, int, slice, slice]]:
         """Every tap (i, j) with the rows and columns of the padded map that it reads, one per small pixel."""

@@ -10,10 +10,9 @@ cols = im2col(x) as the matrix (N·OH·OW, kh·kw·C) and W as the matrix (kh·k
     correlate_adjoint_W  dW = im2col(x)ᵀ @ dy                               = ⟨dW, W⟩
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-from scratchgen.backend.arrays import Array, array_library
+from scratchgen.backend.arrays import Array, Arrays, array_library
 from scratchgen.backend.formula import Formula, formula
 from scratchgen.backend.geometry import Geometry
 
@@ -91,7 +90,6 @@ def channel_sums(f: Formula, *arguments: Any) -> tuple[Array, ...]:
 def sum_with_map(f: Formula, *arguments: Any, over: float = 1) -> tuple[Array, ...]:
     """The sum of all elements of the first term of the formula f, divided by `over`, and its other terms as they
     are."""
-    f.plan(arguments, several=True)  # complains of arguments that f cannot have
     term, *others = f.function(*arguments)
     return term.sum() / over, *others
 
@@ -102,7 +100,7 @@ def itself(a: Array) -> tuple[Array]:
     return (a,)
 
 
-def square_sums(arrays: Sequence[Array]) -> Array:
+def square_sums(arrays: Arrays) -> Array:
     """Σ a² of each array in the list: (len(arrays),)."""
     xp = array_library(arrays[0])
     return xp.stack([xp.dot(a, a) for a in (a.reshape(-1) for a in arrays)])
@@ -116,15 +114,7 @@ def mean_and_variance(x: Array) -> tuple[Array, Array]:
 
 
 def adam(
-    values: Sequence[Array],
-    grads: Sequence[Array],
-    ms: Sequence[Array],
-    vs: Sequence[Array],
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    t: int,
+    values: Arrays, grads: Arrays, ms: Arrays, vs: Arrays, lr: float, beta1: float, beta2: float, eps: float, t: int
 ) -> list[Array]:
     """Every parameter after Adam's step t (from 1); the moments ms and vs are updated in place.
 

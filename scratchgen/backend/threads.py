@@ -35,6 +35,7 @@ MOST = 4096  # threads, more than a machine has cores
 AWAKE = 5e-4  # seconds that the caller stays awake for its workers to end
 # multiply-adds: a tenth of a millisecond, about what it takes to wake a worker and to wait for it
 WORTH_WAKING = 1.5e7
+MOVING = 64  # multiply-adds in the time that it takes to read or write an element
 
 
 def cores(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
@@ -82,7 +83,8 @@ def get_threads() -> int:
 
 
 def set_threads(n: int) -> None:
-    """Let the kernels use n threads; 1 for none but the caller's. ValueError below 1, and above MOST."""
+    """Let the kernels use n threads; 1 for none but the caller's. TypeError unless n is a whole number, ValueError
+    below 1, and above MOST."""
     global _threads
     if isinstance(n, bool) or not isinstance(n, int):
         raise TypeError(f"set_threads: n is {n!r}, needs an integer")

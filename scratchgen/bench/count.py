@@ -15,7 +15,7 @@ from scratchgen.backend import Array, load_kernels
 from scratchgen.backend.geometry import Geometry
 
 
-def _correlate(x: Array, W: Array, geometry: Geometry, *_: Any) -> int:
+def _correlate(x: Array, W: Array, geometry: Geometry) -> int:
     return 2 * len(x) * prod(geometry.small) * prod(W.shape)
 
 
@@ -23,7 +23,7 @@ OPERATIONS: dict[str, Callable[..., int]] = {
     "matmul": lambda a, b: 2 * prod(a.shape) * b.shape[-1],
     "correlate": _correlate,
     "correlate_adjoint_x": _correlate,
-    "correlate_adjoint_W": lambda x, dy, g, *_: 2 * prod(dy.shape) * prod(g.kernel) * x.shape[-1],
+    "correlate_adjoint_W": lambda x, dy, g: 2 * prod(dy.shape) * prod(g.kernel) * x.shape[-1],
 }
 
 

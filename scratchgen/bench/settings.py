@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass
 class Step:
-    """One training step of either side, or whatever else is timed: `run()` is one of them."""
+    """One training step of PyTorch's, or whatever else is timed; ours is `steps.Step`. `run()` is one of them."""
 
     run: Callable[[], object]
     images: int = 0  # in a batch

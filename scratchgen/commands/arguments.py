@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from scratchgen.backend import BACKENDS
+from scratchgen.commands import UsageError
 from scratchgen.paths import as_path
+from scratchgen.recipes.options import seed
 from scratchgen.schema import Kind, flag, text
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -54,6 +56,17 @@ def add_output_options(parser: argparse.ArgumentParser, *, default: str | None, 
     """--output and --force."""
     parser.add_argument("--output", type=path, metavar="FILE", default=default, help=help)
     add_force(parser)
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    help = "repeats a draw (default: another one each time)"
+    parser.add_argument("--seed", type=typed(seed), metavar="N", help=help)
+
+
+def check_precision(backend: str, precision: str) -> None:
+    """UsageError for a precision that the backend does not have."""
+    if precision == "tf32" and backend == "numpy":
+        raise UsageError("--precision tf32 is a mode of NVIDIA's GPUs: add --backend cupy")
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from scratchgen.backend import BACKENDS, load_kernels
 from scratchgen.backend.threads import asked_for, cores
@@ -14,7 +13,7 @@ from scratchgen.bench.compare import Options, Tell, compare, profiled
 from scratchgen.bench.scaling import AXES, scaling
 from scratchgen.bench.settings import SETTINGS, Setting
 from scratchgen.commands import UsageError, did_you_mean
-from scratchgen.commands.arguments import add_force, path, typed
+from scratchgen.commands.arguments import Commands, add_force, check_precision, path, typed
 from scratchgen.commands.results import check_new
 from scratchgen.files import atomic_write
 from scratchgen.recipes.options import PRECISIONS, positive, rate, threads
@@ -41,7 +40,7 @@ Exit status: 0, or 2 when it could not be run.
 """
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "bench",
         help="time training steps, beside PyTorch's where it is installed",
@@ -158,8 +157,7 @@ def _settings(args: argparse.Namespace) -> list[Setting]:
 def _options(args: argparse.Namespace) -> Options:
     if args.profile and args.rounds is not None:
         raise UsageError("--profile has no rounds, --seconds says for how long it looks")
-    if args.precision == "tf32" and args.backend == "numpy":
-        raise UsageError("--precision tf32 is a mode of NVIDIA's GPUs: add --backend cupy")
+    check_precision(args.backend, args.precision)
     if args.scaling == "threads" and args.backend == "cupy":
         raise UsageError("--scaling threads is for the CPU, on a GPU threads do not divide the work")
     count = args.threads or asked_for() or cores()

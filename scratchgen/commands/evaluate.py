@@ -38,8 +38,7 @@ def main(args: argparse.Namespace) -> int:
     print(f"run      {printable(str(folder.path))}\ndata     {data.name}")
     with limited(recipe.config.get("threads")):
         print(*evaluate(folder, recipe, data, importance=args.importance, progress=not args.quiet), sep="\n")
-    epochs = sum(r["kind"] == "epoch" for r in folder.records())
-    title = f"{recipe.title}: {folder.path.resolve().name}"
-    report = write_report(folder, title=title, state=f"{epochs} epochs", under_way=False)
+    state = f"{folder.records().epochs} epochs"
+    report = write_report(folder, model=recipe.title, state=state, under_way=False)
     print(f"\nreport   {printable(str(report))}")
     return 0

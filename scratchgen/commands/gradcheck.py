@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scratchgen.commands import UsageError
-from scratchgen.commands.arguments import typed
+from scratchgen.commands.arguments import Commands, typed
 from scratchgen.files import shown
 from scratchgen.gradcheck import Report, check
 from scratchgen.gradcheck.apart import check_apart
@@ -16,6 +16,7 @@ from scratchgen.gradcheck.grid import cases, kinds
 from scratchgen.gradcheck.mutants import mutants
 from scratchgen.gradcheck.student import PASSED_OVER
 from scratchgen.recipes.options import seed
+from scratchgen.schema import real
 from scratchgen.table import text_table
 
 DESCRIPTION = """\
@@ -36,7 +37,7 @@ Exit status: 0 all gradients are right, 1 something is wrong or could not be pro
 """
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "gradcheck",
         help="check gradients: the built-in layers', or those of your own file",
@@ -47,7 +48,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--input-shape",
         action="append",
-        type=_form,
+        type=typed(_form),
         metavar="N,...[:KIND]",
         help="shape of the input of your layer, as in 5,3 or 2,8,8,3; once for each input. 5,3:10 are integers below "
         "10, as an embedding or labels need, 5,3:bool is a mask, 5,3:const takes no gradient. "
@@ -55,21 +56,24 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--input-range",
-        type=_range,
+        type=typed(_range),
         metavar="LOW,HIGH",
         help="draw the inputs of your layer evenly between these, as in 0.1,5 for a logarithm "
         "(default: normally distributed)",
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=typed(real(lambda x: 0 < x <= 1e6, "a number of seconds above 0 and at most 1,000,000")),
         default=30,
         metavar="SECONDS",
         help="how long a single call of your code may take (default 30)",
     )
     parser.add_argument("--seed", type=typed(seed), default=0, help="of inputs, parameters and dy (default 0)")
     parser.add_argument(
-        "--tolerance", type=float, default=1e-6, help="largest relative error of a right gradient (default 1e-6)"
+        "--tolerance",
+        type=typed(real(lambda x: 0 < x < 1, "a number between 0 and 1")),
+        default=1e-6,
+        help="largest relative error of a right gradient (default 1e-6)",
     )
     parser.add_argument(
         "--gradients-only", action="store_true", help="leave out the rest of the layer contract: caches, += and so on"
@@ -82,10 +86,6 @@ def add_parser(commands: Any) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    if not 0 < args.tolerance < 1:
-        raise UsageError(f"--tolerance is {args.tolerance}, needs a number between 0 and 1")
-    if not 0 < args.timeout <= 1e6:
-        raise UsageError(f"--timeout is {args.timeout:g}, needs a number of seconds > 0")
     if args.mutants:
         if args.target:
             raise UsageError("--mutants shows the whole gallery, leave out the names")
@@ -197,7 +197,7 @@ def _form(text: str) -> tuple[tuple[int, ...], str | int]:
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1 or (isinstance(kind, int) and kind < 1):
-        raise argparse.ArgumentTypeError(
+        raise ValueError(
             f"{shown(text)} is no shape, write it as 5,3 or 2,8,8,3, integers below 10 as 5,3:10, a mask as 5,3:bool"
         )
     return shape, kind
@@ -209,5 +209,5 @@ def _range(text: str) -> tuple[float, float]:
     except ValueError:
         low = high = 0.0
     if not (low < high and np.isfinite([low, high]).all()):
-        raise argparse.ArgumentTypeError(f"{shown(text)} is no range, write it as 0.1,5")
+        raise ValueError(f"{shown(text)} is no range, write it as 0.1,5")
     return low, high

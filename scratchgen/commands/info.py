@@ -3,17 +3,17 @@
 import platform
 import sys
 from argparse import Namespace
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
 
 from scratchgen import blas
 from scratchgen.backend import BackendUnavailable, load_kernels, threads
+from scratchgen.commands.arguments import Commands
 from scratchgen.version import __version__
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "info",
         help="versions, BLAS, threads, and the GPU or why there is none",

@@ -5,13 +5,13 @@ import argparse
 import numpy as np
 
 from scratchgen.commands import UsageError
-from scratchgen.commands.arguments import Commands, add_output_options, add_run_options, typed
-from scratchgen.commands.results import check_size, output_path, write_result
+from scratchgen.commands.arguments import Commands, add_output_options, add_run_options, add_seed, typed
+from scratchgen.commands.results import check_size, memory_for, output_path, write_result
 from scratchgen.commands.trained import data_of, open_run
 from scratchgen.data import to_float
 from scratchgen.interpolation import linear, spherical
 from scratchgen.plots import image_grid, zoom
-from scratchgen.recipes.options import positive, seed
+from scratchgen.recipes.options import positive
 
 
 def add_parser(commands: Commands) -> None:
@@ -34,9 +34,7 @@ def add_parser(commands: Commands) -> None:
         default="interpolation.png",
         help=".png: a row for each walk; .npy: float32 in [0, 1], (rows·steps, H, W, C) (default: %(default)s)",
     )
-    parser.add_argument(
-        "--seed", type=typed(seed), metavar="N", help="repeats a draw (default: another one each time)"
-    )
+    add_seed(parser)
     parser.set_defaults(main=main)
 
 
@@ -50,7 +48,8 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError(f"an {recipe.title} has no prior: walk between images, --between images")
     if "dimensions" in recipe.config:
         raise UsageError("walks are shown as images, and this run is of points: try sample")
-    check_size(f"{args.rows:,} walks of {args.steps:,} images", args.rows * args.steps, recipe.sample_size)
+    what = f"{args.rows:,} walks of {args.steps:,} images"
+    check_size(what, args.rows * args.steps, recipe.sample_size)
     rng = np.random.default_rng(args.seed)
     if between == "images":
         images = data_of(args, recipe).test_images
@@ -61,10 +60,10 @@ def main(args: argparse.Namespace) -> int:
     else:
         ends = recipe.noise(2 * args.rows, rng)
     walk = linear if between == "images" or recipe.config.get("prior") == "uniform" else spherical
-    t = np.linspace(0, 1, args.steps, dtype=np.float32)[:, None]
-    z = walk(ends[: args.rows, None], ends[args.rows :, None], t)  # (rows, steps, latent)
-    z = z.reshape(args.rows * args.steps, -1).astype(np.float32)
     decode = recipe.decode if recipe.has_encoder else recipe.generate
-    x = np.clip(decode(z), 0, 1)
+    with memory_for(what, ", --rows and --steps ask for fewer"):
+        t = np.linspace(0, 1, args.steps, dtype=np.float32)[:, None]
+        z = walk(ends[: args.rows, None], ends[args.rows :, None], t)  # (rows, steps, latent)
+        x = np.clip(decode(z.reshape(args.rows * args.steps, -1).astype(np.float32)), 0, 1)
     write_result(path, x, lambda: image_grid(x, args.steps, scale=zoom(recipe.image_shape)))
     return 0

@@ -5,11 +5,11 @@ import argparse
 import numpy as np
 
 from scratchgen.commands import UsageError
-from scratchgen.commands.arguments import Commands, add_output_options, add_run_options, typed
+from scratchgen.commands.arguments import Commands, add_output_options, add_run_options, add_seed, typed
 from scratchgen.commands.results import check_size, memory_for, output_path, write_result
 from scratchgen.commands.trained import open_run
 from scratchgen.plots import image_grid, scatter, zoom
-from scratchgen.recipes.options import positive, seed
+from scratchgen.recipes.options import positive
 
 
 def add_parser(commands: Commands) -> None:
@@ -29,9 +29,7 @@ def add_parser(commands: Commands) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument("--columns", type=typed(positive), metavar="N", help="images in a row (default: a square)")
-    parser.add_argument(
-        "--seed", type=typed(seed), metavar="N", help="repeats a draw (default: another one each time)"
-    )
+    add_seed(parser)
     parser.set_defaults(main=main)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from scratchgen.backend import BackendUnavailable, load_kernels
 from scratchgen.backend.threads import asked_for, cores, limited
 from scratchgen.commands import UsageError
-from scratchgen.commands.arguments import Commands, of_kind, path
+from scratchgen.commands.arguments import Commands, check_precision, of_kind, path
 from scratchgen.commands.results import memory_for
 from scratchgen.commands.trained import digest, pixels, where_config_says
 from scratchgen.commands.training_run import TrainingRun
@@ -162,7 +162,7 @@ def _build(config: dict[str, Any], data: Dataset | Points) -> tuple[Recipe, Trai
     with memory_for("the network", ": a smaller one needs less (--latent, --width, --hidden, --image-size)"):
         recipe = build(config)
     settings = {name: config[name] for name in ("epochs", "batch_size", "seed", "decay", "backend")}
-    return recipe, Training(recipe, recipe.samples_of(data), Settings(**settings, drop_last=recipe.drop_last))
+    return recipe, Training(recipe, data.samples, Settings(**settings, drop_last=recipe.drop_last))
 
 
 def _new_config(args: argparse.Namespace) -> tuple[dict[str, Any], Dataset | Points]:
@@ -219,8 +219,7 @@ def _load(
 
 def _check_device(backend: str, precision: str) -> None:
     """Complains where there is no such backend, or it has no such precision."""
-    if precision == "tf32" and backend == "numpy":
-        raise UsageError("--precision tf32 is a mode of NVIDIA's GPUs: add --backend cupy")
+    check_precision(backend, precision)
     kernels = load_kernels(backend)
     if backend == "cupy":
         kernels.set_precision(precision)

@@ -83,8 +83,7 @@ def pixels(image_size: int | list[int] | None) -> int | tuple[int, int] | None:
 
 def digest(data: Dataset | Points) -> str:
     """SHA-256 of the training samples."""
-    samples = data.train if isinstance(data, Points) else data.train_images
-    return hashlib.sha256(np.ascontiguousarray(samples).data).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(data.samples).data).hexdigest()
 
 
 def evaluate(folder: RunFolder, recipe: Recipe, data: Dataset | Points, **options: Any) -> list[str]:
@@ -95,7 +94,6 @@ def evaluate(folder: RunFolder, recipe: Recipe, data: Dataset | Points, **option
             folder.save_picture(picture, f"evaluation/{name}")
     found.rows += [(what, f"cannot be had: {why}") for what, why in found.missing.items()]
     records = folder.records()
-    epoch = max((r["epoch"] for r in records if r["kind"] == "epoch"), default=0)
-    folder.write_measures({"data": data.name, "epoch": epoch, "rows": found.rows, **found.values})
+    folder.write_measures({"data": data.name, "epoch": records.epochs, "rows": found.rows, **found.values})
     note = [f"note     {folder.metrics}: {records.note}"] if records.unreadable else []
     return ["", *aligned(found.rows, left=(0, 1)), *note]

@@ -196,8 +196,7 @@ class TrainingRun:
             state = f"{done} of {training.settings.epochs} epochs, {training.steps:,} steps, {training.seconds:.0f} s"
             state += "; this page renews itself" if under_way else ""
         with self.part("report.html"):
-            title = f"{self.recipe.title}: {self.folder.path.resolve().name}"
-            write_report(self.folder, title=title, state=state, under_way=under_way)
+            write_report(self.folder, model=self.recipe.title, state=state, under_way=under_way)
         self.next_draw = time.perf_counter() + DRAW_EVERY
 
     def close(self, state: str) -> None:

@@ -60,6 +60,11 @@ class Dataset:
             raise ValueError(f"{self.name}: test images must be {train} as the training images, not {test}.")
 
     @property
+    def samples(self) -> NDArray[np.uint8]:
+        """What is trained on."""
+        return self.train_images
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """`(H, W, C)` of one image."""
         return self.train_images.shape[1:]

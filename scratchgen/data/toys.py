@@ -33,6 +33,11 @@ class Points:
     centres: NDArray[np.float64] | None = field(default=None, repr=False)
     std: float | None = field(default=None, repr=False)
 
+    @property
+    def samples(self) -> NDArray[np.float32]:
+        """What is trained on."""
+        return self.train
+
 
 def ring(
     train: int = 100_000,

@@ -73,22 +73,9 @@ class Module:
             parts[name] = part
         return parts
 
-    def _parts(self, seen: set[int], found: list["Parameter | Module"]) -> list["Parameter | Module"]:
-        """`_walk` without names, which every training step asks for."""
-        seen.add(id(self))
-        found.append(self)
-        for _, member in self.members():
-            if id(member) not in seen:
-                if isinstance(member, Module):
-                    member._parts(seen, found)
-                else:
-                    seen.add(id(member))
-                    found.append(member)
-        return found
-
     def modules(self) -> list["Module"]:
         """This module and all below it, each once, in a fixed order."""
-        return [part for part in self._parts(set(), []) if isinstance(part, Module)]
+        return [part for _, part in self._walk("", set()) if isinstance(part, Module)]
 
     def named_parameters(self) -> dict[str, Parameter]:
         """Every parameter by its dotted name ("encoder.1.W"), each once, in a fixed order.
@@ -101,13 +88,13 @@ class Module:
     def parameters(self) -> list[Parameter]:
         """Every parameter, each once, in a fixed order."""
         self._warn()
-        return [part for part in self._parts(set(), []) if isinstance(part, Parameter)]
+        return [part for _, part in self._walk("", set()) if isinstance(part, Parameter)]
 
     def _parameters(self) -> list[Parameter]:
         """`parameters` for a training step, which asks for them several times: nothing is looked for, or said."""
         if type(self).parameters is not Module.parameters:  # a subclass lists its own
             return self.parameters()
-        return [part for part in self._parts(set(), []) if isinstance(part, Parameter)]
+        return [part for _, part in self._walk("", set()) if isinstance(part, Parameter)]
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
@@ -136,13 +123,16 @@ class Module:
         self._replace(lambda name, array: transfer(state[name], backend_of(array)).astype(array.dtype, copy=True))
 
     def to(self, backend: str) -> Self:
-        """Move every array to "numpy" or "cupy", in place; returns the module itself."""
+        """Move every array to "numpy" or "cupy", in place; returns the module itself.
+
+        ValueError for another name, BackendUnavailable where it cannot be used here.
+        """
         load_kernels(backend)  # complains here, before anything has moved
         self._replace(lambda name, array: transfer(array, backend))
         return self
 
     def astype(self, dtype: Any) -> Self:
-        """Convert every array to float32 or float64, in place; returns the module itself."""
+        """Convert every array to float32 or float64, in place; returns the module itself. TypeError for others."""
         dtype = checks.float_type(type(self).__name__, dtype)
         self._replace(lambda name, array: array.astype(dtype))
         return self

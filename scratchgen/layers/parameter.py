@@ -63,7 +63,7 @@ class Parameter:
     def add_grad(self, gradient: Array) -> None:
         """grad += gradient. Where grad is zero the gradient's array becomes grad itself, which spares a pass over
         both: so hand over an array that nobody else holds, and do not write into it afterwards. What cannot be
-        written into, or is the value itself, is copied."""
+        written into, or is the value itself, is copied. ValueError for another shape."""
         if gradient.shape != self._value.shape:
             raise ValueError(
                 f"Parameter: {self.name}: gradient has shape {gradient.shape}, needs {self._value.shape}"

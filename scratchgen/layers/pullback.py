@@ -37,6 +37,9 @@ class Pullback:
     have changed: it is the gradient of the function that was evaluated. `need_dx=False` is for the entrance of a
     network, where nobody asks for dx: it is not computed, and None is returned. What it returns or adds to a
     p.grad is an array of its own, never dy or a view of it. Parameters that are frozen take no gradient.
+
+    TypeError for a key of `grads` that is no Parameter, and for a dy of another dtype or library than y; ValueError
+    for a dy of another shape than y, and for a gradient of another shape than its parameter.
     """
 
     def __init__(

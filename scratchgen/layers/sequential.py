@@ -34,7 +34,7 @@ class Sequential(Layer):
 
     def predict(self, x: Array) -> Array:
         if not self.layers:
-            self._identity(x)
+            self.check_input(x, "N", ...)
         for layer in self.layers:
             x = layer.predict(x)
         return x

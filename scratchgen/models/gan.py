@@ -1,7 +1,7 @@
 """The generative adversarial network: a game of two networks, and the two losses that play it."""
 
 from collections.abc import Callable, Sequence
-from math import inf
+from math import inf, prod
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -138,12 +138,12 @@ class GAN(Model):
             raise ValueError(
                 f"GAN: real has shape {real.shape}, the generator makes {fake.shape}; needs samples of one shape"
             )
-        checks.finite("GAN", "real", real)
         last = _last(self.generator)
-        if isinstance(last, Tanh | Sigmoid):
-            wrong = checks.outside(real, -1 if isinstance(last, Tanh) else 0, 1)
-            if wrong:  # a game all the same, but one that D wins by the range alone
-                checks.warn(f"GAN: real {wrong}, the range of {last}, where G ends")
+        low, high = (-1, 1) if isinstance(last, Tanh) else (0, 1) if isinstance(last, Sigmoid) else (-inf, inf)
+        wrong = checks.outside(real, low, high)
+        if wrong:
+            checks.finite("GAN", "real", real)  # what is left is a game, but one that D wins by the range alone
+            checks.warn(f"GAN: real {wrong}, the range of {last}, where G ends")
 
     # --- the game ---
 
@@ -257,7 +257,7 @@ def dense_gan(
     rng = checks.generator("dense_gan", rng)
     image_shape = checks.image_shape("dense_gan", image_shape)
     latent = checks.integer("dense_gan", "latent", latent)
-    pixels = int(np.prod(image_shape))
+    pixels = prod(image_shape)
     generator = Sequential(
         Dense(latent, 128, rng=rng),
         LeakyReLU(0.2),

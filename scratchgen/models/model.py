@@ -42,7 +42,7 @@ class Model(Module):
             raise TypeError(f"{owner}: {name} is {optimizer!r}, needs an optimizer such as Adam(model.parameters())")
         if isinstance(optimizer, Optimizer):
             optimizer.check()
-            own = {id(p): p for p in (network or self)._parameters()}
+            own = {id(p): p for p in (self if network is None else network)._parameters()}
             held = {id(p) for p in optimizer.parameters}
             strangers = held - own.keys()
             if strangers:

@@ -235,8 +235,9 @@ class VAE(Model):
     def _check_noise(self, x: Array, eps: Array) -> None:
         checks.float_array("VAE", "x", x)
         checks.float_array("VAE", "eps", eps)
-        if eps.shape != (len(x), self.latent):
-            raise ValueError(f"VAE: eps has shape {eps.shape}, needs {(len(x), self.latent)}, a row for each sample")
+        needed = (*x.shape[:1], self.latent)
+        if eps.shape != needed:
+            raise ValueError(f"VAE: eps has shape {eps.shape}, needs {needed}, a row for each sample")
         checks.like("VAE", "eps", eps, "x", dtype=x.dtype, home=backend_of(x))
         checks.finite("VAE", "eps", eps)
 

@@ -29,7 +29,6 @@ class AutoencoderRecipe(EncoderRecipe):
         "loss": Option(choice(LOSSES), "pixels as probabilities, or squared error", default="bernoulli")
     }
     defaults = {"epochs": 30, "batch_size": 128, "lr": 1e-3}
-    health = (Panel("gradient norm", {"gradient": "all parameters"}, log=True),)
     builders = {"dense": dense_autoencoder, "conv": conv_autoencoder}
     of_model = ("loss",)
     always_measured = True

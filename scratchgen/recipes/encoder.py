@@ -1,6 +1,6 @@
 """What the training of an autoencoder and of a VAE share: an encoder and a decoder of images."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from scratchgen.data import Dataset
 from scratchgen.models.autoencoder import Autoencoder
 from scratchgen.models.vae import VAE
+from scratchgen.plots import Panel
 from scratchgen.recipes.options import Option, positive, sizes
 from scratchgen.recipes.recipe import Recipe, RecipeError
 from scratchgen.schema import choice
@@ -30,6 +31,7 @@ def network_options(latent: Option, hidden: list[int]) -> dict[str, Option]:
 class EncoderRecipe(Recipe[Dataset]):
     model: Autoencoder | VAE
     has_encoder = True
+    health: Sequence[Panel] = (Panel("gradient norm", {"gradient": "all parameters"}, log=True),)
     builders: ClassVar[Mapping[str, Callable[..., Any]]]  # of the model, for each --arch
     hidden: ClassVar[list[int]]  # default layer sizes
     of_model: ClassVar[tuple[str, ...]]  # settings that the builder takes beside the sizes

@@ -280,15 +280,16 @@ class GANRecipe(Game[Dataset]):
         return found
 
     def _measure_classes(self, data: Dataset, found: Findings, progress: bool) -> None:
-        if data.test_labels is None:
+        quality = self.quality(data, progress=progress)
+        if not quality:
             found.rows.append(("classes", "none: the images have no labels"))
             return
-        quality = self.quality(data, progress=progress)
         classifier, _ = self.classifier_of(data, progress)
         features = classifier.features(data.test_images)
         halves = frechet_distance(features[::2], features[1::2])
-        sure = float((classifier.classify(features).max(axis=1) >= CONFIDENT).mean())
-        accuracy = classifier.accuracy(data.test_images, data.test_labels)
+        p = classifier.classify(features)
+        sure = float((p.max(axis=1) >= CONFIDENT).mean())
+        accuracy = float((classifier.labels[p.argmax(axis=1)] == data.test_labels).mean())
         shares = quality["histogram"]
         names = data.classes or [str(k) for k in range(len(shares))]
         confidence = f"{100 * quality['confident']:.1f} % (test images: {100 * sure:.1f} %)"

@@ -108,10 +108,10 @@ class Recipe(Generic[D]):
         own = {name: option.default for name, option in cls.all_options().items() if option.default is not None}
         config = {"model": cls.name, **own, **cls.defaults, **given}
         if isinstance(data, Points):
-            samples, shape = len(data.train), {"dimensions": data.train.shape[1]}
+            shape = {"dimensions": data.train.shape[1]}
         else:
-            samples, shape = len(data.train_images), {"image_shape": list(data.image_shape)}
-        return {**config, **shape, "batch_size": min(config["batch_size"], samples)}
+            shape = {"image_shape": list(data.image_shape)}
+        return {**config, **shape, "batch_size": min(config["batch_size"], len(data.samples))}
 
     # --- the model ---
 
@@ -121,10 +121,6 @@ class Recipe(Generic[D]):
 
     def make_optimizers(self) -> dict[str, Optimizer]:
         return {"optimizer": Adam(self.model.parameters(), self.config["lr"])}
-
-    def samples_of(self, data: D) -> np.ndarray:
-        """What is trained on."""
-        return data.train if isinstance(data, Points) else data.train_images
 
     def step(self, batch: Array, rng: np.random.Generator) -> dict[str, Array]:
         """One training step on a batch of the model's backend, and its losses by name, in the order in which they

@@ -9,13 +9,14 @@ from scratchgen.backend import Array, to_host, transfer
 from scratchgen.data import Dataset, binarise, to_float
 from scratchgen.data.binarise import compared
 from scratchgen.measures import active_units
+from scratchgen.measures.arrays import blocks
 from scratchgen.models import conv_vae, dense_vae
 from scratchgen.models.likelihood import LIKELIHOODS
 from scratchgen.models.vae import VAE
 from scratchgen.plots import Panel, codes, image_grid, image_rows, latent_plane, zoom
 from scratchgen.recipes.encoder import SHOWN, EncoderRecipe, network_options
 from scratchgen.recipes.options import Option, non_negative, positive
-from scratchgen.recipes.recipe import BLOCK, Findings, typical
+from scratchgen.recipes.recipe import Findings, typical
 from scratchgen.schema import choice
 
 ACTIVE = "active latent units"
@@ -47,7 +48,7 @@ class VAERecipe(EncoderRecipe):
         Panel("the two terms, nats per image", {"reconstruction": "reconstruction", "kl": "KL"}),
     )
     health = (
-        Panel("gradient norm", {"gradient": "all parameters"}, log=True),
+        *EncoderRecipe.health,
         Panel("active latent units", {"active_units": "Var(mu) > 0.01"}, limits=(0, None)),
     )
     builders = {"dense": dense_vae, "conv": conv_vae}
@@ -85,9 +86,8 @@ class VAERecipe(EncoderRecipe):
     def _test_batches(self, data: Dataset) -> Iterator[Array]:
         """The test images as the model sees images, by the same draws at each call."""
         rng = self.measure_rng()
-        for i in range(0, len(data.test_images), BLOCK):
-            x = binarise(to_float(data.test_images[i : i + BLOCK]), self.config["binarise"], rng)
-            yield transfer(x, self.backend)
+        for x in blocks(data.test_images):
+            yield transfer(binarise(x, self.config["binarise"], rng), self.backend)
 
     def test_terms(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Means over the test images of (reconstruction, KL), and the posterior means (N, latent)."""

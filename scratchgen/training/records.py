@@ -33,6 +33,11 @@ class Records(list[dict[str, Any]]):
         return max((r.get("step", 0) for r in self), default=0)
 
     @property
+    def epochs(self) -> int:
+        """How many there have been."""
+        return max((r["epoch"] for r in self if r["kind"] == "epoch"), default=0)
+
+    @property
     def note(self) -> str:
         """On what is left out."""
         return f"{self.unreadable:,} line{'s' * (self.unreadable > 1)} cannot be read and are left out"

@@ -32,8 +32,9 @@ td:first-child { color: var(--soft); white-space: pre; }
 """
 
 
-def write_report(folder: RunFolder, *, title: str, state: str, under_way: bool) -> Path:
+def write_report(folder: RunFolder, *, model: str, state: str, under_way: bool) -> Path:
     """Write the page anew from what lies in the folder; `state` says how far the run is."""
+    title = f"{model}: {folder.path.resolve().name}"
     found = (folder.path / "samples").glob("epoch-*.png")
     sheets = sorted((p for p in found if SHEET.fullmatch(p.name) and p.is_file()), key=_number)
     latest = folder.path / "samples" / "latest.png"

@@ -590,16 +590,18 @@ def dense_twins(backend, shape, latent, width, loss, rng) -> Twins:
     return Twins(dense_autoencoder(shape, latent=latent, hidden=hidden, loss=loss, rng=rng), theirs, backend)
 
 
-def conv_twins(backend, shape, latent, width, loss, rng) -> Twins:
+def conv_networks_there(shape, latent, width, heads=1) -> tuple[nn.Sequential, nn.Sequential]:
     H, W, C = shape
     h, w = H // 4, W // 4
-    theirs = nn.Sequential(
+    encoder = nn.Sequential(
         nn.Conv2d(C, width, 4, 2, 1),
         nn.ReLU(),
         nn.Conv2d(width, 2 * width, 4, 2, 1),
         nn.ReLU(),
         ChannelsLastReshape(-1),
-        nn.Linear(h * w * 2 * width, latent),
+        nn.Linear(h * w * 2 * width, heads * latent),
+    )
+    decoder = nn.Sequential(
         nn.Linear(latent, h * w * 2 * width),
         nn.ReLU(),
         ChannelsLastReshape(h, w, 2 * width),
@@ -607,6 +609,12 @@ def conv_twins(backend, shape, latent, width, loss, rng) -> Twins:
         nn.ReLU(),
         nn.ConvTranspose2d(width, C, 4, 2, 1, output_padding=(H % 2, W % 2)),
     )
+    return encoder, decoder
+
+
+def conv_twins(backend, shape, latent, width, loss, rng) -> Twins:
+    encoder, decoder = conv_networks_there(shape, latent, width)
+    theirs = nn.Sequential(*encoder, *decoder)
     return Twins(conv_autoencoder(shape, latent=latent, width=width, loss=loss, rng=rng), theirs, backend)
 
 

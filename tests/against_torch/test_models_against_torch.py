@@ -41,6 +41,7 @@ from test_layers_against_torch import (  # noqa: E402  (it needs torch at once)
     BatchNormAnyRank,
     ChannelsLastReshape,
     Twins,
+    conv_networks_there,
     here,
     there,
     torch_stack,
@@ -134,24 +135,7 @@ def dense_vae_twins(backend, likelihood: str, beta: float, rng) -> Twins:
 def conv_vae_twins(backend, likelihood: str, beta: float, rng, shape=(9, 6, 2)) -> Twins:
     latent, width = 3, 4
     ours = conv_vae(shape, latent=latent, width=width, likelihood=LIKELIHOODS[likelihood], beta=beta, rng=rng)
-    H, W, C = shape
-    h, w = H // 4, W // 4
-    encoder = nn.Sequential(
-        nn.Conv2d(C, width, 4, 2, 1),
-        nn.ReLU(),
-        nn.Conv2d(width, 2 * width, 4, 2, 1),
-        nn.ReLU(),
-        ChannelsLastReshape(-1),
-        nn.Linear(h * w * 2 * width, 2 * latent),
-    )
-    decoder = nn.Sequential(
-        nn.Linear(latent, h * w * 2 * width),
-        nn.ReLU(),
-        ChannelsLastReshape(h, w, 2 * width),
-        nn.ConvTranspose2d(2 * width, width, 4, 2, 1, output_padding=(H // 2 % 2, W // 2 % 2)),
-        nn.ReLU(),
-        nn.ConvTranspose2d(width, C, 4, 2, 1, output_padding=(H % 2, W % 2)),
-    )
+    encoder, decoder = conv_networks_there(shape, latent, width, heads=2)
     return share(Twins(ours, VAEThere(encoder, decoder, latent, likelihood, beta), backend), rng)
 
 

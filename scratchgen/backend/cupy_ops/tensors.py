@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchgen.backend.arrays import Array
+from scratchgen.backend.arrays import Array, Arrays
 from scratchgen.backend.cupy_ops.device import xp
 from scratchgen.backend.cupy_ops.launch import THREADS, kernel, quotient
 
@@ -15,15 +15,7 @@ _TABLE = np.dtype((np.void, TENSORS * 6 * 8))  # five pointers and a size
 
 
 def adam(
-    values: Sequence[Array],
-    grads: Sequence[Array],
-    ms: Sequence[Array],
-    vs: Sequence[Array],
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    t: int,
+    values: Arrays, grads: Arrays, ms: Arrays, vs: Arrays, lr: float, beta1: float, beta2: float, eps: float, t: int
 ) -> list[Array]:
     """See `reference.adam`; as one kernel for up to 64 parameters."""
     results = [xp.empty(value.shape, value.dtype) for value in values]
@@ -39,7 +31,7 @@ def adam(
     return results
 
 
-def square_sums(arrays: Sequence[Array]) -> Array:
+def square_sums(arrays: Arrays) -> Array:
     """See `reference.square_sums`; two kernels for up to 64 arrays, in an order of additions that never changes."""
     sums = []
     for dtype, which in _by_dtype(arrays):
@@ -63,7 +55,7 @@ def sums_of_parts(parts: Array, over: float = 1) -> Array:
     return found
 
 
-def _by_dtype(arrays: Sequence[Array]) -> ItemsView[Any, list[int]]:
+def _by_dtype(arrays: Arrays) -> ItemsView[Any, list[int]]:
     """For each float type the indices of the arrays that have it."""
     kinds: dict[Any, list[int]] = {}
     for i, a in enumerate(arrays):

@@ -1,11 +1,9 @@
 """The Adam update of all parameters, block by block, so that each element is read and written once."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from scratchgen.backend import threads
-from scratchgen.backend.arrays import Array
+from scratchgen.backend.arrays import Array, Arrays
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
 BLOCK = 1 << 16  # elements: six arrays of them fit in L2
@@ -14,15 +12,7 @@ COST = 50  # of one element in multiply-adds
 
 
 def adam(
-    values: Sequence[Array],
-    grads: Sequence[Array],
-    ms: Sequence[Array],
-    vs: Sequence[Array],
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    t: int,
+    values: Arrays, grads: Arrays, ms: Arrays, vs: Arrays, lr: float, beta1: float, beta2: float, eps: float, t: int
 ) -> list[Array]:
     """See `reference.adam`."""
     results = [empty(value.shape, value.dtype) for value in values]

@@ -17,7 +17,6 @@ from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
 BLOCK_BYTES = 1 << 20  # of columns: half of a usual L2 cache
-MOVING = 64  # multiply-adds in the time that it takes to read or write an element
 BLOCK_ROWS = 256  # at least: below that a matrix product is bound by reading W, not by arithmetic
 
 
@@ -85,7 +84,7 @@ def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
 
 def _work(elements: int, products: int) -> int:
     """In multiply-adds: so many elements of so many products each, which are also moved."""
-    return elements * (products + MOVING)
+    return elements * (products + threads.MOVING)
 
 
 def _blocks(

@@ -22,7 +22,7 @@ FEW_PRODUCTS = 0.7  # 0.56 where both sizes are even, 0.62 for 7×7, 1 for a sin
 def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
     """See `reference.correlate`."""
     O = W.shape[3]
-    if _is_dense(geometry):
+    if geometry.one_window:
         return dense.matmul(x.reshape(len(x), -1), W.reshape(-1, O)).reshape(len(x), 1, 1, O)
     form = winograd if _saves_products(geometry, len(x), *W.shape[2:]) else columns
     return form.correlate(x, W, geometry)
@@ -31,7 +31,7 @@ def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
 def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry) -> Array:
     """See `reference.correlate_adjoint_x`."""
     C, O = W.shape[2:]
-    if _is_dense(geometry):
+    if geometry.one_window:
         return dense.matmul(dy.reshape(len(dy), O), W.reshape(-1, O).T).reshape(len(dy), *geometry.large, C)
     heavy = cells.fits(geometry) and C * O >= HEAVY_WEIGHTS and len(dy) > 0
     if heavy or _saves_products(geometry, len(dy), C, O):
@@ -43,15 +43,11 @@ def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry) -> Array:
 def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
     """See `reference.correlate_adjoint_W`."""
     C, O = x.shape[3], dy.shape[3]
-    if _is_dense(geometry):
+    if geometry.one_window:
         dW = dense.matmul(x.reshape(len(x), -1).T, dy.reshape(len(dy), O))
         return dW.reshape(*geometry.kernel, C, O)
     form = winograd if _saves_products(geometry, len(x), C, O) else columns
     return form.correlate_adjoint_W(x, dy, geometry)
-
-
-def _is_dense(geometry: Geometry) -> bool:
-    return geometry.kernel == geometry.large and geometry.padding == (0, 0) and geometry.dilation == (1, 1)
 
 
 def _saves_products(geometry: Geometry, N: int, C: int, O: int) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchgen.backend import reference, threads
+from scratchgen.backend import threads
 from scratchgen.backend.arrays import Array
 from scratchgen.backend.formula import CHANNEL, Formula, Plan
 from scratchgen.backend.numpy_ops import formula
@@ -41,10 +41,6 @@ def channel_sums(f: Formula, *arguments: Any) -> tuple[Array, ...]:
     plan = f.plan(arguments, several=True)
     first = arguments[0]
     C = first.shape[-1]
-    if first.size <= FEW:
-        ones = np.ones(first.size // C, first.dtype)
-        with threads.one_blas_thread:
-            return tuple(ones @ term.reshape(-1, C) for term in f.function(*arguments))
 
     def sums(terms: tuple[Array, ...]) -> list[Array]:
         matrices = [term.reshape(-1, term.shape[-1]) for term in terms]
@@ -52,6 +48,8 @@ def channel_sums(f: Formula, *arguments: Any) -> tuple[Array, ...]:
         with threads.one_blas_thread:
             return [ones @ matrix for matrix in matrices]
 
+    if first.size <= FEW:
+        return tuple(sums(f.function(*arguments)))
     found = _run(plan, arguments, [], (), sums)
     return tuple(np.concatenate(sums).reshape(-1, C).sum(axis=0) for sums in zip(*found, strict=True))
 
@@ -61,11 +59,11 @@ def sum_with_map(f: Formula, *arguments: Any, over: float = 1) -> tuple[Array, .
     plan = f.plan(arguments, several=True)
     first = arguments[0]
     if first.size <= FEW:
-        total, *others = reference.sum_with_map(f, *arguments, over=over)
+        term, *others = f.function(*arguments)
         results: list[Array] = []
         for other in others:
             results.append(_own(other, (*arguments, *results)))
-        return total, *results
+        return term.sum() / over, *results
     into = [empty(first.shape, first.dtype) for _ in plan.program.results[1:]]
     written = tuple(range(1, len(plan.program.results)))
     found = _run(plan, arguments, into, written, lambda terms: terms[0].sum())

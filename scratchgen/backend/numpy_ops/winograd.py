@@ -45,7 +45,6 @@ Call: TypeAlias = Callable[[], object]
 TILES = 256  # at a time: rows of a product, enough for BLAS to work at full speed, few enough to stay in cache
 SHARED_TILES = 512  # on several threads: only one of them runs Python at a time, so it must have less to say
 LEAST = 256  # of a thread: it takes a part of the channels where it would have fewer
-MOVING = 64  # multiply-adds in the time that it takes to read or write an element
 
 
 def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
@@ -363,7 +362,7 @@ def _weights(w: Array) -> Callable[[int, int], Array]:
         for b in range(3):
             np.add(u[0, b], u[2, b], out=u[1, b])
 
-    threads.over(share, O, U.size * MOVING)
+    threads.over(share, O, U.size * threads.MOVING)
     matrices = U.reshape(3, 3, 4 * C, O)
     return lambda a, b: matrices[a, b]
 
@@ -430,4 +429,4 @@ def _weights_adjoint(dUs: list[Array], dw: Array) -> None:
             np.add(du[2 * p, 0], du[2 * p, 1], out=dw[p, 0, ..., part])
             np.add(du[2 * p, 2], du[2 * p, 1], out=dw[p, 1, ..., part])
 
-    threads.over(share, O, 9 * C * O * MOVING)
+    threads.over(share, O, 9 * C * O * threads.MOVING)
