@@ -25,6 +25,8 @@ def imports(tree) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            if node.module == "scratchgen" and not {alias.name for alias in node.names} <= set(ORDER):
+                found.add("scratchgen.__init__")  # a name of the root, which imports everything below it
         inside.extend(ast.iter_child_nodes(node))
     return found
 
@@ -41,7 +43,7 @@ def of_parts() -> dict[str, set[str]]:
     parts = defaultdict(set)
     for file, modules in of_files().items():
         part = file.parts[0].removesuffix(".py")
-        for words in (module.split(".") for module in modules):
+        for words in (f"{module}.__init__".split(".") for module in modules):  # `import scratchgen` is of the root
             if words[0] == "scratchgen" and words[1] != part:
                 parts[part] |= {words[1]} & set(ORDER)
     return parts

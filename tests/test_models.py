@@ -257,3 +257,28 @@ def test_global_random_state_is_left_alone(rng):
     model.sample(2), model.log_likelihood(ones(3, 6), 2)
     point_gan().noise(2, rng)
     assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+class Stuck(Layer):
+    """Its backward pass ends as when Ctrl-C comes."""
+
+    def forward(self, x):
+        def dx(dy):
+            raise KeyboardInterrupt
+
+        return x + 0, self.pullback(x, dx=dx)
+
+
+def test_a_step_that_ends_half_way_back_leaves_no_gradient():
+    x, z = np.full((4, 3), 0.5, np.float32), np.ones((4, 2), np.float32)
+    ae = Autoencoder(Sequential(Dense(3, 2), Stuck(), Dense(2, 2)), Dense(2, 3))
+    vae = VAE(Sequential(Dense(3, 2), Stuck(), Dense(2, 4)), Dense(2, 3), 2)
+    gan = GAN(Sequential(Dense(2, 2), Stuck(), Dense(2, 3)), Dense(3, 1), 2)
+    for model, step in (
+        (ae, lambda: ae.train_step(x, Adam(ae.parameters()))),
+        (vae, lambda: vae.train_step(x, z, Adam(vae.parameters()))),
+        (gan, lambda: gan.train_step(x, z, *dcgan_optimizers(gan))),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            step()
+        assert not any(p.grad.any() for p in model.parameters())

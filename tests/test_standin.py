@@ -16,10 +16,8 @@ import standin
 from standin import signatures
 from standin.functions import FUNCTIONS, WRITTEN_OUT
 from standin.modules import MODULES
+from standin.signatures import needs_cupy
 
-needs_cupy = pytest.mark.skipif(
-    signatures.cupy is None, reason="needs CuPy's own signatures to compare with: pip install '.[gpu-proof]'"
-)
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="kernels on the CPU need g++")
 
 

@@ -761,7 +761,9 @@ def test_shapes_on_the_command_line(capsys):
         assert stop.value.code == 2
         assert "no shape" in capsys.readouterr().err
     for bad in ("0", "-1", "nan", "1e9"):
-        assert main(["gradcheck", "mine.py:f", "--timeout", bad]) == 2
+        with pytest.raises(SystemExit) as stop:
+            main(["gradcheck", "mine.py:f", "--timeout", bad])
+        assert stop.value.code == 2
         assert "--timeout" in capsys.readouterr().err
 
 

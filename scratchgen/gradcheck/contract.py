@@ -10,7 +10,8 @@ from scratchgen.gradcheck.arrays import copied, is_float64
 from scratchgen.gradcheck.guard import described, guarded
 from scratchgen.gradcheck.learned import ArrayParameter, with_values
 from scratchgen.gradcheck.numeric import perturbed
-from scratchgen.gradcheck.subject import Subject, parted, takes_no_argument
+from scratchgen.gradcheck.styles import takes_no_argument
+from scratchgen.gradcheck.subject import Subject, parted
 from scratchgen.layers.layer import Layer
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from scratchgen import layers as L
 from scratchgen import losses
 from scratchgen.gradcheck.subject import title
+from scratchgen.layers.module import Module
 from scratchgen.models import (
     GAN,
     Autoencoder,
@@ -20,6 +21,8 @@ from scratchgen.models import (
     dense_autoencoder,
     dense_vae,
 )
+
+Owner = TypeVar("Owner", bound=Module)
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,18 @@ class Case:
     inputs: tuple
 
 
+def randomised(owner: Owner, rng: np.random.Generator) -> Owner:
+    """The layer or model with every parameter drawn anew: at its initial value a zero bias hides a wrong gradient."""
+    for p in owner.parameters():
+        p.value = (p.value + 0.3 * rng.standard_normal(p.value.shape)).astype(np.float32)
+    return owner
+
+
 def cases(rng: np.random.Generator) -> Iterator[Case]:
-    """The whole grid. Every parameter is drawn anew: at its initial value a zero bias hides a wrong gradient."""
+    """The whole grid, with every parameter drawn."""
     for build in (_dense, _conv, _conv_transpose, _batchnorm, _activations, _shapes, _networks, _models):
         for kind, target, inputs in build(rng):
-            owner = getattr(target, "__self__", target)
-            for p in owner.parameters():
-                p.value = (p.value + 0.3 * rng.standard_normal(p.value.shape)).astype(np.float32)
+            owner = randomised(getattr(target, "__self__", target), rng)
             shapes = ", ".join("×".join(map(str, x.shape)) for x in inputs)
             yield Case(kind, f"{title(target) if target is owner else kind} on {shapes}", target, inputs)
     for name, function, inputs in _losses(rng):

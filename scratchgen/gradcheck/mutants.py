@@ -6,17 +6,16 @@ them; the tests demand that it finds every one. Read an entry, guess what the ta
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from scratchgen import layers as L
 from scratchgen.backend import kernels
 from scratchgen.functions import sigmoid
+from scratchgen.gradcheck.grid import randomised
 from scratchgen.losses import bce_with_logits, gaussian_kl
 from scratchgen.models import GAN, VAE
-
-Drawn = TypeVar("Drawn", bound=L.Layer)
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,13 @@ def mutants(rng: np.random.Generator) -> Iterator[Mutant]:
     logits, t = rng.standard_normal((4, 3)), rng.random((4, 3))
 
     def dense(n_in=3, n_out=4):
-        return _drawn(L.Dense(n_in, n_out, rng=rng), rng)
+        return randomised(L.Dense(n_in, n_out, rng=rng), rng)
 
     def conv(**options):
-        return _drawn(L.Conv2d(2, 3, 3, padding=1, rng=rng, **options), rng)
+        return randomised(L.Conv2d(2, 3, 3, padding=1, rng=rng, **options), rng)
 
     def norm():
-        return _drawn(L.BatchNorm(2), rng)
+        return randomised(L.BatchNorm(2), rng)
 
     yield Mutant("every gradient × 1.001", _Altered(dense(), dx=_times(1.001), grads=_times(1.001)), (vectors,))
     yield Mutant("bias gradient forgotten", _Altered(dense(), b=_times(0)), (vectors,))
@@ -91,13 +90,6 @@ def mutants(rng: np.random.Generator) -> Iterator[Mutant]:
     yield Mutant("GAN: G's loss moves D too", GANUnfrozen(*_players(rng), 3).generator_loss, (z,))
     yield Mutant("GAN: D forgets the fake batch", GANForgetsFake(*_players(rng), 3).discriminator_loss, (real, z))
     yield Mutant("GAN: D's loss moves G too", GANMovesBoth(*_players(rng), 3).discriminator_loss, (real, z))
-
-
-def _drawn(layer: Drawn, rng: np.random.Generator) -> Drawn:
-    """The layer with every parameter drawn, since a bias of zero hides its bugs."""
-    for p in layer.parameters():
-        p.value = (p.value + 0.3 * rng.standard_normal(p.value.shape)).astype(np.float32)
-    return layer
 
 
 def _times(factor: float) -> Callable:
@@ -305,7 +297,7 @@ def kl_half_variance(mu, logvar):
 
 
 def _vae_networks(rng: np.random.Generator) -> tuple[L.Layer, L.Layer]:
-    return _drawn(L.Dense(6, 4, rng=rng), rng), _drawn(L.Dense(2, 6, rng=rng), rng)
+    return randomised(L.Dense(6, 4, rng=rng), rng), randomised(L.Dense(2, 6, rng=rng), rng)
 
 
 class WrongVAE(VAE):
@@ -335,7 +327,7 @@ class WrongVAE(VAE):
 def _players(rng: np.random.Generator) -> tuple[L.Layer, L.Layer]:
     generator = L.Sequential(L.Dense(3, 5, rng=rng), L.Tanh(), L.Dense(5, 4, rng=rng))
     discriminator = L.Sequential(L.Dense(4, 5, rng=rng), L.Tanh(), L.Dense(5, 1, rng=rng))
-    return _drawn(generator, rng), _drawn(discriminator, rng)
+    return randomised(generator, rng), randomised(discriminator, rng)
 
 
 class GANDetached(GAN):

@@ -163,7 +163,7 @@ def load(spec: str, rng: np.random.Generator) -> Any:
     called for the layer that it returns; of one that is called with some of its arguments by name, the others are the
     inputs. Raises CannotCheck.
     """
-    path, expression = parted(spec)
+    path, expression = file_and_expression(spec)
     name, args, options = _parse(expression)
     module = _import(as_path(path))
     if not hasattr(module, name):
@@ -179,7 +179,7 @@ def load(spec: str, rng: np.random.Generator) -> Any:
     return found
 
 
-def parted(spec: str) -> tuple[str, str]:
+def file_and_expression(spec: str) -> tuple[str, str]:
     """The file and the expression of "path/to/file.py:Name(...)". Raises CannotCheck."""
     path, found, expression = spec.partition(".py:")
     path = path + ".py" if found else spec.rpartition(":")[0]

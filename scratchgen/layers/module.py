@@ -157,5 +157,14 @@ class Module:
                 setattr(module, name, array)
             raise
 
+    @contextmanager
+    def no_gradient_on_error(self) -> Iterator[None]:
+        """Sets every gradient to zero when the block raises: a backward pass that fails half way leaves no part."""
+        try:
+            yield
+        except BaseException:
+            self.zero_grad()
+            raise
+
 
 PARTS = (Parameter, Module)  # what a module is asked for

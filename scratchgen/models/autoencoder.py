@@ -46,7 +46,8 @@ class Autoencoder(Model):
         """One update on a batch; returns its loss before the update."""
         self.check_optimizer("optimizer", optimizer)
         loss, backward = self.loss(x)
-        backward()
+        with self.no_gradient_on_error():
+            backward()
         optimizer.step()
         return loss
 

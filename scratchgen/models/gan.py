@@ -165,8 +165,8 @@ class GAN(Model):
 
         (Goodfellow et al. 2014, Algorithm 1, but that G's step has the noise of D's: one pass of G serves both.)
         The terms of L_D are pulled back one by one, so that the activations of one batch at a time are kept (each
-        `del` lets go of some); G's gradient goes back through the pass that made its samples. When a term fails, D's
-        gradients are zero.
+        `del` lets go of some); G's gradient goes back through the pass that made its samples. When a backward pass
+        fails half way, its player's gradients are zero.
         """
         self.check_optimizer("d_optimizer", d_optimizer, self.discriminator)
         if g_optimizer is not None:
@@ -175,14 +175,11 @@ class GAN(Model):
             fake, generator_backward = self._fake(z)
             self._check_real(real, fake)
             s_real, loss_real, backward = self._discriminator_pass(real, 1 - self.smoothing)
-            try:
+            with self.discriminator.no_gradient_on_error():
                 backward()
                 del backward  # and with it the activations of the real batch
                 s_fake, loss_fake, backward = self._discriminator_pass(fake, 0)
                 backward()
-            except BaseException:
-                self.discriminator.zero_grad()
-                raise
         del backward  # and D's old weights
         d_optimizer.step()  # and zeroes the gradients
         d_loss = loss_real + loss_fake
@@ -192,7 +189,8 @@ class GAN(Model):
         g_loss, loss_backward = self._loss_of_fakes(fake)
         dfake = loss_backward()
         del loss_backward
-        generator_backward(dfake, need_dx=False)
+        with self.generator.no_gradient_on_error():
+            generator_backward(dfake, need_dx=False)
         del generator_backward, fake, dfake
         g_optimizer.step()
         return Played(d_loss, g_loss, s_real, s_fake)

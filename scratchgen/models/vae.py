@@ -106,7 +106,8 @@ class VAE(Model):
         """One update on a batch; returns its loss before the update."""
         self.check_optimizer("optimizer", optimizer)
         loss, backward = self.loss(x, eps)
-        backward()
+        with self.no_gradient_on_error():
+            backward()
         optimizer.step()
         return loss
 

@@ -13,6 +13,7 @@ import warnings
 from functools import cache
 
 import numpy as np
+import pytest
 
 try:
     with warnings.catch_warnings(action="ignore"):  # of CuPy's own
@@ -20,6 +21,10 @@ try:
         import cupyx
 except ImportError:
     cupy = None
+
+needs_cupy = pytest.mark.skipif(
+    cupy is None, reason="needs CuPy's own signatures to compare with: pip install '.[gpu-proof]'"
+)
 
 
 def words(text: str) -> frozenset:
