@@ -103,13 +103,14 @@ def test_mean_and_variance_of_the_rules(rule, std, limit):
 )
 def test_fans(layer):
     """fan_in is the number of inputs that an output sums over, fan_out of the outputs that an input reaches."""
-    initialise(layer, lambda shape, *_: np.ones(shape, np.float32), None)
+    rng = np.random.default_rng(0)
+    initialise(layer, lambda shape, *_: np.ones(shape, np.float32), rng)
     x = np.ones((1, 7) if isinstance(layer, Dense) else (1, 40, 40, 3), np.float32)
     y, backward = layer.forward(x)
     counts = [a if a.ndim == 2 else a[:, 12:24, 12:24] for a in (y, backward(np.ones_like(y)))]  # far from the edge
     fans = []
-    initialise(layer, lambda shape, *rest: fans.append(rest) or np.zeros(shape, np.float32), None)
-    assert fans == [(counts[0].mean(), counts[1].mean(), None)]
+    initialise(layer, lambda shape, *rest: fans.append(rest) or np.zeros(shape, np.float32), rng)
+    assert fans == [(counts[0].mean(), counts[1].mean(), rng)]
 
 
 def test_layers_start_with_glorot():
