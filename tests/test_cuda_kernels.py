@@ -275,7 +275,12 @@ ROOT = Path(__file__).parents[1]
 def _drawn_in_another_process(**environment):
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "drawn", __file__]
     return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTEST_ADDOPTS": "", **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
 
 
