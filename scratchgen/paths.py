@@ -24,3 +24,13 @@ def as_path(value: str | os.PathLike[str]) -> Path:
         return Path(expanded)
     path = Path(text)  # which takes ./~ for ~
     return path.absolute() if path.parts and path.parts[0].startswith("~") else path
+
+
+def cache_folder(name: str) -> Path:
+    """`name` in the folder SCRATCHGEN_CACHE if that variable is set, else in the user's cache directory."""
+    given = os.environ.get("SCRATCHGEN_CACHE")
+    if given:
+        return as_path(given).resolve() / name
+    import platformdirs  # only where it is needed: it is slow to load
+
+    return Path(platformdirs.user_cache_dir("scratchgen")) / name

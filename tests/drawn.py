@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, settings
 from hypothesis import strategies as st
 
-from scratchgen.backend import numpy_ops
+from scratchgen.backend import compiled, numpy_ops
+from scratchgen.backend.compiled.compiler import Loop
 from scratchgen.backend.geometry import Geometry, correlated_size, transposed_size
 
 MAPS = ("correlate", "correlate_adjoint_x", "correlate_adjoint_W")
@@ -142,15 +143,24 @@ def constants(**values):
     """Other numbers for the kernels' constants while the block runs: constants(columns__BLOCK_BYTES=700)."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():
-            module, _, constant = name.partition("__")
-            patch.setattr(sys.modules[f"{numpy_ops.__name__}.{module}"], constant, value)
+            module, _, constant = name.rpartition("__")
+            package = compiled.__name__ if module.startswith("compiled_") else numpy_ops.__name__
+            patch.setattr(sys.modules[f"{package}.{module.removeprefix('compiled_')}"], constant, value)
+        yield
+
+
+@contextmanager
+def loops_as_python():
+    """The compiled kernels' loops run as the Python that they are, with Numba or without."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "of", Loop.plain)
         yield
 
 
 def kernel_modules():
     """The modules of the CPU's kernels."""
-    prefix = numpy_ops.__name__ + "."
-    return [module for name, module in sys.modules.items() if name.startswith(prefix)]
+    prefixes = numpy_ops.__name__ + ".", compiled.__name__ + "."
+    return [module for name, module in sys.modules.items() if name.startswith(prefixes)]
 
 
 def poison(patch) -> None:

@@ -10,13 +10,14 @@ from math import inf, nan
 
 import numpy as np
 import pytest
-from drawn import LAYOUTS, constants, drawn, laid, layouts, poison, seeds
+from drawn import LAYOUTS, constants, drawn, laid, layouts, loops_as_python, poison, seeds
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_sources import FLOATS, kernels_on_the_standin
 
 from scratchgen import BatchNorm, LeakyReLU, ReLU, Sigmoid, Tanh, functions, losses
-from scratchgen.backend import formula, numpy_ops
+from scratchgen.backend import compiled, formula, numpy_ops
+from scratchgen.backend.compiled.formula import TEXTS as loop_texts
 from scratchgen.backend.formula import COMPARISONS, REAL, _Trace
 from scratchgen.backend.numpy_ops import formula as numpy_calls
 from scratchgen.layers import activations, batchnorm
@@ -29,7 +30,8 @@ COMPARED = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equa
 
 IN_BLOCKS = {"rows__FEW": 0, "rows__BLOCK": 12, "rows__WIDE": 6, "rows__LONG": 8}
 AT_ONCE = {"rows__FEW": 0, "rows__BLOCK": 1 << 20, "rows__LONG": 1}
-TARGETS = {"called": {}, "at once": AT_ONCE, "in blocks": IN_BLOCKS}  # on NumPy
+IN_PIECES = {"compiled_rows__FEW": 0, "compiled_rows__PIECE": 24, "compiled_rows__WIDE": 7}
+TARGETS = {"called": {}, "at once": AT_ONCE, "in blocks": IN_BLOCKS, "loops": IN_PIECES}  # on NumPy
 SHAPES = [(7, 5), (3, 1), (1, 9), (2, 3, 4, 3), (11,), (1,), (64, 3), (5, 16)]
 
 
@@ -75,8 +77,9 @@ def plainly(f, *arguments):
 
 
 def on_numpy(target, operation, f, *arguments, **options):
-    with constants(**TARGETS[target]), np.errstate(all="ignore"):
-        return getattr(numpy_ops, operation)(f, *arguments, **options)
+    ops = compiled if target == "loops" else numpy_ops
+    with constants(**TARGETS[target]), loops_as_python(), np.errstate(all="ignore"):
+        return getattr(ops, operation)(f, *arguments, **options)
 
 
 def same(found, wanted, rounded=False, what=""):
@@ -122,6 +125,7 @@ def test_every_function_is_tested(standin_ops):
     assert {*UNARY, *BINARY} == set(REAL)
     assert set(COMPARED) == set(COMPARISONS)
     assert set(TEXTS) == {*UNARY, *BINARY, *COMPARED, "where"}
+    assert set(loop_texts) == set(TEXTS) - {"cos", "sin"}  # these NumPy does
     assert set(numpy_calls.FUNCTIONS) == set(TEXTS) | {"scale_unless", "scale_unless_positive", "copyto"}
 
 
@@ -418,6 +422,9 @@ SIZES = st.fixed_dictionaries(
         "rows__BLOCK": st.sampled_from([1, 5, 24, 1 << 17]),
         "rows__WIDE": st.sampled_from([1, 4, 30, 4096]),
         "rows__LONG": st.sampled_from([1, 4, 64]),
+        "compiled_rows__FEW": st.just(0),
+        "compiled_rows__PIECE": st.sampled_from([1, 5, 24, 1 << 17]),
+        "compiled_rows__WIDE": st.sampled_from([1, 4, 30, 4096]),
     }
 )
 
@@ -429,10 +436,11 @@ def test_any_program_in_blocks_is_itself(text, seed, shape, one, other, sizes, d
     named |= {"x": laid(one, named["x"]), "y": laid(other, named["y"]), "a": laid(other, named["a"])}
     arguments = arguments_of(f, named)
     wanted = plainly(f, *arguments)
-    with constants(**sizes), np.errstate(all="ignore"):
+    with constants(**sizes), loops_as_python(), np.errstate(all="ignore"):
         _, *others = numpy_ops.sum_with_map(f, *arguments)
         terms = numpy_calls.calls(f.plan(arguments, several=True)).all_at_once(arguments, [])
-    for found, right in zip((*others, *terms), (*wanted[1:], *wanted), strict=True):
+        _, *looped = compiled.sum_with_map(f, *arguments)
+    for found, right in zip((*others, *terms, *looped), (*wanted[1:], *wanted, *wanted[1:]), strict=True):
         same(found, right)
 
 

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from scratchgen.backend import fast
+
 # An array of either library. CuPy's, which has the same methods and no types of its own, passes for any.
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Arrays: TypeAlias = Sequence[Array]
@@ -54,7 +56,8 @@ def load_kernels(backend: str) -> ModuleType:
 
 @cache
 def _imported(backend: str) -> ModuleType:
-    return importlib.import_module(f"scratchgen.backend.{backend}_ops")
+    module = "compiled" if backend == "numpy" and fast.available() else f"{backend}_ops"
+    return importlib.import_module(f"scratchgen.backend.{module}")
 
 
 def array_library(array: Array) -> Any:

@@ -130,7 +130,11 @@ _threads = _first_setting()
 
 def parts(n: int, least: int = 1) -> list[slice]:
     """range(n) in contiguous slices, one a thread, as equal as can be; fewer where one would be below `least`."""
-    count = max(1, min(_threads, n // least))
+    return cut(n, max(1, min(_threads, n // least)))
+
+
+def cut(n: int, count: int) -> list[slice]:
+    """range(n) in so many contiguous slices, as equal as can be."""
     return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scratchgen.paths import as_path
+from scratchgen.paths import as_path, cache_folder
 
 if TYPE_CHECKING:  # slow to import, as pooch is, and needed for downloads only
     from scratchgen.progress import tqdm
@@ -27,11 +27,7 @@ class DownloadError(OSError):
 
 def data_folder(folder: str | os.PathLike[str] | None, name: str) -> Path:
     """`folder`; for None, `name` in SCRATCHGEN_CACHE if that variable is set, else in the user's cache directory."""
-    if folder is None:
-        import pooch  # slow to import, and needed for downloads only
-
-        folder = Path(os.environ.get("SCRATCHGEN_CACHE") or pooch.os_cache("scratchgen")) / name
-    return as_path(folder).resolve()
+    return (cache_folder(name) if folder is None else as_path(folder)).resolve()
 
 
 def download_files(

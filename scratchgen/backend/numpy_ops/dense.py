@@ -1,5 +1,6 @@
-"""Matrix products."""
+"""Matrix products, the same bits on any number of threads."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,33 @@ from scratchgen.backend import threads
 from scratchgen.backend.arrays import Array
 from scratchgen.backend.numpy_ops.memory import empty
 
+# OpenBLAS's own threads cost less than ours, but the bits that one thread gives they give only in these kernels, for
+# float32. K, too, must be right: it is summed in blocks, and of what is left between one block and two one thread
+# takes half, rounded up to a multiple of 16; several threads do not round. A multiple of 64 both cut alike.
+EVEN_KERNELS = {"SkylakeX", "Cooperlake", "SapphireRapids"}
+WHOLE = 64
+ONE_BLOCK = 192  # up to this K there is but one block
+SHARES = 8  # of ours, at most; of a size that is worth a thread
+
 
 def matmul(a: Array, b: Array) -> Array:
-    """See `reference.matmul`; split over BLAS's own threads where these rest between products, else over ours."""
-    M, N = a.shape[0], b.shape[1]
+    """See `reference.matmul`."""
+    (M, K), N = a.shape, b.shape[1]
     y = empty((M, N), a.dtype)
+    if K == 1:  # each element is one product; BLAS takes ten times as long for them
+        np.multiply(a, b, out=y)
+    elif min(M, N) == 1 or not BLAS_THREADS or a.dtype != np.float32:
+        _in_shares(a, b, y)
+    else:
+        rest = K % WHOLE if K > ONE_BLOCK else 0
+        np.matmul(a[:, : K - rest], b[: K - rest], out=y)
+        if rest:
+            y += a[:, K - rest :] @ b[K - rest :]
+    return y
+
+
+def _in_shares(a: Array, b: Array, y: Array) -> None:
+    """Rows or columns of y by shares that depend on the sizes alone."""
 
     def rows(part: slice) -> None:
         np.matmul(a[part], b, out=y[part])
@@ -22,20 +45,20 @@ def matmul(a: Array, b: Array) -> Array:
     def columns(part: slice) -> None:
         np.matmul(a, b[:, part], out=y[:, part])
 
-    if a.shape[1] == 1:  # each element is one product; BLAS takes ten times as long for them
-        np.multiply(a, b, out=y)
-    elif BLAS_THREADS and threads.get_threads() > 1:
-        np.matmul(a, b, out=y)
-    else:
-        threads.over(rows if M > N else columns, max(M, N), M * N * a.shape[1])
-    return y
+    M, N = y.shape
+    n, share = (M, rows) if M > N else (N, columns)
+    count = 1
+    while 2 * count <= SHARES and y.size * a.shape[1] >= 2 * count * threads.WORTH_WAKING:
+        count *= 2
+    threads.run([partial(share, part) for part in threads.cut(n, max(1, min(n, count)))])
 
 
-def _of_a_kind_that_rests(library: dict[str, Any]) -> bool:
-    """OpenBLAS with threads of its own: another, or one on OpenMP, does not heed what `blas` says to it."""
-    return library["internal_api"] == "openblas" and library.get("threading_layer") == "pthreads"
+def _is_even(library: dict[str, Any]) -> bool:
+    """OpenBLAS with one of these kernels, and threads of its own: those of OpenMP do not heed what `blas` says."""
+    pthreads = library["internal_api"] == "openblas" and library.get("threading_layer") == "pthreads"
+    return pthreads and library.get("architecture") in EVEN_KERNELS
 
 
 BLAS_THREADS = blas.threads_rest() and all(
-    _of_a_kind_that_rests(library) for library in threadpool_info() if library["user_api"] == "blas"
+    _is_even(library) for library in threadpool_info() if library["user_api"] == "blas"
 )

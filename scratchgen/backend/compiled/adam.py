@@ -1,0 +1,39 @@
+"""The Adam update of all parameters in one pass: each element is read and written once."""
+
+import numpy as np
+
+from scratchgen.backend import numpy_ops, threads
+from scratchgen.backend.arrays import Array, Arrays
+from scratchgen.backend.compiled import loops
+from scratchgen.backend.numpy_ops.memory import empty
+
+PIECE = 1 << 16  # elements
+COST = 20  # of one element in multiply-adds
+
+
+def adam(
+    values: Arrays, grads: Arrays, ms: Arrays, vs: Arrays, lr: float, beta1: float, beta2: float, eps: float, t: int
+) -> list[Array]:
+    """See `reference.adam`."""
+    compiled = {value.dtype: loops.adam.of(value.dtype) for value in values}
+    found = {dtype: loop for dtype, loop in compiled.items() if loop is not None}
+    if len(found) < len(compiled):
+        return numpy_ops.adam(values, grads, ms, vs, lr, beta1, beta2, eps, t)
+    root = (1 - beta2**t) ** 0.5
+    # lr m̂ / (√v̂ + ε) = lr_t m / (√v + eps_t)
+    numbers = beta1, 1 - beta1, beta2, 1 - beta2, lr * root / (1 - beta1**t), eps * root
+    results = [empty(value.shape, value.dtype) for value in values]
+    pieces: list[list[Array]] = []
+    for arrays in zip(values, grads, ms, vs, results, strict=True):
+        flat = [np.require(a, requirements=("C", "A")).reshape(-1) for a in arrays]
+        size = flat[0].size
+        pieces += (
+            [[a[start : start + PIECE] for a in flat] for start in range(0, size, PIECE)] if size > PIECE else [flat]
+        )
+
+    def share(part: slice) -> None:
+        for piece in pieces[part]:
+            found[piece[0].dtype](*piece, *numbers)
+
+    threads.over(share, len(pieces), COST * sum(value.size for value in values))
+    return results

@@ -1,0 +1,173 @@
+"""Work on rows (..., C) by compiled loops: formulas, sums over rows, mean and variance.
+
+Arrays are cut into pieces by their sizes alone, so a result is the same bit for bit on any number of threads. A piece
+is a matrix of about `WIDE` columns, k rows of C channels side by side: the inner loop is then long where C is short,
+and each of its columns is a sum of its own, so that few elements are added to one another before the sums are added
+up in float64.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from scratchgen.backend import numpy_ops, threads
+from scratchgen.backend.arrays import Array
+from scratchgen.backend.compiled.formula import FormulaLoop, formula_loop
+from scratchgen.backend.compiled.loops import mean_and_squares
+from scratchgen.backend.formula import Formula, Plan
+from scratchgen.backend.numpy_ops.memory import empty
+from scratchgen.backend.reference import itself
+
+FEW = 1 << 12  # elements up to which NumPy is as fast
+PIECE = 1 << 17  # elements, about: half a megabyte of each array, which stays in cache from a first pass to a second
+WIDE = 2048  # columns of a piece, about
+COST = 32  # of the work on one element, in multiply-adds: it decides whether threads are worth waking
+
+
+def elementwise(f: Formula, *arguments: Any) -> Array:
+    """See `reference.elementwise`."""
+    first = arguments[0]
+    found = _found(f.plan(arguments, several=False), first, (), (0,))
+    if found is None:
+        return numpy_ops.elementwise(f, *arguments)
+    y = empty(first.shape, first.dtype)
+    _run(*found, arguments, [y])
+    return y
+
+
+def channel_sum(a: Array) -> Array:
+    """See `reference.channel_sum`."""
+    return channel_sums(itself, a)[0]
+
+
+def channel_sums(f: Formula, *arguments: Any) -> tuple[Array, ...]:
+    """See `reference.channel_sums`."""
+    plan, first = f.plan(arguments, several=True), arguments[0]
+    terms = len(plan.program.results)
+    found = _found(plan, first, tuple(range(terms)), ())
+    if found is None:
+        return numpy_ops.channel_sums(f, *arguments)
+    C = first.shape[-1]
+    sums = _run(*found, arguments, [], C)
+    return tuple(
+        np.concatenate([s[n].reshape(-1, C) for s in sums]).sum(axis=0, dtype=np.float64).astype(first.dtype)
+        for n in range(terms)
+    )
+
+
+def sum_with_map(f: Formula, *arguments: Any, over: float = 1) -> tuple[Array, ...]:
+    """See `reference.sum_with_map`."""
+    plan, first = f.plan(arguments, several=True), arguments[0]
+    written = tuple(range(1, len(plan.program.results)))
+    found = _found(plan, first, (0,), written)
+    if found is None:
+        return numpy_ops.sum_with_map(f, *arguments, over=over)
+    into = [empty(first.shape, first.dtype) for _ in written]
+    sums = _run(*found, arguments, into)
+    total = np.concatenate([s[0] for s in sums]).sum(dtype=np.float64) / over
+    return total.astype(first.dtype), *into
+
+
+def _found(
+    plan: Plan, first: Array, summed: tuple[int, ...], written: tuple[int, ...]
+) -> tuple[FormulaLoop, Callable[..., None]] | None:
+    """The loop of a plan, and what it is compiled to; None where NumPy does as well, or where nothing compiles."""
+    if first.size <= FEW:
+        return None
+    found = formula_loop(plan, summed, written)
+    if found is None or not (found.plain or first.dtype == np.float32):
+        return None
+    compiled = found.loop.of(first.dtype)
+    return None if compiled is None else (found, compiled)
+
+
+def _run(
+    found: FormulaLoop, compiled: Callable[..., None], arguments: Sequence[Any], into: Sequence[Array], C: int = 1
+) -> list[Array]:
+    """Run the loop on each piece; the sums of each, (terms, width), in order. C is that of sums by channels."""
+    first = arguments[0]
+    columns, numbers = found.values(arguments)
+    if columns:
+        C = first.shape[-1]
+    flat = [_flat(arguments[i]) for i in found.rows]
+    outputs = [a.reshape(-1) for a in into]
+    pieces = _pieces(first.size, C)
+    tiled = {width: [_tiled(a, width) for a in columns] for _, _, width in pieces}
+    terms = len(found.loop.kinds) - len(flat) - len(columns) - len(numbers) - len(outputs)
+
+    def share(part: slice) -> list[Array]:
+        every = []
+        for start, stop, width in pieces[part]:
+            sums = np.zeros((terms, width), first.dtype)
+            every.append(sums)
+            compiled(
+                *[a[start:stop].reshape(-1, width) for a in flat],
+                *tiled[width],
+                *numbers,
+                *sums,
+                *[a[start:stop].reshape(-1, width) for a in outputs],
+            )
+        return every
+
+    return _over(share, pieces)
+
+
+def _pieces(size: int, C: int) -> list[tuple[int, int, int]]:
+    """Start, stop and width of each piece of so many elements; the last few rows of C may be a narrow one."""
+    width = C * max(1, min(WIDE, size) // C)
+    step, whole = width * max(1, PIECE // width), size - size % width
+    pieces = [(start, min(start + step, whole), width) for start in range(0, whole, step)]
+    if whole < size:
+        pieces.append((whole, size, C if C > 1 else size - whole))
+    return pieces
+
+
+def _over(share: Callable[[slice], list[Any]], pieces: list[tuple[int, int, int]]) -> list[Any]:
+    """What share(part) finds for each piece, in order, on every thread."""
+    if len(pieces) == 1:
+        return share(slice(None))
+    shares = threads.over(share, len(pieces), pieces[-1][1] * COST)
+    return [found for part in shares for found in part]
+
+
+def _flat(a: Array) -> Array:
+    """The array as a vector that a loop can have: itself in another shape, or a copy where it lies otherwise."""
+    return np.require(a, requirements=("C", "A")).reshape(-1).view(np.ndarray)
+
+
+def _tiled(a: Array, width: int) -> Array:
+    """(C,) as often as it takes to be (width,)."""
+    tiled = np.empty((width // a.size, a.size), a.dtype)
+    tiled[...] = a
+    return tiled.reshape(-1)
+
+
+def mean_and_variance(x: Array) -> tuple[Array, Array]:
+    """See `reference.mean_and_variance`; in one pass over memory: from the mean m_b and the squares around it of each
+    piece and column,
+
+    Σ (x − mu)² = Σ_b [Σ (x − m_b)² + n_b (m_b − mu)²].   (Chan et al. 1983.)
+    """
+    compiled = mean_and_squares.of(x.dtype) if x.size > FEW else None
+    if compiled is None:
+        return numpy_ops.mean_and_variance(x)
+    C, flat = x.shape[-1], _flat(x)
+    pieces = _pieces(x.size, C)
+
+    def share(part: slice) -> list[tuple[int, Array]]:
+        found = []
+        for start, stop, width in pieces[part]:
+            piece = flat[start:stop].reshape(-1, width)
+            mean_rest_squares = np.zeros((3, width), x.dtype)
+            compiled(piece, *mean_rest_squares, len(piece))
+            found.append((len(piece), mean_rest_squares.reshape(3, -1, C)))
+        return found
+
+    found = _over(share, pieces)
+    counts = np.concatenate([np.full(part.shape[1], n, np.float64) for n, part in found])
+    means, _, squares = (np.concatenate([part[k] for _, part in found]).astype(np.float64) for k in range(3))
+    m = x.size // C
+    mu = counts @ means / m
+    var = (squares.sum(axis=0) + counts @ (means - mu) ** 2) / m
+    return mu.astype(x.dtype), var.astype(x.dtype)
