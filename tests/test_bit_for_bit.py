@@ -104,11 +104,16 @@ def cut(use_threads, monkeypatch):
     return use
 
 
-@pytest.mark.parametrize("n", [1, 2, 3], ids="{} threads".format)
+@pytest.mark.parametrize("even", [True, False], ids=["threads of BLAS", "threads of ours"])
 @pytest.mark.parametrize("model", MODELS)
-def test_two_runs_with_one_seed(model, n, cut):
-    cut(n)
-    same(run(MODELS[model]), run(MODELS[model]))
+def test_any_number_of_threads(model, even, cut, monkeypatch):
+    """Twice with one, too."""
+    monkeypatch.setattr(dense, "BLAS_THREADS", even and dense.BLAS_THREADS)
+    cut(1)
+    alone = run(MODELS[model])
+    for n in (1, 2, 3, 8):
+        cut(n)
+        same(run(MODELS[model]), alone)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -121,13 +126,9 @@ def test_a_run_on_a_busy_machine(model, cut):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_run_beside_another_one(model, cut, monkeypatch):
-    """Two threads of the user's train at once: each gets what it gets alone, where BLAS's own threads play no part.
-
-    They are one for all, and at work or not as others need it.
-    """
+def test_a_run_beside_another_one(model, cut):
+    """Two threads of the user's train at once: each gets what it gets alone."""
     cut(2)
-    monkeypatch.setattr(dense, "BLAS_THREADS", False)
     alone = run(MODELS[model])
     with meanwhile(a_neighbour()):
         same(run(MODELS[model]), alone)

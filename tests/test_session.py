@@ -456,10 +456,10 @@ def test_a_symptom_is_said_once_also_over_a_resume(monkeypatch, capsys):
         ("1", None, 1),
         ("3", None, 3),
         ("99", None, 8),
-        (None, None, 7),
-        ("all", None, 7),
+        (None, None, 8),
+        ("all", None, 8),
         ("3", "2", 2),
-        ("0", None, 7),
+        ("0", None, 8),
     ],
 )
 def test_the_variable_reaches_training(variable, option, wanted, monkeypatch):
@@ -474,29 +474,20 @@ def test_the_variable_reaches_training(variable, option, wanted, monkeypatch):
     assert used == [wanted]
 
 
-@pytest.mark.parametrize(
-    ("variable", "option", "note"),
-    [
-        (None, None, None),
-        (None, "1", None),
-        (None, "2", "until now with --threads 1, from here on 2: the same run up to rounding"),
-        ("2", None, "it goes on with its --threads 1, bit for bit, not SCRATCHGEN_THREADS=2"),
-        ("2", "1", None),
-        ("1", None, None),
-    ],
-)
-def test_a_resume_with_other_threads_says_so(variable, option, note, monkeypatch, capsys):
-    monkeypatch.setattr("scratchgen.backend.threads.cores", lambda: 8)
-    train("ae", "--epochs", "1", "--threads", "1")
-    if variable is not None:
-        monkeypatch.setenv("SCRATCHGEN_THREADS", variable)
-    capsys.readouterr()
-    folder = resume("ae", "--epochs", "2", *(["--threads", option] if option else []))
-    printed = capsys.readouterr().out
-    assert [line for line in printed.splitlines() if line.startswith("note ")] == (
-        [f"note     {note}"] if note else []
-    )
-    assert folder.config()["threads"] == int(option or 1)
+@pytest.mark.parametrize("model", ["ae", "vae", "gan", "dcgan"])
+def test_a_run_is_the_same_with_any_number_of_threads(model, monkeypatch, capsys):
+    """Also one that goes on with another number; what is tiny is shared out too."""
+    monkeypatch.setattr("scratchgen.backend.threads.WORTH_WAKING", 2e4)
+    weights = {}
+    for n in (1, 2, 3, 8):
+        folder = train(model, "--epochs", "2", "--threads", str(n))
+        weights[n] = (folder.path / "weights.safetensors").read_bytes()
+    train(model, "--epochs", "1", "--threads", "2")
+    folder = resume(model, "--epochs", "2", "--threads", "3")
+    assert folder.config()["threads"] == 3
+    weights["resumed"] = (folder.path / "weights.safetensors").read_bytes()
+    assert [n for n, found in weights.items() if found != weights[1]] == []
+    assert "note " not in capsys.readouterr().out
 
 
 # --- nobody reads any more ---

@@ -2,7 +2,6 @@
 
 import argparse
 
-from scratchgen.backend.threads import limited
 from scratchgen.commands.arguments import Commands, add_run_options, typed
 from scratchgen.commands.trained import data_of, evaluate, open_run
 from scratchgen.files import printable
@@ -36,8 +35,7 @@ def main(args: argparse.Namespace) -> int:
     folder, recipe = open_run(args)
     data = data_of(args, recipe)
     print(f"run      {printable(str(folder.path))}\ndata     {data.name}")
-    with limited(recipe.config.get("threads")):
-        print(*evaluate(folder, recipe, data, importance=args.importance, progress=not args.quiet), sep="\n")
+    print(*evaluate(folder, recipe, data, importance=args.importance, progress=not args.quiet), sep="\n")
     state = f"{folder.records().epochs} epochs"
     report = write_report(folder, model=recipe.title, state=state, under_way=False)
     print(f"\nreport   {printable(str(report))}")

@@ -117,7 +117,7 @@ def _resume(args: argparse.Namespace) -> int:
         if config["decay"] == "linear" and args.epochs and begun > 0:
             notes.append("the learning rate falls to 0 over all epochs: with more of them it is another run")
         run = TrainingRun(folder, recipe, data, training, quiet=args.quiet)
-        notes += [] if over else _changes(args, before, config)
+        notes += [] if over else _changes(before, config)
         head = _head(args, run, locks) + [f"note     {note}" for note in notes]
         if over:
             print(*head, f"the run has had {training.epoch - 1} epochs: raise --epochs above that to go on", sep="\n")
@@ -144,18 +144,10 @@ def _head(args: argparse.Namespace, run: TrainingRun, locks: bool) -> list[str]:
     return lines
 
 
-def _changes(args: argparse.Namespace, before: Config, config: Config) -> list[str]:
-    """What a resumed run does otherwise than until now, or does not though the environment asks for it."""
-    same, notes = "the same run up to rounding", []
-    if _device(before) != _device(config):
-        notes.append(f"until now on {_device(before)}, from here on {_device(config)}: {same}")
-    if before["backend"] == config["backend"] == "numpy":
-        was, now, asked = before.get("threads"), config["threads"], asked_for()
-        if was != now:
-            notes.append(f"until now with --threads {was}, from here on {now}: {same}")
-        elif args.threads is None and asked not in (None, now):
-            notes.append(f"it goes on with its --threads {now}, bit for bit, not SCRATCHGEN_THREADS={asked}")
-    return notes
+def _changes(before: Config, config: Config) -> list[str]:
+    """What a resumed run does otherwise than until now."""
+    was, now = _device(before), _device(config)
+    return [f"until now on {was}, from here on {now}: the same run up to rounding"] if was != now else []
 
 
 def _build(config: dict[str, Any], data: Dataset | Points) -> tuple[Recipe, Training]:
@@ -170,12 +162,17 @@ def _new_config(args: argparse.Namespace) -> tuple[dict[str, Any], Dataset | Poi
     _check_device(args.backend or "numpy", args.precision or "float32")
     data = _load(args, args.data, args.image_size, args.channels)
     given = _given(args) | {"data": _source(args.data)}
-    given["threads"] = args.threads or asked_for() or max(1, cores() - 1)
+    given["threads"] = _threads(args)
     try:
         config = args.recipe.of_data(data).resolve_config(given, data)
     except RecipeError as error:
         raise UsageError(str(error)) from None
     return config | {"data_sha256": digest(data), "data_name": data.name, "scratchgen": __version__}, data
+
+
+def _threads(args: argparse.Namespace) -> int:
+    """How many threads the kernels get; the results do not depend on it."""
+    return args.threads or asked_for() or cores()
 
 
 def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, Dataset | Points]:
@@ -196,7 +193,7 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
             raise UsageError(f"{args.resume} was started {how}, and goes on so")
     _resolve_device(args, config)
     config["epochs"] = args.epochs or config["epochs"]
-    config["threads"] = args.threads or config["threads"]
+    config["threads"] = _threads(args)
     for name in ("save_every", "keep_weights", "evaluate"):  # which configs of earlier versions may lack
         if hasattr(args, name):
             config[name] = given.get(name, config.get(name, COMMON[name].default))

@@ -75,8 +75,7 @@ COMMON = {  # the options of every recipe; in help, `names` are those of data, a
     ),
     "threads": Option(
         threads,
-        "of the kernels; without it SCRATCHGEN_THREADS, else one less than the cores, since threads that wait for a "
-        "core that another program uses cost more than they bring",
+        "of the kernels; without it SCRATCHGEN_THREADS, else one a core. Any number gives the same bits",
         metavar="N",
     ),
     "save_every": Option(positive, "seconds between checkpoints within an epoch", default=60, metavar="S"),

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import numpy as np
@@ -143,13 +144,14 @@ def _in_file(file: Path, text: str) -> None:
 
 
 def _function(loop: Loop, dtype: np.dtype[Any], text: str, file: Path | None) -> Callable[..., None]:
-    names: dict[str, Any] = {"__name__": f"scratchgen_loop_{loop.name}"}
-    exec(compile(text, str(file or f"<{loop.name}>"), "exec"), names)
+    module = ModuleType(f"scratchgen_{file.stem if file else loop.name}")
+    sys.modules[module.__name__] = module  # where Numba looks for what it reads back
+    exec(compile(text, str(file or f"<{loop.name}>"), "exec"), module.__dict__)
     numba = fast.numba()
     types = [_type(numba, kind, dtype) for kind in loop.kinds]
     # nogil: shares run side by side. "numpy": a division by 0 gives what NumPy gives, and leaves vector code possible
     compile_it = numba.njit(numba.void(*types), nogil=True, error_model="numpy", cache=file is not None)
-    compiled: Callable[..., None] = compile_it(names[loop.name])
+    compiled: Callable[..., None] = compile_it(getattr(module, loop.name))
     return compiled
 
 
