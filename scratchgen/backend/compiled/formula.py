@@ -75,6 +75,8 @@ class FormulaLoop:
         same = sorted({i for _, op in each for i in op.operands if i >= 0 and plan.kind(i) != ELEMENT})
         self.columns = [i for i in same if plan.kind(i) == CHANNEL]
         self.numbers = [i for i in same if plan.kind(i) != CHANNEL]
+        self.given = max([*same, 0]) < len(plan.arguments)  # all of them are arguments
+        self.terms = len(summed)
         matrices = [f"x{i} = a{i}[row]" for i in self.rows] + [f"y{n} = r{n}[row]" for n in written]
         lines = [f"v{index} = {self._line(operation)}" for index, operation in each]
         lines += [f"s{n}[i] += {self._name(program.results[n])}" for n in summed]
@@ -112,6 +114,8 @@ class FormulaLoop:
 
     def values(self, arguments: Sequence[Any]) -> tuple[list[Array], list[float]]:
         """What is the same for all rows: the columns' values (C,), and the numbers; what is true is 1."""
+        if self.given:
+            return [arguments[i] for i in self.columns], [float(arguments[i]) for i in self.numbers]
         values: dict[int, Any] = dict(enumerate(arguments)) | self.plan.numbers(arguments)
         for index, operation in self.once:
             values[index] = getattr(np, operation.name)(*(values[i] for i in operation.operands))

@@ -7,6 +7,7 @@ up in float64.
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -90,29 +91,47 @@ def _run(
     columns, numbers = found.values(arguments)
     if columns:
         C = first.shape[-1]
-    flat = [_flat(arguments[i]) for i in found.rows]
-    outputs = [a.reshape(-1) for a in into]
+    arrays = [_plain(arguments[i]) for i in found.rows]
     pieces = _pieces(first.size, C)
-    tiled = {width: [_tiled(a, width) for a in columns] for _, _, width in pieces}
-    terms = len(found.loop.kinds) - len(flat) - len(columns) - len(numbers) - len(outputs)
+    if len(pieces) == 1:
+        return [_run_piece(found, compiled, arrays, columns, numbers, into, pieces[0][2])]
+    arrays, outputs = ([a.reshape(-1) for a in every] for every in (arrays, into))
 
     def share(part: slice) -> list[Array]:
-        every = []
-        for start, stop, width in pieces[part]:
-            sums = np.zeros((terms, width), first.dtype)
-            every.append(sums)
-            compiled(
-                *[a[start:stop].reshape(-1, width) for a in flat],
-                *tiled[width],
-                *numbers,
-                *sums,
-                *[a[start:stop].reshape(-1, width) for a in outputs],
+        return [
+            _run_piece(
+                found,
+                compiled,
+                [a[start:stop] for a in arrays],
+                columns,
+                numbers,
+                [a[start:stop] for a in outputs],
+                width,
             )
-        return every
+            for start, stop, width in pieces[part]
+        ]
 
     return _over(share, pieces)
 
 
+def _run_piece(
+    found: FormulaLoop,
+    compiled: Callable[..., None],
+    arrays: Sequence[Array],
+    columns: Sequence[Array],
+    numbers: Sequence[float],
+    into: Sequence[Array],
+    width: int,
+) -> Array:
+    """Run the loop on this piece of the arrays, as matrices of this width; its sums."""
+    sums = np.zeros((found.terms, width), arrays[0].dtype)
+    matrices = [a.reshape(-1, width) for a in arrays]
+    tiled = [_tiled(a, width) for a in columns]
+    compiled(*matrices, *tiled, *numbers, *sums, *[a.reshape(-1, width) for a in into])
+    return sums
+
+
+@lru_cache(256)
 def _pieces(size: int, C: int) -> list[tuple[int, int, int]]:
     """Start, stop and width of each piece of so many elements; the last few rows of C may be a narrow one."""
     width = C * max(1, min(WIDE, size) // C)
@@ -125,15 +144,15 @@ def _pieces(size: int, C: int) -> list[tuple[int, int, int]]:
 
 def _over(share: Callable[[slice], list[Any]], pieces: list[tuple[int, int, int]]) -> list[Any]:
     """What share(part) finds for each piece, in order, on every thread."""
-    if len(pieces) == 1:
-        return share(slice(None))
     shares = threads.over(share, len(pieces), pieces[-1][1] * COST)
     return [found for part in shares for found in part]
 
 
-def _flat(a: Array) -> Array:
-    """The array as a vector that a loop can have: itself in another shape, or a copy where it lies otherwise."""
-    return np.require(a, requirements=("C", "A")).reshape(-1).view(np.ndarray)
+def _plain(a: Array) -> Array:
+    """The array as a loop can have it: itself, or a copy where it lies otherwise in memory."""
+    if type(a) is np.ndarray and a.flags.c_contiguous and a.flags.aligned:
+        return a
+    return np.require(a, requirements=("C", "A")).view(np.ndarray)
 
 
 def _tiled(a: Array, width: int) -> Array:
@@ -152,7 +171,7 @@ def mean_and_variance(x: Array) -> tuple[Array, Array]:
     compiled = mean_and_squares.of(x.dtype) if x.size > FEW else None
     if compiled is None:
         return numpy_ops.mean_and_variance(x)
-    C, flat = x.shape[-1], _flat(x)
+    C, flat = x.shape[-1], _plain(x).reshape(-1)
     pieces = _pieces(x.size, C)
 
     def share(part: slice) -> list[tuple[int, Array]]:
