@@ -19,10 +19,10 @@ Reading order:
 
 from scratchgen import starting  # isort: skip  # noqa: F401  first of all: Ctrl-C may come at any moment
 from scratchgen import blas  # isort: skip  # noqa: F401  before NumPy is loaded: it speaks to its BLAS
-from scratchgen import gradcheck
+from typing import TYPE_CHECKING
+
 from scratchgen.backend import Array, BackendUnavailable
 from scratchgen.backend.threads import get_threads, set_threads
-from scratchgen.export import export_torch
 from scratchgen.init import initialise
 from scratchgen.layers import (
     BatchNorm,
@@ -60,6 +60,25 @@ from scratchgen.models import (
 from scratchgen.optim import SGD, Adam
 from scratchgen.version import __version__
 from scratchgen.weights import load_weights, save_weights
+
+if TYPE_CHECKING:
+    from scratchgen import gradcheck
+    from scratchgen.export import export_torch
+else:
+
+    def __getattr__(name):
+        """What training does without is loaded when it is first asked for."""
+        from importlib import import_module
+
+        if name == "gradcheck":
+            return import_module("scratchgen.gradcheck")
+        if name == "export_torch":
+            return import_module("scratchgen.export").export_torch
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "GAN",

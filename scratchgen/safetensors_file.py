@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from scratchgen.backend import Array, to_host
 from scratchgen.files import atomic_write, from_json, printable
@@ -67,6 +66,8 @@ def read_arrays(path: str | os.PathLike[str], *, ours: bool = True) -> tuple[dic
 
     FileNotFoundError; ValueError, naming the file, when it is damaged in any way.
     """
+    from safetensors import SafetensorError, safe_open  # here: whoever reads no file does without its MiB
+
     path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")

@@ -1,8 +1,14 @@
 """Imports point one way: `python tests/test_house.py` draws them, a part of the package a line, lowest first."""
 
 import ast
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
+
+import pytest
+
+import scratchgen
 
 PACKAGE = Path(__file__).parents[1] / "scratchgen"
 
@@ -77,6 +83,50 @@ def test_no_framework_is_imported():
     for name in ("jax", "tensorflow"):
         assert files_that_import(name) == []
     assert [name for name in files_that_import("torch") if not name.startswith("bench/")] == []
+
+
+# --- what `import scratchgen` loads ---
+
+LATER = """
+    scratchgen.gradcheck scratchgen.export scratchgen.data scratchgen.training scratchgen.measures scratchgen.plots
+    scratchgen.recipes scratchgen.bench scratchgen.commands scratchgen.cli scratchgen.backend.numpy_ops
+    scratchgen.backend.cupy_ops cupy numba matplotlib PIL tqdm pooch safetensors numpy.typing argparse subprocess
+    concurrent.futures multiprocessing asyncio
+""".split()  # noqa: SIM905
+
+
+def in_a_new_python(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def test_what_a_training_run_does_without_is_not_imported():
+    program = "import numpy, sys; old = set(sys.modules); import scratchgen; new = sys.modules.keys() - old\n"
+    assert in_a_new_python(program + f"print(sorted(new & set({LATER})))") == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [
+        ("import scratchgen", "scratchgen.gradcheck.check"),
+        ("import scratchgen", "scratchgen.export_torch"),
+        ("import scratchgen.gradcheck", "scratchgen.gradcheck.check"),
+        ("from scratchgen import gradcheck", "gradcheck.check"),
+        ("from scratchgen import export_torch", "export_torch"),
+        ("from scratchgen import *", "gradcheck.check"),
+        ("from scratchgen import *", "export_torch"),
+    ],
+)
+def test_what_is_imported_later_is_there_as_ever(how, what):
+    assert in_a_new_python(f"{how}\nprint({what}.__name__)") == what.rpartition(".")[2] + "\n"
+
+
+def test_every_public_name_is_listed_and_another_is_none():
+    assert set(scratchgen.__all__) <= set(dir(scratchgen))
+    assert {name: getattr(scratchgen, name) for name in scratchgen.__all__}
+    with pytest.raises(AttributeError, match="module 'scratchgen' has no attribute 'gradchek'"):
+        _ = scratchgen.gradchek
 
 
 if __name__ == "__main__":
