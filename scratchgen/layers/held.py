@@ -55,7 +55,7 @@ def inside(
 
 def overlooked(root: Any, parts: tuple[type, ...]) -> dict[str, str]:
     """See `Module.overlooked`; `parts` are the classes of what is found. The nearest come first."""
-    found = list(root._walk("", set()))
+    found = list(root._walk().values())
     seen = {id(part) for _, part in found}
     queue = deque(
         (prefix, name, value, why)

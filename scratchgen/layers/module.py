@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from scratchgen import checks
 from scratchgen.backend import Array, backend_of, load_kernels, transfer
 from scratchgen.layers import held
 from scratchgen.layers.parameter import Parameter
+
+Found: TypeAlias = "dict[int, tuple[str, Parameter | Module]]"
 
 
 class Module:
@@ -25,6 +27,8 @@ class Module:
     def members(self) -> Iterator[tuple[str, "Parameter | Module"]]:
         """The parameters and modules that this one holds, each with its name: "encoder", or "blocks.0.1" in lists."""
         for name, member in vars(self).items():
+            if type(member) in held.PLAIN:
+                continue
             if isinstance(member, PARTS):
                 yield name, member
             elif held.is_container(member):
@@ -50,23 +54,23 @@ class Module:
         if faults:
             checks.warn(f"{type(self).__name__}: not found, so neither trained nor saved: {'; '.join(faults)}")
 
-    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, "Parameter | Module"]]:
-        """This module, its parameters and all below it, depth first, each once, with dotted names."""
-        seen.add(id(self))
-        yield prefix, self
+    def _walk(self, prefix: str = "", found: "Found | None" = None) -> Found:
+        """This module, its parameters and all below it, depth first, each once, with dotted names: by id."""
+        found = {} if found is None else found
+        found[id(self)] = prefix, self
         for name, member in self.members():
-            if id(member) in seen:
+            if id(member) in found:
                 continue
             if isinstance(member, Module):
-                yield from member._walk(f"{prefix}{name}.", seen)
+                member._walk(f"{prefix}{name}.", found)
             else:
-                seen.add(id(member))
-                yield f"{prefix}{name}", member
+                found[id(member)] = f"{prefix}{name}", member
+        return found
 
     def _named(self) -> dict[str, "Parameter | Module"]:
         """`_walk` by name; ValueError where two have the same one, of which a file would hold the last."""
         parts: dict[str, Parameter | Module] = {}
-        for name, part in self._walk("", set()):
+        for name, part in self._walk().values():
             if name in parts:
                 owner, name = type(self).__name__, name.rstrip(".")
                 raise ValueError(f"{owner}: two parts have the name {name!r}: rename a key of a dict")
@@ -75,7 +79,7 @@ class Module:
 
     def modules(self) -> list["Module"]:
         """This module and all below it, each once, in a fixed order."""
-        return [part for _, part in self._walk("", set()) if isinstance(part, Module)]
+        return [part for _, part in self._walk().values() if isinstance(part, Module)]
 
     def named_parameters(self) -> dict[str, Parameter]:
         """Every parameter by its dotted name ("encoder.1.W"), each once, in a fixed order.
@@ -88,13 +92,13 @@ class Module:
     def parameters(self) -> list[Parameter]:
         """Every parameter, each once, in a fixed order."""
         self._warn()
-        return [part for _, part in self._walk("", set()) if isinstance(part, Parameter)]
+        return [part for _, part in self._walk().values() if isinstance(part, Parameter)]
 
     def _parameters(self) -> list[Parameter]:
         """`parameters` for a training step, which asks for them several times: nothing is looked for, or said."""
         if type(self).parameters is not Module.parameters:  # a subclass lists its own
             return self.parameters()
-        return [part for _, part in self._walk("", set()) if isinstance(part, Parameter)]
+        return [part for _, part in self._walk().values() if isinstance(part, Parameter)]
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
