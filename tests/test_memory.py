@@ -20,6 +20,7 @@ from scratchgen.backend.numpy_ops.memory import empty, workspace
 @pytest.fixture(autouse=True)
 def everything_is_kept(monkeypatch):
     """Small arrays too, and nothing of other tests."""
+    monkeypatch.setattr(memory, "SMALL", 0)
     monkeypatch.setattr(memory, "LARGE", 1)
     monkeypatch.setattr(memory, "_idle", {})
     monkeypatch.setattr(memory, "_waiting", {})
@@ -38,15 +39,17 @@ def idle() -> list[int]:
 # --- arrays ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("small", [0, memory.SMALL], ids=["all", "but small ones"])
 @pytest.mark.parametrize("large", [1, 1 << 40], ids=["kept", "not kept"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
-@pytest.mark.parametrize("shape", [(1,), (7,), (3, 5), (2, 3, 4, 5), (64, 64), (), (0, 3)], ids=str)
-def test_arrays_start_on_a_cache_line(shape, dtype, large, monkeypatch):
+@pytest.mark.parametrize("shape", [(1,), (7,), (3, 5), (2, 3, 4, 5), (64, 65), (), (0, 3)], ids=str)
+def test_arrays_start_on_a_cache_line(shape, dtype, large, small, monkeypatch):
+    monkeypatch.setattr(memory, "SMALL", small)
     monkeypatch.setattr(memory, "LARGE", large)
     arrays = [empty(shape, dtype) for _ in range(5)]
     for i, a in enumerate(arrays):
         assert (a.shape, a.dtype) == (shape, dtype)
-        assert address(a) % 64 == 0 or a.size == 0
+        assert address(a) % 64 == 0 or a.nbytes <= small
         assert a.flags.c_contiguous
         assert a.flags.writeable
         a[...] = i
