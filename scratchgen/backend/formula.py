@@ -116,31 +116,37 @@ class Formula:
             raise TypeError(f"{self}: {names[0]} is {got}, needs an array of float32 or float64")
         if not shape:
             raise ValueError(f"{self}: {names[0]} has shape (), needs (..., C)")
+        channels = shape[-1:]
         kinds = ELEMENT
-        for name, a in zip(names[1:], arguments[1:], strict=True):
+        for i in range(1, len(arguments)):
+            a = arguments[i]
             if type(a) is float or type(a) is int:
                 kinds += NUMBER
                 continue
-            try:
-                own, size = a.dtype, a.shape
-            except AttributeError:
-                own, size = type(a).__name__, None
-            if own != dtype:
-                got = f"a {own}" if size is None else f"an array of {own}"
-                raise TypeError(f"{self}: {name} is {got}, needs an array of {dtype} or a plain number")
-            if type(a) is not type(first) and backend_of(a) != backend_of(first):
-                raise TypeError(
-                    f"{self}: {name} is a {backend_of(a)} array, needs a {backend_of(first)} array, as {names[0]} is"
-                )
+            if type(a) is not type(first) or a.dtype is not dtype:
+                self._check_like(names[i], a, first)
+            size = a.shape
             if size == shape:
                 kinds += ELEMENT
-            elif size == shape[-1:]:
+            elif size == channels:
                 kinds += CHANNEL
             elif size == ():
                 kinds += SINGLE
             else:
-                raise ValueError(f"{self}: {name} has shape {size}, needs {shape}, {shape[-1:]} or ()")
+                raise ValueError(f"{self}: {names[i]} has shape {size}, needs {shape}, {channels} or ()")
         return kinds
+
+    def _check_like(self, name: str, a: Any, first: Any) -> None:
+        """TypeError unless it is an array of the first one's dtype and library."""
+        own = getattr(a, "dtype", None) if hasattr(a, "shape") else None
+        if own is None or own != first.dtype:
+            got = f"a {type(a).__name__}" if own is None else f"an array of {own}"
+            raise TypeError(f"{self}: {name} is {got}, needs an array of {first.dtype} or a plain number")
+        if backend_of(a) != backend_of(first):
+            home = backend_of(first)
+            raise TypeError(
+                f"{self}: {name} is a {backend_of(a)} array, needs a {home} array, as {self.program.arguments[0]} is"
+            )
 
     def __repr__(self) -> str:
         return f"formula {self.__name__}"
