@@ -286,8 +286,7 @@ class _OneBlasThread:
     def usual(self) -> list[int]:
         """How many threads each BLAS library uses when nobody is inside."""
         with self.lock:
-            libraries = self._found()
-            return self.before if self.inside else [library.get_num_threads() for library in libraries]
+            return self.before if self.inside else self._now()
 
     def normally(self, counts: list[int]) -> None:
         """Let them use so many when nobody is inside."""
@@ -295,14 +294,17 @@ class _OneBlasThread:
             if self.inside:
                 self.before = counts
             else:
-                self._tell(counts)
+                self._tell(counts, self._now())
 
     def _found(self) -> list[Any]:
         if self.libraries is None:
             self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
             if os.environ.get(_SETTINGS[0]):
-                self._tell([_threads] * len(self.libraries))
+                self._tell([_threads] * len(self.libraries), self._now())
         return self.libraries
+
+    def _now(self) -> list[int]:
+        return [library.get_num_threads() for library in self._found()]
 
     def let_go(self) -> None:
         """As if nobody were inside."""
@@ -313,22 +315,21 @@ class _OneBlasThread:
 
     def __enter__(self) -> None:
         with self.lock:
-            libraries = self._found()
             if self.inside == 0:
-                self.before = [library.get_num_threads() for library in libraries]
+                self.before = self._now()
             self.inside += 1  # before BLAS is told, so that a fork in between finds it
             if self.inside == 1:
-                self._tell([1] * len(libraries))
+                self._tell([1] * len(self.before), self.before)
 
     def __exit__(self, *exception: object) -> None:
         with self.lock:
             if self.inside == 1:
-                self._tell(self.before)
+                self._tell(self.before, [1] * len(self.before))
             self.inside -= 1
 
-    def _tell(self, counts: list[int]) -> None:
-        for library, n in zip(self.libraries or [], counts, strict=True):
-            if library.get_num_threads() != n:
+    def _tell(self, counts: list[int], now: list[int]) -> None:
+        for library, n, has in zip(self._found(), counts, now, strict=True):
+            if n != has:
                 _set_blas_threads(library, n)
 
 
