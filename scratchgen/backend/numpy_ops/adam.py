@@ -25,10 +25,8 @@ def adam(
     root = (1 - beta2**t) ** 0.5
     lr_t, eps_t = lr * root / (1 - beta1**t), eps * root  # lr m̂ / (√v̂ + ε) = lr_t m / (√v + eps_t)
     # as arrays, for which NumPy needs Python's lock a third less long than for Python's numbers
-    factors = {
-        value.dtype: [np.array(n, value.dtype) for n in (beta1, 1 - beta1, beta2, 1 - beta2, lr_t, eps_t)]
-        for value in values
-    }
+    numbers = beta1, 1 - beta1, beta2, 1 - beta2, lr_t, eps_t
+    factors = {dtype: [np.array(n, dtype) for n in numbers] for dtype in {value.dtype for value in values}}
 
     def share(part: slice) -> None:
         for p, g, m, v, new in blocks[part]:
