@@ -37,17 +37,19 @@ def contents(container: Any) -> Iterator[tuple[Any, Any]]:
     return ((field.name, getattr(container, field.name, None)) for field in fields(container))
 
 
-def inside(
-    name: str, container: Any, parts: tuple[type, ...], seen: set[int] | None = None
-) -> Iterator[tuple[str, Any]]:
+def inside(name: str, container: Any, parts: tuple[type, ...], seen: set[int] | None = None) -> list[tuple[str, Any]]:
     """Every instance of `parts` in a container, at any depth, with its dotted name; each container once."""
     seen = set() if seen is None else seen
     seen.add(id(container))
+    found: list[tuple[str, Any]] = []
     for key, value in contents(container):
+        if type(value) in PLAIN:
+            continue
         if isinstance(value, parts):
-            yield f"{name}.{key}", value
+            found.append((f"{name}.{key}", value))
         elif is_container(value) and id(value) not in seen:
-            yield from inside(f"{name}.{key}", value, parts, seen)
+            found += inside(f"{name}.{key}", value, parts, seen)
+    return found
 
 
 # --- what is overlooked ---

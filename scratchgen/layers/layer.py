@@ -66,9 +66,10 @@ class Layer(Module):
 
 def _fits(shape: tuple[int, ...], form: tuple[Any, ...]) -> bool:
     if ... in form:
-        at = form.index(...)
-        head, tail = form[:at], form[at + 1 :]
-        if len(shape) < len(head) + len(tail):
+        head = form.index(...)
+        tail = len(form) - head - 1
+        if len(shape) < head + tail:
             return False
-        shape, form = shape[: len(head)] + shape[len(shape) - len(tail) :], head + tail
-    return len(shape) == len(form) and all(isinstance(f, str) or f == n for n, f in zip(shape, form, strict=True))
+        shape, form = shape[:head] + shape[len(shape) - tail :], form[:head] + form[head + 1 :]
+    wrong = [n for n, size in zip(shape, form, strict=False) if n != size and not isinstance(size, str)]
+    return len(shape) == len(form) and not wrong

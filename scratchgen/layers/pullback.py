@@ -70,13 +70,12 @@ class Pullback:
         if not live and not need_dx:
             return None
         known = (dy, *self._shared(dy)) if self._shared else (dy,)
-        taken = [dy]  # each result is an array of its own
-        gradients = [_own(adjoint(*known), taken) for _, adjoint in live]
+        taken = {id(_owner(dy))}  # each result is an array of its own
+        gradients = [_own(adjoint(*known), dy, taken) for _, adjoint in live]
         for (p, _), gradient in zip(live, gradients, strict=True):
             if gradient.shape != p.value.shape:
                 raise ValueError(f"{self._layer}: d{p.name} has shape {gradient.shape}, needs {p.value.shape}")
-        dx = _own(self._dx(*known), taken) if need_dx else None
-        taken.clear()
+        dx = _own(self._dx(*known), dy, taken) if need_dx else None
         for p, _ in live:
             p.add_grad(gradients.pop(0))  # handed over, p.grad may become this very array; and let go of, for memory
         return dx
@@ -129,18 +128,18 @@ def chain(x: Any, *layers: "Layer") -> tuple[Any, Pullback]:
     return x, parts[0] if len(parts) == 1 else _Composition(parts)
 
 
-def _own(gradient: Array, taken: list[Array]) -> Array:
+def _own(gradient: Array, dy: Array, taken: set[int]) -> Array:
     """The gradient where it is a plain array that fills its memory, can be written into and shares memory with none
-    in `taken`, which it joins; else a copy."""
-    flags, kind = gradient.flags, type(taken[0])
-    owner = _owner(gradient)
-    lent = type(owner) is not kind or any(owner is _owner(a) for a in taken)
-    if lent or type(gradient) is not kind or not flags.forc or not getattr(flags, "writeable", True):
-        gradient = array_library(taken[0]).array(gradient)
-    taken.append(gradient)
+    in `taken`, ids of owners, which its own joins; else a copy."""
+    flags, owner = gradient.flags, _owner(gradient)
+    lent = id(owner) in taken or type(owner) is not type(dy)
+    if lent or type(gradient) is not type(dy) or not flags.forc or not getattr(flags, "writeable", True):
+        gradient = owner = array_library(dy).array(gradient)
+    taken.add(id(owner))
     return gradient
 
 
 def _owner(a: Array) -> Any:
     """Whose memory it is: the array's own, or that of the array at which it looks."""
-    return a if a.base is None else a.base
+    base = a.base
+    return a if base is None else base

@@ -22,7 +22,8 @@ class Sequential(Layer):
         self.layers = list(layers)
 
     def members(self) -> Iterator[tuple[str, Parameter | Module]]:
-        yield from ((str(i), layer) for i, layer in enumerate(self.layers))
+        for i, layer in enumerate(self.layers):
+            yield str(i), layer
         if len(vars(self)) > 1:  # what a subclass adds
             yield from ((name, member) for name, member in super().members() if not name.startswith("layers."))
 

@@ -44,6 +44,8 @@ class Model(Module):
             optimizer.check()
             own = {id(p): p for p in (self if network is None else network)._parameters()}
             held = {id(p) for p in optimizer.parameters}
+            if held == own.keys():
+                return
             strangers = held - own.keys()
             if strangers:
                 whose = "the model's" if network is None else "its player's (the discriminator's comes first)"
