@@ -20,8 +20,8 @@ def adam(
     block = SHARED_BLOCK if threads.worth_sharing(work) else BLOCK
     blocks: list[list[Array]] = []
     for arrays in zip(values, grads, ms, vs, results, strict=True):
-        flat = [a.reshape(-1) for a in arrays]
-        blocks += [[a[start : start + block] for a in flat] for start in range(0, flat[0].size, block)]
+        flat, size = [a.reshape(-1) for a in arrays], arrays[0].size
+        blocks += [flat] if size <= block else [[a[i : i + block] for a in flat] for i in range(0, size, block)]
     root = (1 - beta2**t) ** 0.5
     lr_t, eps_t = lr * root / (1 - beta1**t), eps * root  # lr m̂ / (√v̂ + ε) = lr_t m / (√v + eps_t)
     # as arrays, for which NumPy needs Python's lock a third less long than for Python's numbers
