@@ -45,12 +45,12 @@ def channel_sums(f: Formula, *arguments: Any) -> tuple[Array, ...]:
     def sums(terms: tuple[Array, ...]) -> list[Array]:
         matrices = [term.reshape(-1, term.shape[-1]) for term in terms]
         ones = np.ones(len(matrices[0]), first.dtype)
-        with threads.one_blas_thread:
-            return [ones @ matrix for matrix in matrices]
+        return [ones @ matrix for matrix in matrices]
 
-    if first.size <= FEW:
+    if first.size <= FEW:  # so few that BLAS, too, works on them by one thread
         return tuple(sums(f.function(*arguments)))
-    found = _run(plan, arguments, [], (), sums)
+    with threads.one_blas_thread:
+        found = _run(plan, arguments, [], (), sums)
     return tuple(np.concatenate(sums).reshape(-1, C).sum(axis=0) for sums in zip(*found, strict=True))
 
 
