@@ -71,7 +71,7 @@ class Optimizer:
         for name, arrays in self._slots().items():
             for p, a in zip(self.parameters, arrays, strict=True):
                 value = p.value
-                if a.dtype != value.dtype or backend_of(a) != backend_of(value):
+                if a.dtype != value.dtype or (type(a) is not type(value) and backend_of(a) != backend_of(value)):
                     raise TypeError(
                         f"{type(self).__name__}: {p!r} was moved or converted after the optimizer was made, "
                         f"its {name} is a {backend_of(a)} array of {a.dtype}: make the optimizer afterwards"

@@ -328,6 +328,8 @@ class _OneBlasThread:
             self.inside -= 1
 
     def _tell(self, counts: list[int], now: list[int]) -> None:
+        if counts == now:
+            return
         for library, n, has in zip(self._found(), counts, now, strict=True):
             if n != has:
                 _set_blas_threads(library, n)

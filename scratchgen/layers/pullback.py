@@ -110,11 +110,10 @@ class _Composition(Pullback):
         return any(part.learns for part in self._parts)
 
     def __call__(self, dy: Array, *, need_dx: bool = True) -> Any:
-        for i in reversed(range(len(self._parts))):
-            below = need_dx or any(part.learns for part in self._parts[:i])
-            dy = self._parts[i](dy, need_dx=below)
-            if not below:
-                return None
+        last = len(self._parts) - 1
+        lowest = 0 if need_dx else next((i for i, part in enumerate(self._parts) if part.learns), last)
+        for i in range(last, lowest - 1, -1):
+            dy = self._parts[i](dy, need_dx=need_dx or i > lowest)
         return dy
 
 
