@@ -146,7 +146,11 @@ def worth_sharing(work: float) -> bool:
 def over(share: Callable[[slice], T], n: int, work: float) -> list[T]:
     """[share(part) for each part of range(n)], side by side where that pays; `work` is all of it in multiply-adds."""
     least = max(1, int(n * WORTH_WAKING / work) if work else n)
-    return run([partial(share, part) for part in parts(n, least)])
+    cut = parts(n, least)
+    if len(cut) == 1:
+        with one_blas_thread:
+            return [share(cut[0])]
+    return run([partial(share, part) for part in cut])
 
 
 def run(shares: list[Callable[[], T]]) -> list[T]:
