@@ -151,7 +151,8 @@ class GAN(Model):
         self, real: Array, z: Array, d_optimizer: Optimizer, g_optimizer: Optimizer
     ) -> tuple[Array, Array]:
         """One update of D, then one of G against the new D; returns both losses, each before its player's update."""
-        self.check_optimizer("g_optimizer", g_optimizer, self.generator)  # None would mean D alone
+        if g_optimizer is None:  # which would mean D alone
+            self.check_optimizer("g_optimizer", g_optimizer)
         played = self.play(real, z, d_optimizer, g_optimizer)
         return played.d_loss, played.g_loss
 
