@@ -282,3 +282,76 @@ def test_a_sequential_of_ones_own_keeps_its_own_parameters():
             self.scale = Parameter("scale", np.ones(2, np.float32))
 
     assert list(Scaled(Dense(2, 2)).named_parameters()) == ["0.W", "0.b", "scale"]
+
+
+# --- a block that fails leaves every buffer as it was ---------------------------------------------------------------
+
+
+def norms():
+    return Sequential(sg.BatchNorm(2)), Sequential(sg.BatchNorm(2))
+
+
+def evaluate(network):
+    network.forward(np.random.default_rng(0).standard_normal((3, 2), np.float32))
+
+
+def fail(network, *work):
+    """A block over the network in which this is done, and which then fails."""
+
+    def block():
+        with network.unchanged_on_error():
+            for step in work:
+                step()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        block()
+
+
+def kept(*networks):
+    return [array for network in networks for name, array in network.state().items() if "running" in name]
+
+
+def test_a_block_inside_that_fails_leaves_what_was_there_before_it():
+    first, second = norms()
+    both = Sequential(first, second)
+    with both.unchanged_on_error():
+        evaluate(first)
+        before = kept(both)
+        fail(second, lambda: evaluate(second), lambda: evaluate(second))
+        assert_equal(kept(both), before)
+    assert_equal(kept(both), before)
+
+
+def test_what_ended_well_inside_is_undone_with_the_whole():
+    first, second = norms()
+    both = Sequential(first, second)
+    before = kept(both)
+    inside = [lambda: evaluate(first), lambda: fail(second, lambda: evaluate(second)), lambda: evaluate(second)]
+    fail(both, *inside, lambda: evaluate(first))
+    assert_equal(kept(both), before)
+
+
+def test_other_networks_keep_what_they_learned_in_the_block():
+    mine, other = norms()
+    before = kept(mine)
+    fail(mine, lambda: evaluate(other), lambda: evaluate(mine))
+    assert_equal(kept(mine), before)
+    assert not np.array_equal(kept(other)[0], before[0])
+    evaluate(mine)  # after it, nothing is undone
+    assert_equal(kept(mine), kept(other))
+
+
+def test_a_buffer_of_ones_own_is_put_back():
+    class Counting(Layer):
+        buffers = ("count",)
+
+        def forward(self, x):
+            self.count = getattr(self, "count", 0) + 1
+            self.seen = self.count  # is no buffer
+            return x, lambda dy: dy
+
+    layer = Counting()
+    layer.forward(1)
+    fail(layer, lambda: layer.forward(1))
+    assert (layer.count, layer.seen) == (1, 2)

@@ -1,8 +1,9 @@
 """What every owner of parameters can do: find them, and save, load, move and convert them."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from scratchgen import checks
 from scratchgen.backend import Array, backend_of, load_kernels, transfer
@@ -153,13 +154,29 @@ class Module:
     @contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
         """Puts every buffer back when the block raises, so that a failed call leaves nothing behind."""
-        before = [(m, name, getattr(m, name)) for m in self.modules() for name in m.buffers]
+        outer, replaced = _here.replaced, list[tuple[Module, str, Array]]()
+        _here.replaced = replaced
         try:
             yield
         except BaseException:
-            for module, name, array in before:
-                setattr(module, name, array)
+            _here.replaced = None
+            own = {id(module) for module in self.modules()}
+            for module, name, array in reversed(replaced):
+                if id(module) in own:
+                    setattr(module, name, array)
             raise
+        finally:
+            _here.replaced = outer
+            if outer is not None:
+                outer += replaced
+
+    if not TYPE_CHECKING:  # to which it would mean that any attribute may be set
+
+        def __setattr__(self, name, value):
+            """Notes what a block of `unchanged_on_error` is to put back."""
+            if _here.replaced is not None and name in self.buffers and hasattr(self, name):
+                _here.replaced.append((self, name, getattr(self, name)))
+            super().__setattr__(name, value)
 
     @contextmanager
     def no_gradient_on_error(self) -> Iterator[None]:
@@ -172,3 +189,12 @@ class Module:
 
 
 PARTS = (Parameter, Module)  # what a module is asked for
+
+
+class _Here(threading.local):
+    """Of each thread: what was replaced in the innermost block of `unchanged_on_error`, None outside of them."""
+
+    replaced: list[tuple[Module, str, Array]] | None = None
+
+
+_here = _Here()
