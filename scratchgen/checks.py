@@ -1,5 +1,7 @@
 """Arguments are checked where they come in: each function says who got what, and what it needs."""
 
+from __future__ import annotations
+
 import sys
 import warnings
 from collections.abc import Callable, Mapping

@@ -4,6 +4,8 @@ A rule is a function `rule(shape, fan_in, fan_out, rng)` that returns a float32 
 inputs that one output sums over, fan_out the number of outputs that one input reaches.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,7 +16,7 @@ from scratchgen import checks
 if TYPE_CHECKING:
     from scratchgen.layers.module import Module
 
-Rule: TypeAlias = Callable[[tuple[int, ...], float, float, np.random.Generator], np.ndarray]
+Rule: TypeAlias = "Callable[[tuple[int, ...], float, float, np.random.Generator], np.ndarray]"
 
 
 def glorot(shape: tuple[int, ...], fan_in: float, fan_out: float, rng: np.random.Generator) -> np.ndarray:
@@ -39,7 +41,7 @@ def normal(std: float = 0.02) -> Rule:
     return rule
 
 
-def initialise(network: "Module", rule: Rule, rng: np.random.Generator) -> None:
+def initialise(network: Module, rule: Rule, rng: np.random.Generator) -> None:
     """Draw the weights W of every Dense, Conv2d and ConvTranspose2d in the network anew by the rule, biases 0.
 
     Draws in the order of the layers; keeps each parameter's dtype and array library. BatchNorm is left alone.

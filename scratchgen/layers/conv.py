@@ -22,6 +22,8 @@ Sizes are an int, or a pair (height, width).
 (Dumoulin & Visin 2016, A guide to convolution arithmetic for deep learning.)
 """
 
+from __future__ import annotations
+
 from typing import TypeAlias
 
 import numpy as np

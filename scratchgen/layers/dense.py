@@ -1,5 +1,7 @@
 """The affine map on vectors."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from scratchgen import checks, init

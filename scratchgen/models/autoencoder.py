@@ -1,5 +1,7 @@
 """The autoencoder: a network that must reproduce its input through a bottleneck."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The deep convolutional GAN, in the style and with the settings of Radford et al. 2016, for images of any size."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The generative adversarial network: a game of two networks, and the two losses that play it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from math import inf, prod
 from types import MappingProxyType

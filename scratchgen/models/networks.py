@@ -1,5 +1,7 @@
 """The two halves of an autoencoder, fully connected or convolutional, for the models that have an encoder."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod

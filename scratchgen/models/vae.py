@@ -1,5 +1,7 @@
 """The variational autoencoder: a latent-variable model of images, trained by a lower bound on log p(x)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from math import log
 from typing import Any, NamedTuple
