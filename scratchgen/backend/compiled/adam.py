@@ -1,10 +1,9 @@
 """The Adam update of all parameters in one pass: each element is read and written once."""
 
-import numpy as np
-
 from scratchgen.backend import numpy_ops, threads
 from scratchgen.backend.arrays import Array, Arrays
 from scratchgen.backend.compiled import loops
+from scratchgen.backend.compiled.rows import plain
 from scratchgen.backend.numpy_ops.memory import empty
 
 PIECE = 1 << 16  # elements
@@ -25,7 +24,7 @@ def adam(
     results = [empty(value.shape, value.dtype) for value in values]
     pieces: list[list[Array]] = []
     for arrays in zip(values, grads, ms, vs, results, strict=True):
-        flat = [np.require(a, requirements=("C", "A")).reshape(-1) for a in arrays]
+        flat = [plain(a).reshape(-1) for a in arrays]
         size = flat[0].size
         pieces += (
             [[a[start : start + PIECE] for a in flat] for start in range(0, size, PIECE)] if size > PIECE else [flat]

@@ -29,8 +29,8 @@ COST = 32  # of the work on one element, in multiply-adds: it decides whether th
 def elementwise(f: Formula, *arguments: Any) -> Array:
     """See `reference.elementwise`."""
     first = arguments[0]
-    found = _found(f.plan(arguments, several=False), first, (), (0,))
-    if found is None:
+    found = first.size > FEW and _found(f.plan(arguments, several=False), first, (), (0,))
+    if not found:
         return numpy_ops.elementwise(f, *arguments)
     y = empty(first.shape, first.dtype)
     _run(*found, arguments, [y])
@@ -44,10 +44,9 @@ def channel_sum(a: Array) -> Array:
 
 def channel_sums(f: Formula, *arguments: Any) -> tuple[Array, ...]:
     """See `reference.channel_sums`."""
-    plan, first = f.plan(arguments, several=True), arguments[0]
-    terms = len(plan.program.results)
-    found = _found(plan, first, tuple(range(terms)), ())
-    if found is None:
+    first, terms = arguments[0], len(f.program.results)
+    found = first.size > FEW and _found(f.plan(arguments, several=True), first, tuple(range(terms)), ())
+    if not found:
         return numpy_ops.channel_sums(f, *arguments)
     C = first.shape[-1]
     sums = _run(*found, arguments, [], C)
@@ -59,10 +58,9 @@ def channel_sums(f: Formula, *arguments: Any) -> tuple[Array, ...]:
 
 def sum_with_map(f: Formula, *arguments: Any, over: float = 1) -> tuple[Array, ...]:
     """See `reference.sum_with_map`."""
-    plan, first = f.plan(arguments, several=True), arguments[0]
-    written = tuple(range(1, len(plan.program.results)))
-    found = _found(plan, first, (0,), written)
-    if found is None:
+    first, written = arguments[0], tuple(range(1, len(f.program.results)))
+    found = first.size > FEW and _found(f.plan(arguments, several=True), first, (0,), written)
+    if not found:
         return numpy_ops.sum_with_map(f, *arguments, over=over)
     into = [empty(first.shape, first.dtype) for _ in written]
     sums = _run(*found, arguments, into)
@@ -73,9 +71,7 @@ def sum_with_map(f: Formula, *arguments: Any, over: float = 1) -> tuple[Array, .
 def _found(
     plan: Plan, first: Array, summed: tuple[int, ...], written: tuple[int, ...]
 ) -> tuple[FormulaLoop, Callable[..., None]] | None:
-    """The loop of a plan, and what it is compiled to; None where NumPy does as well, or where nothing compiles."""
-    if first.size <= FEW:
-        return None
+    """The loop of a plan, and what it is compiled to; None where nothing compiles."""
     found = formula_loop(plan, summed, written)
     if found is None or not (found.plain or first.dtype == np.float32):
         return None
@@ -91,7 +87,7 @@ def _run(
     columns, numbers = found.values(arguments)
     if columns:
         C = first.shape[-1]
-    arrays = [_plain(arguments[i]) for i in found.rows]
+    arrays = [plain(arguments[i]) for i in found.rows]
     pieces = _pieces(first.size, C)
     if len(pieces) == 1:
         return [_run_piece(found, compiled, arrays, columns, numbers, into, pieces[0][2])]
@@ -148,7 +144,7 @@ def _over(share: Callable[[slice], list[Any]], pieces: list[tuple[int, int, int]
     return [found for part in shares for found in part]
 
 
-def _plain(a: Array) -> Array:
+def plain(a: Array) -> Array:
     """The array as a loop can have it: itself, or a copy where it lies otherwise in memory."""
     if type(a) is np.ndarray and a.flags.c_contiguous and a.flags.aligned:
         return a
@@ -171,7 +167,7 @@ def mean_and_variance(x: Array) -> tuple[Array, Array]:
     compiled = mean_and_squares.of(x.dtype) if x.size > FEW else None
     if compiled is None:
         return numpy_ops.mean_and_variance(x)
-    C, flat = x.shape[-1], _plain(x).reshape(-1)
+    C, flat = x.shape[-1], plain(x).reshape(-1)
     pieces = _pieces(x.size, C)
 
     def share(part: slice) -> list[tuple[int, Array]]:
