@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 from backends import backend, device, strict  # noqa: F401  fixtures
-from threadpoolctl import ThreadpoolController, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from scratchgen.backend import threads
 
@@ -36,7 +36,7 @@ def rng():
 def use_threads(monkeypatch):
     """use_threads(n): the kernels work on n threads, and cut even the smallest work; as it was when the test ends."""
     before = threads.get_threads()
-    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    libraries = threads.numpys_blas()
     blas_threads = [library.get_num_threads() for library in libraries]
     monkeypatch.setattr(threads, "WORTH_WAKING", 0)
     yield threads.set_threads

@@ -33,7 +33,7 @@ def data(tmp_path_factory):
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SCRATCHGEN_DATA", raising=False)
-    monkeypatch.setenv("SCRATCHGEN_CACHE", str(tmp_path / "cache"))
+    tiny.own_cache(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def kill_and_resume(data, tmp_path, kills: int, seed: int, *, places: int = 1, e
     argv = ["train", name, *options, "--hidden", "200", "--batch-size", "4", "--epochs", str(epochs), "--quiet"]
     began = time.monotonic()
     whole = start(data, *argv, "--out", tmp_path / "whole", pictures=places > 1)
-    assert whole.communicate()[1] == ""
+    assert tiny.said(whole.communicate()[1]) == ""
     seconds = time.monotonic() - began
     wanted, fallen, folder = outcome(tmp_path / "whole"), [], tmp_path / "run"
     finished, runs = False, 0
@@ -284,7 +284,7 @@ def kill_and_resume(data, tmp_path, kills: int, seed: int, *, places: int = 1, e
             assert process.returncode == 0, said
             assert_same(outcome(folder), wanted)
             continue
-        assert said == ""
+        assert tiny.said(said) == ""
         fallen.append(where(folder))
         if not (folder / "config.json").is_file():
             continue

@@ -38,7 +38,7 @@ IMAGES = [name for name in MODELS if name != "points"]
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SCRATCHGEN_DATA", raising=False)
-    monkeypatch.setenv("SCRATCHGEN_CACHE", str(tmp_path / "cache"))
+    tiny.own_cache(tmp_path, monkeypatch)
 
 
 def fails(capsys, *argv, status=2):
@@ -302,7 +302,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(here, tmp
 BROKEN = [
     ("data", None), ("epochs", None), ("data_sha256", None), ("seed", None), ("latent", None), ("image_shape", None),
     ("latent", "x"), ("latent", -1), ("hidden", 7), ("model", "x"), ("epochs", "x"), ("image_shape", [1]),
-    ("lr", "x"), ("batch_size", 0), ("data", 7), ("threads", None),
+    ("lr", "x"), ("batch_size", 0), ("data", 7),
 ]  # fmt: skip
 
 
@@ -349,6 +349,7 @@ def test_a_signal_saves_everything_and_the_printed_command_goes_on(number, train
     time.sleep(0.05)
     process.send_signal(number)
     rest, said = process.communicate(timeout=60)
+    said = tiny.said(said)
     printed += rest
     assert process.returncode == 128 + number, said
     assert said == ""

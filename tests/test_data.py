@@ -704,10 +704,10 @@ def test_load_downloaded_mnist(tmp_path: Path, mirror: Mirror, monkeypatch: pyte
 
 
 def test_default_cache(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pooch
+    import platformdirs
 
     monkeypatch.delenv("SCRATCHGEN_CACHE")
-    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / "user" / project)
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda project: str(tmp_path / "user" / project))
     folder = download_mnist(mirrors=[mirror.url("a")], progress=False)
     assert folder == tmp_path / "user" / "scratchgen" / "mnist"
     assert whole(folder, mirror)

@@ -25,7 +25,7 @@ def trained(tmp_path_factory):
     tiny.digits(base / "digits")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base)
-        patch.setenv("SCRATCHGEN_CACHE", str(base / "cache"))
+        tiny.own_cache(base, patch)
         patch.setattr("scratchgen.commands.training_run.FIRST_SAVE", 0)
         patch.setattr("scratchgen.commands.training_run.DRAW_EVERY", 0)
         pages = []

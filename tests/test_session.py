@@ -33,7 +33,7 @@ def python(*argv, first: str = FOREGROUND) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("SCRATCHGEN_CACHE", str(tmp_path / "cache"))
+    tiny.own_cache(tmp_path, monkeypatch)
     tiny.folder_with_data(tmp_path, monkeypatch)
     monkeypatch.delenv("SCRATCHGEN_THREADS", raising=False)
 
@@ -480,7 +480,7 @@ def test_a_run_is_the_same_with_any_number_of_threads(model, monkeypatch, capsys
     monkeypatch.setattr("scratchgen.backend.threads.WORTH_WAKING", 2e4)
     weights = {}
     for n in (1, 2, 3, 8):
-        folder = train(model, "--epochs", "2", "--threads", str(n))
+        folder = train(model, "--epochs", "2", "--threads", str(n), out=f"run{n}")
         weights[n] = (folder.path / "weights.safetensors").read_bytes()
     train(model, "--epochs", "1", "--threads", "2")
     folder = resume(model, "--epochs", "2", "--threads", "3")
@@ -548,7 +548,7 @@ def test_a_pipe_that_is_closed(argv, tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
     done = subprocess.run(command, cwd=tmp_path, env=env, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
-    assert (done.returncode, done.stderr) == (141, "")
+    assert (done.returncode, tiny.said(done.stderr)) == (141, "")
 
 
 def test_standard_output_that_is_closed(tmp_path):
@@ -556,7 +556,7 @@ def test_standard_output_that_is_closed(tmp_path):
     command = subprocess.list2cmdline(argv) + " >&-"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, shell=True, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, tiny.said(done.stderr)) == (0, "")
     assert RunFolder(tmp_path / "run").ended
 
 

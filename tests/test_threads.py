@@ -15,7 +15,7 @@ from time import monotonic, sleep
 import numpy as np
 import pytest
 from drawn import MAPS, Problem, constants
-from threadpoolctl import ThreadpoolController, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from scratchgen.backend import formula, numpy_ops, threads
 from scratchgen.backend.geometry import Geometry
@@ -41,7 +41,7 @@ def python(script, **environment):
 
 
 def blas_threads() -> list[int]:
-    return [library["num_threads"] for library in ThreadpoolController().select(user_api="blas").info()]
+    return [library.get_num_threads() for library in threads.numpys_blas()]
 
 
 needs_blas_threads = pytest.mark.skipif(not blas_threads(), reason="threadpoolctl knows no BLAS here")

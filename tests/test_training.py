@@ -421,7 +421,7 @@ def test_weights_without_axes_not_finite_or_of_another_type(tmp_path, rng):
         load_weights(layer, tmp_path / "int")
     header = b'{"shift":{"dtype":"BF16","shape":[],"data_offsets":[0,2]}}'
     (tmp_path / "bf16").write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
-    with pytest.raises(ValueError, match="bf16 holds arrays of a type"):
+    with pytest.raises(ValueError, match=r"bf16( holds arrays of a type|: .*bfloat16)"):
         load_weights(layer, tmp_path / "bf16")
     assert layer.shift.value == 2
 

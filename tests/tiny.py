@@ -11,6 +11,7 @@ from scratchgen import backend
 from scratchgen.cli import main
 from scratchgen.data import toys, write_idx
 from scratchgen.data.labelled import FILES
+from scratchgen.paths import cache_folder
 from scratchgen.safetensors_file import read_arrays
 
 SMALL = "--data digits --image-size 8 --hidden 6 --latent 3 --batch-size 16"
@@ -58,6 +59,20 @@ def folder_with_data(folder, monkeypatch):
     digits(folder / "digits")
     photos(folder / "photos")
     return folder
+
+
+def own_cache(folder, monkeypatch):
+    """A cache folder beside this one, with the compiled loops of the machine: each takes half a second."""
+    kept, folder = cache_folder("kernels"), folder.with_name(f"{folder.name}-cache")
+    monkeypatch.setenv("SCRATCHGEN_CACHE", str(folder))
+    folder.mkdir()
+    kept.mkdir(parents=True, exist_ok=True)
+    (folder / "kernels").symlink_to(kept)
+
+
+def said(text: str) -> str:
+    """What a process wrote on standard error, but for the line that says why its first seconds are slow."""
+    return "".join(line for line in text.splitlines(keepends=True) if ": compiling loops" not in line)
 
 
 def without_cupy(monkeypatch, sentence: str) -> None:

@@ -278,6 +278,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def numpys_blas() -> list[Any]:
+    """threadpoolctl's controllers of the BLAS that NumPy multiplies with: others, SciPy's say, are not ours. Where
+    NumPy has none of its own in its wheel, all that are loaded."""
+    loaded = ThreadpoolController().select(user_api="blas").lib_controllers
+    own = [library for library in loaded if any(part.startswith("numpy") for part in Path(library.filepath).parts)]
+    return own or loaded
+
+
 class _OneBlasThread:
     """Context manager: while anybody is inside, BLAS runs each product on the thread that asked for it."""
 
@@ -302,7 +310,7 @@ class _OneBlasThread:
 
     def _found(self) -> list[Any]:
         if self.libraries is None:
-            self.libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+            self.libraries = numpys_blas()
             if os.environ.get(_SETTINGS[0]):
                 self._tell([_threads] * len(self.libraries), self._now())
         return self.libraries

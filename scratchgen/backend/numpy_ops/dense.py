@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from scratchgen import blas
 from scratchgen.backend import threads
@@ -59,6 +58,4 @@ def _is_even(library: dict[str, Any]) -> bool:
     return pthreads and library.get("architecture") in EVEN_KERNELS
 
 
-BLAS_THREADS = blas.threads_rest() and all(
-    _is_even(library) for library in threadpool_info() if library["user_api"] == "blas"
-)
+BLAS_THREADS = blas.threads_rest() and all(_is_even(library.info()) for library in threads.numpys_blas())
