@@ -687,7 +687,11 @@ def test_sums_hold_blas_to_one_thread(shape, use_threads, monkeypatch):
         assert entered
 
 
-@pytest.mark.parametrize("shape", [(20_000, 5), (130_000, 1), (1000, 128), (300_000, 2)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [(4096, 1), (64, 64), (2, 2048), (819, 5), (20_000, 5), (130_000, 1), (1000, 128), (300_000, 2)],
+    ids=str,
+)
 def test_sums_do_not_depend_on_the_threads_of_blas(shape, use_threads):
     """Which another thread of the user's may have changed, or be using."""
     use_threads(1)
