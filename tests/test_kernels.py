@@ -32,10 +32,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from scratchgen.backend import Correlation, formula, load_kernels, numpy_ops, reference, threads
+from scratchgen.backend import Correlation, compiled, fast, formula, load_kernels, numpy_ops, reference, threads
+from scratchgen.backend.compiled import columns as column_loops
+from scratchgen.backend.compiled import winograd as winograd_loops
 from scratchgen.backend.geometry import Geometry
-from scratchgen.backend.numpy_ops import cells, columns, convolution, dense, winograd
-from scratchgen.backend.numpy_ops import formula as compiled
+from scratchgen.backend.numpy_ops import columns, convolution, dense, winograd
+from scratchgen.backend.numpy_ops import formula as numpy_formula
 
 on_threads = pytest.mark.parametrize("n", [1, 2, 3, 5], ids="{} threads".format)
 
@@ -115,37 +117,59 @@ def test_the_adjoints_are_adjoint(ops, geometry):
 # --- every form of a convolution, on every geometry that it fits ----------------------------------------------------
 
 BYTES = st.sampled_from([1, 700, 5000, 1 << 30])
-WINOGRAD = {  # by images, or by channels; in one block, or in several
+COLUMNS = {"columns__BLOCK_BYTES": BYTES, "columns__BLOCK_ROWS": few}
+WINOGRAD = {  # in one block whose stages are shared out, or in several; dU in one sum or in several
     "winograd__TILES": st.sampled_from([1, 2, 3, 7, 20, 256]),
-    "winograd__SHARED_TILES": st.sampled_from([1, 2, 3, 7, 20, 256]),
-    "winograd__LEAST": st.sampled_from([1, 5, 30, 1 << 30]),
+    "winograd__HEAVY": st.sampled_from([0, 1 << 30]),
+    "winograd__HEAVY_TILES": st.sampled_from([1, 5, 256]),
+    "winograd__SHARES": st.sampled_from([1, 3, 16]),
+    "winograd__SUMS": st.sampled_from([1, 2, 4]),
 }
-wide = st.one_of(few, st.sampled_from([33, 40, 81]))  # enough of them to be shared out among threads
+wide = st.one_of(few, st.sampled_from([33, 40, 81]))  # longer than a vector register, and not a multiple of one
 
-FORMS = {  # the form, the maps that it has, geometries, channels, the sizes of its blocks
-    "columns": (columns, MAPS, any_geometry(), few, {"columns__BLOCK_BYTES": BYTES, "columns__BLOCK_ROWS": few}),
-    "columns, 4 by 2": (columns, MAPS, fours(), few, {"columns__BLOCK_BYTES": BYTES, "columns__BLOCK_ROWS": few}),
-    "cells": (cells, MAPS[1:2], fours(), few, {"cells__BLOCK_BYTES": BYTES}),
-    "winograd": (winograd, MAPS, fours(), few, WINOGRAD),
-    "winograd, wide": (winograd, MAPS, fours(6), wide, WINOGRAD),
-    "chosen": (numpy_ops, MAPS, st.one_of(any_geometry(), fours()), few, {}),
+
+def tiled(largest=11):
+    """What Winograd's form has tiles for."""
+    return fours(largest).filter(winograd.fits)
+
+
+FORMS = {  # the form, geometries, channels, the sizes of its blocks
+    "columns": (columns, any_geometry(), few, COLUMNS),
+    "columns, 4 by 2": (columns, fours(), few, COLUMNS),
+    "winograd": (winograd, tiled(), few, WINOGRAD),
+    "winograd, wide": (winograd, tiled(6), wide, WINOGRAD),
+    "chosen": (numpy_ops, st.one_of(any_geometry(), fours()), few, {}),
 }
+if fast.numba() is not None:
+    FORMS |= {
+        "columns, compiled": (column_loops, any_geometry(), few, COLUMNS),
+        "columns, compiled, wide": (column_loops, any_geometry(5), wide, COLUMNS),
+        "winograd, compiled": (winograd_loops, tiled(), few, WINOGRAD),
+        "winograd, compiled, wide": (winograd_loops, tiled(6), wide, WINOGRAD),
+        "chosen, compiled": (compiled, st.one_of(any_geometry(), fours()), few, {}),
+    }
+
+
+def called(form, name, arguments):
+    """What the form's map gives; loops are given arrays as `compiled` gives them, in C order."""
+    if form in (column_loops, winograd_loops):
+        arguments = [np.ascontiguousarray(a) if isinstance(a, np.ndarray) else a for a in arguments]
+    return getattr(form, name)(*arguments)
 
 
 @on_threads
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_equals_the_reference_bit_for_bit(form, n, use_threads):
     use_threads(n)
-    module, names, geometries, channels, blocks = FORMS[form]
+    module, geometries, channels, blocks = FORMS[form]
 
     @drawn(60)
     @given(problems(geometries, channels), st.fixed_dictionaries(blocks), st.sampled_from([np.float32, np.float64]))
     def run(problem, blocks, dtype):
         calls = problem.calls(lambda rng, *shape: integers(rng, *shape, dtype=dtype))
         with constants(**blocks):
-            for name in names:
-                args = calls[name]
-                assert_same(getattr(module, name)(*args), getattr(reference, name)(*args), name)
+            for name, args in calls.items():
+                assert_same(called(module, name, args), getattr(reference, name)(*args), name)
 
     run()
 
@@ -153,15 +177,15 @@ def test_a_form_equals_the_reference_bit_for_bit(form, n, use_threads):
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_rounds_as_the_reference_does_in_double_precision(form, use_threads):
     use_threads(2)
-    module, names, geometries, channels, blocks = FORMS[form]
+    module, geometries, channels, blocks = FORMS[form]
 
     @drawn(25)
     @given(problems(geometries, channels), st.fixed_dictionaries(blocks))
     def run(problem, blocks):
         calls = problem.calls(normal)
         with constants(**blocks):
-            for name in names:
-                found, wanted = (getattr(ops, name)(*calls[name]) for ops in (module, reference))
+            for name, args in calls.items():
+                found, wanted = (called(ops, name, args) for ops in (module, reference))
                 assert found.dtype == np.float64
                 assert np.linalg.norm(found - wanted) <= 1e-12 * max(1e-3, np.linalg.norm(wanted)), name
 
@@ -172,11 +196,10 @@ def test_a_form_rounds_as_the_reference_does_in_double_precision(form, use_threa
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_takes_arrays_however_they_lie_in_memory(form, layout, use_threads):
     use_threads(2)
-    module, names, _, _, _ = FORMS[form]
+    module, _, _, _ = FORMS[form]
     g = Geometry((4, 4), (2, 2), (1, 2), (1, 1), (7, 6), (3, 4))
-    calls = Problem(7, 5, 3, 2, g, (layout,) * 3).calls()
-    for name in names:
-        assert_same(getattr(module, name)(*calls[name]), getattr(reference, name)(*calls[name]), name)
+    for name, args in Problem(7, 5, 3, 2, g, (layout,) * 3).calls().items():
+        assert_same(called(module, name, args), getattr(reference, name)(*args), name)
 
 
 def test_the_geometries_drawn_have_the_corners_that_matter():
@@ -225,12 +248,14 @@ def test_a_pixel_that_no_window_reads_has_gradient_0(g):
     dy, W = np.ones_like(dy), np.ones_like(W)
     read = reference.col2im(np.ones((2, *g.small, *g.kernel, 3), np.float32), g) > 0
     assert not read.all()
-    for form in (columns, numpy_ops, *((cells, winograd) if cells.fits(g) else ())):
+    for form in (columns, numpy_ops, compiled, *((winograd,) if winograd.fits(g) else ())):
         np.testing.assert_array_equal(form.correlate_adjoint_x(dy, W, g) != 0, read)
 
 
 @pytest.mark.parametrize("name", MAPS)
-@pytest.mark.parametrize("form", [winograd, columns, numpy_ops], ids=["winograd", "columns", "chosen"])
+@pytest.mark.parametrize(
+    "form", [winograd, columns, numpy_ops, compiled], ids=["winograd", "columns", "plain", "compiled"]
+)
 def test_single_precision_rounds_little(form, name, use_threads):
     """Against the reference in float64, relative to the norm; Winograd's sums of inputs cost less than a bit."""
     use_threads(2)
@@ -251,13 +276,16 @@ CHOICES = {  # shape: the form of each map; (N, C, O, kernel, stride, padding, l
     "kernel 3": ((2, 64, 128, 3, 1, 1, (8, 8)), ("columns", "columns", "columns")),
     "kernel 4, stride 1": ((2, 3, 4, 4, 1, 1, (8, 8)), ("columns", "columns", "columns")),
     "grey images": ((2, 1, 8, 4, 2, 1, (8, 8)), ("columns", "columns", "columns")),
-    "few channels": ((2, 3, 8, 4, 2, 1, (8, 8)), ("columns", "cells", "columns")),
+    "few channels": ((2, 3, 8, 4, 2, 1, (8, 8)), ("columns", "columns", "columns")),
     "many channels": ((16, 64, 128, 4, 2, 1, (32, 32)), ("winograd", "winograd", "winograd")),
-    "many channels, few tiles": ((2, 64, 128, 4, 2, 1, (8, 8)), ("columns", "cells", "columns")),
-    "many channels, some half tiles": ((90, 64, 128, 4, 2, 1, (14, 14)), ("winograd", "winograd", "winograd")),
-    "many channels, half tiles alone": ((600, 64, 128, 4, 2, 1, (2, 14)), ("columns", "cells", "columns")),
+    "many channels, few tiles": ((2, 64, 128, 4, 2, 1, (8, 8)), ("columns", "columns", "columns")),
+    "many channels, tiles of 3 and 2": (
+        (90, 64, 128, 4, 2, 1, (14, 14)),
+        ("winograd", "winograd", "winograd"),
+    ),
+    "many channels, one output a column": ((600, 64, 128, 4, 2, 1, (2, 14)), ("columns", "columns", "columns")),
     "heavy weights, kernel 3": ((1, 256, 256, 3, 1, 1, (4, 4)), ("columns", "columns", "columns")),
-    "heavy weights, few tiles": ((2, 256, 256, 4, 2, 1, (4, 4)), ("columns", "winograd", "columns")),
+    "heavy weights, few tiles": ((2, 256, 256, 4, 2, 1, (4, 4)), ("columns", "columns", "columns")),
     "heavy weights, some tiles": ((16, 256, 256, 4, 2, 1, (16, 16)), ("winograd", "winograd", "winograd")),
 }
 
@@ -268,7 +296,7 @@ def test_the_form_that_a_shape_takes(shape, monkeypatch, use_threads):
     use_threads(2)
     (N, C, O, kernel, stride, padding, large), forms = CHOICES[shape]
     taken = []
-    for form, names in {columns: MAPS, winograd: MAPS, cells: MAPS[1:2], dense: ["matmul"]}.items():
+    for form, names in {columns: MAPS, winograd: MAPS, dense: ["matmul"]}.items():
         for name in names:
             monkeypatch.setattr(form, name, _counted(getattr(form, name), form.__name__.rpartition(".")[2], taken))
     kernel, stride, padding = (n if isinstance(n, tuple) else (n, n) for n in (kernel, stride, padding))
@@ -310,7 +338,6 @@ def _some_calls(seed):
     rng = np.random.default_rng(seed)
     x, values = integers(rng, 60, 3), [integers(rng, n) for n in (1, 7, 30)]
     yield from ((getattr(form, name), calls[name]) for form in (columns, winograd, numpy_ops) for name in MAPS)
-    yield cells.correlate_adjoint_x, calls[MAPS[1]]
     yield numpy_ops.matmul, (x, x.T)
     yield numpy_ops.elementwise, (formula(lambda a: 2 * a), x)
     yield numpy_ops.channel_sum, (x,)
@@ -334,15 +361,13 @@ SMALL = {
     "adam__BLOCK": 8,
     "adam__SHARED_BLOCK": 8,
     "winograd__TILES": 2,
-    "winograd__SHARED_TILES": 2,
-    "winograd__LEAST": 2,
 }
 
 
 @on_threads
 def test_kernels_do_not_hand_out_their_workspace(n, use_threads, memory_as_it_is):
     use_threads(n)
-    with constants(**SMALL, columns__BLOCK_BYTES=700, cells__BLOCK_BYTES=700):
+    with constants(**SMALL, columns__BLOCK_BYTES=700):
         first = [f(*a) for f, a in _some_calls(0)]
         kept = [a.copy() for a in first]
         for seed in (1, 2):
@@ -356,13 +381,13 @@ def test_what_a_buffer_held_before_does_not_show(use_threads, memory_as_it_is):
     """Buffers are one for each role: larger and smaller images, other paddings and other channels in turn."""
     use_threads(2)
     sizes = [(9, 9), (4, 5), (12, 7), (5, 4), (2, 9), (9, 9)]
-    with constants(winograd__SHARED_TILES=3, winograd__LEAST=3, columns__BLOCK_BYTES=900, cells__BLOCK_BYTES=900):
+    with constants(winograd__TILES=3, columns__BLOCK_BYTES=900):
         for i, (large, padding, C) in enumerate(product(sizes, [(1, 1), (3, 1), (2, 3)], [1, 3])):
             small = tuple((n + 2 * p - 4) // 2 + 1 for n, p in zip(large, padding, strict=True))
             calls = Problem(i, 5, C, 2, Geometry((4, 4), (2, 2), padding, (1, 1), large, small), ("C",) * 3).calls()
-            for form in (columns, winograd, cells):
-                for name in MAPS if form is not cells else MAPS[1:2]:
-                    assert_same(getattr(form, name)(*calls[name]), getattr(reference, name)(*calls[name]), name)
+            for form in (columns, compiled, *((winograd,) if min(small) > 1 else ())):
+                for name, args in calls.items():
+                    assert_same(getattr(form, name)(*args), getattr(reference, name)(*args), name)
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -370,7 +395,7 @@ def test_kernels_run_side_by_side_in_threads(n, use_threads, memory_as_it_is):
     """The user's own threads, each of which may have the library's work for it."""
     use_threads(n)
     wrong = []
-    with constants(**SMALL, columns__BLOCK_BYTES=700, cells__BLOCK_BYTES=700):
+    with constants(**SMALL, columns__BLOCK_BYTES=700):
         right = [[f(*a) for f, a in _some_calls(seed)] for seed in range(4)]
 
         def work(seed):
@@ -402,7 +427,7 @@ def test_no_column_matrix_of_the_whole_batch_is_ever_held(n, monkeypatch, use_th
 
         monkeypatch.setattr(module, "workspace", note)
 
-    for module in (columns, cells, winograd):
+    for module in (columns, winograd):
         watch(module)
     g = Geometry((4, 4), (2, 2), (1, 1), (1, 1), (32, 32), (16, 16))
     calls = Problem(0, 64, 16, 8, g, ("C",) * 3).calls()
@@ -410,12 +435,10 @@ def test_no_column_matrix_of_the_whole_batch_is_ever_held(n, monkeypatch, use_th
     for form in (columns, winograd):
         for name in MAPS:
             getattr(form, name)(*calls[name])
-    cells.correlate_adjoint_x(*calls[MAPS[1]])
     assert asked["columns"] <= columns.BLOCK_BYTES < whole / 10
     assert asked["padded"] <= 4 * columns.BLOCK_BYTES
-    assert asked["products"] <= cells.BLOCK_BYTES
     assert max(asked.values()) < whole / 3
-    assert {"cells", "columns", "winograd V", "winograd dV", "winograd M"} <= asked.keys()
+    assert {"columns", "winograd V", "winograd M", "winograd lines"} <= asked.keys()
 
 
 def test_no_padded_copy_of_the_whole_batch_is_ever_held(monkeypatch, use_threads):
@@ -723,13 +746,13 @@ def test_work_on_rows_is_done_in_blocks(monkeypatch, use_threads):
     use_threads(1)
     seen = []
     x = np.ones((1 << 15, 32), np.float32)
-    plain = compiled.workspace
+    plain = numpy_formula.workspace
 
     def workspace(role, shape, dtype):
         seen.append(np.prod(shape))
         return plain(role, shape, dtype)
 
-    monkeypatch.setattr(compiled, "workspace", workspace)
+    monkeypatch.setattr(numpy_formula, "workspace", workspace)
     numpy_ops.elementwise(formula(lambda x: (x + 1) * (x - 1)), x)
     numpy_ops.channel_sums(formula(lambda x: (x + 1,)), x)
     assert max(seen) <= x.size / 4

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from scratchgen.backend import formula, numpy_ops, threads
 from scratchgen.backend.geometry import Geometry
-from scratchgen.backend.numpy_ops import cells, columns, winograd
+from scratchgen.backend.numpy_ops import columns, winograd
 
 ROOT = Path(__file__).parents[1]
 on_threads = pytest.mark.parametrize("n", [1, 2, 3, 5], ids="{} threads".format)
@@ -720,7 +720,6 @@ def _kernels():
     for form in (columns, winograd):
         for name in MAPS:
             yield getattr(form, name), calls[name]
-    yield cells.correlate_adjoint_x, calls[MAPS[1]]
     yield numpy_ops.matmul, (x, y.T)
     yield numpy_ops.channel_sum, (x,)
     yield (lambda: np.stack(numpy_ops.channel_sums(PRODUCTS, x, y))), ()
@@ -733,10 +732,7 @@ SMALL = {
     "rows__FEW": 0,
     "rows__BLOCK": 20,
     "columns__BLOCK_BYTES": 3000,
-    "cells__BLOCK_BYTES": 3000,
     "winograd__TILES": 4,
-    "winograd__SHARED_TILES": 4,
-    "winograd__LEAST": 4,
 }
 
 

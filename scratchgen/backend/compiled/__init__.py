@@ -6,9 +6,14 @@ formula.py       a formula as a loop
 loops.py         loops that are no formulas
 rows.py          formulas, sums over rows, mean and variance
 adam.py          the update of all parameters
+convolution.py   which form a convolution takes
+columns.py       patches as columns, for any geometry
+winograd.py      kernel 4 and stride 2 with fewer products
+runs.py          what these do to channels that lie side by side
 """
 
 from scratchgen.backend.compiled.adam import adam
+from scratchgen.backend.compiled.convolution import correlate, correlate_adjoint_W, correlate_adjoint_x
 from scratchgen.backend.compiled.rows import (
     channel_sum,
     channel_sums,
@@ -18,9 +23,6 @@ from scratchgen.backend.compiled.rows import (
 )
 from scratchgen.backend.numpy_ops import (
     col2im,
-    correlate,
-    correlate_adjoint_W,
-    correlate_adjoint_x,
     from_numpy,
     im2col,
     matmul,

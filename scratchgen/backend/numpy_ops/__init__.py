@@ -3,8 +3,7 @@
     memory.py        aligned arrays, memory that is used again, reused buffers
     convolution.py   which form a convolution takes
     columns.py       patches as columns, for any geometry
-    cells.py         images as cells of 2×2 pixels, for kernel 4 and stride 2
-    winograd.py      the same with fewer products
+    winograd.py      kernel 4 and stride 2 with fewer products
     dense.py         matrix products
     formula.py       a formula as calls that write into memory that is there
     rows.py          formulas in blocks of rows, sums over rows

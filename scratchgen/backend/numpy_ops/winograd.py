@@ -1,432 +1,375 @@
-"""Convolution with kernel 4 and stride 2 in 9 products where the plain form takes 16.
+"""Convolution with kernel 4 and stride 2 in 16 products where the plain form takes 36.
 
-Group the padded image into cells of 2×2 pixels, each one "pixel" of 4C channels (`cells`): the window of 4×4 pixels
-that moves by 2 becomes one of 2×2 cells that moves by 1. Two outputs of such a window, in one dimension,
+Group the padded image into cells of 2×2 pixels, each one "pixel" of 4C channels: the window of 4×4 pixels that moves
+by 2 becomes one of 2×2 cells that moves by 1. Three outputs of such a window, in one dimension,
 
-    y0 = x0 w0 + x1 w1            m0 = (x0 − x1) w0
-    y1 = x1 w0 + x2 w1            m1 =  x1 (w0 + w1)          y0 = m0 + m1,   y1 = m1 + m2
-                                  m2 = (x2 − x1) w1
+    y0 = x0 w0 + x1 w1        m0 = (x0 − x2) w0
+    y1 = x1 w0 + x2 w1        m1 = (x1 + x2) (w0 + w1)/2        y0 = m0 + m1 + m2
+    y2 = x2 w0 + x3 w1        m2 = (x2 − x1) (w0 − w1)/2        y1 =      m1 − m2
+                              m3 = (x3 − x1) w1                 y2 =      m1 + m2 + m3
 
-take three products, not four. (Winograd 1980; F(2, 2) in the notation of Lavin & Gray 2016.) In two dimensions the
-same is done along rows and along columns: 9 products for a tile of 2×2 outputs, where 16 are plain. A product is here
-one of matrices: V[a, b] holds the transformed inputs of all tiles, U[a, b] the transformed weights, and
+take four products, not six; the first two take m0, m1 and m2, three products for four. (Winograd 1980; F(3, 2) in the
+notation of Lavin & Gray 2016.) So n outputs are cut into tiles of three and then, where 3 does not divide n, one or
+two tiles of two: 7 = 3 + 2 + 2 in 10 products for 14. In two dimensions the same is done along rows and along
+columns: 16 products for a tile of 3×3 outputs, where 36 are plain. A product is here one of matrices: V[a, b] holds
+the transformed inputs of all tiles, U[a, b] the transformed weights, and
 
-    x → V (3, 3, tiles, 4C)     W → U (3, 3, 4C, O)     M = V @ U (3, 3, tiles, O) → y
+    x → V[a, b] (tiles, 4C)     W → U[a, b] (4C, O)     M[a, b] = V[a, b] @ U[a, b] (tiles, O) → y
 
-Where the number of outputs is odd the last tile has y0 alone, and does without m2: 11 products for 7, not 14.
-Only additions surround the products, so integers stay exact; floats round like any reordered sum. The chain is linear
-in x and linear in W, so the other two maps are its adjoint, each stage transposed and in reverse order:
+Only additions and halves surround the products, so integers stay exact; floats round like any reordered sum. The
+chain is linear in x and linear in W, so the other two maps are its adjoint, each stage transposed and in reverse
+order:
 
     dy → dM → dV = dM @ Uᵀ → dx         dy → dM,  x → V,  dU = Vᵀ @ dM → dW
 
-The adjoint of a copy is a sum, that of m2 = x2 − x1 sends dm2 to x2 and −dm2 to x1.
+Many tiles are cut into blocks of images, each of which goes through all stages on one thread, in memory that stays in
+cache, and all threads use one U. Where few tiles meet many weights there is one block: its stages take all threads
+one after the other, and each U[a, b] is made just before its product. Blocks depend on the sizes alone, and dU is
+summed over a fixed number of them in turn, so the result is the same bits on any number of threads.
 
-Many tiles are shared out by images, and all threads use one U. Few tiles leave each thread a part of the channels:
-each U[a, b] is then made just before its product, in one buffer, and never leaves the cache. (From three threads on
-there may be more than one block of so few tiles, and U is made for each.)
+The stages are here in NumPy; `compiled.winograd` has them as loops.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from scratchgen.backend import threads
-from scratchgen.backend.arrays import Array
-from scratchgen.backend.geometry import Geometry, Pair
-from scratchgen.backend.numpy_ops.cells import Cells
+from scratchgen.backend.arrays import Array, Arrays
+from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
-T = TypeVar("T")
-Call: TypeAlias = Callable[[], object]
+TILES = 320  # of a block, about: enough for BLAS to work at full speed, few enough to stay in cache
+HEAVY = 1 << 18  # elements of U[a, b] that do not stay in cache with these
+HEAVY_TILES = 1024  # of a block then
+SHARES = 16  # of a stage, at most
+SUMS = 4  # of dU at most, side by side
 
-TILES = 256  # at a time: rows of a product, enough for BLAS to work at full speed, few enough to stay in cache
-SHARED_TILES = 512  # on several threads: only one of them runs Python at a time, so it must have less to say
-LEAST = 256  # of a thread: it takes a part of the channels where it would have fewer
+
+def fits(geometry: Geometry) -> bool:
+    """Whether this is a kernel of 4 with stride 2, and at least two outputs a side: no tile has fewer."""
+    four_by_two = geometry.kernel == (4, 4) and geometry.stride == (2, 2) and geometry.dilation == (1, 1)
+    return four_by_two and min(geometry.small) >= 2
 
 
-def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
+class Tiling:
+    """How a batch is cut into blocks of images, and an image into tiles: R of them along rows, R3 of which have three
+    outputs, S and S3 along columns.
+
+    The rows of an array V, or M, are the tiles of V[0, 0], of V[0, 1], … in turn: `of` has those of one product.
+    Where there is no tile of three there is no a = 3, or no b = 3.
+    """
+
+    def __init__(self, geometry: Geometry, N: int, C: int, O: int, dtype: DTypeLike):
+        self.geometry, self.C, self.O, self.dtype = geometry, C, O, np.dtype(dtype)
+        (R, R3), (S, S3) = ((n // 3 + (n % 3 > 0), n // 3 - (n % 3 == 1)) for n in geometry.small)
+        self.sizes = R, R3, S, S3
+        self.products = [(a, b) for a in range(4 if R3 else 3) for b in range(4 if S3 else 3)]
+        most = HEAVY_TILES if 4 * C * O >= HEAVY else TILES
+        count = 1
+        while count < N and 1.4 * count * most < N * R * S:
+            count *= 2  # so that two threads, or four, have equal shares
+        self.blocks = threads.cut(N, min(N, count))
+
+    def memory(self, role: str, images: slice, channels: int) -> Array:
+        """A buffer for every tile of every product."""
+        R, R3, S, S3 = self.sizes
+        tiles = (images.stop - images.start) * (3 * R + R3) * (3 * S + S3)
+        return workspace(f"winograd {role}", (tiles, channels), self.dtype)
+
+    def of(self, V: Array, a: int, b: int) -> Array:
+        """V[a, b] (n, tile rows, tile columns, channels), a view."""
+        R, R3, S, S3 = self.sizes
+        n = len(V) // ((3 * R + R3) * (3 * S + S3))
+        rows, columns = R if a < 3 else R3, S if b < 3 else S3
+        start = n * (a * R * (3 * S + S3) + rows * b * S)
+        return V[start : start + n * rows * columns].reshape(n, rows, columns, V.shape[1])
+
+    def each_image(self, stage: "Stage", images: Array, tiles: Array) -> None:
+        """A stage between images and the tiles of all products; on every thread, where blocks are not."""
+        shares = threads.cut(len(images), min(len(images), SHARES) if len(self.blocks) == 1 else 1)
+        threads.run([partial(stage, self, images, tiles, share) for share in shares])
+
+    def each_product(self, f: Callable[[int, int, Array, Array], object], V: Array, M: Array) -> None:
+        """f(a, b, V[a, b], M[a, b]) for each product, a row of the matrices for each tile; on every thread."""
+        K, O = V.shape[1], M.shape[1]
+        threads.run(
+            [
+                partial(f, a, b, self.of(V, a, b).reshape(-1, K), self.of(M, a, b).reshape(-1, O))
+                for a, b in self.products
+            ]
+        )
+
+
+Stage = Callable[[Tiling, Array, Array, slice], None]
+
+
+class Stages(NamedTuple):
+    """The stages; the first four take a tiling, images, tiles, and the part of the images that is their share."""
+
+    inputs: Stage  # x (n, H, W, C) → V (…, 4C)
+    inputs_adjoint: Stage  # dV → dx
+    outputs: Stage  # M (…, O) → y (n, OH, OW, O)
+    outputs_adjoint: Stage  # dy → dM
+    weights: Callable[[Array, Array, int, int], None]  # W (4, 4, C, O) → U[a, b] (4C, O)
+    weights_adjoint: Callable[[Tiling, Array, Array, slice], None]  # dW, dUs (sums, 4, 4, 4C, O), a part of the rows
+
+
+# --- the maps ---
+
+
+def correlate(x: Array, W: Array, geometry: Geometry, stages: "Stages | None" = None) -> Array:
     """See `reference.correlate`."""
     C, O = W.shape[2:]
+    s = stages or NUMPY
     y = empty((len(x), *geometry.small, O), x.dtype)
-    tiling = _Tiling(geometry, len(x))
-    w = _of_cells(W)
-    all_of_U = _weights(w) if tiling.by_images else None
+    tiling = Tiling(geometry, len(x), C, O, x.dtype)
+    U = _weights(tiling, W, s)
 
-    def share(images: slice, channels: slice) -> None:
-        U = all_of_U or _in_turn(w[..., channels])
-        for n, blocks in tiling.blocks(images):
-            inputs = _Inputs(tiling, n, C, x.dtype)
-            outputs = _Outputs(tiling, n, channels.stop - channels.start, x.dtype)
-            for block in blocks:
-                inputs.read(x[block])
-                for a in range(3):
-                    inputs.row[a]()
-                    for b in range(3):
-                        inputs.column[a][b]()
-                        np.matmul(inputs.V[a][b], U(a, b), outputs.M[a][b])
-                    outputs.sum[a]()
-                outputs.write(y[block], channels)
+    def block(images: slice) -> None:
+        V, M = tiling.memory("V", images, 4 * C), tiling.memory("M", images, O)
+        tiling.each_image(s.inputs, x[images], V)
+        tiling.each_product(lambda a, b, V, M: np.matmul(V, U(a, b), out=M), V, M)
+        tiling.each_image(s.outputs, y[images], M)
 
-    tiling.run(share, O)
+    threads.run([partial(block, images) for images in tiling.blocks])
     return y
 
 
-def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry) -> Array:
+def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry, stages: "Stages | None" = None) -> Array:
     """See `reference.correlate_adjoint_x`."""
     C, O = W.shape[2:]
+    s = stages or NUMPY
     dx = empty((len(dy), *geometry.large, C), dy.dtype)
-    tiling = _Tiling(geometry, len(dy))
-    w = _of_cells(W)
-    all_of_U = _weights(w) if tiling.by_images else None
+    tiling = Tiling(geometry, len(dy), C, O, dy.dtype)
+    U = _weights(tiling, W, s, transposed=True)
 
-    def share(images: slice, channels: slice) -> None:
-        U = all_of_U or _in_turn(w[..., channels, :])
-        for n, blocks in tiling.blocks(images):
-            outputs = _OutputGradients(tiling, n, O, dy.dtype)
-            inputs = _InputGradients(tiling, n, channels.stop - channels.start, dy.dtype)
-            for block in blocks:
-                outputs.read(dy[block], slice(None))
-                for a in range(3):
-                    for b in range(3):
-                        outputs.column[a][b]()
-                        np.matmul(outputs.dM[a][b], U(a, b).T, inputs.dV[a][b])
-                    inputs.put_back_columns[a]()
-                inputs.put_back_rows()
-                inputs.write(dx[block], channels)
+    def block(images: slice) -> None:
+        dV, dM = tiling.memory("V", images, 4 * C), tiling.memory("M", images, O)
+        tiling.each_image(s.outputs_adjoint, dy[images], dM)
+        tiling.each_product(lambda a, b, dV, dM: np.matmul(dM, U(a, b), out=dV), dV, dM)
+        tiling.each_image(s.inputs_adjoint, dx[images], dV)
 
-    tiling.run(share, C)
+    threads.run([partial(block, images) for images in tiling.blocks])
     return dx
 
 
-def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
+def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry, stages: "Stages | None" = None) -> Array:
     """See `reference.correlate_adjoint_W`."""
     C, O = x.shape[3], dy.shape[3]
+    s = stages or NUMPY
+    tiling = Tiling(geometry, len(x), C, O, x.dtype)
+    groups = [tiling.blocks[part] for part in threads.cut(len(tiling.blocks), min(len(tiling.blocks), SUMS))]
+    dUs = workspace("winograd U", (len(groups), 4, 4, 4 * C, O), x.dtype)
+
+    def sum_up(dU: Array, blocks: list[slice]) -> None:
+        for images in blocks:
+            new = images == blocks[0]
+
+            def product(a: int, b: int, V: Array, dM: Array, new: bool = new) -> None:
+                if new:
+                    np.matmul(V.T, dM, out=dU[a, b])
+                else:
+                    dU[a, b] += np.matmul(V.T, dM, out=workspace("winograd product", dU.shape[2:], dU.dtype))
+
+            V, dM = tiling.memory("V", images, 4 * C), tiling.memory("M", images, O)
+            tiling.each_image(s.inputs, x[images], V)
+            tiling.each_image(s.outputs_adjoint, dy[images], dM)
+            tiling.each_product(product, V, dM)
+
+    threads.run([partial(sum_up, dU, blocks) for dU, blocks in zip(dUs, groups, strict=True)])
     dW = empty((4, 4, C, O), x.dtype)
-    dw = _of_cells(dW)
-    tiling = _Tiling(geometry, len(x))
-
-    def share(images: slice, channels: slice) -> _Sum | _SumIntoW:
-        dU = _Sum(dw[..., channels]) if tiling.by_images else _SumIntoW(dw[..., channels])
-        for n, blocks in tiling.blocks(images):
-            inputs = _Inputs(tiling, n, C, x.dtype)
-            outputs = _OutputGradients(tiling, n, channels.stop - channels.start, x.dtype)
-            for block in blocks:
-                inputs.read(x[block])
-                outputs.read(dy[block], channels)
-                for a in range(3):
-                    inputs.row[a]()
-                    for b in range(3):
-                        inputs.column[a][b]()
-                        outputs.column[a][b]()
-                        np.matmul(inputs.V[a][b].T, outputs.dM[a][b], dU.product(a, b))
-                    dU.add(a)
-        return dU
-
-    shares = tiling.run(share, O)
-    if tiling.by_images:
-        _weights_adjoint([dU.sum for dU in shares if isinstance(dU, _Sum)], dw)
+    shares = threads.cut(2 * C, min(2 * C, SHARES))
+    threads.run([partial(s.weights_adjoint, tiling, dW, dUs, share) for share in shares])
     return dW
 
 
-class _Tiling:
-    """How images are cut into tiles of 2×2 outputs, each made from 3×3 cells; neighbours share a line of cells.
+def _weights(tiling: Tiling, W: Array, stages: Stages, *, transposed: bool = False) -> Callable[[int, int], Array]:
+    """(a, b) → U[a, b] (4C, O), or its transpose: all made at once for several blocks, else each when it is asked
+    for."""
+    C, O = W.shape[2:]
 
-    The last tile of a row, or of a column, has a single output where their count is odd.
-    """
+    def make(a: int, b: int) -> Array:
+        U = workspace("winograd product", (4 * C, O), W.dtype)
+        stages.weights(W, U, a, b)
+        return U.T if transposed else U
 
-    def __init__(self, geometry: Geometry, N: int):
-        self.geometry, self.N, self.small = geometry, N, geometry.small
-        self.size: Pair = geometry.small[0] + 1, geometry.small[1] + 1  # in cells
-        self.tiles = [((n + 1) // 2, (n + 1) // 2, n // 2) for n in geometry.small]  # that have m0, m1, m2
-        self.each = self.tiles[0][0] * self.tiles[1][0]  # tiles of an image
-        self.at_once = SHARED_TILES if threads.get_threads() > 1 else TILES
-        self.by_images = N * self.each >= LEAST * threads.get_threads()
-
-    def run(self, share: Callable[[slice, slice], T], channels: int) -> list[T]:
-        """share(images, channels) on each thread: a part of the images or, where these are too few to feed BLAS, of
-        the channels."""
-        if self.by_images:
-            return threads.run([partial(share, images, slice(0, channels)) for images in threads.parts(self.N)])
-        return threads.run([partial(share, slice(0, self.N), part) for part in threads.parts(channels, least=16)])
-
-    def blocks(self, images: slice) -> Iterator[tuple[int, list[slice]]]:
-        """Blocks of images with about so many tiles at once: how many images each has, and where they are."""
-        n = min(max(1, self.at_once // self.each), images.stop - images.start)
-        full = [slice(i, i + n) for i in range(images.start, images.stop - n + 1, n)]
-        yield n, full
-        if full[-1].stop < images.stop:
-            yield images.stop - full[-1].stop, [slice(full[-1].stop, images.stop)]
+    if len(tiling.blocks) == 1:
+        return make
+    Us = workspace("winograd U", (4, 4, *((O, 4 * C) if transposed else (4 * C, O))), W.dtype)
+    threads.run([partial(lambda a, b: np.copyto(Us[a, b], make(a, b)), a, b) for a, b in tiling.products])
+    return lambda a, b: Us[a, b]
 
 
-# --- the stages; views and calls are made once for many blocks: Python's own time is what threads must share ---
+# --- the stages in NumPy; each along rows and along columns, by the formulas of one dimension ---
 
 
-def _by_product(
-    role: str, n: int, tiling: _Tiling, channels: int, dtype: DTypeLike, *, distinct: int = 1
-) -> list[list[Array]]:
-    """For each product [a][b] a buffer (n, tiles, tiles, channels); one for b mod `distinct`."""
-    memory = workspace(f"winograd {role}", (distinct, n * tiling.each * channels), dtype)
-    return [
-        [
-            memory[b % distinct][: n * rows * columns * channels].reshape(n, rows, columns, channels)
-            for b, columns in enumerate(tiling.tiles[1])
-        ]
-        for rows in tiling.tiles[0]
-    ]
+def _inputs(tiling: Tiling, x: Array, V: Array, part: slice) -> None:
+    pixels, cells, inside, image = _padded(tiling, part)
+    pixels[inside] = x[part][image]
+    K, (R, R3, S, S3) = 4 * tiling.C, tiling.sizes
+    whole = workspace("winograd whole", cells.shape, x.dtype)
+    whole[...] = cells
+    whole = whole.reshape(*cells.shape[:3], K)
+    lines = workspace("winograd lines", (4, len(cells), R, cells.shape[2], K), x.dtype)
+    _take(whole, list(lines), R, R3)
+    for a in range(4):
+        v = [tiling.of(V, a, b)[part].swapaxes(1, 2) for b in range(4)]
+        _take(lines[a, :, : R if a < 3 else R3].swapaxes(1, 2), v, S, S3)
 
 
-def _matrices(arrays: list[list[Array]]) -> list[list[Array]]:
-    """Buffers as matrices, a row for each tile."""
-    return [[array.reshape(-1, array.shape[3]) for array in row] for row in arrays]
+def _inputs_adjoint(tiling: Tiling, dx: Array, dV: Array, part: slice) -> None:
+    pixels, cells, inside, image = _padded(tiling, part)
+    K, (R, R3, S, S3) = 4 * tiling.C, tiling.sizes
+    lines = workspace("winograd lines", (4, len(cells), R, cells.shape[2], K), dx.dtype)
+    for a in range(4):
+        dv = [tiling.of(dV, a, b)[part].swapaxes(1, 2) for b in range(4)]
+        _put_back(dv, lines[a, :, : R if a < 3 else R3].swapaxes(1, 2), S, S3)
+    whole = workspace("winograd whole", (*cells.shape[:3], K), dx.dtype)
+    _put_back(list(lines), whole, R, R3)
+    cells[...] = whole.reshape(cells.shape)
+    if inside != image:
+        dx[part] = 0  # a pixel that no window reads
+    dx[part][image] = pixels[inside]
 
 
-class _Inputs:
-    """x (n, H, W, C) → cells (n, rows, columns, 4C) → rows (n, tiles, columns, 4C) → V[a][b] (n·tiles, 4C)."""
-
-    def __init__(self, tiling: _Tiling, n: int, C: int, dtype: DTypeLike):
-        K = 4 * C
-        self.cells = cells = workspace("winograd cells", (n, *tiling.size, K), dtype)
-        memory = workspace("winograd rows", (n, tiling.tiles[0][0], tiling.size[1], K), dtype)
-        upper, _, lower = rows = [memory[:, :t] for t in tiling.tiles[0]]
-        V = _by_product("V", n, tiling, K, dtype)
-        self.row = _take(cells, rows)
-        self.row[1] = lambda: None  # the middle rows are taken from the cells as they are
-        self.column = [
-            _take(_turned(r), map(_turned, v)) for r, v in zip((upper, cells[:, 1::2], lower), V, strict=True)
-        ]
-        self.V = _matrices(V)
-        self.pixels = Cells(tiling.geometry, tiling.size, C)
-        self.pixels.clear(cells)  # padding stays 0
-
-    def read(self, x: Array) -> None:
-        self.pixels.read(x, self.cells)
+def _outputs(tiling: Tiling, y: Array, M: Array, part: slice) -> None:
+    R, R3, S, S3 = tiling.sizes
+    y = y[part]
+    sums = workspace("winograd lines", (4, len(y), R, *y.shape[2:]), y.dtype)
+    for a in range(4):
+        m = [tiling.of(M, a, b)[part].swapaxes(1, 2) for b in range(4)]
+        _add_up(m, sums[a, :, : R if a < 3 else R3].swapaxes(1, 2), S, S3)
+    _add_up(list(sums), y, R, R3)
 
 
-class _InputGradients:
-    """dV[a][b] → dcells → dx, the adjoint of `_Inputs`."""
-
-    def __init__(self, tiling: _Tiling, n: int, C: int, dtype: DTypeLike):
-        K = 4 * C
-        dV = _by_product("dV", n, tiling, K, dtype, distinct=3)
-        memory = workspace("winograd drows", (3, n, tiling.tiles[0][0], tiling.size[1], K), dtype)
-        drows = [memory[a, :, :t] for a, t in enumerate(tiling.tiles[0])]
-        self.dcells = workspace("winograd dcells", (n, *tiling.size, K), dtype)
-        self.put_back_columns = [_put_back(map(_turned, dV[a]), _turned(drows[a])) for a in range(3)]
-        self.put_back_rows = _put_back(drows, self.dcells)
-        self.dV = _matrices(dV)
-        self.pixels = Cells(tiling.geometry, tiling.size, C)
-
-    def write(self, dx: Array, channels: slice) -> None:
-        self.pixels.write(self.dcells, dx[..., channels])
+def _outputs_adjoint(tiling: Tiling, dy: Array, dM: Array, part: slice) -> None:
+    R, R3, S, S3 = tiling.sizes
+    dy = dy[part]
+    sums = workspace("winograd lines", (4, len(dy), R, *dy.shape[2:]), dy.dtype)
+    _spread(dy, list(sums), R, R3)
+    for a in range(4):
+        dm = [tiling.of(dM, a, b)[part].swapaxes(1, 2) for b in range(4)]
+        _spread(sums[a, :, : R if a < 3 else R3].swapaxes(1, 2), dm, S, S3)
 
 
-class _Outputs:
-    """M[a][b] (n·tiles, O) → sums[a] (n, tiles, OW, O) over columns → y (n, OH, OW, O)."""
-
-    def __init__(self, tiling: _Tiling, n: int, O: int, dtype: DTypeLike):
-        M = _by_product("M", n, tiling, O, dtype, distinct=3)
-        memory = workspace("winograd sums", (3, n, tiling.tiles[0][0], tiling.small[1], O), dtype)
-        self.sums = [memory[a, :, :t] for a, t in enumerate(tiling.tiles[0])]
-        self.sum = [_add_up(map(_turned, M[a]), _turned(self.sums[a])) for a in range(3)]
-        self.M = _matrices(M)
-
-    def write(self, y: Array, channels: slice) -> None:
-        _add_up(self.sums, y[..., channels])()
+G = ((1, 0), (0.5, 0.5), (0.5, -0.5), (0, 1))  # U[a] = G[a, 0] w0 + G[a, 1] w1
 
 
-class _OutputGradients:
-    """dy → sums (n, tiles, OW, O) of the two rows of a tile → dM[a][b] (n·tiles, O): adjoint of `_Outputs`."""
-
-    def __init__(self, tiling: _Tiling, n: int, O: int, dtype: DTypeLike):
-        self.sums = workspace("winograd dy sums", (n, tiling.tiles[0][0], tiling.small[1], O), dtype)
-        dM = _by_product("dM", n, tiling, O, dtype)
-        self.turned = [list(map(_turned, row)) for row in dM]
-        self.dM = _matrices(dM)
-
-    def read(self, dy: Array, channels: slice) -> None:
-        dy = dy[..., channels]
-        upper, lower = dy[:, 0::2], dy[:, 1::2]
-        _spread(dy, (upper, self.sums, lower))[1]()
-        rows = (upper, self.sums, lower)
-        self.column = [_spread(_turned(row), out) for row, out in zip(rows, self.turned, strict=True)]
+def _weighted(W: Array, U: Array, a: int, b: int) -> None:
+    w, u = _of_cells(W), U.reshape(2, -1, U.shape[1])
+    u[...] = 0
+    for p, q in np.ndindex(2, 2):
+        if G[a][p] * G[b][q] != 0:
+            u += G[a][p] * G[b][q] * w[p, :, q]
 
 
-# --- one dimension: along axis 1, the rows; of what is turned, the columns ---
+def _weighted_adjoint(tiling: Tiling, dW: Array, dUs: Array, part: slice) -> None:
+    dw = _of_cells(dW)[..., part, :]
+    dU, *others = dUs.reshape(len(dUs), 4, 4, 2, -1, tiling.O)[..., part, :]
+    for other in others:
+        dU += other
+    a_last, b_last = tiling.products[-1]
+    rows = [_given_back(list(dU[a, : b_last + 1])) for a in range(a_last + 1)]
+    for q in range(2):
+        dw[0, :, q], dw[1, :, q] = _given_back([row[q] for row in rows])
 
 
-def _turned(x: Array) -> Array:
-    """(n, columns, rows, channels): a view, on which NumPy works in the order of its memory."""
-    return x.swapaxes(1, 2)
-
-
-def _take(x: Array, out: Iterable[Array]) -> list[Call]:
-    """(x0 − x1, x1, x2 − x1) for each tile: three calls, which fill the three of out."""
-    m0, m1, m2 = out
-    tiles, full = m1.shape[1], m2.shape[1]
-    x0, x1, x2 = (x[:, k : k + 2 * tiles - 1 : 2] for k in range(3))
-    return [
-        partial(np.subtract, x0, x1, m0),
-        partial(np.copyto, m1, x1),
-        partial(np.subtract, x2, x1[:, :full], m2),
-    ]
-
-
-def _put_back(d: Iterable[Array], dx: Array) -> Call:
-    """The adjoint of all three, as one call: x1 of a tile is its own, x2 is also x0 of the next."""
-    d0, d1, d2 = d
-    tiles, full = d1.shape[1], d2.shape[1]
-    even, odd = dx[:, 0::2], dx[:, 1::2]
-    odd_full = odd[:, :full]
-    shared = d0[:, 1:], d2[:, : tiles - 1], even[:, 1:tiles]
-    first, last = (even[:, :1], d0[:, :1]), (even[:, tiles:], d2[:, tiles - 1 :])
-
-    def call() -> None:
-        np.subtract(d1, d0, odd)
-        np.subtract(odd_full, d2, odd_full)
-        np.add(*shared)
-        np.copyto(*first)
-        np.copyto(*last)
-
-    return call
-
-
-def _add_up(m: Iterable[Array], y: Array) -> Call:
-    """y0 = m0 + m1 and y1 = m1 + m2 of each tile, as one call."""
-    m0, m1, m2 = m
-    y0, y1 = y[:, 0::2], y[:, 1::2]
-    m1_full = m1[:, : m2.shape[1]]
-
-    def call() -> None:
-        np.add(m0, m1, y0)
-        np.add(m1_full, m2, y1)
-
-    return call
-
-
-def _spread(dy: Array, out: Sequence[Array]) -> list[Call]:
-    """The adjoint of that: (dy0, dy0 + dy1, dy1) for each tile, three calls, which fill the three of out."""
-    dm0, dm1, dm2 = out
-    dy0, dy1 = dy[:, 0::2], dy[:, 1::2]
-    full = dy1.shape[1]
-    sums, alone = (dy0[:, :full], dy1, dm1[:, :full]), (dm1[:, full:], dy0[:, full:])
-
-    def both() -> None:
-        np.add(*sums)
-        np.copyto(*alone)
-
-    return [partial(np.copyto, dm0, dy0), both, partial(np.copyto, dm2, dy1)]
-
-
-# --- weights: W (4, 4, C, O) ↔ w[p, q] (2, 2, C, O) of the 2×2 cells of a window ↔ U[a, b] (4C, O) ---
+def _given_back(dU: Arrays) -> tuple[Array, Array]:
+    """dw0, dw1."""
+    dU0, dU1, dU2, *dU3 = dU
+    dw1 = 0.5 * (dU1 - dU2)
+    for d in dU3:  # or none
+        dw1 += d
+    return dU0 + 0.5 * (dU1 + dU2), dw1
 
 
 def _of_cells(W: Array) -> Array:
-    """w (2, 2, 2, 2, C, O): row and column of a cell in the window, row and column in that cell. A view."""
-    return W.reshape(2, 2, 2, 2, *W.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
+    """W (4, 4, C, O) as (2, 2, 2, 2C, O): row of cells, row in a cell, column of cells, column in a cell and C."""
+    return W.reshape(2, 2, 2, -1, W.shape[3])
 
 
-_TERMS = ((0,), (0, 1), (1,))  # the w of which U[0], U[1], U[2] are made in one dimension
+def _padded(tiling: Tiling, part: slice) -> tuple[Array, Array, Any, Any]:
+    """Zeros for all pixels of the cells of some images, (n, 2 rows, 2 columns, C); the same memory as cells
+    (n, rows, columns, row in a cell, column in a cell, C); where the images lie in it, and which part of them."""
+    (oh, ow), (H, W), (top, left) = tiling.geometry.small, tiling.geometry.large, tiling.geometry.padding
+    n, rows, columns = part.stop - part.start, oh + 1, ow + 1
+    pixels = workspace("winograd pixels", (n, 2 * rows, 2 * columns, tiling.C), tiling.dtype)
+    pixels[...] = 0
+    cells = pixels.reshape(n, rows, 2, columns, 2, tiling.C).swapaxes(2, 3)
+    h, w = min(H, 2 * rows - top), min(W, 2 * columns - left)
+    return pixels, cells, np.s_[:, top : top + h, left : left + w], np.s_[:, :h, :w]
 
 
-def _in_turn(w: Array) -> Callable[[int, int], Array]:
-    """(a, b) → U[a, b] = (w0, w0 + w1, w1)[a] along rows of cells, and [b] along their columns; in one buffer."""
-    *_, C, O = w.shape
-    u = workspace("winograd U", w.shape[2:], w.dtype)
-    U = u.reshape(4 * C, O)
-
-    def make(a: int, b: int) -> Array:
-        first, *others = (w[p, q] for p in _TERMS[a] for q in _TERMS[b])
-        if not others:
-            np.copyto(u, first)
-        for other in others:
-            np.add(first, other, u)
-            first = u
-        return U
-
-    return make
+# Along axis 1; of what has its axes swapped, along columns:
 
 
-def _weights(w: Array) -> Callable[[int, int], Array]:
-    """The same from a U (3, 3, 4C, O) that is all there, made on every thread."""
-    *_, C, O = w.shape
-    U = empty((3, 3, 2, 2, C, O), w.dtype)
+def _groups(tiles: int, threes: int) -> Iterator[tuple[int, slice, Callable[[Array, int], Array]]]:
+    """The tiles of three, then those of two: how many outputs they have, which tiles they are, and a function that
+    picks from an array the first, second, … of each of these tiles' outputs, or of its cells."""
 
-    def share(part: slice) -> None:
-        u, v = U[..., part], w[..., part]
-        for p in (0, 1):
-            u[2 * p, 0], u[2 * p, 2] = v[p, 0], v[p, 1]
-            np.add(u[2 * p, 0], u[2 * p, 2], out=u[2 * p, 1])
-        for b in range(3):
-            np.add(u[0, b], u[2, b], out=u[1, b])
+    def picker(start: int, step: int, count: int) -> Callable[[Array, int], Array]:
+        return lambda array, k: array[:, start + k : start + k + (count - 1) * step + 1 : step]
 
-    threads.over(share, O, U.size * threads.MOVING)
-    matrices = U.reshape(3, 3, 4 * C, O)
-    return lambda a, b: matrices[a, b]
+    if threes:
+        yield 3, slice(0, threes), picker(0, 3, threes)
+    if tiles > threes:
+        yield 2, slice(threes, tiles), picker(3 * threes, 2, tiles - threes)
 
 
-class _Sum:
-    """dU (3, 3, 4C, O) of all blocks of a thread."""
-
-    def __init__(self, dw: Array):
-        *_, C, O = dw.shape
-        self.sum = empty((3, 3, 4 * C, O), dw.dtype)
-        self.row = workspace("winograd products", (3, 4 * C, O), dw.dtype)
-        self.first = True
-
-    def product(self, a: int, b: int) -> Array:
-        """The memory that it goes into."""
-        return self.sum[a, b] if self.first else self.row[b]
-
-    def add(self, a: int) -> None:
-        """What to do when those of a row are there."""
-        if not self.first:
-            np.add(self.sum[a], self.row, self.sum[a])
-        self.first = self.first and a < 2
+def _take(x: Array, out: Arrays, tiles: int, threes: int) -> None:
+    """(x0 − x2, x1 + x2, x2 − x1, x3 − x1) of the cells of each tile."""
+    for outputs, t, pick in _groups(tiles, threes):
+        x0, x1, x2 = (pick(x, k) for k in range(3))
+        np.subtract(x0, x2, out=out[0][:, t])
+        np.add(x1, x2, out=out[1][:, t])
+        np.subtract(x2, x1, out=out[2][:, t])
+        if outputs == 3:
+            np.subtract(pick(x, 3), x1, out=out[3][:, t])
 
 
-class _SumIntoW:
-    """dw of all blocks of a thread, from one row of dU at a time."""
-
-    def __init__(self, dw: Array):
-        *_, C, O = dw.shape
-        self.dw, self.first = dw, True
-        self.row = workspace("winograd products", (3, 2, 2, C, O), dw.dtype)
-        self.matrices = self.row.reshape(3, 4 * C, O)
-
-    def product(self, a: int, b: int) -> Array:
-        """The memory that it goes into."""
-        return self.matrices[b]
-
-    def add(self, a: int) -> None:
-        """What to do when those of a row are there: each belongs to every w of which its U is made."""
-        left, middle, right = self.row
-        left += middle
-        right += middle
-        for p in _TERMS[a]:
-            if self.first and a == p:  # the first row that reaches this w
-                self.dw[p, 0], self.dw[p, 1] = left, right
-            else:
-                self.dw[p, 0] += left
-                self.dw[p, 1] += right
-        self.first = self.first and a < 2
+def _put_back(d: Arrays, dx: Array, tiles: int, threes: int) -> None:
+    """Its adjoint: (d0, d1 − d2 − d3, d1 + d2 − d0, d3); the last cell of a tile is the first of the next."""
+    dx[:, 0] = 0
+    for outputs, t, pick in _groups(tiles, threes):
+        dx1, dx2 = pick(dx, 1), pick(dx, 2)
+        np.subtract(d[1][:, t], d[2][:, t], out=dx1)
+        np.add(d[1][:, t], d[2][:, t], out=dx2)
+        dx2 -= d[0][:, t]
+        if outputs == 3:
+            dx1 -= d[3][:, t]
+            pick(dx, 3)[...] = d[3][:, t]
+    for _, t, pick in _groups(tiles, threes):
+        dx0 = pick(dx, 0)
+        dx0 += d[0][:, t]
 
 
-def _weights_adjoint(dUs: list[Array], dw: Array) -> None:
-    """The adjoint of `_weights`, of the sum of several dU; it writes into the first of them."""
-    *_, C, O = dw.shape
+def _add_up(m: Arrays, y: Array, tiles: int, threes: int) -> None:
+    """y = (m0 + m1 + m2, m1 − m2, m1 + m2 + m3) of each tile."""
+    for outputs, t, pick in _groups(tiles, threes):
+        y0, m1, m2 = pick(y, 0), m[1][:, t], m[2][:, t]
+        np.add(m1, m2, out=y0)
+        if outputs == 3:
+            np.add(y0, m[3][:, t], out=pick(y, 2))
+        y0 += m[0][:, t]
+        np.subtract(m1, m2, out=pick(y, 1))
 
-    def share(part: slice) -> None:
-        du, *others = (dU.reshape(3, 3, 2, 2, C, O)[..., part] for dU in dUs)
-        for other in others:
-            du += other
-        for b in range(3):
-            du[0, b] += du[1, b]
-            du[2, b] += du[1, b]
-        for p in (0, 1):
-            np.add(du[2 * p, 0], du[2 * p, 1], out=dw[p, 0, ..., part])
-            np.add(du[2 * p, 2], du[2 * p, 1], out=dw[p, 1, ..., part])
 
-    threads.over(share, O, 9 * C * O * threads.MOVING)
+def _spread(dy: Array, out: Arrays, tiles: int, threes: int) -> None:
+    """Its adjoint: (d0, d0 + d1 + d2, d0 − d1 + d2, d2), in a tile of two with d2 = 0."""
+    for outputs, t, pick in _groups(tiles, threes):
+        d0, d1 = pick(dy, 0), pick(dy, 1)
+        out[0][:, t] = d0
+        np.add(d0, d1, out=out[1][:, t])
+        np.subtract(d0, d1, out=out[2][:, t])
+        if outputs == 3:
+            d2 = pick(dy, 2)
+            out[1][:, t] += d2
+            out[2][:, t] += d2
+            out[3][:, t] = d2
+
+
+NUMPY = Stages(_inputs, _inputs_adjoint, _outputs, _outputs_adjoint, _weighted, _weighted_adjoint)

@@ -1,0 +1,45 @@
+"""Convolutions by compiled loops, in the form that `numpy_ops.convolution` takes for the shape."""
+
+from types import ModuleType
+
+import numpy as np
+
+from scratchgen.backend import numpy_ops
+from scratchgen.backend.arrays import Array
+from scratchgen.backend.compiled import columns, winograd
+from scratchgen.backend.geometry import Geometry
+from scratchgen.backend.numpy_ops.convolution import saves_products
+
+
+def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
+    """See `reference.correlate`."""
+    form = _form(geometry, x, W, *W.shape[2:])
+    result: Array = form.correlate(_ready(x), _ready(W), geometry)
+    return result
+
+
+def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry) -> Array:
+    """See `reference.correlate_adjoint_x`."""
+    form = _form(geometry, dy, W, *W.shape[2:])
+    result: Array = form.correlate_adjoint_x(_ready(dy), _ready(W), geometry)
+    return result
+
+
+def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
+    """See `reference.correlate_adjoint_W`."""
+    form = _form(geometry, x, dy, x.shape[3], dy.shape[3])
+    result: Array = form.correlate_adjoint_W(_ready(x), _ready(dy), geometry)
+    return result
+
+
+def _form(geometry: Geometry, a: Array, b: Array, C: int, O: int) -> ModuleType:
+    """Which module has the map; numpy_ops for products, and for what no loop is compiled for."""
+    single = a.dtype == b.dtype and a.dtype.char in "fd"
+    if geometry.one_window or len(a) == 0 or not single or columns.gathered.of(a.dtype) is None:
+        return numpy_ops
+    return winograd if saves_products(geometry, len(a), C, O) else columns
+
+
+def _ready(a: Array) -> Array:
+    """As loops take it: in C order, aligned; a copy where it lies otherwise."""
+    return np.require(a, requirements=("C", "A")).view(np.ndarray)
