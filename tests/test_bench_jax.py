@@ -1,0 +1,172 @@
+"""JAX's side of the benchmark: the same steps as ours, from the same weights to the same weights."""
+
+import subprocess
+import sys
+import warnings
+from math import isqrt, prod
+
+import numpy as np
+import pytest
+from bench_sides import SMALL, by_hand, quick  # noqa: F401  fixtures
+
+from scratchgen.bench import steps
+from scratchgen.bench.children import WORKER
+from scratchgen.bench.settings import SETTINGS
+from scratchgen.optim import Adam
+
+jax = pytest.importorskip("jax", reason="JAX is not installed, which the extra [jax] brings")
+pytest.importorskip("optax", reason="optax is not installed, which the extra [jax] brings")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from scratchgen.bench import opponent_jax
+
+TINY = SMALL | {"odd": SETTINGS["dcgan28"].vary(batch=3, size=36, width=3)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_one_thread():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of JAX's own
+        opponent_jax.prepare(1)
+        yield
+
+
+def as_in_jax(arrays) -> list[np.ndarray]:
+    """The first layer of a DCGAN's generator is a matrix product there: (in, height, width, out)."""
+    arrays = [np.array(a) for a in arrays]
+    if arrays[0].ndim == 4 and arrays[0].shape[3] == 100:
+        arrays[0] = np.moveaxis(arrays[0], 3, 0)
+    return arrays
+
+
+def in_double(tree):
+    return jax.tree.map(lambda a: a.astype(np.float64) if a.dtype == np.float32 else a, tree)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_jax_does_our_step(name):
+    """From the same weights, batch and noise: the same losses, gradients, new weights and running statistics; in
+    float64, to rounding."""
+    setting, rng = TINY[name], np.random.default_rng(5)
+    ours, theirs = steps.make(setting, seed=3), opponent_jax.make(setting)
+    assert (ours.images, ours.parameters) == (theirs.images, theirs.parameters)
+    model = ours.model.astype(np.float64)
+    for p in model.parameters():  # away from their first values, at which much would go unseen
+        p.value = p.value + 0.05 * rng.standard_normal(p.value.shape)
+    if game := "ae" not in name:
+        networks = [(model.generator,), (model.discriminator,)]
+        optimizers = [ours.optimizers["generator"], ours.optimizers["discriminator"]]
+    else:
+        networks, optimizers = [(model.encoder, model.decoder)], [*ours.optimizers.values()]
+    parameters = [[p for network in player for p in network.parameters()] for player in networks]
+    optimizers = [Adam(ps, o.lr, o.betas, o.eps) for ps, o in zip(parameters, optimizers, strict=True)]
+    before = [as_in_jax(p.value for p in ps) for ps in parameters]
+    x = rng.random((setting.batch, setting.size, setting.size, setting.channels))
+    noise = None if name == "ae" else rng.standard_normal((setting.batch, model.latent))
+    wanted = model.train_step(x, *([] if noise is None else [noise]), *reversed(optimizers))
+
+    with jax.enable_x64(True):
+        state, update = in_double(theirs.networks.state), theirs.networks.update
+        players = list(state) if game else [opponent_jax.Player(state[0], [], state[1])]
+        for i, (player, values) in enumerate(zip(players, before, strict=True)):
+            leaves, form = jax.tree.flatten(player.params)
+            assert [leaf.shape for leaf in leaves] == [value.shape for value in values]
+            players[i] = player._replace(params=jax.tree.unflatten(form, map(jax.numpy.asarray, values)))
+        given = tuple(players) if game else (players[0].params, players[0].adam)
+        state, found = jax.jit(update)(given, x if setting.convolutional else x.reshape(setting.batch, -1), noise)
+    np.testing.assert_allclose(np.array(found), np.array(wanted), rtol=1e-10)
+    players = state if game else [opponent_jax.Player(state[0], [], state[1])]
+    for i, player in enumerate(players):
+        slots = optimizers[i].state()
+        m = as_in_jax(slots[f"m.{k}"] for k in range(len(parameters[i])))  # a part of the gradient
+        largest = max(abs(a).max() for a in m)
+        assert largest > 0
+        for gradient, moment in zip(m, jax.tree.leaves(player.adam[0].mu), strict=True):
+            np.testing.assert_allclose(moment, gradient, rtol=1e-7, atol=1e-9 * largest)
+        new = as_in_jax(p.value for p in parameters[i])
+        for value, leaf, gradient, old in zip(new, jax.tree.leaves(player.params), m, before[i], strict=True):
+            told = abs(gradient) > 1e-6 * largest  # a bias before BatchNorm has none but rounding
+            assert (value != old)[told].all()
+            np.testing.assert_allclose(leaf[told], value[told], rtol=0, atol=1e-10)
+        norms = [layer for network in networks[i] for layer in network.layers if hasattr(layer, "running_mean")]
+        for layer, (mean, var) in zip(norms, player.running, strict=True):
+            np.testing.assert_allclose(mean, layer.running_mean, rtol=1e-7, atol=1e-10)
+            np.testing.assert_allclose(var, layer.running_var, rtol=1e-7, atol=1e-10)
+
+
+def operations(jaxpr) -> int:
+    """Those of the products and convolutions of a program; of a convolution in direct form: a multiplication for each
+    pixel of the small map, element of the kernel, sample, and pair of channels, whichever of the three it works out."""
+    total = 0
+    for eqn in jaxpr.eqns:
+        for value in eqn.params.values():
+            inner = getattr(value, "jaxpr", value)
+            total += operations(inner) if hasattr(inner, "eqns") else 0
+        shapes = [v.aval.shape for v in (*eqn.invars, *eqn.outvars)]
+        if eqn.primitive.name == "dot_general":
+            contracted = eqn.params["dimension_numbers"][0][0]
+            total += 2 * prod(shapes[-1]) * prod(shapes[0][i] for i in contracted)
+        elif eqn.primitive.name == "conv_general_dilated":
+            dims = [
+                [shape[i] for i in spec] for shape, spec in zip(shapes, eqn.params["dimension_numbers"], strict=True)
+            ]
+            kernel, small, _ = sorted(prod(d[2:]) for d in dims)
+            total += (
+                2 * kernel * small * isqrt(prod(d[0] * d[1] for d in dims))
+            )  # each of the three is in two of them
+    return total
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_jax_does_the_same_arithmetic(name):
+    setting = SMALL[name]
+    step = opponent_jax.make(setting)
+    state, update = step.networks
+    shape = (setting.size, setting.size, setting.channels) if setting.convolutional else (784,)
+    noise = np.zeros((setting.batch, 20 if name == "vae" else 100), np.float32)
+    program = jax.make_jaxpr(update)(state, np.zeros((setting.batch, *shape), np.float32), noise)
+    assert operations(program.jaxpr) == by_hand(setting)
+
+
+@pytest.mark.parametrize("name", ["vae", "gan"])
+def test_a_step_moves_every_weight_with_new_noise(name):
+    step = opponent_jax.make(SMALL[name], seed=1)
+    first = [float(x) for x in jax.tree.leaves(step.run())]
+    again = [float(x) for x in jax.tree.leaves(opponent_jax.make(SMALL[name], seed=1).run())]
+    other = [float(x) for x in jax.tree.leaves(opponent_jax.make(SMALL[name], seed=2).run())]
+    assert first == again != other
+
+
+def test_the_state_is_donated():
+    """No copy of the weights is made: the arrays of before a step are gone after it."""
+    step = opponent_jax.make(SMALL["ae"])
+    held = step.run.__closure__[step.run.__code__.co_freevars.index("held")]
+    before = jax.tree.leaves(held.cell_contents[0])
+    step.run()
+    assert all(array.is_deleted() for array in before)
+
+
+def test_one_thread_is_one_core():
+    """XLA's pool has as many threads as asked for, and with one of them a process takes no more than one core."""
+    for threads in (1, 2):
+        program = f"""
+import sys, time
+sys.path.insert(0, {str(WORKER.parents[2])!r})
+import runpy
+load = runpy.run_path({str(WORKER)!r})["load"]
+side = load("jax")
+print(side.prepare({threads})["threads"])
+import jax
+product = jax.jit(lambda a: a @ a)
+a = jax.numpy.ones((1024, 1024))
+product(a).block_until_ready()
+start, spent = time.perf_counter(), time.process_time()
+for _ in range(10):
+    product(a).block_until_ready()
+print((time.process_time() - spent) / (time.perf_counter() - start))
+"""
+        ran = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+        pool, cores = ran.stdout.split()
+        assert pool == str(threads)
+        if threads == 1:
+            assert float(cores) < 1.15
