@@ -1,7 +1,9 @@
 """Our side: the five steps of `settings`, from a fixed batch to updated weights, the noise drawn anew each time."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import metadata, util
 from typing import Any
 
 import numpy as np
@@ -41,7 +43,15 @@ def prepare(threads: int, backend: str = "numpy", precision: str = "float32") ->
     set_threads(threads)
     blas = [b.get("architecture", "unknown") for b in threadpool_info() if b["user_api"] == "blas"]
     about = {"scratchgen": __version__, "numpy": np.__version__, "threads": get_threads(), "blas": blas}
+    about["numba"] = numba()
     return about | gpu(precision) if backend == "cupy" else about
+
+
+def numba() -> str | None:
+    """The version of Numba, which compiles kernels for the CPU; None where it is not installed or not wanted."""
+    if util.find_spec("numba") is None or os.environ.get("SCRATCHGEN_FAST") == "0":
+        return None
+    return metadata.version("numba")
 
 
 def make(setting: Setting, *, layout: str = "", seed: int = 0, backend: str = "numpy") -> Step:
