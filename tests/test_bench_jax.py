@@ -53,7 +53,7 @@ def test_jax_does_our_step(name):
     model = ours.model.astype(np.float64)
     for p in model.parameters():  # away from their first values, at which much would go unseen
         p.value = p.value + 0.05 * rng.standard_normal(p.value.shape)
-    if game := "ae" not in name:
+    if "ae" not in name:
         networks = [(model.generator,), (model.discriminator,)]
         optimizers = [ours.optimizers["generator"], ours.optimizers["discriminator"]]
     else:
@@ -66,16 +66,15 @@ def test_jax_does_our_step(name):
     wanted = model.train_step(x, *([] if noise is None else [noise]), *reversed(optimizers))
 
     with jax.enable_x64(True):
-        state, update = in_double(theirs.networks.state), theirs.networks.update
-        players = list(state) if game else [opponent_jax.Player(state[0], [], state[1])]
+        step, state = theirs.networks
+        players = list(in_double(state))
         for i, (player, values) in enumerate(zip(players, before, strict=True)):
             leaves, form = jax.tree.flatten(player.params)
             assert [leaf.shape for leaf in leaves] == [value.shape for value in values]
             players[i] = player._replace(params=jax.tree.unflatten(form, map(jax.numpy.asarray, values)))
-        given = tuple(players) if game else (players[0].params, players[0].adam)
-        state, found = jax.jit(update)(given, x if setting.convolutional else x.reshape(setting.batch, -1), noise)
+        x = x if setting.convolutional else x.reshape(setting.batch, -1)
+        players, found = jax.jit(step.update)(tuple(players), x, noise)
     np.testing.assert_allclose(np.array(found), np.array(wanted), rtol=1e-10)
-    players = state if game else [opponent_jax.Player(state[0], [], state[1])]
     for i, player in enumerate(players):
         slots = optimizers[i].state()
         m = as_in_jax(slots[f"m.{k}"] for k in range(len(parameters[i])))  # a part of the gradient
@@ -96,7 +95,7 @@ def test_jax_does_our_step(name):
 
 def operations(jaxpr) -> int:
     """Those of the products and convolutions of a program; of a convolution in direct form: a multiplication for each
-    pixel of the small map, element of the kernel, sample, and pair of channels, whichever of the three it works out."""
+    pixel of the small map, element of the kernel, sample and pair of channels, whichever of the maps it is."""
     total = 0
     for eqn in jaxpr.eqns:
         for value in eqn.params.values():
@@ -111,9 +110,8 @@ def operations(jaxpr) -> int:
                 [shape[i] for i in spec] for shape, spec in zip(shapes, eqn.params["dimension_numbers"], strict=True)
             ]
             kernel, small, _ = sorted(prod(d[2:]) for d in dims)
-            total += (
-                2 * kernel * small * isqrt(prod(d[0] * d[1] for d in dims))
-            )  # each of the three is in two of them
+            each_twice = prod(d[0] * d[1] for d in dims)  # samples and channels, in two of the three each
+            total += 2 * kernel * small * isqrt(each_twice)
     return total
 
 
@@ -121,10 +119,10 @@ def operations(jaxpr) -> int:
 def test_jax_does_the_same_arithmetic(name):
     setting = SMALL[name]
     step = opponent_jax.make(setting)
-    state, update = step.networks
+    model, state = step.networks
     shape = (setting.size, setting.size, setting.channels) if setting.convolutional else (784,)
     noise = np.zeros((setting.batch, 20 if name == "vae" else 100), np.float32)
-    program = jax.make_jaxpr(update)(state, np.zeros((setting.batch, *shape), np.float32), noise)
+    program = jax.make_jaxpr(model.update)(state, np.zeros((setting.batch, *shape), np.float32), noise)
     assert operations(program.jaxpr) == by_hand(setting)
 
 

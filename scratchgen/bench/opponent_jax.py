@@ -24,7 +24,6 @@ from jax import lax
 from scratchgen.bench.settings import SMALLEST, Setting, Step
 
 Params: TypeAlias = list[tuple[jax.Array, ...]]  # a tuple for each layer with weights, in order
-Update: TypeAlias = Callable[[Any, jax.Array, Any], tuple[Any, Any]]  # (state, batch, noise) → new state, losses
 
 TASKS = Path("/proc/self/task")
 WORKERS = "tf_XLAEigen"  # the name that the threads of XLA's pool have
@@ -49,44 +48,53 @@ def _pool() -> int | None:
     return names.count(WORKERS) or None
 
 
-class Networks(NamedTuple):
-    """What is trained: the state at first, and one step with its noise given."""
+class Player(NamedTuple):
+    """What one optimizer moves: weights, the running statistics that go with them, the state of Adam."""
 
-    state: Any
-    update: Update
+    params: Any
+    running: list[tuple[jax.Array, jax.Array]]
+    adam: Any
+
+
+State: TypeAlias = tuple[Player, ...]
+
+
+class Model(NamedTuple):
+    """The state at first, and one step with its noise given."""
+
+    init: Callable[[jax.Array], State]
+    update: Callable[[State, jax.Array, Any], tuple[State, Any]]  # (state, batch, noise) → state, losses
 
 
 def make(setting: Setting, *, layout: str = "", seed: int = 0, backend: str = "numpy") -> Step:
     """The step of this setting, weights, batch and noise from `seed`; images are channels-last, there is no other
-    `layout`."""
-    weights, images, noise = jax.random.split(jax.random.key(seed), 3)
+    `layout`. `networks` are the step's model and its state at first, which the first run uses up."""
     shape = (setting.size, setting.size, setting.channels) if setting.convolutional else (784,)
-    x = jax.random.uniform(images, (setting.batch, *shape))
-    make_networks, noise_shape = {"ae": (_autoencoder, None), "vae": (_vae, (20,))}.get(setting.step, (_gan, (100,)))
-    networks, parameters = make_networks(setting, weights)
-    if make_networks is _gan:
-        x = 2 * x - 1
+    make_model, latent = {"ae": (_autoencoder, 0), "vae": (_vae, 20)}.get(setting.step, (_gan, 100))
+    model = make_model(setting)
+
+    @jax.jit
+    def start(seed: int) -> tuple[tuple[State, jax.Array], jax.Array]:
+        weights, images, noise = jax.random.split(jax.random.key(seed), 3)
+        x = jax.random.uniform(images, (setting.batch, *shape))
+        return (model.init(weights), noise), 2 * x - 1 if make_model is _gan else x
 
     @partial(jax.jit, donate_argnums=0)
-    def step(state: tuple[Any, jax.Array], x: jax.Array) -> tuple[tuple[Any, jax.Array], Any]:
-        state, key = state
+    def step(held: tuple[State, jax.Array], x: jax.Array) -> tuple[tuple[State, jax.Array], Any]:
+        state, key = held
         key, drawn = jax.random.split(key)
-        noise = None if noise_shape is None else jax.random.normal(drawn, (setting.batch, *noise_shape))
-        state, losses = networks.update(state, x, noise)
+        state, losses = model.update(state, x, jax.random.normal(drawn, (setting.batch, latent)))
         return (state, key), losses
 
-    held = jax.tree.map(jnp.copy, networks.state), noise
+    held, x = start(seed)
 
     def run() -> Any:
         nonlocal held
         held, losses = jax.block_until_ready(step(held, x))
         return losses
 
-    return Step(run, setting.batch, parameters, networks)
-
-
-def _count(*params: Params) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+    parameters = sum(leaf.size for player in held[0] for leaf in jax.tree.leaves(player.params))
+    return Step(run, setting.batch, parameters, (model, held[0]))
 
 
 # --- layers ---
@@ -142,21 +150,15 @@ def _bernoulli(logits: jax.Array, x: jax.Array) -> jax.Array:
     return optax.sigmoid_binary_cross_entropy(logits, x).sum() / len(x)
 
 
-def _autoencoder(setting: Setting, key: jax.Array) -> tuple[Networks, int]:
-    down, up = jax.random.split(key)
-    params = _dense_layers((784, 512, 128, 32), down), _dense_layers((32, 128, 512, 784), up)
-
-    def loss(params: tuple[Params, Params], x: jax.Array, noise: None) -> jax.Array:
+def _autoencoder(setting: Setting) -> Model:
+    def loss(params: tuple[Params, Params], x: jax.Array, noise: jax.Array) -> jax.Array:
         encoder, decoder = params
         return _bernoulli(_mlp(decoder, _mlp(encoder, x)), x)
 
-    return _minimised(loss, params)
+    return _minimised(loss, (784, 512, 128, 32), (32, 128, 512, 784))
 
 
-def _vae(setting: Setting, key: jax.Array) -> tuple[Networks, int]:
-    down, up = jax.random.split(key)
-    params = _dense_layers((784, 400, 40), down), _dense_layers((20, 400, 784), up)
-
+def _vae(setting: Setting) -> Model:
     def loss(params: tuple[Params, Params], x: jax.Array, eps: jax.Array) -> jax.Array:
         encoder, decoder = params
         mu, logvar = jnp.split(_mlp(encoder, x), 2, axis=1)
@@ -164,57 +166,55 @@ def _vae(setting: Setting, key: jax.Array) -> tuple[Networks, int]:
         kl = -0.5 * jnp.sum(1 + logvar - jnp.square(mu) - jnp.exp(logvar))
         return _bernoulli(_mlp(decoder, z), x) + kl / len(x)
 
-    return _minimised(loss, params)
+    return _minimised(loss, (784, 400, 40), (20, 400, 784))
 
 
-def _minimised(loss: Callable[..., jax.Array], params: Any) -> tuple[Networks, int]:
+def _minimised(loss: Callable[..., jax.Array], *sizes: Sequence[int]) -> Model:
+    """Of networks of these sizes."""
     adam = optax.adam(1e-3)
 
-    def update(state: tuple[Any, Any], x: jax.Array, noise: Any) -> tuple[tuple[Any, Any], jax.Array]:
-        params, adam_state = state
-        value, gradients = jax.value_and_grad(loss)(params, x, noise)
-        changes, adam_state = adam.update(gradients, adam_state, params)
-        return (optax.apply_updates(params, changes), adam_state), value
+    def init(key: jax.Array) -> State:
+        keys = jax.random.split(key, len(sizes))
+        params = tuple(_dense_layers(some, k) for some, k in zip(sizes, keys, strict=True))
+        return (Player(params, [], adam.init(params)),)
 
-    return Networks((params, adam.init(params)), update), _count(params)
+    def update(state: State, x: jax.Array, noise: jax.Array) -> tuple[State, jax.Array]:
+        (player,) = state
+        value, gradients = jax.value_and_grad(loss)(player.params, x, noise)
+        return (_moved(adam, player, gradients, []),), value
+
+    return Model(init, update)
+
+
+def _moved(adam: Any, player: Player, gradients: Any, running: Any) -> Player:
+    changes, adam_state = adam.update(gradients, player.adam, player.params)
+    return Player(optax.apply_updates(player.params, changes), running, adam_state)
 
 
 # --- GANs ---
 
-
-class Player(NamedTuple):
-    """One network: its weights, its running statistics, the state of its Adam."""
-
-    params: Params
-    running: list[tuple[jax.Array, jax.Array]]
-    adam: Any
-
-
+Weights: TypeAlias = Callable[[jax.Array, jax.Array], tuple[Params, Params]]  # (keys of G and D) → G's, D's
 Network: TypeAlias = Callable[[Params, Any, jax.Array], tuple[jax.Array, Any]]  # → output, new running statistics
 
 
-def _gan(setting: Setting, key: jax.Array) -> tuple[Networks, int]:
+def _gan(setting: Setting) -> Model:
     """The GAN's and both DCGANs'."""
-    up, down = jax.random.split(key)
-    if setting.convolutional:
-        g, d, g_params, d_params = _dcgan(setting, up, down)
-    else:
-        g, d, g_params, d_params = _dense_gan(up, down)
+    first_weights, g, d = _dcgan(setting) if setting.convolutional else _dense_gan()
     adam = optax.adam(2e-4, b1=0.5)
 
-    def first(params: Params) -> Player:
-        normalised = [layer[0].size for layer in params if len(layer) == 2 and layer[0].ndim == 1]
-        return Player(params, [(jnp.zeros(n), jnp.ones(n)) for n in normalised], adam.init(params))
-
-    def moved(player: Player, gradients: Params, running: Any) -> Player:
-        changes, adam_state = adam.update(gradients, player.adam, player.params)
-        return Player(optax.apply_updates(player.params, changes), running, adam_state)
+    def init(key: jax.Array) -> State:
+        players = []
+        for params in first_weights(*jax.random.split(key)):
+            normalised = [layer[0].size for layer in params if layer[0].ndim == 1]
+            running = [(jnp.zeros(n), jnp.ones(n)) for n in normalised]
+            players.append(Player(params, running, adam.init(params)))
+        return tuple(players)
 
     def judged(params: Params, running: Any, x: jax.Array, label: float) -> tuple[jax.Array, Any]:
         s, running = d(params, running, x)
         return optax.sigmoid_binary_cross_entropy(s, jnp.full_like(s, label)).mean(), running
 
-    def update(state: tuple[Player, Player], real: jax.Array, z: jax.Array) -> tuple[tuple[Player, Player], Any]:
+    def update(state: State, real: jax.Array, z: jax.Array) -> tuple[State, Any]:
         generator, discriminator = state
         fake, g_pullback, g_running = jax.vjp(
             lambda params: g(params, generator.running, z), generator.params, has_aux=True
@@ -228,7 +228,7 @@ def _gan(setting: Setting, key: jax.Array) -> tuple[Networks, int]:
         (loss_of_d, running), d_gradients = jax.value_and_grad(d_loss, has_aux=True)(
             discriminator.params, lax.stop_gradient(fake)
         )
-        discriminator = moved(discriminator, d_gradients, running)
+        discriminator = _moved(adam, discriminator, d_gradients, running)
 
         def g_loss(fake: jax.Array) -> tuple[jax.Array, Any]:
             return judged(discriminator.params, discriminator.running, fake, 1)
@@ -236,17 +236,16 @@ def _gan(setting: Setting, key: jax.Array) -> tuple[Networks, int]:
         (loss_of_g, running), dfake = jax.value_and_grad(g_loss, has_aux=True)(fake)
         (g_gradients,) = g_pullback(dfake)
         discriminator = discriminator._replace(running=running)
-        return (moved(generator, g_gradients, g_running), discriminator), (loss_of_d, loss_of_g)
+        return (_moved(adam, generator, g_gradients, g_running), discriminator), (loss_of_d, loss_of_g)
 
-    return Networks((first(g_params), first(d_params)), update), _count(g_params, d_params)
+    return Model(init, update)
 
 
-def _dense_gan(up: jax.Array, down: jax.Array) -> tuple[Network, Network, Params, Params]:
-    first, *middle, last = _dense_layers((100, 128, 256, 512, 1024, 784), up)
-    g_params = [first]
-    for W, b in middle:
-        g_params += [(W, b), (jnp.ones_like(b), jnp.zeros_like(b))]
-    g_params += [last]
+def _dense_gan() -> tuple[Weights, Network, Network]:
+    def first_weights(up: jax.Array, down: jax.Array) -> tuple[Params, Params]:
+        first, *middle, last = _dense_layers((100, 128, 256, 512, 1024, 784), up)
+        normalised = [part for W, b in middle for part in ((W, b), (jnp.ones_like(b), jnp.zeros_like(b)))]
+        return [first, *normalised, last], _dense_layers((784, 512, 256, 1), down)
 
     def generator(params: Params, running: Any, z: jax.Array) -> tuple[jax.Array, Any]:
         first, *middle, last = params
@@ -260,10 +259,10 @@ def _dense_gan(up: jax.Array, down: jax.Array) -> tuple[Network, Network, Params
     def discriminator(params: Params, running: Any, x: jax.Array) -> tuple[jax.Array, Any]:
         return _mlp(params, x, _leaky), running
 
-    return generator, discriminator, g_params, _dense_layers((784, 512, 256, 1), down)
+    return first_weights, generator, discriminator
 
 
-def _dcgan(setting: Setting, up: jax.Array, down: jax.Array) -> tuple[Network, Network, Params, Params]:
+def _dcgan(setting: Setting) -> tuple[Weights, Network, Network]:
     assert setting.width is not None
     sizes = [setting.size]  # of the feature maps, from the image inwards
     while sizes[-1] > SMALLEST:
@@ -278,18 +277,19 @@ def _dcgan(setting: Setting, up: jax.Array, down: jax.Array) -> tuple[Network, N
     def norm(n: int) -> tuple[jax.Array, jax.Array]:
         return jnp.ones(n), jnp.zeros(n)
 
-    # from an image inwards: (kernel, kernel, nearer to the image, further), as D's layers have it and G's transposed
-    shapes = [(k, k, near, far) for k, (near, far) in zip(kernels, pairwise(channels), strict=True)]
-    first, *doubling = drawn(up, [(100, base, base, channels[-1]), *reversed(shapes)])
-    g_params: Params = [(first,), norm(channels[-1])]
-    for W in doubling:
-        g_params += [(W,), norm(W.shape[2])]
-    g_params.pop()  # after the image
-    entrance, *halving, last = drawn(down, [*shapes, (base, base, channels[-1], 1)])
-    d_params: Params = [(entrance,)]
-    for W in halving:
-        d_params += [(W,), norm(W.shape[3])]
-    d_params += [(last,)]
+    def first_weights(up: jax.Array, down: jax.Array) -> tuple[Params, Params]:
+        # from an image inwards, as D has them; those of a transposed convolution are (…, out, in)
+        shapes = [(k, k, near, far) for k, (near, far) in zip(kernels, pairwise(channels), strict=True)]
+        first, *doubling = drawn(up, [(100, base, base, channels[-1]), *reversed(shapes)])
+        g_params: Params = [(first,), norm(channels[-1])]
+        for W in doubling:
+            g_params += [(W,), norm(W.shape[2])]
+        g_params.pop()  # after the image
+        entrance, *halving, last = drawn(down, [*shapes, (base, base, channels[-1], 1)])
+        d_params: Params = [(entrance,)]
+        for W in halving:
+            d_params += [(W,), norm(W.shape[3])]
+        return g_params, [*d_params, (last,)]
 
     def generator(params: Params, running: Any, z: jax.Array) -> tuple[jax.Array, Any]:
         (W,), *rest, (last,) = params
@@ -309,4 +309,4 @@ def _dcgan(setting: Setting, up: jax.Array, down: jax.Array) -> tuple[Network, N
             moved.append(after)
         return jnp.tensordot(x, last, 3), moved
 
-    return generator, discriminator, g_params, d_params
+    return first_weights, generator, discriminator
