@@ -25,7 +25,6 @@ from scratchgen.data import Dataset, load
 
 STEPS = ("ae", "dcgan28")
 ROUNDS = 5
-PARTS = ("import", "build", "step")
 TRAINING = "train vae --epochs 1"
 
 
@@ -34,25 +33,28 @@ def startup(settings: Sequence[Setting], options: Options, tell: Tell = lambda t
     data = load(progress=False)
     if not isinstance(data, Dataset):
         raise ValueError(
-            "the bench trains on images, the data are points: set SCRATCHGEN_DATA to images, or unset it"
+            "--startup trains on images, the data are points: set SCRATCHGEN_DATA to images, or unset it"
         )
     with reporting(options, sgemm=False) as (running, report):
         sides = list(running.children)
     report["steps"], rounds = [], options.rounds or ROUNDS
     for setting in settings:
         runs = {side: partial(_first_step, running, side, asdict(setting)) for side in sides}
-        found = _in_turn(runs, rounds, lambda n, step=setting.step: tell(f"{step}: process {n}"))
         about = {"step": setting.step, "about": setting.about, "batch": setting.batch}
-        report["steps"].append(about | found)
+        report["steps"].append(about | _in_turn(runs, rounds, partial(_tell, tell, setting.step)))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "images.npz")
         np.savez(file, train=data.train_images, test=data.test_images)
         runs = {side: partial(_own_training, running, side, Path(folder)) for side in (OURS, PLAIN) if side in sides}
         if TORCH in sides:
             runs[TORCH] = partial(_training, running, TORCH, file)
-        found = _in_turn(runs, rounds, lambda n: tell(f"{TRAINING}: process {n}"))
+        found = _in_turn(runs, rounds, partial(_tell, tell, TRAINING))
     report["training"] = {"images": len(data.train_images), "tested": len(data.test_images)} | found
     return report
+
+
+def _tell(tell: Tell, what: str, done: int) -> None:
+    tell(f"{what}: round {done}")
 
 
 def _first_step(running: Sides, side: str, what: Report) -> dict[str, float]:
@@ -98,7 +100,7 @@ def _in_turn(runs: Mapping[str, Callable[[], dict[str, float]]], rounds: int, te
     found: dict[str, list[dict[str, float]]] = {side: [] for side in runs}
     for done in range(rounds + 1):
         tell(done)
-        for side in runs if done % 2 == 0 else reversed(runs):
+        for side in list(runs) if done % 2 == 0 else reversed(list(runs)):
             found[side].append(runs[side]())
     sides: list[Report] = []
     for side, (first, *counted) in found.items():
