@@ -108,6 +108,9 @@ class Inside:
     def __exit__(self, *exception):
         pass
 
+    def close(self):
+        pass
+
 
 @pytest.fixture
 def inside(strict, monkeypatch):

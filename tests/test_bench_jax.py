@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from dataclasses import asdict
 from math import isqrt, prod
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from bench_sides import SMALL, by_hand, quick  # noqa: F401  fixtures
 
 from scratchgen.bench import steps
-from scratchgen.bench.children import WORKER
+from scratchgen.bench.children import WORKER, Child
 from scratchgen.bench.settings import SETTINGS
 from scratchgen.optim import Adam
 
@@ -147,6 +148,20 @@ def test_a_step_is_that_of_its_seed_with_new_noise_each_time(monkeypatch):
     assert a.shape == (vae.batch, 20)
     assert (a != b).all()
     assert abs(a).max() > 1, "normal, not uniform"
+
+
+def test_a_process_of_its_own():
+    """As the benchmark uses it."""
+    with Child("jax", threads=1) as child:
+        assert child.about["threads"] == 1
+        assert child.about["jax"] == jax.__version__
+        made = child.ask("make", lane="a", what=asdict(SMALL["vae"]), layout="", seed=0)
+        assert (made["images"], made["parameters"]) == (3, steps.make(SMALL["vae"]).parameters)
+        assert len(child.ask("turn", lane="a", steps=4)) == 4
+        child.ask("clear")
+        assert set(child.ask("first", what=asdict(SMALL["ae"]), layout="", seed=0)) == {"build", "step"}
+        held = child.ask("memory", what=asdict(SMALL["ae"]), layout="", seed=0)
+        assert held["peak"] is None or held["peak"] > held["before"]
 
 
 def test_one_thread_is_one_core():
