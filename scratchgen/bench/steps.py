@@ -1,16 +1,15 @@
 """Our side: the five steps of `settings`, from a fixed batch to updated weights, the noise drawn anew each time."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
 
 from scratchgen import models
-from scratchgen.backend import Array, load_kernels, transfer
+from scratchgen.backend import Array, fast, load_kernels, transfer
 from scratchgen.backend.threads import get_threads, set_threads
 from scratchgen.bench.settings import SMALLEST, Setting
 from scratchgen.optim import Adam, Optimizer
@@ -48,10 +47,8 @@ def prepare(threads: int, backend: str = "numpy", precision: str = "float32") ->
 
 
 def numba() -> str | None:
-    """The version of Numba, which compiles kernels for the CPU; None where it is not installed or not wanted."""
-    if util.find_spec("numba") is None or os.environ.get("SCRATCHGEN_FAST") == "0":
-        return None
-    return metadata.version("numba")
+    """The version of Numba, where it compiles the kernels on a CPU."""
+    return metadata.version("numba") if fast.available() else None
 
 
 def make(setting: Setting, *, layout: str = "", seed: int = 0, backend: str = "numpy") -> Step:
