@@ -296,9 +296,9 @@ def _milliseconds(found: Report) -> float:
     return float(1e3 * found["calls"] * found["seconds"])
 
 
-# --- starting ---
+# --- starting up ---
 
-STARTUP = ("step", "side", "s", "10–90 %", "import", "model", "step", "ratio")
+STARTUP = ("step", "side", "s", "10–90 %", "import", "model", "first step", "ratio")
 FIRST_TRAINING = ("training", "side", "s", "10–90 %", "loss", "test", "ratio")
 
 
@@ -313,11 +313,12 @@ def startup(report: Report, table: Table = text_table) -> list[str]:
             name = ""
 
     steps, training = report["steps"], report["training"]
-    lines = [*heading(report, table), ""]
-    if steps:
-        first = [row for entry in steps for row in rows(entry["step"], entry, ("import", "build", "step"))]
-        lines += [*table(STARTUP, first, (0, 1)), ""]
-    lines += [
+    first_steps = [row for entry in steps for row in rows(entry["step"], entry, ("import", "build", "step"))]
+    return [
+        *heading(report, table),
+        "",
+        *table(STARTUP, first_steps, (0, 1)),
+        "",
         *table(FIRST_TRAINING, list(rows("vae, 1 epoch", training, ("loss", "test_loss"))), (0, 1)),
         "",
         "s: from the start of a fresh process to the end of the first step, or of the training and the process,",
@@ -326,8 +327,8 @@ def startup(report: Report, table: Table = text_table) -> list[str]:
         f"training: on {training['images']:,} images, −ELBO of {training['tested']:,} others after it; "
         "ours also writes checkpoint, pictures and report",
         *([RATIO] if len(training["sides"]) > 1 else ()),
+        *missing(report),
     ]
-    return [*lines, *missing(report)]
 
 
 # --- scaling ---
