@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scratchgen.backend.threads import get_threads, set_threads
-from scratchgen.bench import ceilings, children, compare, kernels, launches, profile, worker
+from scratchgen.bench import ceilings, children, compare, kernels, launches, profile, steps, worker
 from scratchgen.bench.settings import SETTINGS
 
 SMALL = {
@@ -108,18 +108,22 @@ class Inside:
     def __exit__(self, *exception):
         pass
 
+    def close(self):
+        pass
+
 
 @pytest.fixture
 def inside(strict, monkeypatch):
-    """All sides in this process, without PyTorch; the list of those that were started."""
+    """All sides in this process, without PyTorch, JAX and Numba; the list of those that were started."""
     plain = worker.load
 
     def load(side):
-        if side == "torch":
+        if side in worker.OTHERS:
             raise ImportError("there is none")
         return plain(side)
 
     monkeypatch.setattr(worker, "load", load)
+    monkeypatch.setattr(steps, "numba", lambda: None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(compare, "Child", Inside)
     monkeypatch.setattr(Inside, "started", [])

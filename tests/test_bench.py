@@ -6,6 +6,7 @@ GPU can show; here it is that they are taken and added up as said. What is print
 
 # ruff: noqa: F811 fixtures are imported, and named again by who takes them
 
+import importlib.util
 import json
 import os
 import signal
@@ -249,14 +250,16 @@ def test_a_pytorch_without_a_gpu_is_as_good_as_none(monkeypatch):
     assert about == {"missing": f"PyTorch {torch.__version__} finds no GPU"}
 
 
-def test_the_opponents_process_loads_nothing_of_the_library():
-    pytest.importorskip("torch")
+@pytest.mark.parametrize(("library", "module"), [("torch", "opponent"), ("jax", "opponent_jax")])
+def test_the_opponents_process_loads_nothing_of_the_library(library, module):
+    if not importlib.util.find_spec(library):
+        pytest.skip(f"{library} is not installed")
     program = (
-        f"import runpy, sys; runpy.run_path({str(WORKER)!r})['load']('torch'); import scratchgen.bench.launches; "
+        f"import runpy, sys; runpy.run_path({str(WORKER)!r})['load']({library!r}); import scratchgen.bench.launches; "
         "print(sorted(m for m in sys.modules if m.startswith('scratchgen')))"
     )
     found = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout
-    bare = ["", ".bench", ".bench.launches", ".bench.opponent", ".bench.settings"]
+    bare = ["", ".bench", ".bench.launches", f".bench.{module}", ".bench.settings"]
     assert eval(found) == [f"scratchgen{name}" for name in bare]
 
 
@@ -599,7 +602,8 @@ def test_a_turn_on_a_gpu_is_a_block_of_steps_between_two_waits(monkeypatch):
 
 def test_the_figures_are_those_of_all_steps_and_the_ratio_that_of_each_round():
     lanes = []
-    for name, seconds in (("scratchgen", (1, 2, 9)), ("torch", (4, 4, 3)), ("channels_last", (2, 8, 3))):
+    every = {"scratchgen": (1, 2, 9), "without [fast]": (1, 1, 1), "torch": (4, 4, 3), "channels_last": (2, 8, 3)}
+    for name, seconds in every.items():
         lane = children.Lane(name, Fake([], name, seconds), None, images=10, parameters=7, steps=2)
         for _ in range(3):
             lane.turn()
@@ -611,10 +615,10 @@ def test_the_figures_are_those_of_all_steps_and_the_ratio_that_of_each_round():
     assert (found["images_per_second"], found["gflop_per_second"]) == (5, 2)
     assert (found["steps_timed"], found["round_ms"], found["parameters"]) == (6, [1000, 2000, 9000], 7)
     against = compare.versus(lanes)
-    assert against["opponent"] == "channels_last"  # median 3, torch's is 4
+    assert against["opponent"] == "channels_last"  # median 3, torch's is 4; ours without [fast] is no opponent
     assert against["ratio"]["rounds"] == [0.5, 0.25, 3]
     assert against["ratio"]["median"] == 0.5
-    assert compare.versus(lanes[:1]) == {"opponent": None, "ratio": None}
+    assert compare.versus(lanes[:1]) == compare.versus(lanes[:2]) == {"opponent": None, "ratio": None}
     lanes[0].what = 1000
     assert compare.sgemm_rate(lanes[0])["median"] == 1
 
@@ -740,6 +744,24 @@ def test_a_child_answers_and_is_gone_with_its_block():
     assert child.process.returncode == 0
 
 
+def test_a_side_without_fast_says_so():
+    with Child("scratchgen", threads=1) as child, Child(children.PLAIN, threads=1) as plain:
+        assert plain.about["numba"] is None
+        assert plain.about | {"numba": child.about["numba"]} == child.about
+
+
+def test_whether_numba_is_used_is_said_without_loading_it(monkeypatch):
+    monkeypatch.delenv("SCRATCHGEN_FAST", raising=False)
+    monkeypatch.setattr(steps.fast, "_installed", lambda: True)
+    monkeypatch.setattr(steps.metadata, "version", lambda name: f"{name} 9")
+    assert steps.numba() == "numba 9"
+    monkeypatch.setenv("SCRATCHGEN_FAST", "0")
+    assert steps.numba() is None
+    monkeypatch.delenv("SCRATCHGEN_FAST")
+    monkeypatch.setattr(steps.fast, "_installed", lambda: False)
+    assert steps.numba() is None
+
+
 def test_a_child_that_dies_is_one_sentence():
     with Child("sgemm", threads=1) as child:
         with pytest.raises(
@@ -786,6 +808,11 @@ def test_the_environment_of_a_child(monkeypatch):
     names = environment(2, "default")
     assert names["SCRATCHGEN_BLAS"] == "default"
     assert "OPENBLAS_CORETYPE" not in names
+    monkeypatch.delenv("SCRATCHGEN_FAST", raising=False)
+    assert "SCRATCHGEN_FAST" not in environment(2, None)
+    assert environment(2, None, fast=False)["SCRATCHGEN_FAST"] == "0"
+    monkeypatch.setenv("SCRATCHGEN_FAST", "1")
+    assert environment(2, None)["SCRATCHGEN_FAST"] == "1", "the user's own stays"
 
 
 def test_ctrl_c_stops_everything_at_once(tmp_path):

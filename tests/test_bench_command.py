@@ -7,20 +7,21 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import backends
 import numpy as np
 import pytest
 import tiny
-from bench_sides import by_hand, inside, quick, with_torch, written  # noqa: F401  fixtures
+from bench_sides import FakeTorch, by_hand, inside, quick, with_torch, written  # noqa: F401  fixtures
 from PIL import Image
 from standin import signatures
 from tiny import run
 
 from scratchgen import table
 from scratchgen.backend.threads import cores
-from scratchgen.bench import children, compare, printed, results, scaling
+from scratchgen.bench import children, compare, picture, printed, results, scaling, worker
 from scratchgen.bench import steps as ours
 from scratchgen.bench.children import WORKER
 from scratchgen.bench.settings import SETTINGS
@@ -47,10 +48,15 @@ def test_tables():
     assert table.markdown_table(head, rows) == ["| a | bbb |", "| --- | --: |", "| xx | 1 |", "| y | 22222 |"]
 
 
+SIDES = ("scratchgen", children.PLAIN, "torch", "channels_last", "jax")
+
+
 def long_report() -> dict:
     """A report with figures as wide as they get."""
     ms = {"median": 1234.5, "p10": 1100.1, "p90": 12345.6}
+    ratio = {"median": 10.25, "p10": 10.11, "p90": 11.99}
     side = {
+        "ratio": ratio,
         "ms": ms,
         "images_per_second": 123456.7,
         "gflop_per_second": 1234.5,
@@ -63,14 +69,14 @@ def long_report() -> dict:
         "gflop": 123.4,
         "opponent": "channels_last",
         "growth_ratio": None,
-        "ratio": {"median": 10.25, "p10": 10.11, "p90": 11.99},
+        "ratio": ratio,
         "sgemm_gflop_per_second": {"median": 1234.5},
-        "sides": [{"side": name, **side} for name in ("scratchgen", "torch", "channels_last")],
+        "sides": [{"side": name, **side} for name in SIDES],
     }
     about = {"numpy": "2.4.6", "threads": 64, "blas": ["SkylakeX"]}
     return {
         "scratchgen": "0.1.0",
-        "torch_missing": "No module named 'torch'",
+        "missing": {"jax": "No module named 'jax'", "torch": "No module named 'torch'"},
         "steps": [entry],
         "machine": {
             "cpu": "Intel(R) Xeon(R) Platinum 8480C CPU",
@@ -80,8 +86,9 @@ def long_report() -> dict:
         },
         "options": {"memory": True, "threads": 64, "backend": "numpy"},
         "sides": {
-            "scratchgen": about,
+            "scratchgen": about | {"numba": "0.68.1"},
             "torch": {"torch": "2.13.0", "threads": 32, "instructions": "AVX512"},
+            "jax": {"jax": "0.10.2", "optax": "0.2.8", "threads": None},
             "sgemm": about | {"threads": None, "blas": []},
         },
     }
@@ -90,21 +97,28 @@ def long_report() -> dict:
 def test_the_table_is_no_wider_than_110_and_says_what_is_unknown():
     lines = printed.comparison(long_report())
     assert max(map(len, lines[: lines.index("")])) <= 110
-    assert max(len(line) for line in lines if "PyTorch cannot" not in line) <= 110
+    assert max(len(line) for line in lines if "cannot be used" not in line) <= 110
     text = "\n".join(lines)
+    assert "scratchgen  0.1.0, Python 3.13.1, NumPy 2.4.6, Numba 0.68.1, BLAS" in text
+    assert "jax         0.10.2, optax 0.2.8, unknown threads" in text
     assert "unequal     torch did not take the 64 threads asked for" in text
     assert "BLAS kernels for unknown, unknown threads" in text
-    assert text.count("unknown  unknown  unknown") == 3
+    assert text.count("unknown  unknown  unknown") == len(SIDES)
     report = long_report()
     report["steps"][0]["growth_ratio"] = 0.54
     for side in report["steps"][0]["sides"]:
         side["memory"] = {"before": 36.4, "peak": 1236.6, "growth": 1200.2}
     rows = [line.split() for line in printed.memory(report)[4:]]
     figures = ["36", "1,237", "1,200"]
-    assert rows == [["dcgan64", "scratchgen", *figures, "0.54"], ["torch", *figures], ["channels_last", *figures]]
+    assert rows[0] == ["dcgan64", "scratchgen", *figures, "0.54"]
+    assert [" ".join(row) for row in rows[1:]] == [" ".join((side, *figures)) for side in SIDES[1:]]
     starred = [line for line in lines if line.endswith("*")]
     assert len(starred) == 1
     assert "channels_last" in starred[0]
+    assert starred[0].endswith(" 10.25 *")
+    for name, extra in (("PyTorch", "oracle"), ("JAX", "jax")):
+        (said,) = [line for line in lines if line.startswith(f"{name} cannot be used here (No module named '")]
+        assert said.endswith(f'nothing is compared with it: pip install "scratchgen-nn[{extra}]" brings it')
 
 
 def test_the_heading_on_a_gpu_says_who_multiplies_in_what():
@@ -215,7 +229,17 @@ def on_cpu(tmp_path_factory):
         patch.setattr(compare, "SGEMM_SIZES", {"numpy": 256})
         with open("printed.txt", "w+", encoding="utf-8") as said:
             patch.setattr(sys, "stdout", said)
-            argv = ("vae", "dcgan28", "--batch-size", "2", "--json", "a.json", "--skip-memory")
+            argv = (
+                "vae",
+                "dcgan28",
+                "--batch-size",
+                "2",
+                "--json",
+                "a.json",
+                "--skip-memory",
+                "--no-jax",
+                "--fast-only",
+            )
             assert run("bench", *argv, *QUICK) == 0
         return Path("printed.txt").read_text(encoding="utf-8").splitlines(), written("a.json")
 
@@ -245,7 +269,8 @@ def test_the_table_says_what_the_json_says(where, request):
             assert line.endswith(printed.ratio(entry["ratio"]))
             cells = cells[3:]
         else:
-            assert line.endswith("*") == (side["side"] == entry["opponent"])
+            mark = " *" * (side["side"] == entry["opponent"])
+            assert line.endswith(f" {side['ratio']['median']:.2f}{mark}")
         name, ms, span, images, gflops, share, percent = cells[:7]
         assert (name, percent) == (side["side"], "%")
         assert ms == printed.number(side["ms"]["median"])
@@ -263,6 +288,7 @@ def test_the_table_says_what_the_json_says(where, request):
 def test_the_figures_of_a_comparison_agree_with_each_other(where, request):
     _, report = request.getfixturevalue(where)
     assert set(report["sides"]) == {"scratchgen", "torch", "sgemm"}
+    assert report["missing"] == {}
     assert {side["threads"] for side in report["sides"].values()} <= {1, None}
     for entry in report["steps"]:
         assert entry["gflop"] == pytest.approx(by_hand(SETTINGS[entry["step"]].vary(batch=2)) / 1e9)
@@ -281,6 +307,10 @@ def test_the_figures_of_a_comparison_agree_with_each_other(where, request):
         wanted = [a / b for a, b in zip(ours["round_ms"], best["round_ms"], strict=True)]
         assert entry["ratio"]["rounds"] == pytest.approx(wanted)
         assert entry["ratio"]["median"] == pytest.approx(np.median(wanted))
+        assert best["ratio"] == entry["ratio"]
+        for side in others:
+            wanted = [a / b for a, b in zip(ours["round_ms"], side["round_ms"], strict=True)]
+            assert side["ratio"]["rounds"] == pytest.approx(wanted)
 
 
 def test_a_comparison_on_a_gpu_names_it_and_is_put_on_record(on_gpu, with_torch, inside):
@@ -319,8 +349,11 @@ def test_without_torch_it_runs_alone_and_says_so(backend, inside, capsys):
     said = capsys.readouterr()
     assert said.err == ""
     lines, report = said.out.splitlines(), written("a.json")
-    assert lines[-1].startswith("PyTorch cannot be used here (there is none), nothing is compared")
-    assert 'pip install "scratchgen-nn[oracle]"' in lines[-1]
+    missing = [line for line in lines if "cannot be used here" in line]
+    assert missing[0].startswith("PyTorch cannot be used here (there is none), nothing is compared")
+    assert 'pip install "scratchgen-nn[oracle]"' in missing[0]
+    assert len(missing) == len(report["missing"]) == (2 if backend == "numpy" else 1)
+    assert lines[-len(missing) :] == missing
     (row,) = [line for line in lines if line.startswith("| vae | 2 |")]
     assert not any("torch |" in line for line in lines)
     assert sum(line.startswith("| vae | scratchgen |") for line in lines) == 1  # its memory
@@ -328,7 +361,8 @@ def test_without_torch_it_runs_alone_and_says_so(backend, inside, capsys):
     (entry,) = report["steps"]
     (held,) = [side["memory"] for side in entry["sides"]]
     assert (entry["ratio"], entry["growth_ratio"]) == (None, None)
-    assert set(inside) == {(name, precision) for name in ("scratchgen", "torch", "sgemm")}
+    jax = ["jax"] * (backend == "numpy")  # whose side is of the CPU alone
+    assert set(inside) == {(name, precision) for name in ("scratchgen", "torch", "sgemm", *jax)}
     if backend == "cupy":
         assert held["peak"] > 0
         assert lines[0].startswith("- GPU: Stand-in")
@@ -343,12 +377,86 @@ def test_without_torch_it_runs_alone_and_says_so(backend, inside, capsys):
 def test_a_broken_torch_is_one_sentence(tmp_path, monkeypatch, capsys):
     (tmp_path / "torch.py").write_text("raise RuntimeError('a library of it is broken')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert run("bench", "vae", "--rounds", "1", "--json", "a.json") == 2
+    assert run("bench", "vae", "--rounds", "1", "--json", "a.json", "--no-jax", "--fast-only") == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.count("\n") == 1
     assert "process for torch ended with status 1: RuntimeError: a library of it is broken" in said.err
     assert not os.path.exists("a.json")
+
+
+@pytest.fixture
+def every_side(inside, with_torch, monkeypatch):
+    """PyTorch's and JAX's sides faked, and Numba found."""
+    plain = worker.load
+    jax = FakeTorch()
+    jax.about = {"jax": "9.8", "optax": "9.7", "threads": 1}
+    with_torch.about = {"torch": "9.9", "instructions": "few", "threads": 1}
+    monkeypatch.setattr(worker, "load", lambda side: jax if side == "jax" else plain(side))
+    monkeypatch.setattr(ours, "numba", lambda: "0.99")
+    return inside
+
+
+def test_ours_without_fast_and_jax_take_turns_too(every_side, capsys):
+    assert run("bench", "dcgan28", "--batch-size", "2", *QUICK, "--json", "a.json", "--skip-memory") == 0
+    lines, (entry,) = capsys.readouterr().out.splitlines(), written("a.json")["steps"]
+    assert [side["side"] for side in entry["sides"]] == list(SIDES)
+    assert any(line.startswith("scratchgen ") and "Numba 0.99," in line for line in lines)
+    assert any(line.startswith("jax         9.8, optax 9.7, 1 thread") for line in lines)
+    (row,) = [line for line in lines if line.lstrip().startswith(children.PLAIN)]
+    assert row.endswith(f" {entry['sides'][1]['ratio']['median']:.2f}")
+    assert {side for side, _ in every_side} == {*SIDES, "sgemm"} - {"channels_last"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "gone"), [(["--no-jax"], {"jax"}), (["--fast-only"], {children.PLAIN}), (["--no-torch"], {"torch"})]
+)
+def test_sides_that_are_not_wanted_are_not_started(argv, gone, every_side, capsys):
+    assert run("bench", "ae", "--batch-size", "2", *QUICK, "--skip-memory", *argv) == 0
+    assert {side for side, _ in every_side} == {*SIDES, "sgemm"} - {"channels_last"} - gone
+    assert "cannot be used" not in capsys.readouterr().out
+    every_side.clear()
+    assert run("bench", "ae", "--profile", "--seconds", "0.02") == 0
+    assert {side for side, _ in every_side} == {"scratchgen"}
+
+
+def test_memory_is_that_of_every_side(every_side, monkeypatch):
+    monkeypatch.setattr(worker.Worker, "memory", lambda self, **what: {"before": 1.0, "peak": 1.0 + len(self.side)})
+    assert run("bench", "dcgan28", "--batch-size", "2", *QUICK, "--json", "a.json") == 0
+    sides = written("a.json")["steps"][0]["sides"]
+    growths = {side["side"]: side["memory"]["growth"] for side in sides}
+    assert growths == {side: len(side) for side in SIDES} | {"channels_last": len("torch")}
+
+
+def test_scaling_along_the_threads_starts_jax_anew_at_each(every_side, capsys, monkeypatch):
+    monkeypatch.setattr(commands, "cores", lambda: 2)
+    argv = ("ae", "--batch-size", "2", "--scaling", "threads", "--threads", "2", "--rounds", "1")
+    assert run("bench", *argv, "--json", "a.json", "--picture", "a.png") == 0
+    assert Counter(side for side, _ in every_side) == {"scratchgen": 1, "torch": 1, "jax": 3}
+    points = written("a.json")["steps"][0]["points"]
+    assert [[side["side"] for side in point["sides"]] for point in points] == [["scratchgen", "torch", "jax"]] * 2
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line[:2] in ("1 ", "2 ")]
+    assert all(point["opponent"] in row for row, point in zip(rows, points, strict=True))
+
+
+def test_the_picture_has_a_line_for_each_library():
+    def point(batch, **ms):
+        sides = [{"side": side, "ms": {"median": value}} for side, value in ms.items()]
+        return {"batch": batch, "gflop": batch, "sides": sides}
+
+    points = [point(n, scratchgen=n, torch=3 * n, channels_last=2 * n, jax=4 * n) for n in (1, 2)]
+    report = {"axis": "batch", "steps": [{"step": "dcgan28", "points": points}]}
+
+    def lines(report):
+        (axes,) = picture.scaling_picture(report).axes
+        return {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+
+    found = lines(report)
+    assert found.pop("slope of the arithmetic") == [1, 2]
+    assert found == {"scratchgen": [1, 2], "PyTorch, faster format": [2, 4], "JAX": [4, 8]}
+    for one in points:
+        one["sides"] = one["sides"][:1]
+    assert set(lines(report)) == {"scratchgen", "slope of the arithmetic"}
 
 
 @pytest.mark.parametrize(("argv", "batch"), [((), 64), (GPU, 128), ((*GPU, "--batch-size", "3"), 3)])

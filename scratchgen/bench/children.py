@@ -26,6 +26,7 @@ PATIENCE = 5  # seconds that a child has to end by itself
 TURN = 0.3  # seconds, about
 PAUSE = 0.05  # seconds between two turns, in which the threads of the last one stop spinning
 LEAST_ROUNDS = 3
+PLAIN = "without [fast]"  # our side without compiled kernels
 MOST_STEPS = 1000  # in a turn
 
 
@@ -48,7 +49,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=self.log,
             encoding="utf-8",
-            env=environment(threads, blas),
+            env=environment(threads, blas, fast=side != PLAIN),
         )
         try:
             about = self.ask("prepare", threads=threads)
@@ -103,15 +104,18 @@ class Child:
         self.close()
 
 
-def environment(threads: int, blas: str | None) -> dict[str, str]:
+def environment(threads: int, blas: str | None, *, fast: bool = True) -> dict[str, str]:
     """The environment of every side: equal threads; `blas` "default" leaves NumPy's BLAS to choose its own kernels,
-    "selected" lets scratchgen choose, None leaves that to the environment."""
+    "selected" lets scratchgen choose, None leaves that to the environment, as `fast` does with compiled kernels;
+    False is without."""
     names = os.environ | dict.fromkeys(THREADS, str(threads))
     if blas is not None:
         for name in ("SCRATCHGEN_BLAS", *selection.chosen):  # what scratchgen chose for this very process
             names.pop(name, None)
     if blas == "default":
         names["SCRATCHGEN_BLAS"] = blas
+    if not fast:
+        names["SCRATCHGEN_FAST"] = "0"
     return names
 
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from scratchgen.bench.children import LEAST_ROUNDS, Child, Lane, alternate, spread
+from scratchgen.bench.children import LEAST_ROUNDS, PLAIN, Child, Lane, alternate, spread
 from scratchgen.bench.machine import machine
 from scratchgen.bench.settings import Setting
 from scratchgen.version import __version__
 
-OURS, TORCH, SGEMM, COPY = "scratchgen", "torch", "sgemm", "copy"
+OURS, TORCH, JAX, SGEMM, COPY = "scratchgen", "torch", "jax", "sgemm", "copy"
 SGEMM_SIZES = {"numpy": 2048, "cupy": 8192}  # 17 GFLOP and 1.1 TFLOP: large enough to reach what the machine can do
 SEED = 0
 
@@ -22,13 +22,16 @@ Tell: TypeAlias = Callable[[str], None]  # hears how far it is
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure. `rounds` None fills `seconds` for each step; `blas` as in `children.environment`; `precision`
-    is that of matrix products on a GPU."""
+    """How to measure. `rounds` None fills `seconds` for each step; `torch` and `jax` are compared where they are
+    installed, JAX on a CPU alone; `plain` is ours without [fast] beside ours with it; `blas` as in
+    `children.environment`; `precision` is that of matrix products on a GPU."""
 
     threads: int
     rounds: int | None = None
     seconds: float = 12.0
     torch: bool = True
+    jax: bool = True
+    plain: bool = True
     memory: bool = True
     blas: str | None = None
     backend: str = "numpy"
@@ -40,33 +43,49 @@ class Options:
 
 
 class Sides:
-    """The processes by name, and what they say of themselves; PyTorch's is left out where it is missing or not
-    wanted."""
+    """The processes by name, and what they say of themselves; left out are PyTorch's and JAX's where they are missing
+    or not wanted, with the reason in `missing`, and ours without [fast] where there is no [fast]."""
 
     def __init__(self, options: Options, stack: ExitStack, *, sgemm: bool = True):
-        self.options = options
+        self.options, self.stack = options, stack
         self.children: dict[str, Child] = {}
-        self.missing: str | None = None
-        for side, wanted in ((OURS, True), (SGEMM, sgemm), (TORCH, options.torch)):
+        self.missing: dict[str, str] = {}
+        self._take(OURS)
+        if options.plain and not options.on_gpu and self.children[OURS].about.get("numba"):
+            self._take(PLAIN)
+        for side, wanted in ((SGEMM, sgemm), (JAX, options.jax and not options.on_gpu), (TORCH, options.torch)):
             if wanted:
-                child = stack.enter_context(self.start(side))
-                if child.missing:
-                    self.missing = child.missing
-                else:
-                    self.children[side] = child
+                self._take(side)
+
+    def _take(self, side: str) -> None:
+        child = self.stack.enter_context(self.start(side))
+        if child.missing:
+            self.missing[side] = child.missing
+        else:
+            self.children[side] = child
+
+    def use_threads(self, threads: int) -> None:
+        """So many from now on; JAX's process settles that at its start, so that it is started anew."""
+        self.options = replace(self.options, threads=threads)
+        for side, child in self.children.items():
+            if side != JAX:
+                child.ask("prepare", threads=threads)
+        if JAX in self.children:
+            self.children[JAX].close()
+            self._take(JAX)
 
     def start(self, side: str) -> Child:
         o = self.options
         return Child(side, threads=o.threads, blas=o.blas, backend=o.backend, precision=o.precision)
 
     def lanes(self, setting: Setting) -> list[Lane]:
-        """Ours, and PyTorch's in each of its memory formats that makes a difference."""
-        what, torch = asdict(setting), self.children.get(TORCH)
-        lanes = [Lane(OURS, self.children[OURS], what)]
-        if torch is not None:
-            lanes.append(Lane(TORCH, torch, what))
-            if setting.convolutional:
-                lanes.append(Lane("channels_last", torch, what, layout="channels_last"))
+        """Ours, and PyTorch's in each of its memory formats that makes a difference, and JAX's."""
+        what = asdict(setting)
+        lanes = [Lane(side, self.children[side], what) for side in (OURS, PLAIN, TORCH) if side in self.children]
+        if TORCH in self.children and setting.convolutional:
+            lanes.append(Lane("channels_last", self.children[TORCH], what, layout="channels_last"))
+        if JAX in self.children:
+            lanes.append(Lane(JAX, self.children[JAX], what))
         return lanes
 
     def product(self) -> Lane:
@@ -96,7 +115,10 @@ class Sides:
             lane.make(SEED)
         operations = self.children[OURS].ask("operations", lane=OURS)
         alternate(every, rounds=self.options.rounds, seconds=self.options.seconds, tell=tell)
-        return {"gflop": operations / 1e9, "sides": [figures(lane, operations) for lane in lanes], **versus(lanes)}
+        sides = [figures(lane, operations) for lane in lanes]
+        for side, lane in zip(sides[1:], lanes[1:], strict=True):
+            side["ratio"] = ratio(lanes[0], lane)
+        return {"gflop": operations / 1e9, "sides": sides, **versus(lanes)}
 
 
 @contextmanager
@@ -111,13 +133,13 @@ def reporting(options: Options, *, sgemm: bool) -> Iterator[tuple[Sides, Report]
                 "machine": machine(),
                 "options": asdict(options),
                 "sides": {side: child.about for side, child in running.children.items()},
-                "torch_missing": running.missing,
+                "missing": running.missing,
             },
         )
 
 
 def compare(settings: Sequence[Setting], options: Options, tell: Tell = lambda text: None) -> Report:
-    """The report on these steps beside PyTorch's."""
+    """The report on these steps beside PyTorch's and JAX's."""
     return _by_step(_compared, settings, options, tell, sgemm=True)
 
 
@@ -155,7 +177,7 @@ def _by_step(
 def _profiled(running: Sides, setting: Setting, tell: Tell) -> Report:
     tell(f"{setting.step}: profile")
     running.ask_all("clear")
-    (ours,) = running.lanes(setting)
+    ours = running.lanes(setting)[0]
     ours.make(SEED)
     return ours.child.ask("profile", lane=OURS, seconds=running.options.seconds)
 
@@ -197,14 +219,20 @@ def sgemm_rate(product: Lane) -> dict[str, float]:
     return spread([2 * product.what**3 / s / 1e9 for s in product.seconds])
 
 
+def ratio(ours: Lane, other: Lane) -> Report:
+    """Of the times, round by round, below 1 where ours is faster."""
+    ratios = ours.medians / other.medians
+    return spread(ratios) | {"rounds": [float(r) for r in ratios]}
+
+
 def versus(lanes: list[Lane]) -> Report:
-    """Ours beside the faster of PyTorch's: the ratio of the times, round by round, below 1 where ours is faster."""
+    """Ours beside the fastest of the others', which ours without [fast] is none of."""
     ours, *others = lanes
-    if not others:
+    peers = [lane for lane in others if lane.name != PLAIN]
+    if not peers:
         return {"opponent": None, "ratio": None}
-    best = min(others, key=lambda lane: float(np.median(lane.seconds)))
-    ratios = ours.medians / best.medians
-    return {"opponent": best.name, "ratio": spread(ratios) | {"rounds": [float(r) for r in ratios]}}
+    best = min(peers, key=lambda lane: float(np.median(lane.seconds)))
+    return {"opponent": best.name, "ratio": ratio(ours, best)}
 
 
 def _apart(running: Sides, lane: Lane) -> Report:

@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchgen.plots import ACCENT, INK, MUTED, SECOND, drawn, new_figure
+from scratchgen.plots import COLOURS, INK, MUTED, drawn, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# what a line is of, the colour that it has wherever it is drawn, and the sides of which the faster is taken
+LINES = (
+    ("scratchgen", COLOURS[0], ("scratchgen",)),
+    ("PyTorch, faster format", COLOURS[1], ("torch", "channels_last")),
+    ("JAX", COLOURS[2], ("jax",)),
+)
 UNITS = {
     "batch": "images in a batch",
     "size": "side of the images, pixels",
@@ -33,11 +39,12 @@ def scaling_picture(report: dict[str, Any]) -> Figure:
     for axes, entry in zip(panels, entries, strict=False):
         points = entry["points"]
         x = [point[axis] for point in points]
-        ours = np.array([point["sides"][0]["ms"]["median"] for point in points])
-        lines = [("scratchgen", ACCENT, ours)]
-        if points[0]["opponent"] is not None:
-            best = [min(side["ms"]["median"] for side in point["sides"][1:]) for point in points]
-            lines.append(("PyTorch, faster format", SECOND, np.array(best)))
+        lines = [
+            (label, colour, np.array([min(ms for side, ms in point if side in sides) for point in map(_ms, points)]))
+            for label, colour, sides in LINES
+            if any(side in sides for side, _ in _ms(points[0]))
+        ]
+        ours = lines[0][2]
         for label, colour, ms in lines:
             axes.plot(x, ms, color=colour, marker="o", markersize=4, linewidth=1.5, label=label, zorder=3)
         if axis == "threads":
@@ -54,6 +61,10 @@ def scaling_picture(report: dict[str, Any]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _ms(point: dict[str, Any]) -> list[tuple[str, float]]:
+    return [(side["side"], side["ms"]["median"]) for side in point["sides"]]
 
 
 def _scale(axes: Axes, x: list[int], low: float, high: float) -> None:

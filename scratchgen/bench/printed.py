@@ -1,4 +1,4 @@
-"""The three reports as lines of text, each from the very dictionary that is written as JSON."""
+"""The reports as lines of text, each from the very dictionary that is written as JSON."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
@@ -53,6 +53,8 @@ def _cpu_rows(report: Report) -> Iterator[Row]:
     yield "scratchgen", f"{report['scratchgen']}, Python {machine['python']}, {_numpy(sides['scratchgen'])}"
     if torch := sides.get("torch"):
         yield "torch", f"{torch['torch']}, {torch['instructions']} instructions, {_count(torch['threads'], 'thread')}"
+    if jax := sides.get("jax"):
+        yield "jax", f"{jax['jax']}, optax {jax['optax']}, {_count(jax['threads'], 'thread')}"
     if "sgemm" in sides:
         yield "sgemm", _numpy(sides["sgemm"])
     if odd := [side for side, about in sides.items() if about["threads"] not in (wanted, None)]:
@@ -61,7 +63,8 @@ def _cpu_rows(report: Report) -> Iterator[Row]:
 
 def _numpy(about: Report) -> str:
     kernels = ", ".join(about["blas"]) or "unknown"
-    return f"NumPy {about['numpy']}, BLAS kernels for {kernels}, {_count(about['threads'], 'thread')}"
+    numba = f", Numba {about['numba']}" if about.get("numba") else ""
+    return f"NumPy {about['numpy']}{numba}, BLAS kernels for {kernels}, {_count(about['threads'], 'thread')}"
 
 
 def _gpu_rows(report: Report) -> Iterator[Row]:
@@ -83,15 +86,23 @@ def _gpu_rows(report: Report) -> Iterator[Row]:
         yield "sgemm", f"{number(sgemm['median'])} GFLOP/s, {ours['precision']}"
 
 
-def missing_torch(report: Report) -> list[str]:
-    """How to get the comparison, where it was wanted and could not be had."""
-    why = report["torch_missing"]
-    how = 'nothing is compared: pip install "scratchgen-nn[oracle]" brings it'
-    return [] if why is None else ["", f"PyTorch cannot be used here ({why}), {how}"]
+EXTRAS = {"torch": ("PyTorch", "oracle"), "jax": ("JAX", "jax")}
+
+
+def missing(report: Report) -> list[str]:
+    """How to get the comparisons that were wanted and could not be had."""
+    lines = [
+        f"{name} cannot be used here ({report['missing'][side]}), nothing is compared with it: "
+        f'pip install "scratchgen-nn[{extra}]" brings it'
+        for side, (name, extra) in EXTRAS.items()
+        if side in report["missing"]
+    ]
+    return ["", *lines] if lines else []
 
 
 # --- the comparison ---
 
+RATIO = "ratio: ours / this side, median of rounds; on our row to the fastest of the others (*), and 10–90 %"
 COMPARISON = ("step", "batch", "GFLOP", "side", "ms", "10–90 %", "images/s", "GFLOP/s", "of sgemm")
 
 
@@ -100,7 +111,6 @@ def comparison(report: Report, table: Table = text_table) -> list[str]:
     rows, gpu, steps = [], _on_gpu(report), report["steps"]
     for entry in steps:
         what = (entry["step"], str(entry["batch"]), number(entry["gflop"]))
-        last = ratio(entry["ratio"])
         for side in entry["sides"]:
             figures = (
                 number(side["ms"]["median"]),
@@ -110,18 +120,16 @@ def comparison(report: Report, table: Table = text_table) -> list[str]:
                 share(side["share_of_sgemm"]),
                 *([launches(side)] if gpu else ()),
             )
-            rows.append((*what, side["side"], *figures, last or "*" * (side["side"] == entry["opponent"])))
-            what, last = ("", "", ""), ""
+            rows.append((*what, side["side"], *figures, _ratio_of(side, entry)))
+            what = "", "", ""
     columns = (*COMPARISON, *(["launches"] if gpu else ()), "ratio")
     lines = [*heading(report, table), "", *table(columns, rows, (0, 3)), ""]
     rates = [entry["sgemm_gflop_per_second"]["median"] for entry in steps]
     rate = " to ".join(dict.fromkeys((number(min(rates)), number(max(rates)))))
     step = "the median turn's step" if gpu else "the median step"
     lines.append(f"ms: {step}, and from the 10th to the 90th percentile; sgemm: {rate} GFLOP/s in the same rounds")
-    if any(entry["ratio"] for entry in steps):
-        lines.append(
-            "GFLOP: counted in ours; ratio: ours / the faster of PyTorch's formats (*), of rounds, median (10–90 %)"
-        )
+    if any(len(entry["sides"]) > 1 for entry in steps):
+        lines += ["GFLOP: counted in ours, the same for all sides", RATIO]
     if report["options"]["memory"]:
         if gpu:
             lines.append("launches: kernels a step, without copies, counted by PyTorch's profiler")
@@ -129,7 +137,14 @@ def comparison(report: Report, table: Table = text_table) -> list[str]:
             reasons = dict.fromkeys(count["missing"] for count in counts if count.get("missing"))
             lines += [f"launches not counted: {reason}" for reason in reasons]
         lines += ["", *memory(report, table)]
-    return [*lines, *missing_torch(report)]
+    return [*lines, *missing(report)]
+
+
+def _ratio_of(side: Report, entry: Report) -> str:
+    """On our row to the fastest of the others, on the others' rows to these."""
+    if side["side"] == "scratchgen":
+        return ratio(entry["ratio"])
+    return f"{side['ratio']['median']:.2f}" + " *" * (side["side"] == entry["opponent"])
 
 
 def launches(side: Report) -> str:
@@ -141,7 +156,7 @@ def launches(side: Report) -> str:
 ON_GPU_MEMORY = ["memory of the GPU in MiB that each side's pool takes for a step, in a fresh process each"]
 ON_CPU_MEMORY = [
     "memory in MiB, a fresh process each: before the model is built, the peak of a few steps, and the growth,",
-    "in which is what a library loads only when it is first used",
+    "in which is what a library loads, or JAX compiles, only when it is first used",
 ]
 
 
@@ -281,6 +296,41 @@ def _milliseconds(found: Report) -> float:
     return float(1e3 * found["calls"] * found["seconds"])
 
 
+# --- starting up ---
+
+STARTUP = ("step", "side", "s", "10–90 %", "import", "model", "first step", "ratio")
+FIRST_TRAINING = ("training", "side", "s", "10–90 %", "loss", "test", "ratio")
+
+
+def startup(report: Report, table: Table = text_table) -> list[str]:
+    """The whole report of `startup`."""
+
+    def rows(name: str, entry: Report, keys: Iterable[str]) -> Iterator[Row]:
+        for side in entry["sides"]:
+            seconds = side["seconds"]
+            known = [number(side[key]) for key in keys]
+            yield name, side["side"], number(seconds["median"]), span(seconds), *known, _ratio_of(side, entry)
+            name = ""
+
+    steps, training = report["steps"], report["training"]
+    first_steps = [row for entry in steps for row in rows(entry["step"], entry, ("import", "build", "step"))]
+    return [
+        *heading(report, table),
+        "",
+        *table(STARTUP, first_steps, (0, 1)),
+        "",
+        *table(FIRST_TRAINING, list(rows("vae, 1 epoch", training, ("loss", "test_loss"))), (0, 1)),
+        "",
+        "s: from the start of a fresh process to the end of the first step, or of the training and the process,",
+        f"median of {len(training['sides'][0]['rounds'])} and from the 10th to the 90th percentile, "
+        "after one that does not count; its parts: medians",
+        f"training: on {training['images']:,} images, −ELBO of {training['tested']:,} others after it; "
+        "ours also writes checkpoint, pictures and report",
+        *([RATIO] if len(training["sides"]) > 1 else ()),
+        *missing(report),
+    ]
+
+
 # --- scaling ---
 
 GROWTH = ("GFLOP", "ms", "images/s", "GFLOP/s", "time ×", "GFLOP ×", "quotient")
@@ -291,7 +341,7 @@ def scaling(report: Report, table: Table = text_table) -> list[str]:
     lines = heading(report, table)
     for entry in report["steps"]:
         others = entry["points"][0]["opponent"] is not None
-        head = (report["axis"], *GROWTH, *(("torch ms", "format", "time ×", "ratio") if others else ()))
+        head = (report["axis"], *GROWTH, *(("peer ms", "peer", "time ×", "ratio") if others else ()))
         rows = []
         for point in entry["points"]:
             ours, growth = point["sides"][0], point["growth"] or {}
@@ -310,7 +360,7 @@ def scaling(report: Report, table: Table = text_table) -> list[str]:
             rows.append(row)
         lines += ["", f"{entry['step']}, {entry['fixed']}", "", *table(head, rows), *entry["notes"]]
     last = "×: over the row before; quotient: growth of time / growth of arithmetic, at most 1 where nothing is lost"
-    return [*lines, "", last, *missing_torch(report)]
+    return [*lines, "", last, *missing(report)]
 
 
 def _known(growth: dict[str, float], keys: Iterable[str]) -> list[str]:

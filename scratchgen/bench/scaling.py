@@ -35,7 +35,7 @@ def scaling(
             for value, one in varied:
                 tell(f"{setting.step}: {axis} {value}")
                 if axis == "threads":
-                    running.ask_all("prepare", threads=value)
+                    running.use_threads(value)
                 points.append({axis: value, "batch": one.batch, **running.timed(running.lanes(one)), "growth": None})
             for before, point in pairwise(points):
                 point["growth"] = _growth(before, point)

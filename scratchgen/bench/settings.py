@@ -1,5 +1,5 @@
-"""The sizes of the five reference steps, the same for both sides; nothing of the library is imported, so that either
-side may."""
+"""The sizes of the five reference steps, the same for all sides; nothing of the library is imported, so that each
+may import it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,7 +8,8 @@ from typing import Any
 
 @dataclass
 class Step:
-    """One training step of PyTorch's, or whatever else is timed; ours is `steps.Step`. `run()` is one of them."""
+    """One training step of another library's, or whatever else is timed; ours is `steps.Step`. `run()` is one of
+    them."""
 
     run: Callable[[], object]
     images: int = 0  # in a batch

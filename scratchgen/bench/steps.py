@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
 
 from scratchgen import models
-from scratchgen.backend import Array, load_kernels, transfer
+from scratchgen.backend import Array, fast, load_kernels, transfer
 from scratchgen.backend.threads import get_threads, set_threads
 from scratchgen.bench.settings import SMALLEST, Setting
 from scratchgen.optim import Adam, Optimizer
@@ -41,7 +42,13 @@ def prepare(threads: int, backend: str = "numpy", precision: str = "float32") ->
     set_threads(threads)
     blas = [b.get("architecture", "unknown") for b in threadpool_info() if b["user_api"] == "blas"]
     about = {"scratchgen": __version__, "numpy": np.__version__, "threads": get_threads(), "blas": blas}
+    about["numba"] = numba()
     return about | gpu(precision) if backend == "cupy" else about
+
+
+def numba() -> str | None:
+    """The version of Numba, where it compiles the kernels on a CPU."""
+    return metadata.version("numba") if fast.available() else None
 
 
 def make(setting: Setting, *, layout: str = "", seed: int = 0, backend: str = "numpy") -> Step:

@@ -1,8 +1,8 @@
 """One side of the benchmark in a process of its own: a JSON line in, a JSON line out.
 
-Started as a file, `python -P worker.py SIDE BACKEND PRECISION`, not as a module of scratchgen: PyTorch's side must
-not load the library that it is compared with. It ends when its standard input does, so that it never outlives whoever
-asked, and leaves Ctrl-C to them.
+Started as a file, `python -P worker.py SIDE BACKEND PRECISION`, not as a module of scratchgen: PyTorch's side and
+JAX's must not load the library that they are compared with. It ends when its standard input does, so that it never
+outlives whoever asked, and leaves Ctrl-C to them.
 """
 
 import faulthandler
@@ -21,7 +21,14 @@ from queue import SimpleQueue
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
-SIDES = {"scratchgen": "steps", "torch": "opponent", "sgemm": "ceilings"}
+SIDES = {
+    "scratchgen": "steps",
+    "without [fast]": "steps",  # by its environment
+    "torch": "opponent",
+    "jax": "opponent_jax",
+    "sgemm": "ceilings",
+}
+OTHERS = ("torch", "jax")
 WARM = 0.2  # seconds that a step is run for before it is timed
 BLOCK = 10  # steps in a row to find out how long one takes on a GPU
 PATIENCE = 90  # seconds for a profiler
@@ -29,9 +36,10 @@ STEPS_HELD = 3  # after so many steps all that a step needs has been allocated
 
 
 def load(side: str) -> types.ModuleType:
-    """The module with `prepare` and `make`; for PyTorch without scratchgen's __init__, which loads the library."""
+    """The module with `prepare` and `make`; for PyTorch and JAX without scratchgen's __init__, which loads the
+    library."""
     sys.path.insert(0, str(PACKAGE.parent))
-    if side == "torch":
+    if side in OTHERS:
         bare = types.ModuleType("scratchgen")
         bare.__path__ = [str(PACKAGE)]
         sys.modules["scratchgen"] = bare
@@ -84,6 +92,18 @@ class Worker:
         while not seconds or time.perf_counter() - start < WARM:
             seconds += timed(step.run, BLOCK if self.wait else 1, self.wait)
         return {"images": step.images, "parameters": step.parameters, "seconds": min(seconds)}
+
+    def first(self, what: Any, layout: str, seed: int) -> dict[str, float]:
+        """Build a step and run it once; seconds of each."""
+        start = time.perf_counter()
+        step = self._made(what, layout, seed)
+        built = time.perf_counter()
+        step.run()
+        return {"build": built - start, "step": time.perf_counter() - built}
+
+    def train(self, file: str) -> dict[str, float]:
+        """A first short training; PyTorch's side only, ours is its own command."""
+        return self.module.train_vae(file)
 
     def turn(self, lane: str, steps: int) -> list[float]:
         """Run so many steps; seconds as `timed` gives them."""

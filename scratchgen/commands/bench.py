@@ -1,4 +1,4 @@
-"""scratchgen bench: how fast a training step is, beside PyTorch's on the same machine at the same time."""
+"""scratchgen bench: how fast a training step is, beside PyTorch's and JAX's on the same machine at the same time."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ from scratchgen.bench import printed, results
 from scratchgen.bench.compare import Options, Tell, compare, profiled
 from scratchgen.bench.scaling import AXES, scaling
 from scratchgen.bench.settings import SETTINGS, Setting
+from scratchgen.bench.startup import ROUNDS, STEPS, startup
 from scratchgen.commands import UsageError, did_you_mean
 from scratchgen.commands.arguments import Commands, add_force, check_precision, path, typed
 from scratchgen.commands.results import check_new
@@ -29,9 +30,11 @@ def _batch(setting: Setting) -> str:
 SECONDS = {"compare": 12.0, "profile": 4.0, "scaling": 3.0}  # for a step, and for a point of an axis
 DESCRIPTION = f"""\
 Time one training step of each reference model: from a fixed batch to updated weights, noise drawn anew each step.
-Ours and PyTorch's run in processes of their own and take turns, so that drift hits both alike, with equal threads;
-PyTorch in both memory formats where they differ. The machine's own rate is that of a large matrix product, sgemm.
-With --backend cupy both run on the GPU, in equal precision; a turn is then timed as a whole, as steps are queued.
+Ours, PyTorch's and JAX's run in processes of their own and take turns, so that drift hits all alike, with equal
+threads; PyTorch in both memory formats where they differ, ours with and without its extra [fast] where that is
+installed. The machine's own rate is that of a large matrix product, sgemm.
+With --backend cupy ours and PyTorch's run on the GPU, in equal precision; a turn is then timed as a whole, as steps
+are queued.
 
 steps:
 {chr(10).join(f"  {s.step:<8} {s.about}, batch {_batch(s)}" for s in SETTINGS.values())}
@@ -43,7 +46,7 @@ Exit status: 0, or 2 when it could not be run.
 def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "bench",
-        help="time training steps, beside PyTorch's where it is installed",
+        help="time training steps, beside PyTorch's and JAX's where they are installed",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -71,7 +74,9 @@ def add_parser(commands: Commands) -> None:
         "{scaling:g} for each point of --scaling)".format(**SECONDS),
     )
     parser.add_argument("--batch-size", type=typed(positive), metavar="N", help="instead of each step's own")
-    parser.add_argument("--no-torch", action="store_true", help="ours alone")
+    parser.add_argument("--no-torch", action="store_true", help="do not compare with PyTorch")
+    parser.add_argument("--no-jax", action="store_true", help="do not compare with JAX (slow at DCGANs on a CPU)")
+    parser.add_argument("--fast-only", action="store_true", help="do not time ours without its extra [fast], too")
     parser.add_argument(
         "--skip-memory",
         action="store_true",
@@ -86,6 +91,12 @@ def add_parser(commands: Commands) -> None:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--profile", action="store_true", help="where a step's time goes, by layer and direction")
     mode.add_argument("--scaling", choices=tuple(AXES), help="how a step's time grows along an axis")
+    mode.add_argument(
+        "--startup",
+        action="store_true",
+        help=f"from the start of a process to the end of a first step ({', '.join(STEPS)}, or STEP), and of a first "
+        f"short training: train vae --epochs 1; --rounds processes of each side (default: {ROUNDS})",
+    )
     parser.add_argument("--json", type=path, metavar="FILE", help="write every figure, with each round's")
     parser.add_argument(
         "--record",
@@ -111,6 +122,9 @@ def main(args: argparse.Namespace) -> int:
         elif args.scaling:
             report = scaling(args.scaling, settings, options, batch=args.batch_size, tell=tell)
             lines = printed.scaling(report, table)
+        elif args.startup:
+            report = startup(settings, options, tell)
+            lines = printed.startup(report, table)
         else:
             report = compare(settings, options, tell)
             lines = printed.comparison(report, table)
@@ -134,7 +148,7 @@ def _settings(args: argparse.Namespace) -> list[Setting]:
             raise UsageError(
                 f"there is no step {name}; there are {', '.join(SETTINGS)}{did_you_mean(name, SETTINGS)}"
             )
-    names = dict.fromkeys(args.steps or SETTINGS)
+    names = dict.fromkeys(args.steps or (STEPS if args.startup else SETTINGS))
     settings = [SETTINGS[name].on_gpu() if args.backend == "cupy" else SETTINGS[name] for name in names]
     if args.scaling == "batch" and args.batch_size is not None:
         raise UsageError("--batch-size and --scaling batch are two batch sizes, leave one out")
@@ -157,6 +171,10 @@ def _settings(args: argparse.Namespace) -> list[Setting]:
 def _options(args: argparse.Namespace) -> Options:
     if args.profile and args.rounds is not None:
         raise UsageError("--profile has no rounds, --seconds says for how long it looks")
+    if args.startup and args.seconds is not None:
+        raise UsageError("--startup has no --seconds, --rounds says how many processes each side has")
+    if args.startup and args.backend == "cupy":
+        raise UsageError("--startup is for the CPU")
     check_precision(args.backend, args.precision)
     if args.scaling == "threads" and args.backend == "cupy":
         raise UsageError("--scaling threads is for the CPU, on a GPU threads do not divide the work")
@@ -164,12 +182,15 @@ def _options(args: argparse.Namespace) -> Options:
     if count > cores():
         raise UsageError(f"--threads is {count}, this process may use {cores()} cores")
     mode = "profile" if args.profile else "scaling" if args.scaling else "compare"
+    only_time = args.profile or args.scaling or args.startup
     return Options(
         threads=count,
         rounds=args.rounds,
         seconds=args.seconds or SECONDS[mode],
         torch=not (args.no_torch or args.profile),
-        memory=not (args.skip_memory or args.profile or args.scaling),
+        jax=not (args.no_jax or args.profile),
+        plain=not (args.fast_only or args.profile or args.scaling),
+        memory=not (args.skip_memory or only_time),
         blas=args.blas,
         backend=args.backend,
         precision=args.precision,
