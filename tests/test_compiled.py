@@ -177,11 +177,16 @@ def assert_near(found, wanted, exactly, what=""):
         np.testing.assert_allclose(found, wanted, rtol=few, atol=few, err_msg=what)
 
 
-def check_formula(f, arguments, what=""):
-    """By every kernel that takes it, against the formula as it stands; sums against float64."""
+def plain(f, arguments):
+    """The formula as it stands, those that it calls too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Formula, "__call__", lambda self, *arguments: self.function(*arguments))
-        terms = f.function(*arguments)
+        return f.function(*arguments)
+
+
+def check_formula(f, arguments, what=""):
+    """By every kernel that takes it, against the formula as it stands; sums against float64."""
+    terms = plain(f, arguments)
     if not f.program.several:
         assert_near(compiled.elementwise(f, *arguments), np.asarray(terms), not rounded(f), what)
         return
@@ -227,6 +232,24 @@ def test_a_formula_of_the_library_on_large_arrays(name, use_threads):
     f, rng = LIBRARY[name], np.random.default_rng(0)
     for shape in [(60_001, 7), (300_011,)]:
         check_formula(f, arguments_of(f, shape, np.float32, rng), f"{name} {shape}")
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_a_formula_of_the_library_on_special_values(name):
+    """NaN, infinities and zeros among the elements come out as NumPy has them."""
+    f = LIBRARY[name]
+    arguments = arguments_of(f, (66, 7), np.float32, np.random.default_rng(0))
+    for n, a in enumerate(arguments):
+        if isinstance(a, np.ndarray) and a.shape == (66, 7):
+            a.flat[n::9] = np.resize(SPECIAL[:5], a.flat[n::9].shape)
+    with constants(**AT_ONCE):
+        if f.program.several:
+            _, *found = compiled.sum_with_map(f, *arguments)
+            wanted = plain(f, arguments)[1:]
+        else:
+            found, wanted = [compiled.elementwise(f, *arguments)], [plain(f, arguments)]
+        for one, other in zip(found, wanted, strict=True):
+            assert_near(one, np.asarray(other), not rounded(f), name)
 
 
 def mapped(a, tmp_path):
