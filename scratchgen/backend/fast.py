@@ -45,6 +45,7 @@ def compiling_until(asked: Callable[[], bool]) -> Iterator[None]:
         _asked.remove(asked)
 
 
+waited = 0.0  # seconds that this process has waited for loops, which are no time of the work that wanted them
 _asked: list[Callable[[], bool]] = []
 
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from types import ModuleType
 from typing import Annotated, Any, TypeAlias, get_type_hints
 
@@ -68,7 +69,7 @@ class Loop:
         """The loop compiled for arrays of this float type; None where nothing compiles it, and while the program is
         asked to stop, if that is still to be done."""
         if dtype not in self._compiled and fast.may_compile() and not _torn:
-            done, failures = threading.Event(), list[Exception]()
+            done, failures, started = threading.Event(), list[Exception](), perf_counter()
             try:
                 threading.Thread(
                     target=self._compile, args=(dtype, done, failures), name="scratchgen-compiler"
@@ -77,6 +78,7 @@ class Loop:
                 return None
             while not done.wait(LOOK) and fast.may_compile():
                 pass
+            fast.waited += perf_counter() - started
             for error in failures:
                 what = str(error).strip().partition("\n")[0]
                 warnings.warn(
