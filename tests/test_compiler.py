@@ -1,6 +1,7 @@
 """What is compiled is kept and found again; whatever is in the way of that costs time alone, and no Ctrl-C waits."""
 
 import errno
+import io
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,9 @@ def cache(tmp_path, monkeypatch):
     """A cache folder of its own, for a process that has said nothing yet."""
     monkeypatch.setenv("SCRATCHGEN_CACHE", str(tmp_path))
     compiler._announce.cache_clear()
-    return tmp_path / "kernels"
+    yield tmp_path / "kernels"
+    with redirect_stderr(io.StringIO()):
+        compiler._announce()
 
 
 def twice(text="2 * x[i]"):
@@ -243,13 +247,14 @@ def test_numbas_own_cache_folder_stays_the_users(cache, tmp_path, monkeypatch):
 
 @needs_numba
 @pytest.mark.parametrize("stream", ["none", "closed"])
-def test_nowhere_to_say_it(stream, monkeypatch, tmp_path, cache):
+def test_nowhere_to_say_it(stream, monkeypatch, tmp_path, capsys):
     with (tmp_path / "said").open("w") as file:
         pass
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", None if stream == "none" else file)
         works(twice())
     assert works(twice())
+    assert capsys.readouterr() == ("", "")
 
 
 # --- where nothing compiles ---
@@ -387,6 +392,7 @@ def test_a_step_that_is_asked_to_stop_does_not_wait_for_the_compiler(monkeypatch
         assert other.of(SINGLE) is None
         assert ready.of(SINGLE) is slow
         assert time.monotonic() - started < 1.5
+        assert sum(thread.name == "scratchgen-compiler" for thread in threading.enumerate()) == 1
         assert slow.count == 1
     signalled.join()
     assert loop.of(SINGLE) is slow
