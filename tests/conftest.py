@@ -3,7 +3,9 @@
 And the array libraries that they run on: `backends`. README.md says which file holds what.
 """
 
+import io
 import signal
+from contextlib import redirect_stderr
 
 import numpy as np
 import pytest
@@ -11,8 +13,11 @@ from backends import backend, device, strict  # noqa: F401  fixtures
 from threadpoolctl import threadpool_limits
 
 from scratchgen.backend import threads
+from scratchgen.backend.compiled import compiler
 
 threadpool_limits(1)
+with redirect_stderr(io.StringIO()):  # whichever test is the first to compile: it is said in a process but once
+    compiler._announce()
 # In a shell's background or under nohup these are ignored, and so they would be by all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -141,12 +141,24 @@ def problems(geometries, channels=few):
 @contextmanager
 def constants(**values):
     """Other numbers for the kernels' constants while the block runs: constants(columns__BLOCK_BYTES=700)."""
+    patched = []
     with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():
             module, _, constant = name.rpartition("__")
             package = compiled.__name__ if module.startswith("compiled_") else numpy_ops.__name__
-            patch.setattr(sys.modules[f"{package}.{module.removeprefix('compiled_')}"], constant, value)
+            patched.append(sys.modules[f"{package}.{module.removeprefix('compiled_')}"])
+            patch.setattr(patched[-1], constant, value)
+        _forget(patched)
         yield
+    _forget(patched)
+
+
+def _forget(modules):
+    """What their functions have kept of other constants."""
+    for module in modules:
+        for value in vars(module).values():
+            if hasattr(value, "cache_clear") and value.__module__ == module.__name__:
+                value.cache_clear()
 
 
 @contextmanager

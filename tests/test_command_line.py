@@ -812,8 +812,35 @@ def why_no_gpu() -> str:
 
 def test_info(capsys):
     printed = succeeds(capsys, "info")
-    for word in ("scratchgen", "Python", "NumPy", "BLAS", "threads", "GPU"):
+    for word in ("scratchgen", "Python", "NumPy", "BLAS", "threads", "compiled", "GPU"):
         assert word in printed
+
+
+def test_info_says_what_compiles(capsys, monkeypatch, tmp_path):
+    """And where what is compiled is kept; or how to have it, or that it was refused."""
+    monkeypatch.setattr("importlib.metadata.version", lambda name: {"numba": "0.99.1"}[name])
+    monkeypatch.setenv("SCRATCHGEN_CACHE", str(tmp_path))
+    monkeypatch.delenv("SCRATCHGEN_FAST", raising=False)
+    monkeypatch.setattr("scratchgen.backend.fast.installed", lambda: True)
+    assert f"compiled    Numba 0.99.1, loops kept in {tmp_path / 'kernels'}\n" in succeeds(capsys, "info")
+    monkeypatch.setenv("SCRATCHGEN_CACHE", "~no-such-user")
+    assert "compiled    Numba 0.99.1, loops kept nowhere: ~no-such-user is no path" in succeeds(capsys, "info")
+    monkeypatch.setenv("SCRATCHGEN_FAST", "0")
+    assert "compiled    nothing: Numba 0.99.1 is installed, but SCRATCHGEN_FAST is 0\n" in succeeds(capsys, "info")
+    monkeypatch.setattr("scratchgen.backend.fast.installed", lambda: False)
+    wanted = (
+        'compiled    nothing: pip install "scratchgen-nn[fast]" brings Numba, which makes training on a CPU faster\n'
+    )
+    assert wanted in succeeds(capsys, "info")
+
+
+@pytest.mark.parametrize("argv", [["info"], ["gradcheck", "Tanh"]])
+def test_numba_is_not_loaded_for_nothing(argv, tmp_path):
+    """It takes a third of a second."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    code = f"import sys\nfrom scratchgen.cli import main\nmain({argv!r})\nprint('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
 
 
 def test_version(capsys):

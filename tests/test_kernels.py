@@ -7,6 +7,7 @@ blocks of whatever size, on however many threads.
 import gc
 import threading
 import weakref
+from functools import partial
 from itertools import product
 from time import monotonic, sleep
 
@@ -24,6 +25,7 @@ from drawn import (
     integers,
     laid,
     layouts,
+    loops_as_python,
     poison,
     problems,
     seeds,
@@ -39,6 +41,16 @@ from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops import columns, convolution, dense, winograd
 from scratchgen.backend.numpy_ops import formula as numpy_formula
 
+NUMBA = fast.available() and fast.numba() is not None
+OPS = pytest.mark.parametrize("ops", [numpy_ops, compiled], ids=["numpy", "compiled"])
+LARGE = pytest.mark.parametrize(  # of more elements than Python goes through in a test
+    "ops",
+    [
+        numpy_ops,
+        pytest.param(compiled, marks=pytest.mark.skipif(not NUMBA, reason="needs Numba: the extra `fast`")),
+    ],
+    ids=["numpy", "compiled"],
+)
 on_threads = pytest.mark.parametrize("n", [1, 2, 3, 5], ids="{} threads".format)
 
 
@@ -46,6 +58,11 @@ on_threads = pytest.mark.parametrize("n", [1, 2, 3, 5], ids="{} threads".format)
 def uninitialised_memory_is_not_a_number(request, monkeypatch):
     if "memory_as_it_is" not in request.fixturenames:
         poison(monkeypatch)
+    if NUMBA:
+        yield
+    else:
+        with loops_as_python():
+            yield
 
 
 @pytest.fixture(autouse=True)
@@ -338,20 +355,22 @@ def _some_calls(seed):
     rng = np.random.default_rng(seed)
     x, values = integers(rng, 60, 3), [integers(rng, n) for n in (1, 7, 30)]
     yield from ((getattr(form, name), calls[name]) for form in (columns, winograd, numpy_ops) for name in MAPS)
-    yield numpy_ops.matmul, (x, x.T)
-    yield numpy_ops.elementwise, (formula(lambda a: 2 * a), x)
-    yield numpy_ops.channel_sum, (x,)
-    yield lambda x: np.stack([a.sum() for a in numpy_ops.sum_with_map(TERMS, x, x)]), (x,)
-    yield lambda x: np.stack(numpy_ops.mean_and_variance(x)), (x,)
-    yield _adam_at_once, (*values, *(abs(v) for v in values))
+    for ops in (numpy_ops, compiled):
+        yield ops.matmul, (x, x.T)
+        yield ops.elementwise, (DOUBLE, x)
+        yield ops.channel_sum, (x,)
+        yield lambda x, ops=ops: np.stack([a.sum() for a in ops.sum_with_map(TERMS, x, x)]), (x,)
+        yield lambda x, ops=ops: np.stack(ops.mean_and_variance(x)), (x,)
+        yield partial(_adam_at_once, ops), (*values, *(abs(v) for v in values))
 
 
+DOUBLE = formula(lambda a: 2 * a)
 TERMS = formula(lambda x, y: (x, x * y, y))
 
 
-def _adam_at_once(*arrays):
+def _adam_at_once(ops, *arrays):
     values, vs = arrays[:3], arrays[3:]
-    return np.concatenate(_adam(numpy_ops, values, values, [v.copy() for v in values], [v.copy() for v in vs]))
+    return np.concatenate(_adam(ops, values, values, [v.copy() for v in values], [v.copy() for v in vs]))
 
 
 SMALL = {
@@ -360,6 +379,10 @@ SMALL = {
     "rows__WIDE": 6,
     "adam__BLOCK": 8,
     "adam__SHARED_BLOCK": 8,
+    "compiled_rows__FEW": 0,
+    "compiled_rows__PIECE": 20,
+    "compiled_rows__WIDE": 6,
+    "compiled_adam__PIECE": 8,
     "winograd__TILES": 2,
 }
 
@@ -557,6 +580,9 @@ ROWS = st.fixed_dictionaries(
         "rows__BLOCK": st.sampled_from([1, 5, 24, 100, 1 << 17]),
         "rows__WIDE": st.sampled_from([1, 4, 30, 4096]),
         "rows__LONG": st.sampled_from([1, 4, 64]),
+        "compiled_rows__FEW": st.sampled_from([0, 0, 0, 30, 1 << 12]),
+        "compiled_rows__PIECE": st.sampled_from([1, 5, 24, 100, 1 << 17]),
+        "compiled_rows__WIDE": st.sampled_from([1, 4, 30, 4096]),
     }
 )
 FORMULAS = {  # by their arguments: x, y of rows; a, b one value a channel
@@ -580,8 +606,9 @@ shapes = st.one_of(
 )
 
 
+@OPS
 @on_threads
-def test_a_formula_row_by_row(n, use_threads):
+def test_a_formula_row_by_row(n, ops, use_threads):
     use_threads(n)
 
     @drawn(150)
@@ -594,13 +621,14 @@ def test_a_formula_row_by_row(n, use_threads):
         with constants(**blocks):
             for f, names in FORMULAS:
                 args = [named[name] for name in names]
-                assert_same(numpy_ops.elementwise(f, *args), reference.elementwise(f, *args), names)
+                assert_same(ops.elementwise(f, *args), reference.elementwise(f, *args), names)
 
     run()
 
 
+@OPS
 @on_threads
-def test_sums_over_rows(n, use_threads):
+def test_sums_over_rows(n, ops, use_threads):
     use_threads(n)
 
     @drawn(150)
@@ -611,11 +639,11 @@ def test_sums_over_rows(n, use_threads):
         scale, shift = integers(rng, 2, shape[-1], dtype=dtype)
         named = {"x": x, "y": y, "a": scale, "b": laid(other, shift)}
         with constants(**blocks):
-            assert_same(numpy_ops.channel_sum(x), reference.channel_sum(x))
+            assert_same(ops.channel_sum(x), reference.channel_sum(x))
             for f, names in SEVERAL:
                 args = [named[name] for name in names]
                 for sums in ("channel_sums", "sum_with_map"):
-                    found, wanted = (getattr(ops, sums)(f, *args) for ops in (numpy_ops, reference))
+                    found, wanted = (getattr(module, sums)(f, *args) for module in (ops, reference))
                     assert type(found) is tuple
                     assert len(found) == len(wanted)
                     for a, b in zip(found, wanted, strict=True):
@@ -626,38 +654,41 @@ def test_sums_over_rows(n, use_threads):
 
 
 SUMS = {
-    "channel_sum": numpy_ops.channel_sum,
-    "channel_sums": lambda x: np.stack(numpy_ops.channel_sums(SQUARES, x)),
-    "sum_with_map": lambda x: np.append(*numpy_ops.sum_with_map(SQUARES, x)),
-    "mean_and_variance": lambda x: np.stack(numpy_ops.mean_and_variance(x)),
+    "channel_sum": lambda ops, x: ops.channel_sum(x),
+    "channel_sums": lambda ops, x: np.stack(ops.channel_sums(SQUARES, x)),
+    "sum_with_map": lambda ops, x: np.append(*ops.sum_with_map(SQUARES, x)),
+    "mean_and_variance": lambda ops, x: np.stack(ops.mean_and_variance(x)),
 }
 SQUARES = formula(lambda x: (x, x * x))
 
 
+@LARGE
 @pytest.mark.parametrize("sums", SUMS.values(), ids=SUMS)
 @pytest.mark.parametrize("shape", [(40_001, 7), (3000, 130), (9, 70_001), (300_007,), (1 << 18, 2)], ids=str)
-def test_sums_are_the_same_bits_on_any_number_of_threads(sums, shape, use_threads):
+def test_sums_are_the_same_bits_on_any_number_of_threads(sums, shape, ops, use_threads):
     """The blocks depend on the sizes alone."""
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     found = []
     for n in (1, 2, 3, 5):
         use_threads(n)
-        found.append(sums(x))
+        found.append(sums(ops, x))
     for other in found[1:]:
         np.testing.assert_array_equal(other, found[0])
 
 
-def test_the_sums_of_other_blocks_would_round_otherwise():
+@LARGE
+def test_the_sums_of_other_blocks_would_round_otherwise(ops):
     """So that the test before this one can fail."""
     x = np.random.default_rng(0).standard_normal((40_001, 7)).astype(np.float32)
     for sums in SUMS.values():
-        with constants(rows__BLOCK=30_000):
-            other = sums(x)
-        assert (other != sums(x)).any()
+        with constants(rows__BLOCK=30_000, compiled_rows__WIDE=70, compiled_rows__PIECE=30_000):
+            other = sums(ops, x)
+        assert (other != sums(ops, x)).any()
 
 
+@OPS
 @on_threads
-def test_mean_and_variance(n, use_threads):
+def test_mean_and_variance(n, ops, use_threads):
     use_threads(n)
 
     @drawn(150)
@@ -667,7 +698,7 @@ def test_mean_and_variance(n, use_threads):
         rng = np.random.default_rng(seed)
         x = laid(layout, (rng.standard_normal(shape) * 3 + rng.standard_normal(shape[-1])).astype(dtype))
         with constants(**blocks):
-            mu, var = numpy_ops.mean_and_variance(x)
+            mu, var = ops.mean_and_variance(x)
         assert mu.dtype == var.dtype == dtype
         exact_mu, exact_var = reference.mean_and_variance(x.astype(np.float64))
         scale = np.abs(x).max()
@@ -680,10 +711,11 @@ def test_mean_and_variance(n, use_threads):
 BIG = [(131_073, 1), (40_000, 1), (33_001, 5), (64, 32, 32, 16), (7, 150_000)]
 
 
+@LARGE
 @pytest.mark.parametrize("shape", BIG, ids=str)
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("centre", [1e4, 1e5])
-def test_mean_and_variance_far_from_zero(shape, n, centre, use_threads):
+def test_mean_and_variance_far_from_zero(shape, n, centre, ops, use_threads):
     """10⁴ ± 1: the mean of the squares less the square of the mean would be off by more than the variance.
 
     The mean is right to a step of float32.
@@ -691,7 +723,7 @@ def test_mean_and_variance_far_from_zero(shape, n, centre, use_threads):
     use_threads(n)
     rng = np.random.default_rng(0)
     x = (centre + rng.standard_normal(shape, np.float32)).astype(np.float32)
-    mu, var = numpy_ops.mean_and_variance(x)
+    mu, var = ops.mean_and_variance(x)
     exact = x.reshape(-1, shape[-1]).astype(np.float64)
     step = np.spacing(np.float32(centre))
     np.testing.assert_allclose(mu, exact.mean(axis=0), rtol=0, atol=1.5 * step)
@@ -704,40 +736,40 @@ def test_sums_hold_blas_to_one_thread(shape, use_threads, monkeypatch):
     x, entered, kind = np.ones(shape, np.float32), [], type(threads.one_blas_thread)
     enter = kind.__enter__
     monkeypatch.setattr(kind, "__enter__", lambda self: entered.append(self) or enter(self))
-    for sums in (numpy_ops.channel_sum, SUMS["channel_sums"], numpy_ops.mean_and_variance):
+    for sums in (numpy_ops.channel_sum, partial(numpy_ops.channel_sums, SQUARES), numpy_ops.mean_and_variance):
         entered.clear()
         sums(x)
         assert entered
 
 
+@LARGE
 @pytest.mark.parametrize(
     "shape",
     [(4096, 1), (64, 64), (2, 2048), (819, 5), (20_000, 5), (130_000, 1), (1000, 128), (300_000, 2)],
     ids=str,
 )
-def test_sums_do_not_depend_on_the_threads_of_blas(shape, use_threads):
+def test_sums_do_not_depend_on_the_threads_of_blas(shape, ops, use_threads):
     """Which another thread of the user's may have changed, or be using."""
     use_threads(1)
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     found = []
     for blas_threads in (1, 2, 3):
         threadpool_limits(blas_threads)
-        found.append(
-            np.stack([numpy_ops.channel_sum(x), *numpy_ops.channel_sums(SQUARES, x), *numpy_ops.mean_and_variance(x)])
-        )
+        found.append(np.stack([ops.channel_sum(x), *ops.channel_sums(SQUARES, x), *ops.mean_and_variance(x)]))
     np.testing.assert_array_equal(found[1], found[0])
     np.testing.assert_array_equal(found[2], found[0])
 
 
+@LARGE
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("shape", [(500_001, 3), (2**19, 2), (120_000, 1), (5, 60_000)], ids=str)
-def test_sums_over_many_rows_round_well(shape, n, use_threads):
+def test_sums_over_many_rows_round_well(shape, n, ops, use_threads):
     """Half a million float32 rows: added one by one they are off by far more."""
     use_threads(n)
     a = np.random.default_rng(0).random(shape, np.float32)
     exact = a.astype(np.float64)
-    np.testing.assert_allclose(numpy_ops.channel_sum(a), exact.sum(axis=0), rtol=4e-6)
-    _, squares = numpy_ops.channel_sums(SQUARES, a)
+    np.testing.assert_allclose(ops.channel_sum(a), exact.sum(axis=0), rtol=4e-6)
+    _, squares = ops.channel_sums(SQUARES, a)
     np.testing.assert_allclose(squares, (exact * exact).sum(axis=0), rtol=4e-6)
 
 
@@ -776,20 +808,21 @@ def _adam(ops, values, grads, ms, vs, t=3):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("block", [1, 5, 1 << 16])
+@OPS
 @on_threads
-def test_adam(n, block, dtype, use_threads):
+def test_adam(n, block, dtype, ops, use_threads):
     """Like the reference up to rounding, and the same bit for bit in blocks of any size on any number of threads."""
     values, grads, ms, vs = _moving(np.random.default_rng(0), dtype)
     found = {}
-    for case, ops, threads_used, size in (
+    for case, module, threads_used, size in (
         ("reference", reference, 1, 1),
-        ("one block", numpy_ops, 1, 1 << 20),
-        ("blocks", numpy_ops, n, block),
+        ("one block", ops, 1, 1 << 20),
+        ("blocks", ops, n, block),
     ):
         use_threads(threads_used)
         moments = [m.copy() for m in ms], [v.copy() for v in vs]
-        with constants(adam__BLOCK=size, adam__SHARED_BLOCK=size):
-            news = [_adam(ops, values, grads, *moments, t) for t in (1, 2, 7)]
+        with constants(adam__BLOCK=size, adam__SHARED_BLOCK=size, compiled_adam__PIECE=size):
+            news = [_adam(module, values, grads, *moments, t) for t in (1, 2, 7)]
         assert all(a.dtype == dtype for new in news for a in new)
         assert [a.shape for a in news[0]] == SIZES
         found[case] = [a for arrays in (*news, *moments) for a in arrays]
@@ -799,59 +832,64 @@ def test_adam(n, block, dtype, use_threads):
         np.testing.assert_array_equal(c, b)
 
 
+@OPS
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_adam_takes_arrays_however_they_lie_in_memory(layout, use_threads):
+def test_adam_takes_arrays_however_they_lie_in_memory(layout, ops, use_threads):
     """And writes into the moments alone: values and gradients are read-only here."""
     use_threads(2)
     values, grads, ms, vs = _moving(np.random.default_rng(1), np.float64)
     values, grads = ([laid(layout, a) for a in arrays] for arrays in (values, grads))
     results = []
-    for ops in (numpy_ops, reference):
+    for module in (ops, reference):
         moments = [m.copy() for m in ms], [v.copy() for v in vs]
-        with constants(adam__BLOCK=5, adam__SHARED_BLOCK=5):
-            results.append([*_adam(ops, values, grads, *moments), *moments[0], *moments[1]])
+        with constants(adam__BLOCK=5, adam__SHARED_BLOCK=5, compiled_adam__PIECE=5):
+            results.append([*_adam(module, values, grads, *moments), *moments[0], *moments[1]])
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
 
 
-def test_adam_of_parameters_in_two_dtypes(use_threads):
+@OPS
+def test_adam_of_parameters_in_two_dtypes(ops, use_threads):
     """Each is what it is without the other."""
     use_threads(2)
     both = [_moving(np.random.default_rng(2), dtype) for dtype in (np.float32, np.float64)]
     together = [a + b for a, b in zip(*both, strict=True)]
     copies = [[a.copy() for a in arrays] for arrays in together]
-    alone = [new for arrays in both for new in _adam(numpy_ops, *arrays)]
-    for a, b in zip(_adam(numpy_ops, *copies), alone, strict=True):
+    alone = [new for arrays in both for new in _adam(ops, *arrays)]
+    for a, b in zip(_adam(ops, *copies), alone, strict=True):
         np.testing.assert_array_equal(a, b)
         assert a.dtype == b.dtype
 
 
-def test_adam_gives_new_values(use_threads):
+@OPS
+def test_adam_gives_new_values(ops, use_threads):
     """In memory of their own: a pullback may hold the old ones."""
     use_threads(2)
     values, grads, ms, vs = _moving(np.random.default_rng(2), np.float64)
     before = [a.copy() for a in (*values, *grads)]
-    news = _adam(numpy_ops, values, grads, ms, vs)
+    news = _adam(ops, values, grads, ms, vs)
     for a, b in zip((*values, *grads), before, strict=True):
         np.testing.assert_array_equal(a, b)
         assert not any(np.shares_memory(a, other) for other in (*news, *ms, *vs))
 
 
-def test_adam_after_a_gradient_that_overflows():
+@OPS
+def test_adam_after_a_gradient_that_overflows(ops):
     """Its square is infinite: the next steps are small, not NaN."""
     m, v, w = np.zeros(3, np.float32), np.zeros(3, np.float32), np.zeros(3, np.float32)
     with np.errstate(over="ignore"):
         for t, g in enumerate((1, 1e30, 1, 1), 1):
-            (w,) = numpy_ops.adam([w], [np.full(3, g, np.float32)], [m], [v], 0.1, 0.5, 0.999, 1e-8, t)
+            (w,) = ops.adam([w], [np.full(3, g, np.float32)], [m], [v], 0.1, 0.5, 0.999, 1e-8, t)
     assert np.isinf(v).all()
     assert np.isfinite(w).all()
 
 
-def test_mean_and_variance_of_integers_are_those_of_floats():
+@OPS
+def test_mean_and_variance_of_integers_are_those_of_floats(ops):
     x = np.arange(35).reshape(7, 5)
-    for of_all, of_one in zip(numpy_ops.mean_and_variance(x), reference.mean_and_variance(x), strict=True):
+    for of_all, of_one in zip(ops.mean_and_variance(x), reference.mean_and_variance(x), strict=True):
         np.testing.assert_allclose(of_all, of_one)
-    np.testing.assert_allclose(numpy_ops.mean_and_variance(x > 9)[0], (x > 9).mean(axis=0))
+    np.testing.assert_allclose(ops.mean_and_variance(x > 9)[0], (x > 9).mean(axis=0))
 
 
 @pytest.mark.parametrize("C", [3, 64, 256])

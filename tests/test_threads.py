@@ -17,7 +17,7 @@ import pytest
 from drawn import MAPS, Problem, constants
 from threadpoolctl import threadpool_limits
 
-from scratchgen.backend import formula, numpy_ops, threads
+from scratchgen.backend import compiled, formula, numpy_ops, threads
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops import columns, winograd
 
@@ -720,17 +720,21 @@ def _kernels():
     for form in (columns, winograd):
         for name in MAPS:
             yield getattr(form, name), calls[name]
-    yield numpy_ops.matmul, (x, y.T)
-    yield numpy_ops.channel_sum, (x,)
-    yield (lambda: np.stack(numpy_ops.channel_sums(PRODUCTS, x, y))), ()
-    yield (lambda: np.append(*numpy_ops.sum_with_map(PRODUCTS, x, y))), ()
-    yield (lambda: np.stack(numpy_ops.mean_and_variance(x))), ()
+    for ops in (numpy_ops, compiled):
+        yield ops.matmul, (x, y.T)
+        yield ops.channel_sum, (x,)
+        yield (lambda ops=ops: np.stack(ops.channel_sums(PRODUCTS, x, y))), ()
+        yield (lambda ops=ops: np.append(*ops.sum_with_map(PRODUCTS, x, y))), ()
+        yield (lambda ops=ops: np.stack(ops.mean_and_variance(x))), ()
 
 
 PRODUCTS = formula(lambda a, b: (a, a * b))
 SMALL = {
     "rows__FEW": 0,
     "rows__BLOCK": 20,
+    "compiled_rows__FEW": 0,
+    "compiled_rows__PIECE": 20,
+    "compiled_rows__WIDE": 6,
     "columns__BLOCK_BYTES": 3000,
     "winograd__TILES": 4,
 }

@@ -7,12 +7,15 @@ import stat
 import subprocess
 import sys
 import threading
+from time import sleep
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 import scratchgen as sg
+from scratchgen.backend import fast
+from scratchgen.backend.compiled import compiler
 from scratchgen.data import epoch_rng, load_mnist, minibatches, to_float
 from scratchgen.files import atomic_write
 from scratchgen.measures import PCA, reconstruction_error
@@ -123,10 +126,18 @@ def test_stopping_in_the_course_of_a_step():
 
 
 def test_time_that_a_pause_takes_is_not_training_time():
-    import time
-
-    _, _, records, _ = train(TEN, on_pause=lambda: bool(time.sleep(0.05)), epochs=1)
+    _, _, records, _ = train(TEN, on_pause=lambda: bool(sleep(0.05)), epochs=1)
     assert records[0]["seconds"] < 0.05
+
+
+def test_time_that_compiling_takes_is_not_training_time(monkeypatch):
+    recipe, one = Seen(), np.dtype(np.float32)
+    monkeypatch.setattr(compiler, "_compiled", lambda loop, dtype: sleep(0.2))
+    monkeypatch.setattr(fast, "numba", lambda: "there is one")
+    recipe.tells = lambda batch: compiler.Loop("none", "", []).of(one) or np.float32(0)
+    _, _, records, _ = train(TEN, recipe, epochs=1)
+    assert len(recipe.batches) > 1
+    assert records[0]["seconds"] < 0.2
 
 
 def test_images_come_as_floats():

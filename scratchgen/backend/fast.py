@@ -4,6 +4,8 @@ SCRATCHGEN_FAST=0."""
 import functools
 import importlib.util
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 SETTING = "SCRATCHGEN_FAST"
@@ -11,19 +13,42 @@ SETTING = "SCRATCHGEN_FAST"
 
 def available() -> bool:
     """Whether there is something to compile with, and nobody has said no to it. Numba is not imported for that."""
-    return os.environ.get(SETTING) != "0" and _installed()
+    return os.environ.get(SETTING) != "0" and installed()
 
 
 @functools.cache
-def _installed() -> bool:
+def installed() -> bool:
+    """Whether there is a Numba, which may still not work here."""
     return importlib.util.find_spec("numba") is not None
 
 
 @functools.cache
 def numba() -> Any:
-    """Numba, which takes a third of a second to import; None where it does not work with this Python or NumPy."""
+    """Numba, which takes a third of a second to import; None where it does not work with this Python or NumPy, and
+    where it is told to compile nothing."""
     try:
         import numba
     except Exception:
         return None
-    return numba
+    settings: Any = numba.config
+    return None if settings.DISABLE_JIT else numba
+
+
+@contextmanager
+def compiling_until(asked: Callable[[], bool]) -> Iterator[None]:
+    """While the block runs, nothing more is compiled once asked(): who waits for a program to stop should not wait
+    for that. What is not compiled yet, NumPy does."""
+    _asked.append(asked)
+    try:
+        yield
+    finally:
+        _asked.remove(asked)
+
+
+waited = 0.0  # seconds that this process has waited for loops, which are no time of the work that wanted them
+_asked: list[Callable[[], bool]] = []
+
+
+def may_compile() -> bool:
+    """Whether nobody waits for the program to stop."""
+    return not any(asked() for asked in list(_asked))

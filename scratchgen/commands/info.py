@@ -1,5 +1,7 @@
 """scratchgen info: what this machine and this installation are."""
 
+import importlib.metadata
+import os
 import platform
 import sys
 from argparse import Namespace
@@ -8,17 +10,18 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from scratchgen import blas
-from scratchgen.backend import BackendUnavailable, load_kernels, threads
+from scratchgen.backend import BackendUnavailable, fast, load_kernels, threads
 from scratchgen.commands.arguments import Commands
+from scratchgen.paths import cache_folder
 from scratchgen.version import __version__
 
 
 def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "info",
-        help="versions, BLAS, threads, and the GPU or why there is none",
-        description="Print versions, the BLAS library that multiplies matrices, its threads, and the GPU or the "
-        "reason why there is none.",
+        help="versions, BLAS, threads, compiled loops, and the GPU or why there is none",
+        description="Print versions, the BLAS library that multiplies matrices, its threads, whether loops are "
+        "compiled, and the GPU or the reason why there is none.",
     )
     parser.set_defaults(main=main)
 
@@ -37,11 +40,25 @@ def main(args: Namespace) -> int:
     for sentence in blas.advice(openblas):
         print(f"            {sentence}")
     print(f"threads     {threads.get_threads()} of {threads.cores()} cores; SCRATCHGEN_THREADS sets them")
+    print(f"compiled    {_compiled()}")
     first, *more = _gpu()
     print(f"GPU         {first}")
     for line in more:
         print(f"            {line}")
     return 0
+
+
+def _compiled() -> str:
+    """What compiles loops, and where they are kept; or what would. Numba, slow to load, is not imported for it."""
+    if not fast.installed():
+        return 'nothing: pip install "scratchgen-nn[fast]" brings Numba, which makes training on a CPU faster'
+    version = f"Numba {importlib.metadata.version('numba')}"
+    if not fast.available():
+        return f"nothing: {version} is installed, but {fast.SETTING} is {os.environ[fast.SETTING]}"
+    try:
+        return f"{version}, loops kept in {cache_folder('kernels')}"
+    except (OSError, ValueError, RuntimeError) as error:
+        return f"{version}, loops kept nowhere: {error}"
 
 
 def _gpu() -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from scratchgen import checks
+from scratchgen.backend import fast
 from scratchgen.data import epoch_rng, minibatches
 from scratchgen.layers.module import Module
 from scratchgen.optim import Optimizer
@@ -194,12 +195,13 @@ class Training:
         with closing(feed(self.batches(), self.settings.backend)) as batches:
             batch = next(batches, None)
             while batch is not None:
-                count = len(batch)
+                count, waited = len(batch), fast.waited
                 try:
                     self._one_step(batch)
                 except MemoryError as error:
                     raise StepTooLarge(str(error)) from error
                 batch = next(batches, None)  # made and on its way while a GPU is at the step
+                started += fast.waited - waited
                 seen += count
                 bar.update(count)
                 last = self.step == self.steps_per_epoch

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from scratchgen.backend import fast
+
 
 class StopRequest(threading.Event):
     """Set when the run is asked to stop; `number` is that of the signal that asked."""
@@ -16,7 +18,8 @@ class StopRequest(threading.Event):
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
     """An event that the first Ctrl-C, or SIGTERM, or the end of the terminal (SIGHUP) sets, so that a step is never
-    torn; a second Ctrl-C or SIGTERM interrupts. What was ignored, as `nohup` has it, stays so."""
+    torn; a second Ctrl-C or SIGTERM interrupts. What was ignored, as `nohup` has it, stays so. Once it is set,
+    the step under way does not wait for a compiler."""
     event = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -35,7 +38,8 @@ def stop_request() -> Iterator[StopRequest]:
     for number in before:
         signal.signal(number, handler)
     try:
-        yield event
+        with fast.compiling_until(event.is_set):
+            yield event
     finally:
         for number, old in before.items():
             signal.signal(number, old)

@@ -2,23 +2,28 @@
 
 A loop is compiled for a float type when it is first wanted, which takes about half a second, and kept in the user's
 cache folder, so that every later process has it at once. Numba keeps only what stands in a file; so each loop has a
-file of its own there, whose name depends on its text and on the versions that compile it. What is kept is checked by
-its sums before it is used: what a crash, a full disk or an accident has damaged is thrown away and compiled anew.
-Where the folder cannot be written, nothing is kept, and all works.
+folder of its own there, with that file, whose name depends on its text and on all that compiles it. It is made under
+another name and then renamed: it is there whole, or not at all. It is checked by its sums before it is used: what has
+been damaged since is thrown away and compiled anew. Where nothing can be written, nothing is kept, and all works.
+
+Numba compiles in a thread of its own, which no Ctrl-C interrupts; who waits for it can be.
 """
 
 import functools
 import hashlib
-import importlib.metadata
 import inspect
 import json
 import os
 import platform
+import shutil
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
 from types import ModuleType
 from typing import Annotated, Any, TypeAlias, get_type_hints
 
@@ -51,7 +56,7 @@ class Loop:
 
     def __init__(self, name: str, text: str, kinds: Sequence[tuple[Any, ...]]):
         self.name, self.text, self.kinds = name, text, kinds
-        self._compiled: dict[np.dtype[Any], Callable[..., None]] = {}
+        self._compiled: dict[np.dtype[Any], Callable[..., None] | None] = {}
 
     def plain(self, dtype: np.dtype[Any]) -> Callable[..., None]:
         """The loop as Python runs it, one element at a time: to look into, and to test without Numba."""
@@ -61,14 +66,38 @@ class Loop:
         return function
 
     def of(self, dtype: np.dtype[Any]) -> Callable[..., None] | None:
-        """The loop compiled for arrays of this float type; None where nothing compiles it."""
-        found = self._compiled.get(dtype)
-        if found is None and fast.numba() is not None:
+        """The loop compiled for arrays of this float type; None where nothing compiles it, and while the program is
+        asked to stop, if that is still to be done."""
+        if dtype not in self._compiled and fast.may_compile() and not _torn:
+            done, failures, started = threading.Event(), list[Exception](), perf_counter()
+            try:
+                threading.Thread(
+                    target=self._compile, args=(dtype, done, failures), name="scratchgen-compiler"
+                ).start()
+            except RuntimeError:  # the system has no more threads
+                return None
+            while not done.wait(LOOK) and fast.may_compile():
+                pass
+            fast.waited += perf_counter() - started
+            for error in failures:
+                what = str(error).strip().partition("\n")[0]
+                warnings.warn(
+                    f"Numba cannot compile {self.name} for {dtype}, so NumPy does it: {type(error).__name__}: {what}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        return self._compiled.get(dtype)
+
+    def _compile(self, dtype: np.dtype[Any], done: threading.Event, failures: list[Exception]) -> None:
+        try:
             with _compiling:
                 if dtype not in self._compiled:
-                    self._compiled[dtype] = _compiled(self, dtype)
-                found = self._compiled[dtype]
-        return found
+                    self._compiled[dtype] = _compiled(self, dtype) if fast.numba() is not None else None
+        except Exception as error:
+            self._compiled[dtype] = None
+            failures.append(error)
+        finally:
+            done.set()
 
 
 def loop(*uses: Callable[..., Any]) -> Callable[[Callable[..., None]], Loop]:
@@ -102,56 +131,85 @@ import numpy as np
 from numba.extending import register_jitable
 
 """
+LOOK = 0.05  # seconds between two looks of who waits for a loop at whether the program is asked to stop
+TEXT, SUMS = "loop.py", "sums.json"  # in the folder of a loop, beside what Numba keeps
+
 _compiling = threading.Lock()
+_torn = False  # this process was forked while Numba was at work, and will wait for its lock for ever
+
+
+def _after_fork() -> None:
+    global _compiling, _torn
+    _torn = _torn or _compiling.locked()
+    _compiling = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _compiled(loop: Loop, dtype: np.dtype[Any]) -> Callable[..., None]:
     """The loop, from what is kept of it or compiled now; kept from then on, where that is possible."""
     text = f"{HEAD}real = np.{dtype.name}\n\n\n{loop.text}"
-    versions = [importlib.metadata.version(name) for name in ("numba", "llvmlite", "numpy")]
-    key = hashlib.sha256(repr((text, *versions, sys.version, platform.machine())).encode()).hexdigest()[:16]
+    name = f"{loop.name}_{dtype.name}_{_key(text)}"
     try:
-        file = cache_folder("kernels") / f"{loop.name}_{dtype.name}_{key}.py"
-        _in_file(file, text)
-    except (OSError, ValueError):
-        file = None
-    if file is not None:
-        kept = _Kept(file)
-        try:
-            new = not kept.whole()
-            if new:
-                _announce()
-            found = _function(loop, dtype, text, file)
-            if new:
-                kept.seal()
-            return found
-        except Exception:  # what is kept is not what it seems, or nothing can be kept: the folder may be full
-            kept.forget()
+        folder = cache_folder("kernels") / name
+    except (OSError, ValueError, RuntimeError):  # nobody knows where it is
+        folder = None
+    if folder is not None and _whole(folder):
+        with suppress(Exception):  # it is not what it seems
+            return _function(loop, dtype, name, text, folder / TEXT)
     _announce()
-    return _function(loop, dtype, text, None)
+    with suppress(OSError):
+        if folder is not None:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(
+                prefix=f"{name}.", suffix=".part", dir=folder.parent, ignore_cleanup_errors=True
+            ) as part:
+                (Path(part) / TEXT).write_text(text, encoding="utf-8")
+                found = _function(loop, dtype, name, text, Path(part) / TEXT)
+                with suppress(OSError):
+                    _keep(Path(part), folder)
+                return found
+    return _function(loop, dtype, name, text, None)
 
 
-def _in_file(file: Path, text: str) -> None:
-    """Have the text in this file, whole or not at all."""
-    if not file.exists() or file.read_text(encoding="utf-8") != text:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f"{file.name}.{os.getpid()}.part")
-        try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, file)
-        finally:
-            part.unlink(missing_ok=True)
+def _key(text: str) -> str:
+    """Another one for another text, and for whatever else may compile it to something else."""
+    import llvmlite
+    import llvmlite.binding as llvm
+
+    features = None
+    with suppress(RuntimeError):
+        features = llvm.get_host_cpu_features().flatten()
+    processor = platform.machine(), llvm.get_host_cpu_name(), features
+    versions = fast.numba().__version__, llvmlite.__version__, np.__version__, sys.version
+    settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_"))
+    return hashlib.sha256(repr((text, processor, versions, settings)).encode()).hexdigest()[:16]
 
 
-def _function(loop: Loop, dtype: np.dtype[Any], text: str, file: Path | None) -> Callable[..., None]:
-    module = ModuleType(f"scratchgen_{file.stem if file else loop.name}")
-    sys.modules[module.__name__] = module  # where Numba looks for what it reads back
-    exec(compile(text, str(file or f"<{loop.name}>"), "exec"), module.__dict__)
+def _function(loop: Loop, dtype: np.dtype[Any], name: str, text: str, file: Path | None) -> Callable[..., None]:
+    """The loop compiled, and kept beside the file if there is one; or what is kept there."""
+    module = ModuleType(f"scratchgen_loop_{name}")
+    sys.modules[module.__name__] = module  # where Numba looks for the module of what it has kept
+    exec(compile(text, str(file or f"<{name}>"), "exec"), vars(module))
     numba = fast.numba()
     types = [_type(numba, kind, dtype) for kind in loop.kinds]
     # nogil: shares run side by side. "numpy": a division by 0 gives what NumPy gives, and leaves vector code possible
-    compile_it = numba.njit(numba.void(*types), nogil=True, error_model="numpy", cache=file is not None)
-    compiled: Callable[..., None] = compile_it(getattr(module, loop.name))
+    function = numba.njit(nogil=True, error_model="numpy")(getattr(module, loop.name))
+    elsewhere, numba.config.CACHE_DIR = numba.config.CACHE_DIR, ""  # where the user keeps other things
+    try:
+        if file is not None:
+            with suppress(RuntimeError):  # there is no place for it
+                function.enable_caching()
+        function.compile(numba.void(*types))
+    except Exception:
+        if not function.signatures:
+            raise  # else it is compiled, and could not be kept
+    finally:
+        numba.config.CACHE_DIR = elsewhere
+    function.disable_compile()
+    compiled: Callable[..., None] = function
     return compiled
 
 
@@ -162,42 +220,40 @@ def _type(numba: Any, kind: tuple[Any, ...], dtype: np.dtype[Any]) -> Any:
     return real if kind[0] == "number" else numba.int64
 
 
-class _Kept:
-    """What Numba keeps of one file, with sums that say whether it is whole."""
+def _sum(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
-    def __init__(self, file: Path):
-        self.file, self.sums = file, file.with_suffix(".json")
 
-    def _files(self) -> list[Path]:
-        return sorted((self.file.parent / "__pycache__").glob(f"{self.file.stem}.*.nb[ic]"))
-
-    def _sums(self) -> dict[str, str]:
-        return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in self._files()}
-
-    def whole(self) -> bool:
-        """Whether all is there as it was; what is not is thrown away."""
-        with suppress(OSError, ValueError):
-            found = self._sums()
-            if found and json.loads(self.sums.read_text(encoding="utf-8")) == found:
-                return True
-        self.forget()
+def _whole(folder: Path) -> bool:
+    """Whether all that was kept is as it was."""
+    try:
+        sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
+        return bool(sums) and all(_sum(folder / name) == wanted for name, wanted in sums.items())
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return False
 
-    def seal(self) -> None:
-        with suppress(OSError):
-            _in_file(self.sums, json.dumps(self._sums()))
 
-    def forget(self) -> None:
-        for file in (self.sums, *self._files()):
-            with suppress(OSError):
-                file.unlink()
+def _keep(part: Path, folder: Path) -> None:
+    """Have the new folder in the place of what may be there, damaged."""
+    files = [file for file in part.rglob("*") if file.suffix in (".py", ".nbi", ".nbc")]
+    if {file.suffix for file in files} < {".py", ".nbi", ".nbc"}:
+        return  # Numba could not write all
+    sums = {file.relative_to(part).as_posix(): _sum(file) for file in files}
+    (part / SUMS).write_text(json.dumps(sums), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_file():
+        folder.unlink()
+    part.rename(folder)
 
 
 @functools.cache
 def _announce() -> None:
     """Say, once in a process, why it takes longer than usual."""
-    print(
-        "scratchgen: compiling loops for this machine, once: some seconds in all, half a second each",
-        file=sys.stderr,
-        flush=True,
-    )
+    from scratchgen.progress import tqdm  # whose bars leave room for a line
+
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):  # closed
+            tqdm.write(
+                "scratchgen: compiling loops for this machine, once: some seconds in all, half a second each",
+                file=sys.stderr,
+            )

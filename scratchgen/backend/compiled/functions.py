@@ -54,8 +54,8 @@ def expm1(x):
     k, r = reduced(bounded)
     power = scaled(np.float32(1), k - np.float32(1))  # half of it: 2¹²⁸ is no float32
     y = np.float32(2) * (power * exp_minus_one_of(r) + (power - np.float32(0.5)))
-    y = y if k != np.float32(0) else r + (y - r)
-    return y if x == x else x
+    y = y if k != np.float32(0) else exp_minus_one_of(r)
+    return np.copysign(y, x) if x == x else x
 
 
 def log(x):
@@ -106,6 +106,5 @@ def tanh(x):
     small = p * z * x + x
     bounded = a if a < np.float32(10) else np.float32(10)  # from where on it is 1
     large = np.float32(1) - np.float32(2) / (exp(bounded + bounded) + np.float32(1))
-    large = np.copysign(large, x)
-    y = small if a < np.float32(0.625) else large
-    return y if x == x else x
+    y = abs(small) if a < np.float32(0.625) else large
+    return np.copysign(y, x) if x == x else x

@@ -30,8 +30,8 @@ def adam(
 
 @loop()
 def mean_and_squares(x: In2, mean: Out, rest: Out, squares: Out, rows: Number) -> None:
-    """The mean of each column of x and Σ (x − mean)², the three vectors being 0 before; the mean is mended by that of
-    what is left, lest its rounding count."""
+    """The mean of each column of x, as it is rounded, and Σ (x − mean), which is what that leaves, and Σ (x − mean)²;
+    the three vectors are 0 before."""
     for row in range(x.shape[0]):
         xs = x[row]
         for i in range(xs.size):
@@ -44,7 +44,3 @@ def mean_and_squares(x: In2, mean: Out, rest: Out, squares: Out, rows: Number) -
             d = xs[i] - mean[i]
             rest[i] += d
             squares[i] += d * d
-    for i in range(mean.size):
-        d = rest[i] / rows
-        mean[i] += d
-        squares[i] -= rows * (d * d)

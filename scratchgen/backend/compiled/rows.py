@@ -181,7 +181,10 @@ def mean_and_variance(x: Array) -> tuple[Array, Array]:
 
     found = _over(share, pieces)
     counts = np.concatenate([np.full(part.shape[1], n, np.float64) for n, part in found])
-    means, _, squares = (np.concatenate([part[k] for _, part in found]).astype(np.float64) for k in range(3))
+    means, rests, squares = (np.concatenate([part[k] for _, part in found]).astype(np.float64) for k in range(3))
+    rests /= counts[:, None]  # what rounding took from the means: far from 0 it is more than all else
+    means += rests
+    squares -= counts[:, None] * rests**2
     m = x.size // C
     mu = counts @ means / m
     var = (squares.sum(axis=0) + counts @ (means - mu) ** 2) / m
