@@ -64,6 +64,9 @@ def scattered(
                     add(pixels[m, p], line[pw * C : (pw + W) * C], pixels[m, p])
 
 
+LOOPS = gathered, scattered
+
+
 def gather(x: Array, geometry: Geometry, rows: slice, cols: Array) -> None:
     """See `numpy_ops.columns.gather`."""
     _run(gathered, x, cols, geometry, rows)

@@ -35,9 +35,10 @@ def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
 def _form(geometry: Geometry, a: Array, b: Array, C: int, O: int) -> ModuleType:
     """Which module has the map; numpy_ops for products, and for what no loop is compiled for."""
     single = a.dtype == b.dtype and a.dtype.char in "fd"
-    if geometry.one_window or len(a) == 0 or not single or columns.gathered.of(a.dtype) is None:
+    if geometry.one_window or len(a) == 0 or not single:
         return numpy_ops
-    return winograd if saves_products(geometry, len(a), C, O) else columns
+    form = winograd if saves_products(geometry, len(a), C, O) else columns
+    return form if all(loop.of(a.dtype) for loop in form.LOOPS) else numpy_ops
 
 
 def _ready(a: Array) -> Array:

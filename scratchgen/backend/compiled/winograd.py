@@ -263,7 +263,8 @@ def _run(stage: Loop, array: Array, *arguments: Array | int) -> None:
     run(array, *arguments)
 
 
-LOOPS = Stages(
+LOOPS = inputs, inputs_adjoint, outputs, outputs_adjoint, weights, weights_adjoint
+STAGES = Stages(
     partial(_with_padding, inputs),
     partial(_with_padding, inputs_adjoint),
     partial(_without, outputs),
@@ -272,6 +273,6 @@ LOOPS = Stages(
     _weights_adjoint,
 )
 fits = winograd.fits
-correlate = partial(winograd.correlate, stages=LOOPS)
-correlate_adjoint_x = partial(winograd.correlate_adjoint_x, stages=LOOPS)
-correlate_adjoint_W = partial(winograd.correlate_adjoint_W, stages=LOOPS)
+correlate = partial(winograd.correlate, stages=STAGES)
+correlate_adjoint_x = partial(winograd.correlate_adjoint_x, stages=STAGES)
+correlate_adjoint_W = partial(winograd.correlate_adjoint_W, stages=STAGES)

@@ -269,11 +269,11 @@ def _weighted(W: Array, U: Array, a: int, b: int) -> None:
 
 def _weighted_adjoint(tiling: Tiling, dW: Array, dUs: Array, part: slice) -> None:
     dw = _of_cells(dW)[..., part, :]
-    dU, *others = dUs.reshape(len(dUs), 4, 4, 2, -1, tiling.O)[..., part, :]
+    a_last, b_last = tiling.products[-1]  # beyond it there is whatever the memory held
+    dU, *others = dUs.reshape(len(dUs), 4, 4, 2, -1, tiling.O)[:, : a_last + 1, : b_last + 1, :, part]
     for other in others:
         dU += other
-    a_last, b_last = tiling.products[-1]
-    rows = [_given_back(list(dU[a, : b_last + 1])) for a in range(a_last + 1)]
+    rows = [_given_back(list(row)) for row in dU]
     for q in range(2):
         dw[0, :, q], dw[1, :, q] = _given_back([row[q] for row in rows])
 
