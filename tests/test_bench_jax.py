@@ -140,7 +140,7 @@ def test_a_step_is_that_of_its_seed_with_new_noise_each_time(monkeypatch):
     assert first == float(again.run()) != float(other.run())
 
     def noise_alone(setting):
-        return opponent_jax.Model(lambda key: (), lambda state, x, noise: (state, noise))
+        return opponent_jax.Model(lambda rng: (), lambda weights: (), lambda state, x, noise: (state, noise))
 
     monkeypatch.setattr(opponent_jax, "_vae", noise_alone)
     still = opponent_jax.make(vae)

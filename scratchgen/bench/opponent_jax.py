@@ -6,7 +6,7 @@ ours. The GAN's step is that of PyTorch's side, but that D's weights take no gra
 
 The first layer of a DCGAN's G and the last of its D, convolutions from and to one pixel, are matrix products: as
 convolutions they would be padded, and most of their arithmetic done on zeros. BatchNorm takes both moments in one
-pass, as Flax's does.
+pass, as Flax's does. First weights are NumPy's draws: for its own JAX would compile for seconds.
 """
 
 import os
@@ -18,12 +18,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
 from scratchgen.bench.settings import SMALLEST, Setting, Step
 
-Params: TypeAlias = list[tuple[jax.Array, ...]]  # a tuple for each layer with weights, in order
+Params: TypeAlias = list[tuple[Any, ...]]  # a tuple of arrays for each layer with weights, in order
 
 TASKS = Path("/proc/self/task")
 WORKERS = "tf_XLAEigen"  # the name that the threads of XLA's pool have
@@ -60,9 +61,10 @@ State: TypeAlias = tuple[Player, ...]
 
 
 class Model(NamedTuple):
-    """The state at first, and one step with its noise given."""
+    """First weights, those of each player; the state that they make; one step with its noise given."""
 
-    init: Callable[[jax.Array], State]
+    weights: Callable[[np.random.Generator], tuple[Any, ...]]
+    init: Callable[[tuple[Any, ...]], State]
     update: Callable[[State, jax.Array, Any], tuple[State, Any]]  # (state, batch, noise) → state, losses
 
 
@@ -74,10 +76,8 @@ def make(setting: Setting, *, layout: str = "", seed: int = 0, backend: str = "n
     model = make_model(setting)
 
     @jax.jit
-    def start(seed: int) -> tuple[tuple[State, jax.Array], jax.Array]:
-        weights, images, noise = jax.random.split(jax.random.key(seed), 3)
-        x = jax.random.uniform(images, (setting.batch, *shape))
-        return (model.init(weights), noise), 2 * x - 1 if make_model is _gan else x
+    def start(weights: tuple[Any, ...]) -> tuple[State, jax.Array]:
+        return model.init(weights), jax.random.key(seed)
 
     @partial(jax.jit, donate_argnums=0)
     def step(held: tuple[State, jax.Array], x: jax.Array) -> tuple[tuple[State, jax.Array], Any]:
@@ -86,7 +86,9 @@ def make(setting: Setting, *, layout: str = "", seed: int = 0, backend: str = "n
         state, losses = model.update(state, x, jax.random.normal(drawn, (setting.batch, latent)))
         return (state, key), losses
 
-    held, x = start(seed)
+    rng = np.random.default_rng(seed)
+    held, batch = start(model.weights(rng)), rng.random((setting.batch, *shape), np.float32)
+    x = jax.device_put(2 * batch - 1 if make_model is _gan else batch)
 
     def run() -> Any:
         nonlocal held
@@ -100,11 +102,20 @@ def make(setting: Setting, *, layout: str = "", seed: int = 0, backend: str = "n
 # --- layers ---
 
 
-def _dense_layers(sizes: Sequence[int], key: jax.Array) -> Params:
-    glorot, keys = jax.nn.initializers.glorot_uniform(), jax.random.split(key, len(sizes))
+def _dense_layers(sizes: Sequence[int], rng: np.random.Generator) -> Params:
     return [
-        (glorot(k, (n_in, n_out)), jnp.zeros(n_out)) for k, (n_in, n_out) in zip(keys, pairwise(sizes), strict=False)
+        (_normal(rng, (n_in, n_out), (2 / (n_in + n_out)) ** 0.5), np.zeros(n_out, np.float32))
+        for n_in, n_out in pairwise(sizes)
     ]
+
+
+def _normal(rng: np.random.Generator, shape: Sequence[int], std: float) -> Any:
+    return np.float32(std) * rng.standard_normal(shape, np.float32)
+
+
+def _norm(n: int) -> tuple[Any, Any]:
+    """gamma and beta."""
+    return np.ones(n, np.float32), np.zeros(n, np.float32)
 
 
 def _dense(params: tuple[jax.Array, ...], x: jax.Array) -> jax.Array:
@@ -173,9 +184,11 @@ def _minimised(loss: Callable[..., jax.Array], *sizes: Sequence[int]) -> Model:
     """Of networks of these sizes."""
     adam = optax.adam(1e-3)
 
-    def init(key: jax.Array) -> State:
-        keys = jax.random.split(key, len(sizes))
-        params = tuple(_dense_layers(some, k) for some, k in zip(sizes, keys, strict=True))
+    def weights(rng: np.random.Generator) -> tuple[Any, ...]:
+        return (tuple(_dense_layers(some, rng) for some in sizes),)
+
+    def init(weights: tuple[Any, ...]) -> State:
+        (params,) = weights
         return (Player(params, [], adam.init(params)),)
 
     def update(state: State, x: jax.Array, noise: jax.Array) -> tuple[State, jax.Array]:
@@ -183,7 +196,7 @@ def _minimised(loss: Callable[..., jax.Array], *sizes: Sequence[int]) -> Model:
         value, gradients = jax.value_and_grad(loss)(player.params, x, noise)
         return (_moved(adam, player, gradients, []),), value
 
-    return Model(init, update)
+    return Model(weights, init, update)
 
 
 def _moved(adam: Any, player: Player, gradients: Any, running: Any) -> Player:
@@ -193,18 +206,18 @@ def _moved(adam: Any, player: Player, gradients: Any, running: Any) -> Player:
 
 # --- GANs ---
 
-Weights: TypeAlias = Callable[[jax.Array, jax.Array], tuple[Params, Params]]  # (keys of G and D) → G's, D's
+Weights: TypeAlias = Callable[[np.random.Generator], tuple[Params, Params]]  # → G's, D's
 Network: TypeAlias = Callable[[Params, Any, jax.Array], tuple[jax.Array, Any]]  # → output, new running statistics
 
 
 def _gan(setting: Setting) -> Model:
     """The GAN's and both DCGANs'."""
-    first_weights, g, d = _dcgan(setting) if setting.convolutional else _dense_gan()
+    weights, g, d = _dcgan(setting) if setting.convolutional else _dense_gan()
     adam = optax.adam(2e-4, b1=0.5)
 
-    def init(key: jax.Array) -> State:
+    def init(weights: tuple[Any, ...]) -> State:
         players = []
-        for params in first_weights(*jax.random.split(key)):
+        for params in weights:
             normalised = [layer[0].size for layer in params if layer[0].ndim == 1]
             running = [(jnp.zeros(n), jnp.ones(n)) for n in normalised]
             players.append(Player(params, running, adam.init(params)))
@@ -238,14 +251,14 @@ def _gan(setting: Setting) -> Model:
         discriminator = discriminator._replace(running=running)
         return (_moved(adam, generator, g_gradients, g_running), discriminator), (loss_of_d, loss_of_g)
 
-    return Model(init, update)
+    return Model(weights, init, update)
 
 
 def _dense_gan() -> tuple[Weights, Network, Network]:
-    def first_weights(up: jax.Array, down: jax.Array) -> tuple[Params, Params]:
-        first, *middle, last = _dense_layers((100, 128, 256, 512, 1024, 784), up)
-        normalised = [part for W, b in middle for part in ((W, b), (jnp.ones_like(b), jnp.zeros_like(b)))]
-        return [first, *normalised, last], _dense_layers((784, 512, 256, 1), down)
+    def weights(rng: np.random.Generator) -> tuple[Params, Params]:
+        first, *middle, last = _dense_layers((100, 128, 256, 512, 1024, 784), rng)
+        normalised = [part for W, b in middle for part in ((W, b), _norm(b.size))]
+        return [first, *normalised, last], _dense_layers((784, 512, 256, 1), rng)
 
     def generator(params: Params, running: Any, z: jax.Array) -> tuple[jax.Array, Any]:
         first, *middle, last = params
@@ -259,7 +272,7 @@ def _dense_gan() -> tuple[Weights, Network, Network]:
     def discriminator(params: Params, running: Any, x: jax.Array) -> tuple[jax.Array, Any]:
         return _mlp(params, x, _leaky), running
 
-    return first_weights, generator, discriminator
+    return weights, generator, discriminator
 
 
 def _dcgan(setting: Setting) -> tuple[Weights, Network, Network]:
@@ -269,26 +282,21 @@ def _dcgan(setting: Setting) -> tuple[Weights, Network, Network]:
         sizes.append((sizes[-1] + 1) // 2)
     base, kernels = sizes[-1], [4 - n % 2 for n in sizes[:-1]]
     channels = [setting.channels, *(setting.width * 2**i for i in range(len(kernels)))]
-    normal = jax.nn.initializers.normal(0.02)
 
-    def drawn(key: jax.Array, shapes: Sequence[tuple[int, ...]]) -> list[jax.Array]:
-        return [normal(k, shape) for k, shape in zip(jax.random.split(key, len(shapes)), shapes, strict=True)]
-
-    def norm(n: int) -> tuple[jax.Array, jax.Array]:
-        return jnp.ones(n), jnp.zeros(n)
-
-    def first_weights(up: jax.Array, down: jax.Array) -> tuple[Params, Params]:
+    def weights(rng: np.random.Generator) -> tuple[Params, Params]:
         # from an image inwards, as D has them; those of a transposed convolution are (…, out, in)
         shapes = [(k, k, near, far) for k, (near, far) in zip(kernels, pairwise(channels), strict=True)]
-        first, *doubling = drawn(up, [(100, base, base, channels[-1]), *reversed(shapes)])
-        g_params: Params = [(first,), norm(channels[-1])]
+        g_shapes = [(100, base, base, channels[-1]), *reversed(shapes)]
+        d_shapes = [*shapes, (base, base, channels[-1], 1)]
+        first, *doubling = (_normal(rng, shape, 0.02) for shape in g_shapes)
+        g_params: Params = [(first,), _norm(channels[-1])]
         for W in doubling:
-            g_params += [(W,), norm(W.shape[2])]
+            g_params += [(W,), _norm(W.shape[2])]
         g_params.pop()  # after the image
-        entrance, *halving, last = drawn(down, [*shapes, (base, base, channels[-1], 1)])
+        entrance, *halving, last = (_normal(rng, shape, 0.02) for shape in d_shapes)
         d_params: Params = [(entrance,)]
         for W in halving:
-            d_params += [(W,), norm(W.shape[3])]
+            d_params += [(W,), _norm(W.shape[3])]
         return g_params, [*d_params, (last,)]
 
     def generator(params: Params, running: Any, z: jax.Array) -> tuple[jax.Array, Any]:
@@ -309,4 +317,4 @@ def _dcgan(setting: Setting) -> tuple[Weights, Network, Network]:
             moved.append(after)
         return jnp.tensordot(x, last, 3), moved
 
-    return first_weights, generator, discriminator
+    return weights, generator, discriminator
