@@ -7,7 +7,7 @@ from scratchgen.backend.compiled.rows import plain
 from scratchgen.backend.numpy_ops.memory import empty
 
 PIECE = 1 << 16  # elements
-COST = 20  # of one element in multiply-adds
+COST = 100  # of one element in multiply-adds
 
 
 def adam(
@@ -34,5 +34,9 @@ def adam(
         for piece in pieces[part]:
             found[piece[0].dtype](*piece, *numbers)
 
-    threads.over(share, len(pieces), COST * sum(value.size for value in values))
+    work = COST * sum(value.size for value in values)
+    if threads.worth_sharing(work):
+        threads.over(share, len(pieces), work)
+    else:
+        share(slice(None))
     return results

@@ -1,7 +1,7 @@
 """A formula as a loop in Python that Numba compiles: its program, one line an operation.
 
-    tanh_pullback        def tanh_pullback_loop(a0, a1, r0):
-                             for row in range(a0.shape[0]):
+    tanh_pullback        def tanh_pullback_loop(a0, a1, r0, start, stop):
+                             for row in range(start, stop):
                                  x0 = a0[row]; x1 = a1[row]; y0 = r0[row]
                                  for i in range(x0.size):
                                      v2 = x1[i] * x1[i]
@@ -63,7 +63,8 @@ class FormulaLoop:
     """The loop of a plan: `loop`, and `values(arguments)`, which of its parameters are the same for all rows.
 
     Its parameters: the arrays of elements, (rows, width); what is one value a channel, (width,); numbers; for each
-    term of `summed` its sums, (width,), which are added to; for each of `written` where it goes, (rows, width).
+    term of `summed` its sums, (width,), which are added to; for each of `written` where it goes, (rows, width); the
+    rows that are done.
     """
 
     def __init__(self, plan: Plan, summed: tuple[int, ...], written: tuple[int, ...]):
@@ -85,11 +86,14 @@ class FormulaLoop:
         parameters |= {f"x{i}": ("in", 1) for i in self.columns}
         parameters.update({f"k{i}": ("number",) for i in self.numbers})
         parameters |= {f"s{n}": ("out", 1) for n in summed} | {f"r{n}": ("out", 2) for n in written}
+        parameters |= {"start": ("count",), "stop": ("count",)}
         name = f"{plan.name}_loop" if plan.name.isidentifier() else "formula_loop"
-        text = f"def {name}({', '.join(parameters)}):\n    for row in range(a0.shape[0]):\n"
+        text = f"def {name}({', '.join(parameters)}):\n    for row in range(start, stop):\n"
         text += "".join(f"        {line}\n" for line in matrices) + "        for i in range(x0.size):\n"
         text += "".join(f"            {line}\n" for line in lines)
         called = {op.name for _, op in each}
+        # of an element in multiply-adds, about: reading and writing, operations, functions
+        self.cost = 40 + 10 * len(each) + 100 * len(called & USES.keys())
         uses = dict.fromkeys(function for name in USES if name in called for function in USES[name])
         self.plain = called.isdisjoint(USES)
         self.loop = Loop(name, "\n\n".join([*map(inlined, uses), text]), list(parameters.values()))

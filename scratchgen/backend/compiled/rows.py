@@ -1,9 +1,8 @@
 """Work on rows (..., C) by compiled loops: formulas, sums over rows, mean and variance.
 
-Arrays are cut into pieces by their sizes alone, so a result is the same bit for bit on any number of threads. A piece
-is a matrix of about `WIDE` columns, k rows of C channels side by side: the inner loop is then long where C is short,
-and each of its columns is a sum of its own, so that few elements are added to one another before the sums are added
-up in float64.
+An array is taken as a matrix of about `WIDE` columns, k rows of C channels side by side: the inner loop is then long
+where C is short, and each column is a sum of its own, so that few elements are added to one another before the sums
+are added up in float64. What is summed is cut by its size alone, so the result is the same on any number of threads.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,9 +20,9 @@ from scratchgen.backend.numpy_ops.memory import empty
 from scratchgen.backend.reference import itself
 
 FEW = 1 << 12  # elements up to which NumPy is as fast
-PIECE = 1 << 17  # elements, about: half a megabyte of each array, which stays in cache from a first pass to a second
-WIDE = 2048  # columns of a piece, about
-COST = 32  # of the work on one element, in multiply-adds: it decides whether threads are worth waking
+WIDE = 2048  # columns of a matrix, about
+PIECE = 1 << 16  # elements, about, that are summed by themselves: they stay in cache for a second pass
+COST = 100  # of mean and variance of an element, in multiply-adds
 
 
 def elementwise(f: Formula, *arguments: Any) -> Array:
@@ -51,7 +50,7 @@ def channel_sums(f: Formula, *arguments: Any) -> tuple[Array, ...]:
     C = first.shape[-1]
     sums = _run(*found, arguments, [], C)
     return tuple(
-        np.concatenate([s[n].reshape(-1, C) for s in sums]).sum(axis=0, dtype=np.float64).astype(first.dtype)
+        np.concatenate([part[n].reshape(-1, C) for part in sums]).sum(axis=0, dtype=np.float64).astype(first.dtype)
         for n in range(terms)
     )
 
@@ -64,8 +63,8 @@ def sum_with_map(f: Formula, *arguments: Any, over: float = 1) -> tuple[Array, .
         return numpy_ops.sum_with_map(f, *arguments, over=over)
     into = [empty(first.shape, first.dtype) for _ in written]
     sums = _run(*found, arguments, into)
-    total = np.concatenate([s[0] for s in sums]).sum(dtype=np.float64) / over
-    return total.astype(first.dtype), *into
+    total = sum(part.sum(dtype=np.float64) for part in sums) / over
+    return first.dtype.type(total), *into
 
 
 def _found(
@@ -82,66 +81,69 @@ def _found(
 def _run(
     found: FormulaLoop, compiled: Callable[..., None], arguments: Sequence[Any], into: Sequence[Array], C: int = 1
 ) -> list[Array]:
-    """Run the loop on each piece; the sums of each, (terms, width), in order. C is that of sums by channels."""
+    """Run the loop on all rows; the sums, (terms, columns of all pieces) each. C is that of sums by channels."""
     first = arguments[0]
     columns, numbers = found.values(arguments)
     if columns:
         C = first.shape[-1]
-    arrays = [plain(arguments[i]) for i in found.rows]
-    pieces = _pieces(first.size, C)
-    if len(pieces) == 1:
-        return [_run_piece(found, compiled, arrays, columns, numbers, into, pieces[0][2])]
-    arrays, outputs = ([a.reshape(-1) for a in every] for every in (arrays, into))
-
-    def share(part: slice) -> list[Array]:
-        return [
-            _run_piece(
-                found,
-                compiled,
-                [a[start:stop] for a in arrays],
-                columns,
-                numbers,
-                [a[start:stop] for a in outputs],
-                width,
-            )
-            for start, stop, width in pieces[part]
-        ]
-
-    return _over(share, pieces)
+    arrays = [plain(arguments[i]).reshape(-1) for i in found.rows]
+    outputs = [a.reshape(-1) for a in into]
+    return [
+        _run_matrix(
+            found,
+            compiled,
+            [a[start:stop].reshape(-1, width) for a in arrays],
+            [*(_tiled(a, width) for a in columns), *numbers],
+            [a[start:stop].reshape(-1, width) for a in outputs],
+        )
+        for start, stop, width in _parts(first.size, C)
+    ]
 
 
-def _run_piece(
-    found: FormulaLoop,
-    compiled: Callable[..., None],
-    arrays: Sequence[Array],
-    columns: Sequence[Array],
-    numbers: Sequence[float],
-    into: Sequence[Array],
-    width: int,
+def _run_matrix(
+    found: FormulaLoop, compiled: Callable[..., None], matrices: list[Array], same: list[Any], into: list[Array]
 ) -> Array:
-    """Run the loop on this piece of the arrays, as matrices of this width; its sums."""
-    sums = np.zeros((found.terms, width), arrays[0].dtype)
-    matrices = [a.reshape(-1, width) for a in arrays]
-    tiled = [_tiled(a, width) for a in columns]
-    compiled(*matrices, *tiled, *numbers, *sums, *[a.reshape(-1, width) for a in into])
-    return sums
+    """Run the loop on all rows of the matrices; the sums, (terms, columns of all pieces). A map without sums is cut
+    as there are threads, which does not show."""
+    rows, width = matrices[0].shape
+    height = max(1, PIECE // width) if found.terms else 1
+    pieces = -(-rows // height)
+    sums = np.zeros((found.terms, pieces, width), matrices[0].dtype)
+
+    def share(part: slice) -> None:
+        if not found.terms:
+            compiled(*matrices, *same, *into, part.start, part.stop)
+            return
+        for piece in range(part.start, part.stop):
+            top = piece * height
+            compiled(*matrices, *same, *sums[:, piece], *into, top, min(top + height, rows))
+
+    work = rows * width * found.cost
+    if threads.worth_sharing(work):
+        threads.over(share, pieces, work)
+    else:
+        share(slice(0, pieces))
+    return sums.reshape(found.terms, pieces * width)
+
+
+@lru_cache(256)
+def _parts(size: int, C: int) -> list[tuple[int, int, int]]:
+    """Start, stop and width of the matrix that so many elements are, and of a narrow one that the last few rows of C
+    may be."""
+    width = C * max(1, min(WIDE, size) // C)
+    whole = size - size % width
+    parts = [(0, whole, width)] if whole else []
+    return parts + [(whole, size, C if C > 1 else size - whole)] * (whole < size)
 
 
 @lru_cache(256)
 def _pieces(size: int, C: int) -> list[tuple[int, int, int]]:
-    """Start, stop and width of each piece of so many elements; the last few rows of C may be a narrow one."""
-    width = C * max(1, min(WIDE, size) // C)
-    step, whole = width * max(1, PIECE // width), size - size % width
-    pieces = [(start, min(start + step, whole), width) for start in range(0, whole, step)]
-    if whole < size:
-        pieces.append((whole, size, C if C > 1 else size - whole))
-    return pieces
-
-
-def _over(share: Callable[[slice], list[Any]], pieces: list[tuple[int, int, int]]) -> list[Any]:
-    """What share(part) finds for each piece, in order, on every thread."""
-    shares = threads.over(share, len(pieces), pieces[-1][1] * COST)
-    return [found for part in shares for found in part]
+    """The same, cut into pieces of so many rows that they stay in cache from a first pass to a second."""
+    return [
+        (top, min(top + width * max(1, PIECE // width), stop), width)
+        for start, stop, width in _parts(size, C)
+        for top in range(start, stop, width * max(1, PIECE // width))
+    ]
 
 
 def plain(a: Array) -> Array:
@@ -179,7 +181,7 @@ def mean_and_variance(x: Array) -> tuple[Array, Array]:
             found.append((len(piece), mean_rest_squares.reshape(3, -1, C)))
         return found
 
-    found = _over(share, pieces)
+    found = [piece for part in threads.over(share, len(pieces), x.size * COST) for piece in part]
     counts = np.concatenate([np.full(part.shape[1], n, np.float64) for n, part in found])
     means, rests, squares = (np.concatenate([part[k] for _, part in found]).astype(np.float64) for k in range(3))
     rests /= counts[:, None]  # what rounding took from the means: far from 0 it is more than all else
