@@ -21,11 +21,12 @@ from drawn import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchgen.backend import compiled, numpy_ops, reference
+from scratchgen.backend import compiled, fast, numpy_ops, reference
 from scratchgen.backend.compiled import columns as column_loops
 from scratchgen.backend.compiled import winograd as winograd_loops
 from scratchgen.backend.compiled.compiler import Loop
 from scratchgen.backend.geometry import Geometry
+from scratchgen.backend.numpy_ops import columns as numpy_columns
 from scratchgen.backend.numpy_ops import winograd
 
 tiny = st.integers(1, 3)
@@ -107,6 +108,26 @@ def test_a_planted_fault_shows(fault, monkeypatch, use_threads):
             if not np.array_equal(found, getattr(reference, name)(*args)):
                 return
     pytest.fail("nobody noticed")
+
+
+@pytest.mark.skipif(fast.numba() is None, reason="nothing to compile with")
+@pytest.mark.parametrize("fits", [True, False])
+def test_loops_take_fewer_products_from_less_work_on(fits, monkeypatch, use_threads):
+    """Than plain NumPy, which takes columns for both."""
+    use_threads(2)
+    taken = []
+    for form in (column_loops, winograd_loops, numpy_columns):
+        for name in MAPS:
+            f = getattr(form, name)
+            monkeypatch.setattr(
+                form, name, lambda *a, f=f, form=form, name=name: (taken.append((form, name)), f(*a))[1]
+            )
+    g = Geometry((4, 4), (2, 2), (1, 1), (1, 1), (16, 16), (8, 8))
+    for name, args in Problem(0, 16 if fits else 3, 64, 64, g, ("C",) * 3).calls().items():
+        taken.clear()
+        found = getattr(compiled, name)(*args)
+        np.testing.assert_array_equal(found, getattr(numpy_ops, name)(*args))
+        assert taken == [(winograd_loops if fits else column_loops, name), (numpy_columns, name)]
 
 
 # --- the same bits on any number of threads -------------------------------------------------------------------------

@@ -137,8 +137,7 @@ BYTES = st.sampled_from([1, 700, 5000, 1 << 30])
 COLUMNS = {"columns__BLOCK_BYTES": BYTES, "columns__BLOCK_ROWS": few}
 WINOGRAD = {  # in one block whose stages are shared out, or in several; dU in one sum or in several
     "winograd__TILES": st.sampled_from([1, 2, 3, 7, 20, 256]),
-    "winograd__HEAVY": st.sampled_from([0, 1 << 30]),
-    "winograd__HEAVY_TILES": st.sampled_from([1, 5, 256]),
+    "winograd__WEIGHTS": st.sampled_from([1, 256]),
     "winograd__SHARES": st.sampled_from([1, 3, 16]),
     "winograd__SUMS": st.sampled_from([1, 2, 4]),
 }

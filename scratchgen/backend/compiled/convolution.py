@@ -10,6 +10,8 @@ from scratchgen.backend.compiled import columns, winograd
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops.convolution import saves_products
 
+CHANNELS, WORK = 32, 1 << 22  # as in `numpy_ops.convolution`: in loops the additions cost less
+
 
 def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
     """See `reference.correlate`."""
@@ -37,7 +39,7 @@ def _form(geometry: Geometry, a: Array, b: Array, C: int, O: int) -> ModuleType:
     single = a.dtype == b.dtype and a.dtype.char in "fd"
     if geometry.one_window or len(a) == 0 or not single:
         return numpy_ops
-    form = winograd if saves_products(geometry, len(a), C, O) else columns
+    form = winograd if saves_products(geometry, len(a), C, O, CHANNELS, WORK) else columns
     return form if all(loop.of(a.dtype) for loop in form.LOOPS) else numpy_ops
 
 

@@ -11,10 +11,8 @@ from scratchgen.backend.arrays import Array
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops import columns, dense, winograd
 
-MANY_CHANNELS = 64 * 128  # C·O from which the products outweigh the additions around them
-HEAVY_WEIGHTS = 256 * 256  # C·O from which moving the weights counts, too
-MANY_OUTPUTS = 2048  # in the batch
-FEW_OUTPUTS = 1024  # where the weights are heavy
+CHANNELS, WORK = 64, 1 << 25  # C, and outputs·C·O, from which fewer products are worth the additions around them
+FEW_OUTPUTS = 256  # in the batch: too few tiles to make up for transforming the weights
 
 
 def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
@@ -44,9 +42,7 @@ def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
     return form.correlate_adjoint_W(x, dy, geometry)
 
 
-def saves_products(geometry: Geometry, N: int, C: int, O: int) -> bool:
-    """Whether fewer products are worth the additions around them: many channels, and enough outputs to make up for
-    transforming the weights."""
+def saves_products(geometry: Geometry, N: int, C: int, O: int, channels: int = CHANNELS, work: int = WORK) -> bool:
+    """Whether Winograd's form pays: from so many channels, and so much work."""
     outputs = N * prod(geometry.small)
-    many = C * O >= MANY_CHANNELS and C >= 64
-    return winograd.fits(geometry) and many and outputs >= (FEW_OUTPUTS if C * O >= HEAVY_WEIGHTS else MANY_OUTPUTS)
+    return winograd.fits(geometry) and channels <= C and outputs >= FEW_OUTPUTS and outputs * C * O >= work

@@ -42,11 +42,10 @@ from scratchgen.backend.arrays import Array, Arrays
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops.memory import empty, workspace
 
-TILES = 320  # of a block, about: enough for BLAS to work at full speed, few enough to stay in cache
-HEAVY = 1 << 18  # elements of U[a, b] that do not stay in cache with these
-HEAVY_TILES = 1024  # of a block then
+TILES = 128  # of a block, about: V and M stay in cache
+WEIGHTS = 256  # elements of U[a, b] for a tile, at most: reading them must not take longer than their products
 SHARES = 16  # of a stage, at most
-SUMS = 4  # of dU at most, side by side
+SUMS = 4  # of dU, at most
 
 
 def fits(geometry: Geometry) -> bool:
@@ -63,14 +62,13 @@ class Tiling:
     Where there is no tile of three there is no a = 3, or no b = 3.
     """
 
-    def __init__(self, geometry: Geometry, N: int, C: int, O: int, dtype: DTypeLike):
+    def __init__(self, geometry: Geometry, N: int, C: int, O: int, dtype: DTypeLike, blocks: int = 1 << 30):
         self.geometry, self.C, self.O, self.dtype = geometry, C, O, np.dtype(dtype)
         (R, R3), (S, S3) = ((n // 3 + (n % 3 > 0), n // 3 - (n % 3 == 1)) for n in geometry.small)
         self.sizes = R, R3, S, S3
         self.products = [(a, b) for a in range(4 if R3 else 3) for b in range(4 if S3 else 3)]
-        most = HEAVY_TILES if 4 * C * O >= HEAVY else TILES
-        count = 1
-        while count < N and 1.4 * count * most < N * R * S:
+        most, count = max(TILES, 4 * C * O // WEIGHTS), 1
+        while count < min(N, blocks) and 1.4 * count * most < N * R * S:
             count *= 2  # so that two threads, or four, have equal shares
         self.blocks = threads.cut(N, min(N, count))
 
@@ -161,26 +159,16 @@ def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry, stages: "Stages
     """See `reference.correlate_adjoint_W`."""
     C, O = x.shape[3], dy.shape[3]
     s = stages or NUMPY
-    tiling = Tiling(geometry, len(x), C, O, x.dtype)
-    groups = [tiling.blocks[part] for part in threads.cut(len(tiling.blocks), min(len(tiling.blocks), SUMS))]
-    dUs = workspace("winograd U", (len(groups), 4, 4, 4 * C, O), x.dtype)
+    tiling = Tiling(geometry, len(x), C, O, x.dtype, blocks=SUMS)
+    dUs = workspace("winograd U", (len(tiling.blocks), 4, 4, 4 * C, O), x.dtype)
 
-    def sum_up(dU: Array, blocks: list[slice]) -> None:
-        for images in blocks:
-            new = images == blocks[0]
+    def block(images: slice, dU: Array) -> None:
+        V, dM = tiling.memory("V", images, 4 * C), tiling.memory("M", images, O)
+        tiling.each_image(s.inputs, x[images], V)
+        tiling.each_image(s.outputs_adjoint, dy[images], dM)
+        tiling.each_product(lambda a, b, V, dM: np.matmul(V.T, dM, out=dU[a, b]), V, dM)
 
-            def product(a: int, b: int, V: Array, dM: Array, new: bool = new) -> None:
-                if new:
-                    np.matmul(V.T, dM, out=dU[a, b])
-                else:
-                    dU[a, b] += np.matmul(V.T, dM, out=workspace("winograd product", dU.shape[2:], dU.dtype))
-
-            V, dM = tiling.memory("V", images, 4 * C), tiling.memory("M", images, O)
-            tiling.each_image(s.inputs, x[images], V)
-            tiling.each_image(s.outputs_adjoint, dy[images], dM)
-            tiling.each_product(product, V, dM)
-
-    threads.run([partial(sum_up, dU, blocks) for dU, blocks in zip(dUs, groups, strict=True)])
+    threads.run([partial(block, images, dU) for images, dU in zip(tiling.blocks, dUs, strict=True)])
     dW = empty((4, 4, C, O), x.dtype)
     shares = threads.cut(2 * C, min(2 * C, SHARES))
     threads.run([partial(s.weights_adjoint, tiling, dW, dUs, share) for share in shares])
