@@ -482,8 +482,10 @@ def test_a_run_is_the_same_with_any_number_of_threads(model, monkeypatch, capsys
     for n in (1, 2, 3, 8):
         folder = train(model, "--epochs", "2", "--threads", str(n), out=f"run{n}")
         weights[n] = (folder.path / "weights.safetensors").read_bytes()
-    train(model, "--epochs", "1", "--threads", "2")
-    folder = resume(model, "--epochs", "2", "--threads", "3")
+    tiny.stop_after(monkeypatch, 3)
+    train(model, "--epochs", "2", "--threads", "2", status=130)
+    tiny.stop_after(monkeypatch, None)
+    folder = resume(model, "--threads", "3")
     assert folder.config()["threads"] == 3
     weights["resumed"] = (folder.path / "weights.safetensors").read_bytes()
     assert [n for n, found in weights.items() if found != weights[1]] == []
