@@ -5,20 +5,24 @@ block's columns in a reused buffer, and multiplies it while it is still in the c
 alone, so the result is the same bits on any number of threads.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from math import prod
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
-from numpy.typing import DTypeLike
 
 from scratchgen.backend import threads
 from scratchgen.backend.arrays import Array
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops.memory import empty, workspace
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 BLOCK_BYTES = 1 << 20  # of columns: half of a usual L2 cache
 BLOCK_ROWS = 256  # at least: below that a matrix product is bound by reading W, not by arithmetic

@@ -5,17 +5,22 @@ of the work that is done on it; and a training step asks for the same sizes agai
 when the last array that looks at one is gone, it waits for the next array of its size.
 """
 
+from __future__ import annotations
+
 import os
 import threading
 import weakref
 from collections import deque
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from scratchgen.backend.arrays import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 LINE = 64  # bytes: a cache line, and the widest vector register
 SMALL = 1 << 12  # bytes, up to which it does not matter where an array starts

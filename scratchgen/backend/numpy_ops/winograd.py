@@ -30,17 +30,21 @@ summed over a fixed number of them in turn, so the result is the same bits on an
 The stages are here in NumPy; `compiled.winograd` has them as loops.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from scratchgen.backend import threads
 from scratchgen.backend.arrays import Array, Arrays
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops.memory import empty, workspace
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 TILES = 128  # of a block, about: V and M stay in cache
 WEIGHTS = 256  # elements of U[a, b] for a tile, at most: reading them must not take longer than their products
@@ -86,7 +90,7 @@ class Tiling:
         start = n * (a * R * (3 * S + S3) + rows * b * S)
         return V[start : start + n * rows * columns].reshape(n, rows, columns, V.shape[1])
 
-    def each_image(self, stage: "Stage", images: Array, tiles: Array) -> None:
+    def each_image(self, stage: Stage, images: Array, tiles: Array) -> None:
         """A stage between images and the tiles of all products; on every thread, where blocks are not."""
         shares = threads.cut(len(images), min(len(images), SHARES) if len(self.blocks) == 1 else 1)
         threads.run([partial(stage, self, images, tiles, share) for share in shares])
@@ -119,7 +123,7 @@ class Stages(NamedTuple):
 # --- the maps ---
 
 
-def correlate(x: Array, W: Array, geometry: Geometry, stages: "Stages | None" = None) -> Array:
+def correlate(x: Array, W: Array, geometry: Geometry, stages: Stages | None = None) -> Array:
     """See `reference.correlate`."""
     C, O = W.shape[2:]
     s = stages or NUMPY
@@ -137,7 +141,7 @@ def correlate(x: Array, W: Array, geometry: Geometry, stages: "Stages | None" = 
     return y
 
 
-def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry, stages: "Stages | None" = None) -> Array:
+def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry, stages: Stages | None = None) -> Array:
     """See `reference.correlate_adjoint_x`."""
     C, O = W.shape[2:]
     s = stages or NUMPY
@@ -155,7 +159,7 @@ def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry, stages: "Stages
     return dx
 
 
-def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry, stages: "Stages | None" = None) -> Array:
+def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry, stages: Stages | None = None) -> Array:
     """See `reference.correlate_adjoint_W`."""
     C, O = x.shape[3], dy.shape[3]
     s = stages or NUMPY
