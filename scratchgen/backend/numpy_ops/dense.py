@@ -1,6 +1,7 @@
 """Matrix products, the same bits on any number of threads."""
 
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,53 @@ def matmul(a: Array, b: Array) -> Array:
         np.multiply(a, b, out=y)
     elif min(M, N) == 1 or not BLAS_THREADS or a.dtype != np.float32:
         _in_shares(a, b, y)
+    elif crowd.expected():
+        with threads.one_blas_thread:
+            _by_blas(a, b, y)
     else:
-        rest = K % WHOLE if K > ONE_BLOCK else 0
-        np.matmul(a[:, : K - rest], b[: K - rest], out=y)
-        if rest:
-            y += a[:, K - rest :] @ b[K - rest :]
+        began = perf_counter()
+        _by_blas(a, b, y)
+        crowd.saw(y.size * a.shape[1], perf_counter() - began)
     return y
+
+
+def _by_blas(a: Array, b: Array, y: Array) -> None:
+    """On as many threads as BLAS has."""
+    K = a.shape[1]
+    rest = K % WHOLE if K > ONE_BLOCK else 0
+    np.matmul(a[:, : K - rest], b[: K - rest], out=y)
+    if rest:
+        y += a[:, K - rest :] @ b[K - rest :]
+
+
+class Crowd:
+    """Notices other programs on the cores. BLAS's threads share a product out and wait for each other; where one of
+    them has no core, all wait for as long as the other program has it, which is many products. Then one thread does
+    better by itself, for a while. The result is the same bits."""
+
+    def __init__(self) -> None:
+        self.best = 0.0  # multiply-adds a second
+        self.slow = 0  # products in a row
+        self.alone = 0  # so many products more by one thread
+
+    def expected(self) -> bool:
+        self.alone = max(0, self.alone - 1)
+        return self.alone > 0
+
+    def saw(self, work: int, seconds: float) -> None:
+        """A product by several threads; a small one says nothing."""
+        if work >= LARGE:
+            rate = work / seconds
+            self.best = max(rate, 0.99 * self.best)  # a processor may get slower, too
+            self.slow = self.slow + 1 if rate < self.best / SLOWER else 0
+            if self.slow == 2:
+                self.slow, self.alone = 0, ALONE
+
+
+LARGE = 1e7  # multiply-adds
+SLOWER = 4  # times: one thread is slower than two by half of that
+ALONE = 200  # products
+crowd = Crowd()
 
 
 def _in_shares(a: Array, b: Array, y: Array) -> None:
