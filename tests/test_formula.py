@@ -30,7 +30,12 @@ COMPARED = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equa
 
 IN_BLOCKS = {"rows__FEW": 0, "rows__BLOCK": 12, "rows__WIDE": 6, "rows__LONG": 8}
 AT_ONCE = {"rows__FEW": 0, "rows__BLOCK": 1 << 20, "rows__LONG": 1}
-IN_PIECES = {"compiled_rows__FEW": 0, "compiled_rows__PIECE": 24, "compiled_rows__WIDE": 7}
+IN_PIECES = {
+    "compiled_rows__FEW": 0,
+    "compiled_rows__PIECE": 24,
+    "compiled_rows__LEAST": 24,
+    "compiled_rows__WIDE": 7,
+}
 TARGETS = {"called": {}, "at once": AT_ONCE, "in blocks": IN_BLOCKS, "loops": IN_PIECES}  # on NumPy
 SHAPES = [(7, 5), (3, 1), (1, 9), (2, 3, 4, 3), (11,), (1,), (64, 3), (5, 16)]
 
@@ -424,6 +429,9 @@ SIZES = st.fixed_dictionaries(
         "rows__LONG": st.sampled_from([1, 4, 64]),
         "compiled_rows__FEW": st.just(0),
         "compiled_rows__PIECE": st.sampled_from([1, 5, 24, 1 << 17]),
+        "compiled_rows__LEAST": st.sampled_from([1, 5, 24, 1 << 17]),
+        "compiled_rows__PIECES": st.sampled_from([1, 3, 1000]),
+        "compiled_rows__NARROW": st.sampled_from([1, 7, 512]),
         "compiled_rows__WIDE": st.sampled_from([1, 4, 30, 4096]),
     }
 )

@@ -380,6 +380,7 @@ SMALL = {
     "adam__SHARED_BLOCK": 8,
     "compiled_rows__FEW": 0,
     "compiled_rows__PIECE": 20,
+    "compiled_rows__LEAST": 20,
     "compiled_rows__WIDE": 6,
     "compiled_adam__PIECE": 8,
     "winograd__TILES": 2,
@@ -581,6 +582,9 @@ ROWS = st.fixed_dictionaries(
         "rows__LONG": st.sampled_from([1, 4, 64]),
         "compiled_rows__FEW": st.sampled_from([0, 0, 0, 30, 1 << 12]),
         "compiled_rows__PIECE": st.sampled_from([1, 5, 24, 100, 1 << 17]),
+        "compiled_rows__LEAST": st.sampled_from([1, 5, 24, 100, 1 << 17]),
+        "compiled_rows__PIECES": st.sampled_from([1, 3, 1000]),
+        "compiled_rows__NARROW": st.sampled_from([1, 7, 512]),
         "compiled_rows__WIDE": st.sampled_from([1, 4, 30, 4096]),
     }
 )
@@ -680,7 +684,9 @@ def test_the_sums_of_other_blocks_would_round_otherwise(ops):
     """So that the test before this one can fail."""
     x = np.random.default_rng(0).standard_normal((40_001, 7)).astype(np.float32)
     for sums in SUMS.values():
-        with constants(rows__BLOCK=30_000, compiled_rows__WIDE=70, compiled_rows__PIECE=30_000):
+        with constants(
+            rows__BLOCK=30_000, compiled_rows__WIDE=70, compiled_rows__PIECE=30_000, compiled_rows__LEAST=30_000
+        ):
             other = sums(ops, x)
         assert (other != sums(ops, x)).any()
 

@@ -734,6 +734,7 @@ SMALL = {
     "rows__BLOCK": 20,
     "compiled_rows__FEW": 0,
     "compiled_rows__PIECE": 20,
+    "compiled_rows__LEAST": 20,
     "compiled_rows__WIDE": 6,
     "columns__BLOCK_BYTES": 3000,
     "winograd__TILES": 4,

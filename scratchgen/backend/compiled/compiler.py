@@ -63,7 +63,12 @@ class Loop:
         names: dict[str, Any] = {"np": np, "real": dtype.type, "register_jitable": lambda function: function}
         exec(f"from __future__ import annotations\n{self.text}", names)
         function: Callable[..., None] = names[self.name]
-        return function
+
+        def run(*arguments: Any) -> None:
+            numbers = [kind[0] == "number" for kind in self.kinds]
+            function(*(dtype.type(a) if number else a for a, number in zip(arguments, numbers, strict=True)))
+
+        return run
 
     def of(self, dtype: np.dtype[Any]) -> Callable[..., None] | None:
         """The loop compiled for arrays of this float type; None where nothing compiles it, and while the program is

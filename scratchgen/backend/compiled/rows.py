@@ -21,7 +21,9 @@ from scratchgen.backend.reference import itself
 
 FEW = 1 << 12  # elements up to which NumPy is as fast
 WIDE = 2048  # columns of a matrix, about
-PIECE = 1 << 16  # elements, about, that are summed by themselves: they stay in cache for a second pass
+PIECES, LEAST = 16, 1 << 15  # so many pieces are summed by themselves, at most, and so many elements, at least
+NARROW = 512  # columns for mean and variance: each column has one of its own, which takes work
+PIECE = 1 << 17  # elements for these, about: they stay in cache from the first pass to the second
 COST = 100  # of mean and variance of an element, in multiply-adds
 
 
@@ -96,7 +98,7 @@ def _run(
             [*(_tiled(a, width) for a in columns), *numbers],
             [a[start:stop].reshape(-1, width) for a in outputs],
         )
-        for start, stop, width in _parts(first.size, C)
+        for start, stop, width in _parts(first.size, C, WIDE)
     ]
 
 
@@ -106,7 +108,7 @@ def _run_matrix(
     """Run the loop on all rows of the matrices; the sums, (terms, columns of all pieces). A map without sums is cut
     as there are threads, which does not show."""
     rows, width = matrices[0].shape
-    height = max(1, PIECE // width) if found.terms else 1
+    height = max(1, LEAST // width, -(-rows // PIECES)) if found.terms else 1
     pieces = -(-rows // height)
     sums = np.zeros((found.terms, pieces, width), matrices[0].dtype)
 
@@ -127,10 +129,10 @@ def _run_matrix(
 
 
 @lru_cache(256)
-def _parts(size: int, C: int) -> list[tuple[int, int, int]]:
-    """Start, stop and width of the matrix that so many elements are, and of a narrow one that the last few rows of C
-    may be."""
-    width = C * max(1, min(WIDE, size) // C)
+def _parts(size: int, C: int, wide: int) -> list[tuple[int, int, int]]:
+    """Start, stop and width of the matrix of about `wide` columns that so many elements are, and of a narrow one that
+    the last few rows of C may be."""
+    width = C * max(1, min(wide, size) // C)
     whole = size - size % width
     parts = [(0, whole, width)] if whole else []
     return parts + [(whole, size, C if C > 1 else size - whole)] * (whole < size)
@@ -141,7 +143,7 @@ def _pieces(size: int, C: int) -> list[tuple[int, int, int]]:
     """The same, cut into pieces of so many rows that they stay in cache from a first pass to a second."""
     return [
         (top, min(top + width * max(1, PIECE // width), stop), width)
-        for start, stop, width in _parts(size, C)
+        for start, stop, width in _parts(size, C, NARROW)
         for top in range(start, stop, width * max(1, PIECE // width))
     ]
 
