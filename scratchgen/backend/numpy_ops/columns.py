@@ -43,10 +43,17 @@ def gather(x: Array, geometry: Geometry, rows: slice, cols: Array) -> None:
 
 
 def scatter(cols: Array, geometry: Geometry, rows: slice, dx: Array) -> None:
-    """Adjoint of `gather`: adds every patch to the pixels that it came from."""
+    """Adjoint of `gather`: adds every patch to the pixels that it came from; of as many taps together as reach each
+    pixel once."""
     padded, inside, interior = _padded(len(dx), dx.shape[3], geometry, rows, dx.dtype)
+    image, row, pixel, channel = padded.strides
+    together = geometry.stride[1] if geometry.dilation[1] == 1 else 1
     for i, j, tap_rows, tap_columns in _band(geometry, rows).taps():
-        padded[:, tap_rows, tap_columns] += cols[:, :, :, i, j]
+        if j % together == 0:
+            some = cols[:, :, :, i, j : j + together]
+            strides = image, row * tap_rows.step, pixel * tap_columns.step, pixel, channel
+            pixels = as_strided(padded[:, tap_rows, tap_columns.start :], some.shape, strides)
+            pixels += some
     dx[inside] += padded[interior]
 
 

@@ -66,12 +66,14 @@ class Tiling:
     Where there is no tile of three there is no a = 3, or no b = 3.
     """
 
-    def __init__(self, geometry: Geometry, N: int, C: int, O: int, dtype: DTypeLike, blocks: int = 1 << 30):
+    def __init__(
+        self, geometry: Geometry, N: int, C: int, O: int, dtype: DTypeLike, larger: int, blocks: int = 1 << 30
+    ):
         self.geometry, self.C, self.O, self.dtype = geometry, C, O, np.dtype(dtype)
         (R, R3), (S, S3) = ((n // 3 + (n % 3 > 0), n // 3 - (n % 3 == 1)) for n in geometry.small)
         self.sizes = R, R3, S, S3
         self.products = [(a, b) for a in range(4 if R3 else 3) for b in range(4 if S3 else 3)]
-        most, count = max(TILES, 4 * C * O // WEIGHTS), 1
+        most, count = max(TILES * larger, 4 * C * O // WEIGHTS), 1
         while count < min(N, blocks) and 1.4 * count * most < N * R * S:
             count *= 2  # so that two threads, or four, have equal shares
         self.blocks = threads.cut(N, min(N, count))
@@ -118,6 +120,7 @@ class Stages(NamedTuple):
     outputs_adjoint: Stage  # dy → dM
     weights: Callable[[Array, Array, int, int], None]  # W (4, 4, C, O) → U[a, b] (4C, O)
     weights_adjoint: Callable[[Tiling, Array, Array, slice], None]  # dW, dUs (sums, 4, 4, 4C, O), a part of the rows
+    larger: int = 1  # so many times as large are blocks: NumPy's many calls must each have much to do
 
 
 # --- the maps ---
@@ -128,7 +131,7 @@ def correlate(x: Array, W: Array, geometry: Geometry, stages: Stages | None = No
     C, O = W.shape[2:]
     s = stages or NUMPY
     y = empty((len(x), *geometry.small, O), x.dtype)
-    tiling = Tiling(geometry, len(x), C, O, x.dtype)
+    tiling = Tiling(geometry, len(x), C, O, x.dtype, s.larger)
     U = _weights(tiling, W, s)
 
     def block(images: slice) -> None:
@@ -146,7 +149,7 @@ def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry, stages: Stages 
     C, O = W.shape[2:]
     s = stages or NUMPY
     dx = empty((len(dy), *geometry.large, C), dy.dtype)
-    tiling = Tiling(geometry, len(dy), C, O, dy.dtype)
+    tiling = Tiling(geometry, len(dy), C, O, dy.dtype, s.larger)
     U = _weights(tiling, W, s, transposed=True)
 
     def block(images: slice) -> None:
@@ -163,7 +166,7 @@ def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry, stages: Stages 
     """See `reference.correlate_adjoint_W`."""
     C, O = x.shape[3], dy.shape[3]
     s = stages or NUMPY
-    tiling = Tiling(geometry, len(x), C, O, x.dtype, blocks=SUMS)
+    tiling = Tiling(geometry, len(x), C, O, x.dtype, s.larger, SUMS)
     dUs = workspace("winograd U", (len(tiling.blocks), 4, 4, 4 * C, O), x.dtype)
 
     def block(images: slice, dU: Array) -> None:
@@ -364,4 +367,4 @@ def _spread(dy: Array, out: Arrays, tiles: int, threes: int) -> None:
             out[3][:, t] = d2
 
 
-NUMPY = Stages(_inputs, _inputs_adjoint, _outputs, _outputs_adjoint, _weighted, _weighted_adjoint)
+NUMPY = Stages(_inputs, _inputs_adjoint, _outputs, _outputs_adjoint, _weighted, _weighted_adjoint, larger=4)
