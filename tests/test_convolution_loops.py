@@ -188,8 +188,8 @@ def test_sums_of_other_shares_would_round_otherwise(use_threads):
     use_threads(2)
     g = Geometry((4, 4), (2, 2), (1, 1), (1, 1), (14, 14), (7, 7))
     with constants(columns__BLOCK_BYTES=1 << 16, columns__BLOCK_ROWS=1):
-        for C, sums in ((64, "winograd__SUMS"), (3, "columns__SUMS")):
-            args = Problem(0, 500, C, 128, g, ("C",) * 3).calls(normal)[MAPS[2]]
+        for C, sums in ((128, "winograd__SUMS"), (3, "columns__SUMS")):
+            args = Problem(0, 500, C, 192 - C, g, ("C",) * 3).calls(normal)[MAPS[2]]
             usual = numpy_ops.correlate_adjoint_W(*args)
             with constants(**{sums: 1}):
                 assert (numpy_ops.correlate_adjoint_W(*args) != usual).any()

@@ -293,10 +293,11 @@ CHOICES = {  # shape: the form of each map; (N, C, O, kernel, stride, padding, l
     "kernel 4, stride 1": ((2, 3, 4, 4, 1, 1, (8, 8)), ("columns", "columns", "columns")),
     "grey images": ((2, 1, 8, 4, 2, 1, (8, 8)), ("columns", "columns", "columns")),
     "few channels": ((2, 3, 8, 4, 2, 1, (8, 8)), ("columns", "columns", "columns")),
-    "many channels": ((16, 64, 128, 4, 2, 1, (32, 32)), ("winograd", "winograd", "winograd")),
+    "many channels": ((16, 128, 64, 4, 2, 1, (32, 32)), ("winograd", "winograd", "winograd")),
+    "some channels": ((16, 64, 128, 4, 2, 1, (32, 32)), ("columns", "winograd", "columns")),
     "many channels, few tiles": ((2, 64, 128, 4, 2, 1, (8, 8)), ("columns", "columns", "columns")),
     "many channels, tiles of 3 and 2": (
-        (90, 64, 128, 4, 2, 1, (14, 14)),
+        (90, 128, 64, 4, 2, 1, (14, 14)),
         ("winograd", "winograd", "winograd"),
     ),
     "many channels, one output a column": ((600, 64, 128, 4, 2, 1, (2, 14)), ("columns", "columns", "columns")),

@@ -11,7 +11,8 @@ from scratchgen.backend.arrays import Array
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops import columns, dense, winograd
 
-CHANNELS, WORK = 64, 1 << 25  # C, and outputs·C·O, from which fewer products are worth the additions around them
+CHANNELS, WORK = 128, 1 << 25  # C, and outputs·C·O, from which fewer products are worth the additions around them
+SCATTERED = 64  # C where columns, too, have additions: they put patches back
 FEW_OUTPUTS = 256  # in the batch: too few tiles to make up for transforming the weights
 
 
@@ -28,7 +29,7 @@ def correlate_adjoint_x(dy: Array, W: Array, geometry: Geometry) -> Array:
     C, O = W.shape[2:]
     if geometry.one_window:
         return dense.matmul(dy.reshape(len(dy), O), W.reshape(-1, O).T).reshape(len(dy), *geometry.large, C)
-    form = winograd if saves_products(geometry, len(dy), C, O) else columns
+    form = winograd if saves_products(geometry, len(dy), C, O, SCATTERED) else columns
     return form.correlate_adjoint_x(dy, W, geometry)
 
 
