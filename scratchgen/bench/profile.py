@@ -87,10 +87,11 @@ class _Timed(Pullback):
         vars(self).update(vars(plain))
         self._dx, self._shared = watched("dx", plain._dx), watched("shared", plain._shared)
         self._grads = [(p, watched(f"d{p.name}", adjoint)) for p, adjoint in plain._grads]
-        self._call = watched("adding", super().__call__)
+        self._clock, self._part = clock, part._replace(direction="adding")
 
     def __call__(self, dy: Array, *, need_dx: bool = True) -> Any:
-        return self._call(dy, need_dx=need_dx)
+        # made at the call: kept, it would be a circle, and hold all that the step computed until it is collected
+        return self._clock.timed(self._part, super().__call__)(dy, need_dx=need_dx)
 
 
 def leaves(module: Module) -> Iterator[tuple[str, Layer]]:
