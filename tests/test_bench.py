@@ -931,3 +931,20 @@ def test_the_machine_has_a_name(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "CPUINFO", tmp_path / "some")
     assert machine.machine()["cpu"] == "Best CPU: 9"
     assert machine.machine()["cores"] == cores()
+
+
+def test_busy_loops_run_beside_and_end(monkeypatch):
+    started, popen = [], children.subprocess.Popen
+    monkeypatch.setattr(children.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    with children.busy_loops(2):
+        time.sleep(0.2)
+        assert [loop.poll() for loop in started] == [None, None]
+    assert None not in [loop.poll() for loop in started]
+
+
+def test_a_busy_loop_ends_with_who_started_it():
+    loop = subprocess.Popen([sys.executable, "-S", "-c", children.BUSY], stdin=subprocess.PIPE)
+    time.sleep(0.2)
+    assert loop.poll() is None
+    loop.stdin.close()
+    assert loop.wait(20) == 0

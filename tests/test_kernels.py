@@ -565,6 +565,29 @@ def test_only_threads_that_rest_are_used_beside_the_librarys():
     assert not dense._is_even({"internal_api": "openblas"})
 
 
+def test_products_leave_the_cores_that_others_have(monkeypatch):
+    """Two products in a row that take far longer than the best: the next ones are one thread's, for a while."""
+    crowd = dense.Crowd()
+    work = int(2 * dense.LARGE)
+    for seconds in (1e-3, 1.1e-3, 5e-3, 1e-3, 5e-3):  # one slow product says nothing, nor a small one
+        crowd.saw(work, seconds)
+        crowd.saw(int(dense.LARGE / 2), 1.0)
+        assert not crowd.expected()
+    crowd.saw(work, 6e-3)
+    assert [crowd.expected() for _ in range(dense.ALONE + 1)] == [True] * (dense.ALONE - 1) + [False] * 2
+
+    held, enter = [], type(threads.one_blas_thread).__enter__
+    monkeypatch.setattr(type(threads.one_blas_thread), "__enter__", lambda self: held.append(self) or enter(self))
+    monkeypatch.setattr(dense, "BLAS_THREADS", True)
+    monkeypatch.setattr(dense, "crowd", crowd)
+    a, b = (np.random.default_rng(i).standard_normal((300, 300), np.float32) for i in range(2))
+    usual = numpy_ops.matmul(a, b)
+    assert not held
+    crowd.alone = 2
+    np.testing.assert_array_equal(numpy_ops.matmul(a, b), usual)
+    assert held
+
+
 def test_matmul_on_ones_of_every_shape(use_threads):
     """Each part of the rows or columns is written: 1 to 40 of them on 3 threads, tall and wide."""
     use_threads(3)

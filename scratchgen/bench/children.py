@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,27 @@ class Child:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+BUSY = """
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+while True:
+    pass
+"""
+
+
+@contextmanager
+def busy_loops(count: int) -> Iterator[None]:
+    """So many other programs, each of which wants a core of its own all the time."""
+    command = [sys.executable, "-S", "-c", BUSY]  # ends with its input, so that none outlives this process
+    loops = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.communicate()
 
 
 def environment(threads: int, blas: str | None, *, fast: bool = True) -> dict[str, str]:

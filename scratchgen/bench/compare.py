@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from scratchgen.bench.children import LEAST_ROUNDS, PLAIN, Child, Lane, alternate, spread
+from scratchgen.bench.children import LEAST_ROUNDS, PLAIN, Child, Lane, alternate, busy_loops, spread
 from scratchgen.bench.machine import machine
 from scratchgen.bench.settings import Setting
 from scratchgen.version import __version__
@@ -24,7 +24,7 @@ Tell: TypeAlias = Callable[[str], None]  # hears how far it is
 class Options:
     """How to measure. `rounds` None fills `seconds` for each step; `torch` and `jax` are compared where they are
     installed, JAX on a CPU alone; `plain` is ours without [fast] beside ours with it; `blas` as in
-    `children.environment`; `precision` is that of matrix products on a GPU."""
+    `children.environment`; `precision` is that of matrix products on a GPU; `busy` other programs run beside."""
 
     threads: int
     rounds: int | None = None
@@ -36,6 +36,7 @@ class Options:
     blas: str | None = None
     backend: str = "numpy"
     precision: str = "float32"
+    busy: int = 0
 
     @property
     def on_gpu(self) -> bool:
@@ -126,6 +127,7 @@ def reporting(options: Options, *, sgemm: bool) -> Iterator[tuple[Sides, Report]
     """A process for every side, all of which have ended when the block does, and what a report begins with."""
     with ExitStack() as stack:
         running = Sides(options, stack, sgemm=sgemm)
+        stack.enter_context(busy_loops(options.busy))
         yield (
             running,
             {

@@ -57,6 +57,8 @@ def _cpu_rows(report: Report) -> Iterator[Row]:
         yield "jax", f"{jax['jax']}, optax {jax['optax']}, {_count(jax['threads'], 'thread')}"
     if "sgemm" in sides:
         yield "sgemm", _numpy(sides["sgemm"])
+    if busy := report["options"].get("busy"):
+        yield "beside", _count(busy, "busy loop")
     if odd := [side for side, about in sides.items() if about["threads"] not in (wanted, None)]:
         yield "unequal", f"{', '.join(odd)} did not take the {_count(wanted, 'thread')} asked for"
 

@@ -78,6 +78,13 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--no-jax", action="store_true", help="do not compare with JAX (slow at DCGANs on a CPU)")
     parser.add_argument("--fast-only", action="store_true", help="do not time ours without its extra [fast], too")
     parser.add_argument(
+        "--busy",
+        type=typed(positive),
+        metavar="N",
+        default=0,
+        help="beside N busy loops, which take cores for themselves",
+    )
+    parser.add_argument(
         "--skip-memory",
         action="store_true",
         help="do not measure memory, nor count launches on a GPU, which takes more processes",
@@ -194,6 +201,7 @@ def _options(args: argparse.Namespace) -> Options:
         blas=args.blas,
         backend=args.backend,
         precision=args.precision,
+        busy=args.busy,
     )
 
 
