@@ -13,7 +13,7 @@ Reading order:
     models/vae.py, models/likelihood.py        a random latent cause
     models/gan.py                              a game of two networks
     models/dcgan.py                            the convolutional architecture
-    backend/numpy_ops/, backend/threads.py     the kernels again, fast
+    backend/numpy_ops/, backend/threads.py     the kernels again, fast; backend/compiled/: as loops in machine code
     training/, recipes/, measures/             the loop, what each model adds to it, and how good the result is
 """
 

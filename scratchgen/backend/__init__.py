@@ -3,7 +3,7 @@
 arrays.py       NumPy or CuPy: the arrays decide
 formula.py      what happens to each element, written once
 operations.py   products, sums over rows, the three maps of a convolution
-reference.py    each operation as its formula; numpy_ops/ and cupy_ops/ have the fast versions
+reference.py    each operation as its formula; numpy_ops/, compiled/ and cupy_ops/ have the fast versions
 """
 
 from scratchgen.backend.arrays import (
