@@ -753,7 +753,7 @@ def test_a_side_without_fast_says_so():
 def test_whether_numba_is_used_is_said_without_loading_it(monkeypatch):
     monkeypatch.delenv("SCRATCHGEN_FAST", raising=False)
     monkeypatch.setattr(steps.fast, "installed", lambda: True)
-    monkeypatch.setattr(steps.metadata, "version", lambda name: f"{name} 9")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: f"{name} 9")
     assert steps.numba() == "numba 9"
     monkeypatch.setenv("SCRATCHGEN_FAST", "0")
     assert steps.numba() is None

@@ -29,12 +29,12 @@ def backend_of(array: Any) -> str:
 
     NumPy's matrix, whose * is another product, and its arrays with a mask, which no kernel heeds, are refused too.
     """
-    if type(array) is np.ndarray:
+    if type(array) is np.ndarray or isinstance(array, np.generic):
         return "numpy"
-    if isinstance(array, np.matrix | np.ma.MaskedArray):
-        way = "numpy.asarray(x)" if isinstance(array, np.matrix) else "x.filled(0)"
-        raise TypeError(f"got a {type(array).__name__}, needs a plain array: {way} makes one")
-    if isinstance(array, np.ndarray | np.generic):
+    if isinstance(array, np.ndarray):
+        if isinstance(array, np.matrix | np.ma.MaskedArray):
+            way = "numpy.asarray(x)" if isinstance(array, np.matrix) else "x.filled(0)"
+            raise TypeError(f"got a {type(array).__name__}, needs a plain array: {way} makes one")
         return "numpy"
     library = type(array).__module__.partition(".")[0]
     if library in BACKENDS:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,11 @@ def prepare(threads: int, backend: str = "numpy", precision: str = "float32") ->
 
 def numba() -> str | None:
     """The version of Numba, where it compiles the kernels on a CPU."""
-    return metadata.version("numba") if fast.available() else None
+    if not fast.available():
+        return None
+    from importlib import metadata  # with what it imports 3 MiB, which are no part of a step
+
+    return metadata.version("numba")
 
 
 def make(setting: Setting, *, layout: str = "", seed: int = 0, backend: str = "numpy") -> Step:
