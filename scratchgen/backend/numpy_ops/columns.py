@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 20  # of columns: half of a usual L2 cache
 BLOCK_ROWS = 256  # at least: below that a matrix product is bound by reading W, not by arithmetic
 SUMS_BYTES = 1 << 25  # of the partial sums of dW, about
-SUMS = 16  # at most
+SUMS = 8  # at most
 
 Gather: TypeAlias = Callable[[Array, Geometry, slice, Array], None]
 Scatter: TypeAlias = Callable[[Array, Geometry, slice, Array], None]

@@ -367,4 +367,4 @@ def _spread(dy: Array, out: Arrays, tiles: int, threes: int) -> None:
             out[3][:, t] = d2
 
 
-NUMPY = Stages(_inputs, _inputs_adjoint, _outputs, _outputs_adjoint, _weighted, _weighted_adjoint, larger=4)
+NUMPY = Stages(_inputs, _inputs_adjoint, _outputs, _outputs_adjoint, _weighted, _weighted_adjoint, larger=2)
