@@ -565,6 +565,23 @@ def test_only_threads_that_rest_are_used_beside_the_librarys():
     assert not dense._is_even({"internal_api": "openblas"})
 
 
+def test_gradient_norms_hold_blas_to_one_thread(monkeypatch):
+    held, enter = [], type(threads.one_blas_thread).__enter__
+    monkeypatch.setattr(type(threads.one_blas_thread), "__enter__", lambda self: held.append(self) or enter(self))
+    x = np.arange(7, dtype=np.float32)
+    np.testing.assert_array_equal(numpy_ops.square_sums([x, x[:3]]), [91, 5])
+    assert held
+
+
+@OPS
+@pytest.mark.parametrize("value", [7190848.8, 148289.6, 0.1])
+def test_the_variance_of_what_is_constant_is_never_below_0(ops, value):
+    """Rounding takes it there; the root of it would be NaN."""
+    for shape in ((8493, 7), (500, 7), (70_000, 3)) if NUMBA or ops is numpy_ops else ((500, 7),):
+        _, var = ops.mean_and_variance(np.full(shape, value, np.float32))
+        assert (var >= 0).all()
+
+
 def test_products_leave_the_cores_that_others_have(monkeypatch):
     """Two products in a row that take far longer than the best: the next ones are one thread's, for a while."""
     crowd = dense.Crowd()

@@ -13,6 +13,7 @@ from layer_table import every_layer
 
 import scratchgen as sg
 from scratchgen import Adam, Autoencoder, Dense, Layer, Parameter, Sequential, Tanh, frozen
+from scratchgen.layers import pullback
 
 
 def test_parts_of_a_layer_of_ones_own_are_found():
@@ -355,3 +356,11 @@ def test_a_buffer_of_ones_own_is_put_back():
     layer.forward(1)
     fail(layer, lambda: layer.forward(1))
     assert (layer.count, layer.seen) == (1, 2)
+
+
+@pytest.mark.parametrize("need_dx", [True, False])
+def test_a_chain_of_nothing_is_the_identity(need_dx):
+    x = np.ones((2, 3))
+    y, backward = pullback.chain(x)
+    assert y is x
+    assert backward(x, need_dx=need_dx) is x

@@ -4,6 +4,7 @@ SCRATCHGEN_FAST=0."""
 import functools
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,7 +29,14 @@ def numba() -> Any:
     where it is told to compile nothing."""
     try:
         import numba
-    except Exception:
+    except Exception as error:
+        if getattr(error, "name", "") == "numba":  # there is none
+            return None
+        warnings.warn(
+            f"Numba is installed and does not work here, so NumPy does its work: {error}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return None
     settings: Any = numba.config
     return None if settings.DISABLE_JIT else numba

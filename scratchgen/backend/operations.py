@@ -1,6 +1,6 @@
 """The operations of layers, losses and optimizers other than formulas: each goes to where its arrays live.
 
-`reference.py` has each as its formula, `numpy_ops` and `cupy_ops` have the fast versions.
+`reference.py` has each as its formula, `numpy_ops`, `compiled` and `cupy_ops` have the fast versions.
 """
 
 from typing import Any

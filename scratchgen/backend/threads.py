@@ -6,9 +6,9 @@ is one of the workers. BLAS has threads of its own, which would fight with ours 
 held to one. Only one thread runs Python at a time, and a thread that must wait for it sleeps: so shares are few, and
 each does much in every call of NumPy.
 
-How work is cut depends on the data and the number of threads alone, and partial sums are added in the order of the
-shares, never in the order in which threads happen to finish. So a result is the same bit for bit from run to run, as
-long as one thread of the user's computes at a time.
+What is summed is cut by its size alone, and partial sums are added in their order, never in that in which threads
+happen to finish; only work whose pieces do not meet is cut as there are threads. So a result is the same bit for bit,
+on any number of threads.
 """
 
 import os
@@ -146,11 +146,11 @@ def worth_sharing(work: float) -> bool:
 def over(share: Callable[[slice], T], n: int, work: float) -> list[T]:
     """[share(part) for each part of range(n)], side by side where that pays; `work` is all of it in multiply-adds."""
     least = max(1, int(n * WORTH_WAKING / work) if work else n)
-    cut = parts(n, least)
-    if len(cut) == 1:
+    found = parts(n, least)
+    if len(found) == 1:
         with one_blas_thread:
-            return [share(cut[0])]
-    return run([partial(share, part) for part in cut])
+            return [share(found[0])]
+    return run([partial(share, part) for part in found])
 
 
 def run(shares: list[Callable[[], T]]) -> list[T]:

@@ -111,7 +111,7 @@ class _Composition(Pullback):
 
     def __call__(self, dy: Array, *, need_dx: bool = True) -> Any:
         last = len(self._parts) - 1
-        lowest = 0 if need_dx else next((i for i, part in enumerate(self._parts) if part.learns), last)
+        lowest = 0 if need_dx else next((i for i, part in enumerate(self._parts) if part.learns), max(last, 0))
         for i in range(last, lowest - 1, -1):
             dy = self._parts[i](dy, need_dx=need_dx or i > lowest)
         return dy

@@ -13,7 +13,8 @@ COST = 100  # of one element in multiply-adds
 def adam(
     values: Arrays, grads: Arrays, ms: Arrays, vs: Arrays, lr: float, beta1: float, beta2: float, eps: float, t: int
 ) -> list[Array]:
-    """See `reference.adam`."""
+    """See `reference.adam`; the moments are in C order, as they are updated in place."""
+    assert all(a.flags.c_contiguous for a in (*ms, *vs))
     compiled = {value.dtype: loops.adam.of(value.dtype) for value in values}
     found = {dtype: loop for dtype, loop in compiled.items() if loop is not None}
     if len(found) < len(compiled):

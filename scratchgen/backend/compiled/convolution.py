@@ -1,16 +1,16 @@
-"""Convolutions by compiled loops, in the form that `numpy_ops.convolution` takes for the shape."""
+"""Convolutions by compiled loops; Winograd's form from fewer channels and less work on than in NumPy."""
 
 from types import ModuleType
 
 import numpy as np
 
 from scratchgen.backend import numpy_ops
-from scratchgen.backend.arrays import Array
+from scratchgen.backend.arrays import FLOATS, Array
 from scratchgen.backend.compiled import columns, winograd
 from scratchgen.backend.geometry import Geometry
 from scratchgen.backend.numpy_ops.convolution import saves_products
 
-CHANNELS, WORK = 32, 1 << 22  # as in `numpy_ops.convolution`: in loops the additions cost less
+CHANNELS, WORK = 32, 1 << 22  # below those of `numpy_ops.convolution`: in loops the additions cost less
 
 
 def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
@@ -36,7 +36,7 @@ def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
 
 def _form(geometry: Geometry, a: Array, b: Array, C: int, O: int) -> ModuleType:
     """Which module has the map; numpy_ops for products, and for what no loop is compiled for."""
-    single = a.dtype == b.dtype and a.dtype.char in "fd"
+    single = a.dtype == b.dtype and a.dtype in FLOATS
     if geometry.one_window or len(a) == 0 or not single:
         return numpy_ops
     form = winograd if saves_products(geometry, len(a), C, O, CHANNELS, WORK) else columns

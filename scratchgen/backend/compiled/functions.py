@@ -87,7 +87,7 @@ def log(x):
 
 
 def log1p(x):
-    """log(1 + x) = log u + ((x − (u − 1)) / u with u = 1 + x rounded: the second part is what the rounding took."""
+    """log(1 + x) = log u + (x − (u − 1)) / u with u = 1 + x rounded: the second part is what the rounding took."""
     u = np.float32(1) + x
     y = log(u) + (x - (u - np.float32(1))) / u
     y = y if u != np.float32(1) else x

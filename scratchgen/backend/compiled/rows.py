@@ -188,7 +188,7 @@ def mean_and_variance(x: Array) -> tuple[Array, Array]:
     means, rests, squares = (np.concatenate([part[k] for _, part in found]).astype(np.float64) for k in range(3))
     rests /= counts[:, None]  # what rounding took from the means: far from 0 it is more than all else
     means += rests
-    squares -= counts[:, None] * rests**2
+    squares = np.maximum(squares - counts[:, None] * rests**2, 0)  # rounding may take it below
     m = x.size // C
     mu = counts @ means / m
     var = (squares.sum(axis=0) + counts @ (means - mu) ** 2) / m

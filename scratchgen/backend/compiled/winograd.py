@@ -272,7 +272,6 @@ STAGES = Stages(
     partial(_run, weights),
     _weights_adjoint,
 )
-fits = winograd.fits
 correlate = partial(winograd.correlate, stages=STAGES)
 correlate_adjoint_x = partial(winograd.correlate_adjoint_x, stages=STAGES)
 correlate_adjoint_W = partial(winograd.correlate_adjoint_W, stages=STAGES)

@@ -14,7 +14,8 @@ All of them stand on `backend.threads`.
 
 import numpy as xp
 
-from scratchgen.backend.arrays import Array
+from scratchgen.backend import reference, threads
+from scratchgen.backend.arrays import Array, Arrays
 from scratchgen.backend.numpy_ops.adam import adam
 from scratchgen.backend.numpy_ops.convolution import correlate, correlate_adjoint_W, correlate_adjoint_x
 from scratchgen.backend.numpy_ops.dense import matmul
@@ -25,7 +26,7 @@ from scratchgen.backend.numpy_ops.rows import (
     mean_and_variance,
     sum_with_map,
 )
-from scratchgen.backend.reference import col2im, im2col, patches, square_sums
+from scratchgen.backend.reference import col2im, im2col, patches
 
 __all__ = [
     "adam",
@@ -54,3 +55,9 @@ def to_numpy(array: Array) -> Array:
 
 
 from_numpy = to_numpy
+
+
+def square_sums(arrays: Arrays) -> Array:
+    """See `reference.square_sums`; several of BLAS's threads would each have a sum of their own."""
+    with threads.one_blas_thread:
+        return reference.square_sums(arrays)

@@ -14,7 +14,8 @@ COST = 50  # of one element in multiply-adds
 def adam(
     values: Arrays, grads: Arrays, ms: Arrays, vs: Arrays, lr: float, beta1: float, beta2: float, eps: float, t: int
 ) -> list[Array]:
-    """See `reference.adam`."""
+    """See `reference.adam`; the moments are in C order, as they are updated in place."""
+    assert all(a.flags.c_contiguous for a in (*ms, *vs))
     results = [empty(value.shape, value.dtype) for value in values]
     work = COST * sum(value.size for value in values)
     block = SHARED_BLOCK if threads.worth_sharing(work) else BLOCK

@@ -19,7 +19,8 @@ FEW_OUTPUTS = 256  # in the batch: too few tiles to make up for transforming the
 def correlate(x: Array, W: Array, geometry: Geometry) -> Array:
     """See `reference.correlate`."""
     if geometry.one_window:
-        return dense.matmul(x.reshape(len(x), -1), W.reshape(-1, W.shape[3])).reshape(len(x), 1, 1, -1)
+        matrix = W.reshape(-1, W.shape[3])
+        return dense.matmul(x.reshape(len(x), len(matrix)), matrix).reshape(len(x), 1, 1, W.shape[3])
     form = winograd if saves_products(geometry, len(x), *W.shape[2:]) else columns
     return form.correlate(x, W, geometry)
 
@@ -37,7 +38,7 @@ def correlate_adjoint_W(x: Array, dy: Array, geometry: Geometry) -> Array:
     """See `reference.correlate_adjoint_W`."""
     C, O = x.shape[3], dy.shape[3]
     if geometry.one_window:
-        dW = dense.matmul(x.reshape(len(x), -1).T, dy.reshape(len(dy), O))
+        dW = dense.matmul(x.reshape(len(x), prod(x.shape[1:])).T, dy.reshape(len(dy), O))
         return dW.reshape(*geometry.kernel, C, O)
     form = winograd if saves_products(geometry, len(x), C, O) else columns
     return form.correlate_adjoint_W(x, dy, geometry)

@@ -102,4 +102,5 @@ def _is_even(library: dict[str, Any]) -> bool:
     return pthreads and library.get("architecture") in EVEN_KERNELS
 
 
-BLAS_THREADS = blas.threads_rest() and all(_is_even(library.info()) for library in threads.numpys_blas())
+_libraries = threads.numpys_blas()
+BLAS_THREADS = bool(_libraries) and blas.threads_rest() and all(_is_even(library.info()) for library in _libraries)

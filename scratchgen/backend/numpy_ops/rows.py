@@ -140,7 +140,7 @@ def _mean_and_squares(x: Array, ones: Array) -> tuple[Array, Array]:
     x = np.subtract(x, mean, out=workspace("deviations", x.shape, mean.dtype))
     rest = (ones @ x) / len(x)
     x *= x
-    return mean + rest, ones @ x - len(x) * rest * rest
+    return mean + rest, np.maximum(ones @ x - len(x) * rest * rest, 0)  # rounding may take it below
 
 
 def _wide(*arguments: Any) -> list[Any]:
