@@ -1,7 +1,7 @@
 """What the kernels are tested on: drawn geometries, integers, arrays that lie in memory in every way."""
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, settings
 from hypothesis import strategies as st
 
-from scratchgen.backend import compiled, numpy_ops
+from scratchgen.backend import compiled, fast, numpy_ops
 from scratchgen.backend.compiled.compiler import Loop
 from scratchgen.backend.geometry import Geometry, correlated_size, transposed_size
 
@@ -159,6 +159,11 @@ def _forget(modules):
         for value in vars(module).values():
             if hasattr(value, "cache_clear") and value.__module__ == module.__name__:
                 value.cache_clear()
+
+
+def compiled_or_python():
+    """The compiled kernels' loops are compiled where there is Numba, and run as Python else."""
+    return nullcontext() if fast.available() and fast.numba() is not None else loops_as_python()
 
 
 @contextmanager

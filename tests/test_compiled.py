@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from drawn import LAYOUTS, constants, drawn, integers, laid, layouts, loops_as_python, poison, seeds
+from drawn import LAYOUTS, compiled_or_python, constants, drawn, integers, laid, layouts, poison, seeds
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,11 +34,8 @@ PIECES = {
 @pytest.fixture(autouse=True)
 def uninitialised_memory_is_not_a_number(monkeypatch):
     poison(monkeypatch)
-    if NUMBA:
+    with compiled_or_python():
         yield
-    else:
-        with loops_as_python():
-            yield
 
 
 @pytest.fixture(autouse=True)

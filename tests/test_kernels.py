@@ -18,6 +18,7 @@ from drawn import (
     MAPS,
     Problem,
     any_geometry,
+    compiled_or_python,
     constants,
     drawn,
     few,
@@ -25,7 +26,6 @@ from drawn import (
     integers,
     laid,
     layouts,
-    loops_as_python,
     poison,
     problems,
     seeds,
@@ -58,11 +58,8 @@ on_threads = pytest.mark.parametrize("n", [1, 2, 3, 5], ids="{} threads".format)
 def uninitialised_memory_is_not_a_number(request, monkeypatch):
     if "memory_as_it_is" not in request.fixturenames:
         poison(monkeypatch)
-    if NUMBA:
+    with compiled_or_python():
         yield
-    else:
-        with loops_as_python():
-            yield
 
 
 @pytest.fixture(autouse=True)

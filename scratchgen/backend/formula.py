@@ -37,6 +37,26 @@ REAL = ARITHMETIC | dict.fromkeys(("maximum", "minimum"), 2)
 REAL |= dict.fromkeys(("absolute", "cos", "exp", "expm1", "log", "log1p", "sin", "sqrt", "square", "tanh"), 1)
 COMPARISONS = dict.fromkeys(("greater", "greater_equal", "less", "less_equal", "equal", "not_equal"), 2)
 
+WRITTEN = {  # what C and Python write alike: the operands stand for {}
+    "add": "{} + {}",
+    "divide": "{} / {}",
+    "equal": "{} == {}",
+    "exp": "exp({})",
+    "expm1": "expm1({})",
+    "greater": "{} > {}",
+    "greater_equal": "{} >= {}",
+    "less": "{} < {}",
+    "less_equal": "{} <= {}",
+    "log": "log({})",
+    "log1p": "log1p({})",
+    "multiply": "{} * {}",
+    "negative": "-{}",
+    "not_equal": "{} != {}",
+    "square": "{0} * {0}",
+    "subtract": "{} - {}",
+    "tanh": "tanh({})",
+}
+
 # What an argument, or a value made of arguments, has one of, from few to many:
 NUMBER, SINGLE, CHANNEL, ELEMENT = "n", "s", "c", "e"  # a plain number, a 0-d array, (C,), (..., C)
 KINDS = (NUMBER, SINGLE, CHANNEL, ELEMENT)

@@ -4,6 +4,7 @@ from scratchgen.backend import numpy_ops, threads
 from scratchgen.backend.arrays import Array, Arrays
 from scratchgen.backend.compiled import loops
 from scratchgen.backend.compiled.rows import plain
+from scratchgen.backend.numpy_ops.adam import cut, factors_of_step
 from scratchgen.backend.numpy_ops.memory import empty
 
 PIECE = 1 << 16  # elements
@@ -19,17 +20,9 @@ def adam(
     found = {dtype: loop for dtype, loop in compiled.items() if loop is not None}
     if len(found) < len(compiled):
         return numpy_ops.adam(values, grads, ms, vs, lr, beta1, beta2, eps, t)
-    root = (1 - beta2**t) ** 0.5
-    # lr m̂ / (√v̂ + ε) = lr_t m / (√v + eps_t)
-    numbers = beta1, 1 - beta1, beta2, 1 - beta2, lr * root / (1 - beta1**t), eps * root
+    numbers = factors_of_step(lr, beta1, beta2, eps, t)
     results = [empty(value.shape, value.dtype) for value in values]
-    pieces: list[list[Array]] = []
-    for arrays in zip(values, grads, ms, vs, results, strict=True):
-        flat = [plain(a).reshape(-1) for a in arrays]
-        size = flat[0].size
-        pieces += (
-            [[a[start : start + PIECE] for a in flat] for start in range(0, size, PIECE)] if size > PIECE else [flat]
-        )
+    pieces = cut(([*map(plain, values)], [*map(plain, grads)], ms, vs, results), PIECE)
 
     def share(part: slice) -> None:
         for piece in pieces[part]:

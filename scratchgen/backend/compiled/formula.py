@@ -23,30 +23,13 @@ import numpy as np
 from scratchgen.backend.arrays import Array
 from scratchgen.backend.compiled import functions
 from scratchgen.backend.compiled.compiler import Loop, inlined
-from scratchgen.backend.formula import CHANNEL, ELEMENT, SINGLE, Operation, Plan
+from scratchgen.backend.formula import CHANNEL, ELEMENT, SINGLE, WRITTEN, Operation, Plan
 
-TEXTS = {
+TEXTS = WRITTEN | {
     "absolute": "abs({})",
-    "add": "{} + {}",
-    "divide": "{} / {}",
-    "equal": "{} == {}",
-    "exp": "exp({})",
-    "expm1": "expm1({})",
-    "greater": "{} > {}",
-    "greater_equal": "{} >= {}",
-    "less": "{} < {}",
-    "less_equal": "{} <= {}",
-    "log": "log({})",
-    "log1p": "log1p({})",
     "maximum": "{0} if {0} >= {1} or {0} != {0} else {1}",  # NaN is passed on
     "minimum": "{0} if {0} <= {1} or {0} != {0} else {1}",
-    "multiply": "{} * {}",
-    "negative": "-{}",
-    "not_equal": "{} != {}",
     "sqrt": "np.sqrt({})",
-    "square": "{0} * {0}",
-    "subtract": "{} - {}",
-    "tanh": "tanh({})",
     "where": "{1} if {0} else {2}",
 }
 POWER = (functions.scaled, functions.reduced, functions.exp_minus_one_of)

@@ -18,32 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from scratchgen.backend.formula import CHANNEL, ELEMENT, NUMBER, Operation, Plan
+from scratchgen.backend.formula import CHANNEL, ELEMENT, NUMBER, WRITTEN, Operation, Plan
 
-TEXTS = {
+TEXTS = WRITTEN | {
     "absolute": "fabs({})",
-    "add": "{} + {}",
     "cos": "cos({})",
-    "divide": "{} / {}",
-    "equal": "{} == {}",
-    "exp": "exp({})",
-    "expm1": "expm1({})",
-    "greater": "{} > {}",
-    "greater_equal": "{} >= {}",
-    "less": "{} < {}",
-    "less_equal": "{} <= {}",
-    "log": "log({})",
-    "log1p": "log1p({})",
     "maximum": "larger({}, {})",
     "minimum": "smaller({}, {})",
-    "multiply": "{} * {}",
-    "negative": "-{}",
-    "not_equal": "{} != {}",
     "sin": "sin({})",
     "sqrt": "sqrt({})",
-    "square": "{0} * {0}",
-    "subtract": "{} - {}",
-    "tanh": "tanh({})",
     "where": "{} ? {} : {}",
 }
 INDEX = {ELEMENT: "(i)", CHANNEL: "(c)"}  # of an argument; one for all is at 0

@@ -1,5 +1,7 @@
 """The Adam update of all parameters, block by block, so that each element is read and written once."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from scratchgen.backend import threads
@@ -18,15 +20,9 @@ def adam(
     assert all(a.flags.c_contiguous for a in (*ms, *vs))
     results = [empty(value.shape, value.dtype) for value in values]
     work = COST * sum(value.size for value in values)
-    block = SHARED_BLOCK if threads.worth_sharing(work) else BLOCK
-    blocks: list[list[Array]] = []
-    for arrays in zip(values, grads, ms, vs, results, strict=True):
-        flat, size = [a.reshape(-1) for a in arrays], arrays[0].size
-        blocks += [flat] if size <= block else [[a[i : i + block] for a in flat] for i in range(0, size, block)]
-    root = (1 - beta2**t) ** 0.5
-    lr_t, eps_t = lr * root / (1 - beta1**t), eps * root  # lr m̂ / (√v̂ + ε) = lr_t m / (√v + eps_t)
+    blocks = cut((values, grads, ms, vs, results), SHARED_BLOCK if threads.worth_sharing(work) else BLOCK)
+    numbers = factors_of_step(lr, beta1, beta2, eps, t)
     # as arrays, for which NumPy needs Python's lock a third less long than for Python's numbers
-    numbers = beta1, 1 - beta1, beta2, 1 - beta2, lr_t, eps_t
     factors = {dtype: [np.array(n, dtype) for n in numbers] for dtype in {value.dtype for value in values}}
 
     def share(part: slice) -> None:
@@ -48,3 +44,18 @@ def adam(
 
     threads.over(share, len(blocks), work)
     return results
+
+
+def factors_of_step(lr: float, beta1: float, beta2: float, eps: float, t: int) -> tuple[float, ...]:
+    """β₁, 1 − β₁, β₂, 1 − β₂, and the step and the least root of lr m̂ / (√v̂ + ε) = step · m / (√v + least)."""
+    root = (1 - beta2**t) ** 0.5
+    return beta1, 1 - beta1, beta2, 1 - beta2, lr * root / (1 - beta1**t), eps * root
+
+
+def cut(lists: Sequence[Arrays], block: int) -> list[list[Array]]:
+    """The arrays of each parameter as vectors, in pieces of at most so many elements."""
+    pieces: list[list[Array]] = []
+    for arrays in zip(*lists, strict=True):
+        flat, size = [a.reshape(-1) for a in arrays], arrays[0].size
+        pieces += [flat] if size <= block else [[a[i : i + block] for a in flat] for i in range(0, size, block)]
+    return pieces
