@@ -580,25 +580,37 @@ def test_the_variance_of_what_is_constant_is_never_below_0(ops, value):
 
 
 def test_products_leave_the_cores_that_others_have(monkeypatch):
-    """Two products in a row that take far longer than the best: the next ones are one thread's, for a while."""
+    """Where products often take far longer than the best, the next ones are one thread's, for a while."""
     crowd = dense.Crowd()
-    work = int(2 * dense.LARGE)
-    for seconds in (1e-3, 1.1e-3, 5e-3, 1e-3, 5e-3):  # one slow product says nothing, nor a small one
-        crowd.saw(work, seconds)
-        crowd.saw(int(dense.LARGE / 2), 1.0)
-        assert not crowd.expected()
-    crowd.saw(work, 6e-3)
-    assert [crowd.expected() for _ in range(dense.ALONE + 1)] == [True] * (dense.ALONE - 1) + [False] * 2
+    work, usual, slow = int(2 * dense.LARGE), 1e-3, 6e-3
+
+    def seen(*products):
+        for seconds in products:
+            crowd.saw(work, seconds)
+            crowd.saw(int(dense.LARGE / 2), 1.0)  # a small one says nothing
+        return crowd.expected()
+
+    assert not seen(usual, slow, slow, slow, *[usual] * 20)  # nor do those that wake threads
+    assert not seen(usual, slow, slow, slow)
+    assert seen(slow)
+    assert [crowd.expected() for _ in range(dense.ALONE)] == [True] * (dense.ALONE - 2) + [False] * 2
+    assert seen(*[slow, usual, usual] * 4)  # one in three
+    assert crowd.alone == 2 * dense.ALONE - 1
+    crowd.alone = 0
+    assert not seen(*[usual] * 20)
+    assert seen(*[slow] * 4)
+    assert crowd.alone == dense.ALONE - 1
 
     held, enter = [], type(threads.one_blas_thread).__enter__
     monkeypatch.setattr(type(threads.one_blas_thread), "__enter__", lambda self: held.append(self) or enter(self))
     monkeypatch.setattr(dense, "BLAS_THREADS", True)
     monkeypatch.setattr(dense, "crowd", crowd)
     a, b = (np.random.default_rng(i).standard_normal((300, 300), np.float32) for i in range(2))
-    usual = numpy_ops.matmul(a, b)
+    crowd.alone = 0
+    product = numpy_ops.matmul(a, b)
     assert not held
     crowd.alone = 2
-    np.testing.assert_array_equal(numpy_ops.matmul(a, b), usual)
+    np.testing.assert_array_equal(numpy_ops.matmul(a, b), product)
     assert held
 
 

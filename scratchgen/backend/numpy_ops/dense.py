@@ -52,12 +52,16 @@ def _by_blas(a: Array, b: Array, y: Array) -> None:
 class Crowd:
     """Notices other programs on the cores. BLAS's threads share a product out and wait for each other; where one of
     them has no core, all wait for as long as the other program has it, which is many products. Then one thread does
-    better by itself, for a while. The result is the same bits."""
+    better by itself, for a while, and for twice as long where that did not end it. The result is the same bits.
+
+    One slow product says nothing: threads that slept take their time to wake.
+    """
 
     def __init__(self) -> None:
         self.best = 0.0  # multiply-adds a second
-        self.slow = 0  # products in a row
+        self.score = 0.0  # of slow products; fast ones take from it
         self.alone = 0  # so many products more by one thread
+        self.next = ALONE
 
     def expected(self) -> bool:
         self.alone = max(0, self.alone - 1)
@@ -65,17 +69,21 @@ class Crowd:
 
     def saw(self, work: int, seconds: float) -> None:
         """A product by several threads; a small one says nothing."""
-        if work >= LARGE:
-            rate = work / seconds
-            self.best = max(rate, 0.99 * self.best)  # a processor may get slower, too
-            self.slow = self.slow + 1 if rate < self.best / SLOWER else 0
-            if self.slow == 2:
-                self.slow, self.alone = 0, ALONE
+        if work < LARGE:
+            return
+        rate = work / seconds
+        self.best = max(rate, 0.99 * self.best)  # a processor may get slower, too
+        self.score = self.score + 1 if rate < self.best / SLOWER else max(0.0, self.score - FAST)
+        if self.score >= ENOUGH:
+            self.score, self.alone, self.next = ENOUGH / 2, self.next, min(2 * self.next, MOST_ALONE)
+        elif self.score == 0:
+            self.next = ALONE
 
 
 LARGE = 1e7  # multiply-adds
 SLOWER = 4  # times: one thread is slower than two by half of that
-ALONE = 200  # products
+FAST, ENOUGH = 0.2, 4  # with one busy program every third product is slow
+ALONE, MOST_ALONE = 200, 1600  # products
 crowd = Crowd()
 
 
