@@ -772,3 +772,48 @@ def test_the_same_numbers_whichever_thread_ends_first(n, use_threads, monkeypatc
         for late[0] in range(n):
             for (f, args), wanted in zip(_kernels(), first, strict=True):
                 np.testing.assert_array_equal(f(*args), wanted)
+
+
+# --- matrix products on the threads of BLAS ---
+
+PRODUCTS_ON_THREADS = """
+import scratchgen  # before NumPy, so that BLAS is as the command line has it
+import numpy as np
+from scratchgen.backend.numpy_ops import dense
+from scratchgen.models import dense_autoencoder
+from scratchgen.optim import Adam
+
+rng = np.random.default_rng(0)
+shapes = [(128, 784, 512), (64, 784, 512), (128, 512, 784), (256, 1000, 300), (64, 8192, 1), (1, 900, 700)]
+shapes += [tuple(int(2 ** rng.uniform(0, 10.5)) for _ in range(3)) for _ in range(120)]
+wrong = []
+for dtype in (np.float32, np.float64):
+    for M, K, N in shapes:
+        a, b = rng.standard_normal((M, K)).astype(dtype), rng.standard_normal((K, N)).astype(dtype)
+        turned = np.ascontiguousarray(a.T).T, np.ascontiguousarray(b.T).T
+        for x, y in ((a, b), (turned[0], b), (a, turned[1])):
+            found = []
+            for n in (1, 2, 3, 8):
+                scratchgen.set_threads(n)
+                dense.crowd.alone = 0
+                found.append(dense.matmul(x, y).tobytes())
+            if len(set(found)) > 1:
+                wrong.append((M, K, N, dtype.__name__))
+weights = set()
+for n in (1, 2, 3, 8):
+    scratchgen.set_threads(n)
+    rng = np.random.default_rng(1)
+    model = dense_autoencoder(rng=rng)
+    optimizer = Adam(model.parameters())
+    for _ in range(3):
+        model.train_step(rng.random((128, 28, 28, 1), np.float32), optimizer)
+    weights.add(b"".join(a.tobytes() for a in model.state().values()))
+print(dense.BLAS_THREADS, len(weights), wrong)
+"""
+
+
+def test_products_are_the_same_bits_on_any_number_of_blas_threads():
+    """As the command line runs them: with BLAS's own threads on the processors whose kernels allow it."""
+    threads_of_blas, weights, wrong = python(PRODUCTS_ON_THREADS, SCRATCHGEN_FAST="0").split(maxsplit=2)
+    assert wrong.strip() == "[]", threads_of_blas
+    assert weights == "1"

@@ -121,8 +121,7 @@ def busy_loops(count: int) -> Iterator[None]:
         yield
     finally:
         for loop in loops:
-            loop.kill()
-            loop.communicate()
+            loop.communicate()  # the end of its input
 
 
 def environment(threads: int, blas: str | None, *, fast: bool = True) -> dict[str, str]:
