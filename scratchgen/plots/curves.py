@@ -16,7 +16,8 @@ Record: TypeAlias = Mapping[str, Any]
 FEW_STEPS = 20  # in an epoch: below that the steps are counted instead
 POINTS = 250  # of a curve at the most: more cannot be told apart
 WIDTH, LEFT, RIGHT = 4.4, 0.82, 0.16  # inches: of a panel, and what is left free beside its axes
-HEIGHT, BOTTOM, ROW, TITLE = 2.0, 0.46, 0.19, 0.24  # of the axes, of what is below, of a row of the legend, of a title
+HEIGHT, BOTTOM = 2.0, 0.46  # of the axes, and of what is below
+ROW, TITLE = 0.19, 0.24  # of a row of the legend, and of a title
 DPI = 110
 
 

@@ -52,7 +52,8 @@ def image_rows(rows: Sequence[tuple[str, NDArray]], columns: int = 12) -> Image.
     for r, ((text, _), strip, box) in enumerate(zip(rows, strips, boxes, strict=True)):
         sheet.paste(strip, (label, r * height + (height - strip.height) // 2))
         middle = r * height + (height - box[1] - box[3]) / 2
-        draw.multiline_text((4, middle), text, fill=INK if sheet.mode == "L" else (INK,) * 3, font=font, spacing=spacing)
+        ink = INK if sheet.mode == "L" else (INK,) * 3
+        draw.multiline_text((4, middle), text, fill=ink, font=font, spacing=spacing)
     return sheet
 
 

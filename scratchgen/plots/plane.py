@@ -94,7 +94,8 @@ def codes(
         dots = axes.scatter(z[:, 0], z[:, 1], c=labels, cmap=palette, s=4, alpha=0.7, linewidths=0)
         dots.set_clim(-0.5, max(kinds, 10 if palette == "tab10" else 0) - 0.5)
         bar = figure.colorbar(dots, cax=beside, ticks=range(kinds) if kinds <= 20 else None)
-        bar.solids.set_alpha(1)
+        if bar.solids is not None:
+            bar.solids.set_alpha(1)
         beside.set_ylim(-0.5, kinds - 0.5)
         beside.tick_params(labelsize=TINY, colors=INK)
         if classes and kinds <= 20:
@@ -148,7 +149,8 @@ def latent_plane(decode: Callable[[NDArray], NDArray], side: int = 20) -> Figure
     z = np.stack(np.meshgrid(at, at[::-1]), axis=-1).reshape(-1, 2)
     plane = np.asarray(image_grid(decode(z), side, gap=0))
     figure, axes, _ = _square(bar=False, title="")
-    axes.imshow(plane, cmap="gray", vmin=0, vmax=255, extent=(0, side, 0, side), aspect="auto", interpolation="nearest")
+    extent = (0, side, 0, side)
+    axes.imshow(plane, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto", interpolation="nearest")
     shown = [-2, -1, -0.5, 0, 0.5, 1, 2] if side >= 20 else [-1, -0.5, 0, 0.5, 1]
     places = [side * NormalDist().cdf(value) for value in shown]
     names = [f"{value:g}".replace("-", "−") for value in shown]

@@ -9,6 +9,7 @@ from scratchgen.data import Dataset
 from scratchgen.models.autoencoder import Autoencoder
 from scratchgen.models.vae import VAE
 from scratchgen.plots import Panel
+from scratchgen.recipes import judgements
 from scratchgen.recipes.options import Option, positive, sizes
 from scratchgen.recipes.recipe import Recipe, RecipeError
 from scratchgen.schema import choice
@@ -31,7 +32,6 @@ def network_options(latent: Option, hidden: list[int]) -> dict[str, Option]:
 class EncoderRecipe(Recipe[Dataset]):
     model: Autoencoder | VAE
     has_encoder = True
-    health: Sequence[Panel] = (Panel("gradient norm", {"gradient": "all parameters"}, log=True),)
     builders: ClassVar[Mapping[str, Callable[..., Any]]]  # of the model, for each --arch
     hidden: ClassVar[list[int]]  # default layer sizes
     of_model: ClassVar[tuple[str, ...]]  # settings that the builder takes beside the sizes
@@ -51,8 +51,16 @@ class EncoderRecipe(Recipe[Dataset]):
         settings = {name: c[name] for name in ("latent", *self.of_model)}
         self.model = self.builders[c["arch"]](self.image_shape, rng=rng, **size, **settings)
 
+    @property
+    def health(self) -> Sequence[Panel]:
+        return (Panel("norm of the gradient", {"gradient": "all parameters"}, log=True, title="Gradient"),)
+
     def describe(self) -> str:
         return f"{self.config['arch']} {super().describe()}, latent dimension {self.config['latent']}"
+
+    def symptoms(self, epochs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        found = {"overfit": judgements.overfit, "vanished": judgements.vanished}
+        return {name: text for name, judge in found.items() if (text := judge(epochs, self.config))}
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         return self.on_host(self.model.decode, z)

@@ -92,33 +92,30 @@ def overfit(epochs: Epochs, config: Config) -> str:
     least = rises_from(series(epochs, "test_loss"))
     if least is None:
         return ""
-    training = dict(series(epochs, "loss"))
-    last = epochs[-1]
-    if least[0] not in training or not isinstance(last.get("loss"), int | float) or last["loss"] >= training[least[0]]:
+    training, test = dict(series(epochs, "loss")), series(epochs, "test_loss")[-1]
+    if not training.get(test[0], 0) < training.get(least[0], 0):
         return ""
     return (
-        f"the test loss has risen since epoch {least[0]} (from {number(least[1])} to {number(last['test_loss'])}) while "
-        "the training loss fell: the model learns the training images by heart; try fewer --epochs, a smaller network, "
+        f"the test loss has risen since epoch {least[0]} (from {number(least[1])} to {number(test[1])}) while the "
+        "training loss fell: the model learns the training images by heart; try fewer --epochs, a smaller network, "
         "or more images"
     )
 
 
-def vanished(epochs: Epochs, config: Config, *players: str) -> str:
-    """Symptom: a gradient that is next to nothing of what it was."""
-    for key, name in zip(players or ("gradient",), ("D", "G") if players else ("the network",), strict=False):
-        values = series(epochs, key)
-        if len(values) <= PATIENCE:
-            continue
-        most = max(v for _, v in values)
-        if all(v < VANISHED * most for _, v in values[-PATIENCE:]):
-            what = f"the gradient of {name} is {number(values[-1][1])}, and was {number(most)}: it learns nothing more"
-            remedy = "a lower --lr or another --seed"
-            if key == "g_gradient" and config.get("loss") == "minimax":
-                remedy = "--loss non-saturating, whose gradient does not vanish when D is sure"
-            elif key == "g_gradient":
-                remedy = f"a slower discriminator, --d-lr {config.get('d_lr', config['lr']) / 4:g}"
-            return f"{what} (vanishing gradients); try {remedy}"
-    return ""
+def vanished(epochs: Epochs, config: Config) -> str:
+    """Symptom: a gradient, of GANs that of G, that is next to nothing of what it was."""
+    of_generator = series(epochs, "g_gradient")
+    values = of_generator or series(epochs, "gradient")
+    most = max((v for _, v in values), default=0.0)
+    if len(values) <= PATIENCE or not all(v < VANISHED * most for _, v in values[-PATIENCE:]):
+        return ""
+    name = "the gradient of G" if of_generator else "the gradient"
+    what = f"{name} is {number(values[-1][1])} and was {number(most)}: nothing more is learnt (vanishing gradients)"
+    if not of_generator:
+        return f"{what}; try a lower --lr or another --seed"
+    if config["loss"] == "minimax":
+        return f"{what}; try --loss non-saturating, whose gradient stays when D is sure"
+    return f"{what}; try a slower discriminator, --d-lr {config.get('d_lr', config['lr']) / 4:g}"
 
 
 def norms(epochs: Epochs, key: str, what: str) -> str:
@@ -174,7 +171,8 @@ def information(epochs: Epochs, config: Config) -> str:
     epoch, kl = values[-1]
     if kl < NO_KL:
         return f"The KL is {kl:.3f} nats {after(epoch)}: z says nothing of the image."
-    return f"{after(epoch).capitalize()} the KL is {number(kl)} nats: z tells at most {number(kl * BITS)} bits of an image."
+    bits = number(kl * BITS)
+    return f"The KL is {number(kl)} nats {after(epoch)}: z tells at most {bits} bits of an image."
 
 
 def used_dimensions(epochs: Epochs, config: Config) -> str:
@@ -186,7 +184,7 @@ def used_dimensions(epochs: Epochs, config: Config) -> str:
         return f"All {of} latent dimensions are used." if of > 1 else "The one latent dimension is used."
     if active == 0:
         return f"None of the {of} latent dimensions is used: the decoder makes the same of every image."
-    return f"{active} of {of} latent dimensions are used; the others equal the prior, and a smaller --latent would do."
+    return f"{active} of {of} latent dimensions are used; in the others q(z | x) is the prior, whatever x is."
 
 
 def gap(measures: Mapping[str, Any] | None) -> str:
@@ -260,7 +258,7 @@ def game(epochs: Epochs, config: Config) -> str:
     if not real or not fake:
         return ""
     even = equilibrium(config)[0]
-    (_, x), (ended, g) = real[-1], fake[-1]
+    (_, x), (_, g) = real[-1], fake[-1]
     text = f"D(x) ended at {x:.2f} and D(G(z)) at {g:.2f}"
     since = _since(fake, falling=True)
     if x >= (1 - config["smoothing"]) * CERTAIN and g <= 1 - CERTAIN:
@@ -268,7 +266,8 @@ def game(epochs: Epochs, config: Config) -> str:
     if since and g < 0.5 * even:
         return f"D(G(z)) ended at {g:.2f} and has fallen since epoch {since}: D is winning."
     if abs(x - even) < 0.06 and abs(g - even) < 0.06:
-        return f"{text}, both near {even:.2g}: D can hardly tell samples from data. Look whether the samples are good, or D is weak."
+        what = "D can hardly tell samples from data, be it that these are good, or that D is weak"
+        return f"{text}, both near {even:.2g}: {what}."
     if g > even + 0.1 and g >= x - 0.02:
         return f"{text}: G deceives D, which lags behind."
     if x - g > 0.5:
@@ -330,7 +329,8 @@ def quality(epochs: Epochs, config: Config) -> str:
     even = 100 * WITHIN_3_SIGMA
     if share >= 97:
         return f"{share:.0f} % of the samples are within 3σ of a mode, and {even:.0f} % of the data are."
-    return f"{share:.0f} % of the samples are within 3σ of a mode ({even:.0f} % of the data are): the rest lie between modes or beside them."
+    where = "the rest lie between modes or beside them"
+    return f"{share:.0f} % of the samples are within 3σ of a mode ({even:.0f} % of the data are): {where}."
 
 
 def classes_made(measures: Mapping[str, Any] | None) -> str:
