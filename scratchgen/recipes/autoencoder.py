@@ -114,5 +114,3 @@ class AutoencoderRecipe(EncoderRecipe):
         errors = np.square(self.reconstruct(images) - images).reshape(len(images), -1).mean(axis=1)
         ranks = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).round().astype(int)
         return np.argsort(errors, kind="stable")[ranks]
-            np.linspace(0, len(images) - 1, min(SHOWN, len(images))).round().astype(int)
-        ]
