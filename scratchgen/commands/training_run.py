@@ -11,13 +11,12 @@ from scratchgen.commands import BROKEN_PIPE
 from scratchgen.commands.trained import evaluate
 from scratchgen.data import Dataset, Points
 from scratchgen.errors import sentence
-from scratchgen.files import printable
-from scratchgen.plots import curves
+from scratchgen.files import atomic_write, printable
 from scratchgen.progress import tqdm
 from scratchgen.recipes import Findings, Recipe
+from scratchgen.report import take_away, write
 from scratchgen.safetensors_file import read_arrays
 from scratchgen.training import NotFinite, RunFolder, StepTooLarge, Stopped, StopRequest, Training, stop_request
-from scratchgen.training.report import write_report
 
 FIRST_SAVE = 8  # seconds until the first checkpoint and picture within an epoch, at the most
 DRAW_EVERY = 3  # seconds between two drawings of the curves, at the least
@@ -181,22 +180,21 @@ class TrainingRun:
             self.folder.save_picture(self.recipe.sheet(self.data), f"samples/{name}.png")
 
     def draw(self, *, under_way: bool, state: str | None = None) -> None:
-        """The curves and the report; while it is under way no more often than every DRAW_EVERY seconds."""
+        """The report, no more often than every DRAW_EVERY seconds while it is under way; at the end the curves and
+        the sheets as files too."""
         if under_way and time.perf_counter() < self.next_draw:
             return
-        records = self.folder.records()
-        for name, panels in (("losses.png", self.recipe.panels), ("health.png", self.recipe.health)):
-            with self.part(name):
-                figure = curves(records, panels)
-                if figure is not None:
-                    self.folder.save_picture(figure, name)
         training = self.training
         if state is None:
             done = min(training.epoch - 1, training.settings.epochs)
             state = f"{done} of {training.settings.epochs} epochs, {training.steps:,} steps, {training.seconds:.0f} s"
             state += "; this page renews itself" if under_way else ""
         with self.part("report.html"):
-            write_report(self.folder, model=self.recipe.title, state=state, under_way=under_way)
+            write(self.folder, self.recipe, state=state, under_way=under_way)
+        if not under_way:
+            for name, picture in take_away(self.folder, self.recipe).items():
+                with self.part(name), atomic_write(self.folder.path / name) as stream:
+                    picture(stream)
         self.next_draw = time.perf_counter() + DRAW_EVERY
 
     def close(self, state: str) -> None:

@@ -360,3 +360,14 @@ def copies(measures: Mapping[str, Any] | None) -> str:
     if own > 0.85 * unseen:
         return f"{text}: the samples are not copies."
     return f"{text}."
+
+
+def evenness(measures: Mapping[str, Any] | None) -> str:
+    m = measures or {}
+    if not all(isinstance(m.get(key), int | float) for key in ("reverse_kl", "of", "modes")):
+        return ""
+    kl, of, found = m["reverse_kl"], m["of"], m["modes"]
+    text = f"{found} of {of} modes are reached; the reverse KL is {kl:.3f} nats"
+    if kl < 0.02:
+        return f"{text}: nearly even."
+    return f"{text}, of at most log {of} = {log(of):.2f}."
