@@ -10,10 +10,10 @@ from itertools import pairwise
 import pytest
 import tiny
 from PIL import Image
+from scratchgen.training.report import SHEETS, write_report
 from tiny import MODELS, run
 
 from scratchgen.training import RunFolder
-from scratchgen.training.report import SHEETS, write_report
 
 ODD = "<b>&\"'x"
 

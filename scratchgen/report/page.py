@@ -12,7 +12,7 @@ from typing import Any
 from scratchgen.files import atomic_write
 from scratchgen.plots import Panel, as_svg, bars, curve, histogram
 from scratchgen.recipes import Recipe
-from scratchgen.report.pictures import SHEETS, chosen, moment, packed, sheets_in
+from scratchgen.report.pictures import SHEETS, Packed, chosen, moment, packed, sheets_in
 from scratchgen.report.words import TERMS, Caption, words_of
 from scratchgen.training import RunFolder
 
@@ -88,28 +88,26 @@ class _Page:
 
     def made(self) -> list[str]:
         """The newest sheet, large."""
-        latest, sheets = self.folder.path / "samples" / "latest.png", sheets_in(self.folder)
-        self.latest = latest if self.under_way and latest.is_file() else sheets[-1] if sheets else None
-        self.earlier = chosen(sheets, SHEETS)
-        if self.latest in self.earlier:
-            self.earlier.remove(self.latest)
-        if self.latest is None:
+        files = chosen(sheets_in(self.folder), SHEETS)
+        if self.under_way:
+            files.append(self.folder.path / "samples" / "latest.png")
+        shown = [(moment(p), p.stem, found) for p in files if (found := packed(p))]
+        self.earlier = shown[:-1]
+        if not shown:
             return []
-        uri, width, height = packed(self.latest)
-        when = moment(self.latest)
-        self.of_rows = width > 1.5 * height
-        shape = "wide" if self.of_rows else "grid"
+        when, _, newest = shown[-1]
         slider = (
             '<div class="controls" hidden><button type="button">Play</button>'
             '<input type="range" min="0" max="1" step="1" value="1" aria-label="epoch that is shown">'
             "<output></output></div>"
         )
         picture = (
-            f'<div class="picture large {shape}"><img id="stage" alt="{when}" width="{width}" height="{height}" '
-            f'src="{uri}"></div>{slider if self.earlier else ""}<p class="state">Shown: the model as it is '
-            f"{'now' if when == 'now' else when}.</p>"
+            f'<div class="picture large {shape(newest)}">{as_image(newest, when, "stage")}</div>'
+            f"{slider if self.earlier else ''}"
+            f'<p class="state">The newest is of {"this moment" if when == "now" else f"the model {when}"}.</p>'
         )
-        return ["<section><h2>What the run made</h2>", self.figure(picture, self.words.sheet), "</section>"]
+        beside = " square" if shape(newest) == "grid" else ""
+        return ["<section><h2>What the run made</h2>", self.figure(picture, self.words.sheet, beside), "</section>"]
 
     def curves(self, heading: str, panels: Sequence[Panel]) -> list[str]:
         found = []
@@ -117,7 +115,7 @@ class _Page:
             drawn = curve(self.records, panel, self.measures)
             if drawn is not None:
                 name = f"c{i}{re.sub('[^a-z]', '', panel.name.lower())}"
-                found.append(self.figure(as_svg(drawn, name), self.words.panels[panel.name], beside=True))
+                found.append(self.figure(as_svg(drawn, name), self.words.panels[panel.name], " beside"))
         return [f"<section><h2>{heading}</h2>", *found, "</section>"] if found else []
 
     def measured(self) -> list[str]:
@@ -131,15 +129,13 @@ class _Page:
         data = without_source(str(self.measures["data"]))
         found = [f'<section><h2>{heading}</h2><p class="state">{self.escaped(data)}</p>']
         found.append(self.table(self.measures["rows"]))
-        found += [self.figure(svg, caption, beside=True) for svg, caption in self.drawn_measures()]
+        found += [self.figure(svg, caption, " beside") for svg, caption in self.drawn_measures()]
         for name, caption in self.words.pictures.items():
-            path = self.folder.path / "evaluation" / name
-            if name.endswith(".png") and path.is_file():
-                uri, width, height = packed(path)
-                shape = "wide" if width > 1.5 * height else "grid"
-                alt = escaped(caption.title)
-                image = f'<img alt="{alt}" width="{width}" height="{height}" src="{uri}">'
-                found.append(self.figure(f'<div class="picture {shape}">{image}</div>', caption))
+            picture = packed(self.folder.path / "evaluation" / name) if name.endswith(".png") else None
+            if picture:
+                beside = " square" if shape(picture) == "grid" else ""
+                image = f'<div class="picture {shape(picture)}">{as_image(picture, caption.title)}</div>'
+                found.append(self.figure(image, caption, beside))
         return [*found, "</section>"]
 
     def drawn_measures(self) -> Iterable[tuple[str, Caption]]:
@@ -167,14 +163,12 @@ class _Page:
         if not self.earlier:
             return []
         figures = []
-        for path in self.earlier:
-            uri, width, height = packed(path)
-            image = f'<img alt="{moment(path)}" width="{width}" height="{height}" src="{uri}">'
+        for when, name, picture in self.earlier:
             figures.append(
-                f'<figure id="{path.stem}"><a href="#{path.stem}">{image}</a>'
-                f"<figcaption>{moment(path)}</figcaption></figure>"
+                f'<figure id="{name}"><a href="#{name}">{as_image(picture, when)}</a>'
+                f"<figcaption>{when}</figcaption></figure>"
             )
-        rows = " of-rows" if self.of_rows else ""
+        rows = " of-rows" if shape(self.earlier[0][2]) == "wide" else ""
         return [
             f"<section><h2>Epoch by epoch</h2><p>{self.words.epochs} Each opens; the newest is at the top.</p>",
             f'<div class="thumbs{rows}">{"".join(figures)}</div></section>',
@@ -195,12 +189,12 @@ class _Page:
     def use(self, terms: Iterable[str]) -> None:
         self.terms += [t for t in dict.fromkeys(terms) if t not in self.terms]
 
-    def figure(self, picture: str, caption: Caption, *, beside: bool = False) -> str:
+    def figure(self, picture: str, caption: Caption, kind: str = "") -> str:
         self.use(caption.terms)
         found = caption.this_run(self.epochs, self.measures) if self.epochs or self.measures else ""
         run = f'<dt>This run</dt><dd class="run">{self.escaped(found)}</dd>' if found else ""
         return (
-            f'<figure class="figure{" beside" if beside else ""}"><div>{picture}</div><figcaption>'
+            f'<figure class="figure{kind}"><div>{picture}</div><figcaption>'
             f"<h3>{caption.title}</h3><p>{caption.what}</p><dl>"
             f'<dt>What is plotted</dt><dd class="formula">{caption.formula}</dd>'
             f"<dt>When all is well</dt><dd>{caption.healthy}</dd>{run}</dl></figcaption></figure>"
@@ -232,6 +226,16 @@ LARGER = (
 
 def escaped(text: str) -> str:
     return html.escape(text)
+
+
+def shape(picture: Packed) -> str:
+    return "wide" if picture.of_rows else "grid"
+
+
+def as_image(picture: Packed, text: str, name: str = "") -> str:
+    uri, width, height = picture
+    own = f' id="{name}"' if name else ""
+    return f'<img{own} alt="{escaped(text)}" width="{width}" height="{height}" src="{uri}">'
 
 
 def sentence(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from PIL import Image, features
 
@@ -44,24 +44,35 @@ def chosen(sheets: Sequence[Path], most: int) -> list[Path]:
     return [sheets[round(i * (len(sheets) - 1) / (most - 1))] for i in range(most)]
 
 
-def packed(path: Path) -> tuple[str, int, int]:
-    """A picture as a data URI, and its width and height. ValueError when it is none."""
-    about = path.stat()
-    return _packed(path, about.st_mtime_ns, about.st_size)
+class Packed(NamedTuple):
+    """A picture as a data URI, and its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+    @property
+    def of_rows(self) -> bool:
+        return self.width > 1.5 * self.height
+
+
+def packed(path: Path) -> Packed | None:
+    """A picture for the page; None when the file is missing or holds none."""
+    try:
+        about = path.stat()
+        return _packed(path, about.st_mtime_ns, about.st_size)
+    except OSError:
+        return None
 
 
 @lru_cache(maxsize=4 * SHEETS)  # a page is written again and again in the course of a run
-def _packed(path: Path, changed: int, size: int) -> tuple[str, int, int]:
+def _packed(path: Path, changed: int, size: int) -> Packed:
     content, kind = path.read_bytes(), "png"
-    try:
-        with Image.open(BytesIO(content)) as image:
-            width, height = image.size
-            if len(content) > SMALL:
-                image.load()
-                content, kind = _smaller(image, content)
-    except OSError as error:
-        raise ValueError(f"{path.name} is no picture: {error}") from None
-    return f"data:image/{kind};base64,{b64encode(content).decode()}", width, height
+    with Image.open(BytesIO(content)) as image:
+        width, height = image.size
+        if len(content) > SMALL:
+            content, kind = _smaller(image, content)
+    return Packed(f"data:image/{kind};base64,{b64encode(content).decode()}", width, height)
 
 
 def _smaller(image: Image.Image, content: bytes) -> tuple[bytes, str]:
