@@ -90,7 +90,8 @@ def test_no_framework_is_imported():
 LATER = """
     scratchgen.gradcheck scratchgen.export scratchgen.data scratchgen.training scratchgen.measures scratchgen.plots
     scratchgen.recipes scratchgen.report scratchgen.bench scratchgen.commands scratchgen.cli
-    scratchgen.backend.numpy_ops scratchgen.backend.cupy_ops cupy numba matplotlib PIL tqdm pooch safetensors argparse subprocess
+    scratchgen.backend.numpy_ops scratchgen.backend.cupy_ops
+    cupy numba matplotlib PIL tqdm pooch safetensors argparse subprocess
     numpy.random numpy.typing concurrent.futures multiprocessing asyncio
 """.split()  # noqa: SIM905
 

@@ -100,14 +100,8 @@ def no_pictures(monkeypatch) -> None:
     dot = Image.new("L", (1, 1))
     for name in ("autoencoder.AutoencoderRecipe", "vae.VAERecipe", "gan.GANRecipe"):
         monkeypatch.setattr(f"scratchgen.recipes.{name}.sheet", lambda self, data: dot)
-    for name in (
-        "autoencoder.image_rows",
-        "autoencoder.codes",
-        "vae.image_rows",
-        "vae.codes",
-        "gan.scatter",
-        "gan.bars",
-    ):
+    drawn = "autoencoder.image_rows autoencoder.codes vae.image_rows vae.codes gan.scatter gan.bars"
+    for name in drawn.split():
         monkeypatch.setattr(f"scratchgen.recipes.{name}", lambda *args, **options: dot)
 
 
