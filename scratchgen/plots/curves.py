@@ -40,6 +40,7 @@ class Panel:
     log: bool = False
     limits: tuple[float | None, float | None] = field(default=(None, None))
     title: str = ""
+    whole: bool = False  # what is counted
 
     @property
     def name(self) -> str:
@@ -102,7 +103,7 @@ def _rows_of_legend(panel: Panel, measures: Mapping[str, Any] | None) -> int:
 
 
 def _draw(axes: Axes, records: Sequence[Record], panel: Panel, measures: Mapping[str, Any] | None) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     x = x_axis(records)
     colours = dict(zip(panel.curves, COLOURS, strict=False))
@@ -120,14 +121,19 @@ def _draw(axes: Axes, records: Sequence[Record], panel: Panel, measures: Mapping
             axes.plot(*_means(points), color=colours[key], label=label, linewidth=1.4, marker=marker)
     for reference, value in _references(panel, measures):
         colour = colours.get(reference.to or "", INK)
-        axes.axhline(value, color=colour, linewidth=1.1, linestyle=(0, (4, 2.5)), label=reference.label)
+        dashes = (0, (4, 2.5))  # below the curves, which it may lie on
+        axes.axhline(value, color=colour, linewidth=1.1, linestyle=dashes, label=reference.label, zorder=1.5)
+    axes.set_ylim(*panel.limits)
     if panel.log and any((r.get(key) or 0) > 0 for r in records for key in panel.curves):
         axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        low, high = axes.get_ylim()
+        subs = (1, 2, 5) if high < 100 * low else (1,)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=7))
+        axes.yaxis.set_minor_locator(NullLocator())
     else:
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=panel.whole))
+    if axes.get_yscale() != "log" or axes.get_ylim()[0] > 1e-5:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}".replace("-", "−")))
-    axes.set_ylim(*panel.limits)
     axes.set_xlim(left=0)
     axes.set_xlabel(x, fontsize=SMALL, color=INK)
     axes.set_ylabel(panel.ylabel, fontsize=SMALL, color=INK)
@@ -145,14 +151,14 @@ def _means(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]
     return [group[-1][0] for group in groups], [sum(y for _, y in group) / len(group) for group in groups]
 
 
-def above(columns: int) -> dict[str, Any]:
+def above(columns: int, size: int = TINY) -> dict[str, Any]:
     """Options of a legend that stands above the axes."""
     return {
         "loc": "lower left",
         "bbox_to_anchor": (0, 1),
         "ncols": columns,
         "frameon": False,
-        "fontsize": TINY,
+        "fontsize": size,
         "labelcolor": INK,
         "borderpad": 0.2,
         "borderaxespad": 0.2,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FAKE, EVEN, REAL = "#f3c3c8", "#ffffff", "#bcd9ea"  # of D's surface: as the points, but pale
 SIDE = 5.0  # inches of square axes
+LABEL, TICK = 12, 10  # points of letters in these, which are shown small
 
 
 class Surface(NamedTuple):
@@ -56,18 +57,18 @@ def scatter(
             aspect="auto",
         )
         bar = figure.colorbar(image, cax=beside, ticks=(0, 0.25, 0.5, 0.75, 1))
-        bar.set_label("D(x), the probability of being real", fontsize=SMALL, color=INK)
+        bar.set_label("D(x), the probability of being real", fontsize=LABEL, color=INK)
         bar.outline.set_visible(False)
-        beside.tick_params(labelsize=TINY, colors=INK)
+        beside.tick_params(labelsize=TICK, colors=INK)
     if real is not None:
         axes.scatter(real[:, 0], real[:, 1], s=4, color=ACCENT, alpha=0.55, linewidths=0, label="data, x")
     axes.scatter(generated[:, 0], generated[:, 1], s=4, color=SECOND, alpha=0.6, linewidths=0, label="samples, G(z)")
     left, right, bottom, top = surface.extent if surface else view(generated if real is None else real)
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
-    axes.set_xlabel("x₁", fontsize=SMALL, color=INK)
-    axes.set_ylabel("x₂", fontsize=SMALL, color=INK)
-    legend = axes.legend(**above(2), markerscale=3)
+    axes.set_xlabel("x₁", fontsize=LABEL, color=INK)
+    axes.set_ylabel("x₂", fontsize=LABEL, color=INK)
+    legend = axes.legend(**above(2, LABEL), markerscale=3)
     for handle in legend.legend_handles:
         if handle is not None:
             handle.set_alpha(1)
@@ -97,14 +98,15 @@ def codes(
         if bar.solids is not None:
             bar.solids.set_alpha(1)
         beside.set_ylim(-0.5, kinds - 0.5)
-        beside.tick_params(labelsize=TINY, colors=INK)
+        beside.tick_params(labelsize=TICK, colors=INK)
         if classes and kinds <= 20:
             beside.set_yticklabels(classes[:kinds])
         elif kinds <= 20:
-            beside.set_ylabel("class of the image", fontsize=SMALL, color=INK)
-    reach = float(np.abs(z).max())
+            beside.set_ylabel("class of the image", fontsize=LABEL, color=INK)
+    left, right, bottom, top = view(z)
     if prior:
-        reach = max(reach, 2.2)
+        right = top = 1.05 * max(2.2, float(np.abs(z).max()))
+        left = bottom = -right
         angle = np.linspace(0, 2 * np.pi, 200)
         for sigma, style in ((1, "-"), (2, (0, (4, 2.5)))):
             share = round(100 * (1 - np.exp(-(sigma**2) / 2)))
@@ -114,24 +116,24 @@ def codes(
                 color=INK,
                 linewidth=1,
                 linestyle=style,
-                label=f"N(0, I): {sigma}σ, {share} % within",
+                label=f"{sigma}σ of N(0, I): {share} %",
             )
-    axes.set_xlim(-1.05 * reach, 1.05 * reach)
-    axes.set_ylim(-1.05 * reach, 1.05 * reach)
-    axes.set_xlabel("z₁", fontsize=SMALL, color=INK)
-    axes.set_ylabel("z₂", fontsize=SMALL, color=INK)
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
+    axes.set_xlabel("z₁", fontsize=LABEL, color=INK)
+    axes.set_ylabel("z₂", fontsize=LABEL, color=INK)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(**above(2))
+        axes.legend(**above(2, LABEL))
     return figure
 
 
 def _square(*, bar: bool, title: str) -> tuple[Figure, Axes, Any]:
     """A figure with square axes, and axes beside them for a colour bar if there is to be one."""
-    left, bottom, top, right = 0.62, 0.5, 0.3 + 0.25 * bool(title), 1.0 if bar else 0.16
+    left, bottom, top, right = 0.8, 0.62, 0.36 + 0.25 * bool(title), 1.15 if bar else 0.16
     width, height = left + SIDE + right, bottom + SIDE + top
     figure = new_figure(figsize=(width, height), dpi=DPI)
     axes = figure.add_axes((left / width, bottom / height, SIDE / width, SIDE / height))
-    axes.tick_params(labelsize=TINY, colors=INK)
+    axes.tick_params(labelsize=TICK, colors=INK)
     dress(axes)
     if title:
         figure.text(left / width, 1 - 0.2 / height, title, fontsize=10, color=INK)
@@ -158,8 +160,8 @@ def latent_plane(decode: Callable[[NDArray], NDArray], side: int = 20) -> Figure
     axes.set_yticks(places, names)
     axes.set_xlim(0, side)
     axes.set_ylim(0, side)
-    axes.set_xlabel("z₁", fontsize=SMALL, color=INK)
-    axes.set_ylabel("z₂", fontsize=SMALL, color=INK)
+    axes.set_xlabel("z₁", fontsize=LABEL, color=INK)
+    axes.set_ylabel("z₂", fontsize=LABEL, color=INK)
     return figure
 
 

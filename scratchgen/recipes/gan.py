@@ -177,7 +177,9 @@ class PointGANRecipe(Game[Points]):
         data = Reference(f"{WITHIN_3_SIGMA:.3f}, the data", WITHIN_3_SIGMA)
         top = 1.1 * self.modes
         return (
-            Panel("modes", {"modes": "reached by samples"}, (whole,), limits=(0, top), title="Modes covered"),
+            Panel(
+                "modes", {"modes": "reached by samples"}, (whole,), limits=(0, top), title="Modes covered", whole=True
+            ),
             Panel(
                 "share of the samples",
                 {"high_quality": "within 3σ of a mode"},

@@ -56,11 +56,16 @@ class VAERecipe(EncoderRecipe):
     @property
     def panels(self) -> Sequence[Panel]:
         beta = self.config["beta"]
-        terms = {"reconstruction": "reconstruction term", "kl": "KL term"}
         title = "Loss, −ELBO" if beta == 1 else f"Loss, with {beta:g} KL"
+        first = {"reconstruction": "training", "test_reconstruction": "test"}
         return (
             Panel("nats per image", {"loss": "training", "test_loss": "test"}, title=title),
-            Panel("nats per image", terms, title="The two terms of −ELBO, training"),
+            Panel(
+                "nats per image",
+                {"reconstruction": "training", "test_reconstruction": "test"},
+                title="Its first term",
+            ),
+            Panel("nats per image", {"kl": "training", "test_kl": "test"}, limits=(0, None), title="Second term, KL"),
         )
 
     @property
@@ -72,6 +77,7 @@ class VAERecipe(EncoderRecipe):
             (Reference(f"all {latent}", latent),),
             limits=(0, 1.1 * latent),
             title="Active latent units",
+            whole=True,
         )
         return *super().health, active
 

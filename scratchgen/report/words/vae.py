@@ -33,17 +33,14 @@ def words(recipe: VAERecipe) -> Words:
                 "blurred: g(z) is the mean of the pixels. Sharp reconstructions and bad samples mean that codes lie "
                 "where N(0, I) rarely draws; samples that are all alike mean that z is ignored."
             ),
-            this_run=lambda epochs, measures: judgements.information(epochs, c),
+            this_run=lambda epochs, measures: judgements.used_dimensions(epochs, c),
             terms=("code", "prior"),
         ),
         panels={
             "loss": Caption(
                 title="Loss" if beta != 1 else "Loss, −ELBO",
                 what="What training makes small, on training images as it goes, and on test images.",
-                formula=(
-                    f"L = −E<sub>q(z | x)</sub> log p(x | z) + {weight}KL(q(z | x) ‖ N(0, I))"
-                    + (", the reconstruction term and the KL term" if beta == 1 else f", β = {beta:g}")
-                ),
+                formula=(f"L = −E<sub>q(z | x)</sub> log p(x | z) + {weight}KL(q(z | x) ‖ N(0, I))"),
                 healthy=(
                     "Both fall steeply, then slowly, and stay together. A test loss that rises while the training "
                     "loss falls says that the training images are being learnt by heart."
@@ -52,15 +49,28 @@ def words(recipe: VAERecipe) -> Words:
                 terms=("elbo", "nats"),
             ),
             "reconstruction": Caption(
-                title="The two terms",
-                what="The two parts of the loss on the training images, which pull against each other.",
+                title="Its first term: reconstruction",
+                what="How badly the decoder foretells the pixels of an image from a z drawn for it by the encoder.",
+                formula="−E<sub>q(z | x)</sub> log p(x | z)",
+                healthy=(
+                    "It falls as z comes to say more of the image, and is most of the loss. It cannot fall to 0 "
+                    "where pixels are noise or grey."
+                ),
+                this_run=lambda epochs, measures: judgements.course(
+                    epochs, "test_reconstruction", "The term of the test images", "nats"
+                ),
+                terms=("nats",),
+            ),
+            "kl": Caption(
+                title="Its second term: KL",
+                what="How much the encoder says of an image by its z: what each code costs.",
                 formula=(
-                    "reconstruction: −E<sub>q</sub> log p(x | z); "
-                    "KL: ½ Σ<sub>j</sub> (μ<sub>j</sub>² + σ<sub>j</sub>² − 1 − log σ<sub>j</sub>²)"
+                    "KL(q(z | x) ‖ N(0, I)) = "
+                    "½ Σ<sub>j</sub> (μ<sub>j</sub>² + σ<sub>j</sub>² − 1 − log σ<sub>j</sub>²)"
                 ),
                 healthy=(
-                    "The reconstruction term falls and the KL rises from near 0 to some nats: codes begin to say "
-                    "something of the image. A KL that stays at 0 is posterior collapse."
+                    "It rises from near 0 to some nats and stays: what it takes away from the loss by better "
+                    "reconstruction is more than it adds. A KL that stays at 0 is posterior collapse."
                 ),
                 this_run=lambda epochs, measures: judgements.information(epochs, c),
                 terms=("kl", "collapse"),
