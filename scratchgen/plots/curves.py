@@ -123,17 +123,18 @@ def _draw(axes: Axes, records: Sequence[Record], panel: Panel, measures: Mapping
         colour = colours.get(reference.to or "", INK)
         dashes = (0, (4, 2.5))  # below the curves, which it may lie on
         axes.axhline(value, color=colour, linewidth=1.1, linestyle=dashes, label=reference.label, zorder=1.5)
-    axes.set_ylim(*panel.limits)
     if panel.log and any((r.get(key) or 0) > 0 for r in records for key in panel.curves):
         axes.set_yscale("log")
+        axes.set_ylim(*panel.limits)
         low, high = axes.get_ylim()
         subs = (1, 2, 5) if high < 100 * low else (1,)
         axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=7))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
+        axes.set_ylim(*panel.limits)
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=panel.whole))
     if axes.get_yscale() != "log" or axes.get_ylim()[0] > 1e-5:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}".replace("-", "−")))
+        axes.yaxis.set_major_formatter(FuncFormatter(plain))
     axes.set_xlim(left=0)
     axes.set_xlabel(x, fontsize=SMALL, color=INK)
     axes.set_ylabel(panel.ylabel, fontsize=SMALL, color=INK)
@@ -166,6 +167,11 @@ def above(columns: int, size: int = TINY) -> dict[str, Any]:
         "columnspacing": 1.2,
         "labelspacing": 0.3,
     }
+
+
+def plain(value: float, position: object = None) -> str:
+    """A number beside a tick: without an offset, which would stand where the legend is."""
+    return f"{value:.4g}".replace("-", "−")
 
 
 def dress(axes: Axes) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scratchgen.plots.curves import DPI, above, dress
+from scratchgen.plots.curves import DPI, above, dress, plain
 from scratchgen.plots.images import image_grid
 from scratchgen.plots.style import ACCENT, INK, SECOND, SMALL, TINY, drawn, new_figure
 
@@ -129,10 +129,15 @@ def codes(
 
 def _square(*, bar: bool, title: str) -> tuple[Figure, Axes, Any]:
     """A figure with square axes, and axes beside them for a colour bar if there is to be one."""
-    left, bottom, top, right = 0.8, 0.62, 0.36 + 0.25 * bool(title), 1.15 if bar else 0.16
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    left, bottom, top, right = 1.05, 0.62, 0.42 + 0.32 * bool(title), 1.15 if bar else 0.16
     width, height = left + SIDE + right, bottom + SIDE + top
     figure = new_figure(figsize=(width, height), dpi=DPI)
     axes = figure.add_axes((left / width, bottom / height, SIDE / width, SIDE / height))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(6))
+        axis.set_major_formatter(FuncFormatter(plain))
     axes.tick_params(labelsize=TICK, colors=INK)
     dress(axes)
     if title:
@@ -184,7 +189,7 @@ def bars(
     title: str = "",
 ) -> Figure:
     """Values as bars with names below them, and a line to compare them with: its label and its value."""
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     slanted = max(map(len, names)) > 2 and len(names) > 5
     bottom = 0.95 if slanted else 0.5 if xlabel else 0.34
@@ -197,6 +202,8 @@ def bars(
     if log:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_formatter(FuncFormatter(plain))
     every = -(-len(names) // 25)
     axes.set_xticks(
         range(0, len(values), every),

@@ -60,11 +60,7 @@ class VAERecipe(EncoderRecipe):
         first = {"reconstruction": "training", "test_reconstruction": "test"}
         return (
             Panel("nats per image", {"loss": "training", "test_loss": "test"}, title=title),
-            Panel(
-                "nats per image",
-                {"reconstruction": "training", "test_reconstruction": "test"},
-                title="Its first term",
-            ),
+            Panel("nats per image", first, title="First term, reconstruction"),
             Panel("nats per image", {"kl": "training", "test_kl": "test"}, limits=(0, None), title="Second term, KL"),
         )
 
