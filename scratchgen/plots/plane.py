@@ -204,7 +204,7 @@ def bars(
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.yaxis.set_major_formatter(FuncFormatter(plain))
-    every = -(-len(names) // 25)
+    every = 1 if slanted else -(-len(names) * (1 + max(map(len, names))) // 45)  # so that they do not touch
     axes.set_xticks(
         range(0, len(values), every),
         list(names)[::every],

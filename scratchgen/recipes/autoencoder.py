@@ -105,6 +105,7 @@ class AutoencoderRecipe(EncoderRecipe):
         if self.config["latent"] == 2:
             with found.part("codes.png"):
                 z = self.encode(to_float(data.test_images))
+                found.values["std_of_codes"] = [float(s) for s in z.std(axis=0)]
                 found.pictures["codes.png"] = codes(z, data.test_labels, classes=data.classes)
         return found
 

@@ -197,6 +197,36 @@ def gap(measures: Mapping[str, Any] | None) -> str:
     return f"The importance-weighted bound lies {number(difference)} nats below −ELBO."
 
 
+def active_by_variance(measures: Mapping[str, Any] | None) -> str:
+    """Of the latent dimensions, by Var(μ)."""
+    m = measures or {}
+    variances, active = m.get("variances_of_mu"), m.get("active_units")
+    if not isinstance(variances, list) or not variances or not isinstance(active, int):
+        return ""
+    if not all(isinstance(v, int | float) for v in variances):
+        return ""
+    return f"{active} of {len(variances)} are above 0.01; the largest is {number(max(variances))}."
+
+
+def codes_in_prior(measures: Mapping[str, Any] | None) -> str:
+    """How the means of a VAE's codes lie to the prior."""
+    share = (measures or {}).get("codes_within_2_sigma")
+    if not isinstance(share, int | float):
+        return ""
+    text = f"{100 * share:.0f} % of the codes lie within 2σ; of N(0, I) it is 86 %"
+    if share < 0.7:
+        return f"{text}: many are where a draw of z seldom comes."
+    return f"{text}."
+
+
+def spread_of_codes(measures: Mapping[str, Any] | None) -> str:
+    """How far an autoencoder's codes reach."""
+    spread = (measures or {}).get("std_of_codes")
+    if not isinstance(spread, list) or len(spread) != 2 or not all(isinstance(v, int | float) for v in spread):
+        return ""
+    return f"The standard deviation of z₁ is {number(spread[0])}, of z₂ {number(spread[1])}; a VAE's would be near 1."
+
+
 # --- GAN ---
 
 
@@ -271,7 +301,7 @@ def game(epochs: Epochs, config: Config) -> str:
     if g > even + 0.1 and g >= x - 0.02:
         return f"{text}: G deceives D, which lags behind."
     if x - g > 0.5:
-        return f"{text}: D is ahead, as is usual for images, and G still gets a gradient."
+        return f"{text}: D is ahead, and tells most samples from data."
     return f"{text}: D tells some samples from data, and both players learn."
 
 
@@ -341,7 +371,10 @@ def classes_made(measures: Mapping[str, Any] | None) -> str:
     if not isinstance(names, list) or len(names) != len(shares):
         names = [str(k) for k in range(len(shares))]
     missing = [str(n) for n, s in zip(names, shares, strict=True) if s == 0]
-    least = min(range(len(shares)), key=lambda k: shares[k])
+    least, most = (f(range(len(shares)), key=lambda k: shares[k]) for f in (min, max))
+    if shares[most] > 0.6:
+        what = "G makes much the same of all z, or nothing yet that the classifier knows"
+        return f"{100 * shares[most]:.0f} % of the samples are taken for {names[most]}: {what}."
     if missing:
         return f"No sample is taken for {', '.join(missing)}: G leaves out part of the data."
     if shares[least] < 0.3 / len(shares):

@@ -200,6 +200,8 @@ class VAERecipe(EncoderRecipe):
                 found.rows.append((ACTIVE, f"{active} of {self.config['latent']}"))
             if self.config["latent"] == 2:
                 with found.part("codes.png"):
+                    within = np.square(mu).sum(axis=1) <= 4
+                    found.values["codes_within_2_sigma"] = float(within.mean())
                     found.pictures["codes.png"] = codes(mu, data.test_labels, classes=data.classes, prior=True)
         with found.part("samples.png"):
             drawn = self.decode(self.noise(100, self.picture_rng()))

@@ -14,6 +14,7 @@ if (stage && dialog) {
     opened = Math.min(Math.max(at, 0), frames.length - 1);
     large.src = frames[opened].src;
     large.alt = told.value = frames[opened].alt;
+    large.parentElement.className = stage.parentElement.className;
     if (!dialog.open) dialog.showModal();
   };
   document.querySelectorAll(".thumbs a").forEach((link, at) => link.addEventListener("click", (event) => {

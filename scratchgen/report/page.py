@@ -220,7 +220,7 @@ class _Page:
 
 LARGER = (
     '<dialog aria-label="larger view"><p><output></output><button type="button">Close</button></p>'
-    '<img alt="" src="data:,"></dialog>'
+    '<div class="picture"><img alt="" src="data:,"></div></dialog>'
 )
 
 

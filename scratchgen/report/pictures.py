@@ -148,4 +148,4 @@ def _frame(path: Path, width: int) -> Image.Image:
         frame = image.convert("L" if grey else "RGB")
     if frame.width > width:
         frame = frame.resize((width, round(frame.height * width / frame.width)), Image.Resampling.BOX)
-    return frame if grey else frame.quantize(64, dither=Image.Dither.NONE)
+    return frame if grey else frame.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)

@@ -86,6 +86,7 @@ def words(recipe: AutoencoderRecipe) -> Words:
                     "where they lie, and how far they reach, is chance, so a point drawn at random may decode to "
                     "nothing. A VAE's KL term is what mends that."
                 ),
+                this_run=lambda epochs, measures: judgements.spread_of_codes(measures),
                 terms=("code",),
             ),
         },

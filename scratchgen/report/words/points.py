@@ -25,7 +25,7 @@ def words(recipe: PointGANRecipe) -> Words:
         sheet=Caption(
             title=f"{shape[0].upper()}{shape[1:]}: samples over data and D's surface",
             what=(
-                "Red, 2,500 samples, from the same noise in every epoch; blue, as many test points; below them D's "
+                "Red, 2,500 samples, from the same noise in every epoch; blue, test points; below them D's "
                 "surface, from red, where D is sure of samples, over white to blue, where it is sure of data."
             ),
             formula=f"G(z), {noise(recipe)}; D(x) = σ(logit)",

@@ -97,6 +97,7 @@ def words(recipe: VAERecipe) -> Words:
                     "Used dimensions are near 1, as the prior's variance is 1 and the rest of it is σ²; unused ones "
                     "fall far below the line at 0.01. Nothing in between is common."
                 ),
+                this_run=lambda epochs, measures: judgements.active_by_variance(measures),
                 terms=("active",),
             ),
             "codes.png": Caption(
@@ -110,6 +111,7 @@ def words(recipe: VAERecipe) -> Words:
                     "The dots fill the circles about as N(0, I) does, a little more narrowly, without holes: then a "
                     "z drawn from the prior lies where the decoder has learnt. Classes lie apart and touch."
                 ),
+                this_run=lambda epochs, measures: judgements.codes_in_prior(measures),
                 terms=("code", "prior"),
             ),
             "plane.png": Caption(
@@ -120,6 +122,7 @@ def words(recipe: VAERecipe) -> Words:
                 ),
                 formula="g(z), with z₁ and z₂ at the quantiles Φ<sup>−1</sup>((i + ½)/n)",
                 healthy="Neighbours look alike, and one kind turns into another without a break.",
+                this_run=lambda epochs, measures: judgements.information(epochs, c),
                 terms=("prior",),
             ),
         },
