@@ -74,7 +74,7 @@ PLACES = {  # what fails, and what is then said to be missing
     "scratchgen.recipes.vae.VAERecipe.epoch_measures": "the measures of the epoch",
     "scratchgen.recipes.vae.active_units": "active latent units",
     "scratchgen.recipes.vae.VAERecipe.measure": "the evaluation",
-    "scratchgen.report.pictures.curves": "losses.png",
+    "scratchgen.commands.training_run.take_away": "losses.png, health.png, samples.gif",
     "scratchgen.commands.training_run.write": "report.html",
     "scratchgen.commands.training_run.evaluate": "the evaluation",
     "scratchgen.training.run_folder.save_picture": "the picture of the samples",

@@ -3,9 +3,9 @@
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from scratchgen.commands import BROKEN_PIPE
 from scratchgen.commands.trained import evaluate
@@ -191,10 +191,13 @@ class TrainingRun:
             state += "; this page renews itself" if under_way else ""
         with self.part("report.html"):
             write(self.folder, self.recipe, state=state, under_way=under_way)
+        pictures: dict[str, Callable[[IO[bytes]], None]] = {}
         if not under_way:
-            for name, picture in take_away(self.folder, self.recipe).items():
-                with self.part(name), atomic_write(self.folder.path / name) as stream:
-                    picture(stream)
+            with self.part("losses.png, health.png, samples.gif"):
+                pictures = take_away(self.folder, self.recipe)
+        for name, picture in pictures.items():
+            with self.part(name), atomic_write(self.folder.path / name) as stream:
+                picture(stream)
         self.next_draw = time.perf_counter() + DRAW_EVERY
 
     def close(self, state: str) -> None:
