@@ -112,7 +112,7 @@ def test_train_prints_where_things_are_and_makes_them(name, trained):
     assert said[-1] == f"report   {Path(name) / 'report.html'}"
     found = {str(p.relative_to(base / name)) for p in (base / name).rglob("*") if p.is_file()}
     files = {"config.json", "metrics.jsonl", "checkpoint.safetensors", "weights.safetensors", "report.html"}
-    files |= {"losses.png", "health.png", *(f"samples/epoch-00{i}.png" for i in range(3))}
+    files |= {"losses.png", "health.png", "samples.gif", *(f"samples/epoch-00{i}.png" for i in range(3))}
     assert {f for f in found if not f.startswith("evaluation")} == files
     for file in files:
         if file.endswith(".png"):

@@ -440,7 +440,7 @@ def test_a_code_that_says_nothing_for_long():
 
 
 def test_a_symptom_is_said_once_also_over_a_resume(monkeypatch, capsys):
-    monkeypatch.setattr("scratchgen.recipes.vae.NO_KL", 1e9)
+    monkeypatch.setattr("scratchgen.recipes.judgements.NO_KL", 1e9)
     train("vae", "--epochs", "5")
     assert capsys.readouterr().out.count("posterior collapse") == 1
     resume("vae", "--epochs", "7")

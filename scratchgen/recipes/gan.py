@@ -238,6 +238,9 @@ class PointGANRecipe(Game[Points]):
 
     def measure(self, data: Points, **options: Any) -> Findings:
         found, points = Findings(), self.drawn(DRAWN)
+        real = data.test[:DRAWN]
+        with found.part("samples.png"):
+            found.pictures["samples.png"] = scatter(points, real, surface=self.surface(real))
         if data.centres is None or data.std is None:
             found.rows = [("modes", "none to count: the density is no mixture")]
             return found

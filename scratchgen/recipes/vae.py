@@ -203,6 +203,8 @@ class VAERecipe(EncoderRecipe):
                     within = np.square(mu).sum(axis=1) <= 4
                     found.values["codes_within_2_sigma"] = float(within.mean())
                     found.pictures["codes.png"] = codes(mu, data.test_labels, classes=data.classes, prior=True)
+        with found.part("reconstructions.png"):
+            found.pictures["reconstructions.png"] = self.sheet(data)
         with found.part("samples.png"):
             drawn = self.decode(self.noise(100, self.picture_rng()))
             found.pictures["samples.png"] = image_grid(drawn, 10, scale=zoom(self.image_shape))
