@@ -4,7 +4,6 @@ import html
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -58,11 +57,11 @@ class _Page:
                 *self.from_epoch_to_epoch(),
                 *self.settings(),
                 *self.explained(),
-                f"{LARGER}<script>{script()}</script>",
+                f"{LARGER}<script>{SCRIPT}</script>",
             ]
         )
         policy = (
-            f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{digest(script())}'; "
+            f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{DIGEST}'; "
             "base-uri 'none'; form-action 'none'"
         )
         refresh = f'<noscript><meta http-equiv="refresh" content="{REFRESH}"></noscript>' if self.under_way else ""
@@ -71,7 +70,7 @@ class _Page:
             f'<!doctype html>\n<html lang="en"{again}><head><meta charset="utf-8"><title>{title}</title>'
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">{refresh}'
             '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-            f"<style>{style()}</style></head>\n<body>\n{body}\n</body></html>\n"
+            f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
         )
 
     # --- from top to bottom ---
@@ -218,6 +217,8 @@ class _Page:
         return escaped(FOLDERS.sub("", text))
 
 
+STYLE, SCRIPT = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+DIGEST = b64encode(sha256(SCRIPT.encode()).digest()).decode()  # by it the page's policy knows its own script
 LARGER = (
     '<dialog aria-label="larger view"><p><output></output><button type="button">Close</button></p>'
     '<div class="picture"><img alt="" src="data:,"></div></dialog>'
@@ -258,19 +259,3 @@ def as_text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-@cache
-def style() -> str:
-    return Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-
-
-@cache
-def script() -> str:
-    return Path(__file__).with_name("page.js").read_text(encoding="utf-8")
-
-
-@cache
-def digest(text: str) -> str:
-    """What a page's policy calls its own script, so that no other runs."""
-    return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()
