@@ -16,6 +16,7 @@ from damage import damages, forgeries, limits, needs_limits
 from tiny import MODELS, assert_same, outcome, run, stop_after
 
 import scratchgen as sg
+from scratchgen.plots import load_matplotlib
 from scratchgen.safetensors_file import FORMAT, read_arrays, write_arrays
 from scratchgen.training import NotFinite, Settings, Training, load_checkpoint, save_checkpoint
 from scratchgen.weights import load_weights, save_weights
@@ -171,6 +172,7 @@ def test_killed_at_any_operation_on_files_a_run_goes_on_exactly(quick, monkeypat
     monkeypatch.setattr("scratchgen.commands.training_run.FIRST_SAVE", 0)
     every_step(monkeypatch)
     argv = ["train", name, *options, "--batch-size", "30", "--epochs", "2", "--quiet", "--keep-weights"]
+    load_matplotlib()  # which makes folders of its own when it is loaded
     disk = Disk(monkeypatch)
     assert run(*argv, "--out", tmp_path / "whole") == 0
     operations, whole = disk.count, outcome(tmp_path / "whole")
