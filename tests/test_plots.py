@@ -187,10 +187,10 @@ def test_points_and_codes_are_drawn_where_they_are():
     z = rng.standard_normal((20, 2)).astype(np.float32)
     figure = scatter(z[:7] + 1, z, title="t")
     assert scatter(z, z, surface=Surface(np.eye(4), (-2, 2, -3, 3))).axes[0].get_xlim() == (-2, 2)
-    data, generated = figure.axes[0].collections
+    data, generated = figure.axes[0].get_lines()
     assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == ["data, x", "samples, G(z)"]
-    np.testing.assert_array_equal(data.get_offsets(), z)
-    np.testing.assert_array_equal(generated.get_offsets(), z[:7] + 1)
+    np.testing.assert_array_equal(data.get_xydata(), z)
+    np.testing.assert_array_equal(generated.get_xydata(), z[:7] + 1)
     (low, high), _ = figure.axes[0].get_xlim(), figure.axes[0].get_ylim()
     assert low < z[:, 0].min() < z[:, 0].max() < high
     labels = np.arange(20, dtype=np.uint8) % 4

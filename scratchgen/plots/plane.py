@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FAKE, EVEN, REAL = "#f3c3c8", "#ffffff", "#bcd9ea"  # of D's surface: as the points, but pale
 SIDE = 5.0  # inches of square axes
+DOTS: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 2, "markeredgewidth": 0}
 LABEL, TICK = 12, 10  # points of letters in these, which are shown small
 
 
@@ -61,8 +62,8 @@ def scatter(
         bar.outline.set_visible(False)
         beside.tick_params(labelsize=TICK, colors=INK)
     if real is not None:
-        axes.scatter(real[:, 0], real[:, 1], s=4, color=ACCENT, alpha=0.55, linewidths=0, label="data, x")
-    axes.scatter(generated[:, 0], generated[:, 1], s=4, color=SECOND, alpha=0.6, linewidths=0, label="samples, G(z)")
+        axes.plot(*real.T, color=ACCENT, alpha=0.55, label="data, x", **DOTS)
+    axes.plot(*generated.T, color=SECOND, alpha=0.6, label="samples, G(z)", **DOTS)
     left, right, bottom, top = surface.extent if surface else view(generated if real is None else real)
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
