@@ -20,6 +20,7 @@ from scratchgen.recipes.options import COMMON, FREE, Config, identity
 from scratchgen.training import OutOfStep, RunFolder, Settings, Training
 from scratchgen.version import __version__
 
+DONE = {"flip": "mirrored", "crop": "cut", "shift": "shifted"}  # to each image, by --augment
 NOT_KEPT = ("main", "out", "quiet", "resume", "force", "recipe")
 
 
@@ -108,13 +109,14 @@ def _resume(args: argparse.Namespace) -> int:
         except OutOfStep as error:
             raise UsageError(f"{error}: put the right one back, or go on from the checkpoint with --force") from None
         begun = training.epoch if training.step else training.epoch - 1
-        if args.epochs and args.epochs < begun:
-            raise UsageError(f"--epochs is {args.epochs}, and the run is in epoch {begun} already")
+        if (args.epochs or args.steps) and config["epochs"] < begun:
+            asked = f"--epochs is {args.epochs}" if args.epochs else f"--steps is {args.steps}"
+            raise UsageError(f"{asked}, and the run is in epoch {begun}, at step {training.steps}, already")
         over = training.finished and folder.ended
         if not over:
             folder.rewind(training.steps)
             folder.write_json("config.json", config)  # with the epochs that it is to have from now on
-        if config["decay"] == "linear" and args.epochs and begun > 0:
+        if config["decay"] != "none" and config["epochs"] != before["epochs"] and begun > 0:
             notes.append("the learning rate falls to 0 over all epochs: with more of them it is another run")
         run = TrainingRun(folder, recipe, data, training, quiet=args.quiet)
         notes += [] if over else _changes(before, config)
@@ -133,6 +135,7 @@ def _head(args: argparse.Namespace, run: TrainingRun, locks: bool) -> list[str]:
     if args.batch_size and config["batch_size"] < args.batch_size:
         lines.append(f"note     there are {config['batch_size']:,} training samples, so that is the batch size")
     lines.append(f"model    {run.recipe.describe()}")
+    lines += [f"training {_length(run)}", *(f"note     {note}" for note in run.recipe.expectations(run.data))]
     if config["backend"] == "cupy":
         lines.append(f"GPU      {load_kernels('cupy').about()['device']}, {config['precision']}")
     where = printable(str(run.folder.path))
@@ -144,6 +147,14 @@ def _head(args: argparse.Namespace, run: TrainingRun, locks: bool) -> list[str]:
     return lines
 
 
+def _length(run: TrainingRun) -> str:
+    """How long it trains, and on what."""
+    training, augment = run.training, run.training.settings.augment
+    steps = training.settings.epochs * training.steps_per_epoch
+    text = f"{steps:,} steps of {training.settings.batch_size}, which is {training.settings.epochs:,} epochs"
+    return f"{text}, each image {' and '.join(DONE[kind] for kind in augment)} at random" if augment else text
+
+
 def _changes(before: Config, config: Config) -> list[str]:
     """What a resumed run does otherwise than until now."""
     was, now = _device(before), _device(config)
@@ -153,8 +164,14 @@ def _changes(before: Config, config: Config) -> list[str]:
 def _build(config: dict[str, Any], data: Dataset | Points) -> tuple[Recipe, Training]:
     with memory_for("the network", ": a smaller one needs less (--latent, --width, --hidden, --image-size)"):
         recipe = build(config)
-    settings = {name: config[name] for name in ("epochs", "batch_size", "seed", "decay", "backend")}
-    return recipe, Training(recipe, data.samples, Settings(**settings, drop_last=recipe.drop_last))
+    settings = Settings(
+        **{name: config[name] for name in ("epochs", "batch_size", "seed", "decay", "backend")},
+        drop_last=recipe.drop_last,
+        sample_every=config.get("sample_every"),
+        mark_steps=recipe.mark_steps,
+        augment=tuple(config.get("augment", ())),
+    )
+    return recipe, Training(recipe, data.samples, settings)
 
 
 def _new_config(args: argparse.Namespace) -> tuple[dict[str, Any], Dataset | Points]:
@@ -192,11 +209,17 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
             how = f"without {option}" if kept is None else f"with {option} {kept}"
             raise UsageError(f"{args.resume} was started {how}, and goes on so")
     _resolve_device(args, config)
-    config["epochs"] = args.epochs or config["epochs"]
     config["threads"] = _threads(args)
-    for name in ("save_every", "keep_weights", "evaluate"):  # which configs of earlier versions may lack
+    for name in (
+        "save_every",
+        "sample_every",
+        "keep_weights",
+        "evaluate",
+    ):  # which configs of earlier versions may lack
         if hasattr(args, name):
             config[name] = given.get(name, config.get(name, COMMON[name].default))
+    if config.get("sample_every", 0) is None:
+        del config["sample_every"]
     source = config["data"] if args.data is None else args.data
     with where_config_says(args.resume, args.data):
         data = _load(args, source, config.get("image_size"), config.get("channels"))
@@ -204,6 +227,11 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
         raise UsageError(
             f"the data is not what {args.resume} was trained on, {printable(config['data_name'])}: choose with --data"
         )
+    if args.epochs and args.steps:
+        raise UsageError("--epochs and --steps exclude each other: both say how long to train")
+    if args.steps:
+        config["epochs"] = args.recipe.epochs_of(args.steps, len(data.samples), config["batch_size"])
+    config["epochs"] = args.epochs or config["epochs"]
     return config, data
 
 

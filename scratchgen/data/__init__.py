@@ -1,6 +1,7 @@
 """Data: images and points from every source, and minibatches of them."""
 
 from scratchgen.data.arrays import load_arrays
+from scratchgen.data.augment import AUGMENTATIONS, augmented
 from scratchgen.data.batches import epoch_rng, minibatches, to_float
 from scratchgen.data.binarise import BINARISATIONS, binarise, to_signed, to_unit
 from scratchgen.data.cifar import download_cifar10, load_cifar10
@@ -15,6 +16,7 @@ from scratchgen.data.resize import resized
 from scratchgen.data.toys import Points, grid, moons, ring
 
 __all__ = [
+    "AUGMENTATIONS",
     "BINARISATIONS",
     "POINTS",
     "SOURCES",
@@ -22,6 +24,7 @@ __all__ = [
     "DownloadError",
     "IdxError",
     "Points",
+    "augmented",
     "binarise",
     "download_cifar10",
     "download_fashion_mnist",

@@ -29,6 +29,7 @@ DRAWN = 2500  # generated points, to show and to measure
 COMPARED = 100  # generated images compared with all training images
 CONFIDENT = 0.9  # probability of a class
 NEIGHBOURS = 12  # of these, shown beside the nearest training image
+LEAST = 1000  # training images, below which not much is to be expected
 CERTAIN = 0.99  # D's mean probability when it has won the game
 
 
@@ -59,6 +60,15 @@ class Game(Recipe[D]):
     )
     has_prior = True
     drop_last = True
+
+    def expectations(self, data: D) -> list[str]:
+        count = len(data.samples)
+        if count >= LEAST:
+            return []
+        return [
+            f"{count:,} training images are few, and the discriminator soon knows them by heart: expect the colours "
+            f"and shapes of such images, and variations of them, but few details; from {LEAST:,} on it gets better"
+        ]
 
     def builder_arguments(self, rng: np.random.Generator) -> dict[str, Any]:
         """The arguments that every builder takes."""
@@ -138,6 +148,7 @@ class PointGANRecipe(Game[Points]):
         "hidden": Option(sizes, "layer sizes", metavar="N,N"),
         **GAME_OPTIONS,
     }
+    mark_steps = 700
     defaults = {
         "epochs": 20,
         "batch_size": 256,
@@ -325,6 +336,8 @@ class DCGANRecipe(GANRecipe):
     help = "deep convolutional GAN: of images of any size, your own too"
     description = "Train a deep convolutional GAN, in the style of Radford et al. 2016, on images."
     defaults = {"epochs": 15, "batch_size": 128, "lr": 2e-4, "latent": 100}
+    few = {"steps": 2000, "batch_size": 16, "lr": 1e-3, "width": 32}
+    mark_steps = 20
     points = None
     options = {
         "latent": Option(positive, "dimension of z", metavar="N"),

@@ -15,7 +15,8 @@ from scratchgen.errors import sentence
 from scratchgen.models import GAN, VAE, Autoencoder
 from scratchgen.optim import Adam, Optimizer
 from scratchgen.plots import Panel
-from scratchgen.recipes.options import COMMON, Option
+from scratchgen.recipes.options import COMMON, FEW, Option
+from scratchgen.training import steps_per_epoch
 
 BLOCK = 500  # samples at a time
 PATIENCE = 3  # epochs in a row that look alike before they are a symptom
@@ -62,6 +63,8 @@ class Recipe(Generic[D]):
     description: str
     options: ClassVar[Mapping[str, Option]] = {}  # the model's own
     defaults: ClassVar[Mapping[str, Any]]  # of epochs, batch_size and lr, and others instead of the options' own
+    few: ClassVar[Mapping[str, Any]] = {}  # the same for FEW images or fewer; `steps` is the least number of updates
+    mark_steps = 50  # updates between two sheets, at the least: so many that a sheet costs little beside them
     panels: Sequence[Panel] = ()  # of the losses
     health: Sequence[Panel] = ()  # of what tells whether training is healthy
     has_encoder = has_prior = False
@@ -105,13 +108,38 @@ class Recipe(Generic[D]):
     def resolve_config(cls, given: dict[str, Any], data: D) -> dict[str, Any]:
         """The config of a run from what was given: with defaults, and with what depends on the data, its shape and a
         batch no larger. RecipeError when the two do not fit."""
+        if "epochs" in given and "steps" in given:
+            raise RecipeError("--epochs and --steps exclude each other: both say how long to train")
         own = {name: option.default for name, option in cls.all_options().items() if option.default is not None}
-        config = {"model": cls.name, **own, **cls.defaults, **given}
+        config = {"model": cls.name, **own, **cls.defaults}
+        least, size = 0, len(data.samples)
         if isinstance(data, Points):
-            shape = {"dimensions": data.train.shape[1]}
+            config["dimensions"] = data.train.shape[1]
+            if "augment" in given:
+                raise RecipeError("--augment is for images, points are shown as they are")
         else:
-            shape = {"image_shape": list(data.image_shape)}
-        return {**config, **shape, "batch_size": min(config["batch_size"], len(data.samples))}
+            config["image_shape"] = list(data.image_shape)
+            if size <= FEW:
+                config |= cls.few
+                least = config.pop("steps", 0)
+                if data.train_labels is None:
+                    config["augment"] = ["flip", "crop"]
+        config |= given
+        config["batch_size"] = min(config["batch_size"], size)
+        if "none" in config.get("augment", ()):
+            if len(config["augment"]) > 1:
+                raise RecipeError(f"--augment is {','.join(config['augment'])}: none goes with nothing else")
+            del config["augment"]  # as in a run from before there was any
+        if "steps" in given:
+            config["epochs"] = cls.epochs_of(config.pop("steps"), size, config["batch_size"])
+        elif "epochs" not in given:
+            config["epochs"] = max(config["epochs"], cls.epochs_of(least, size, config["batch_size"]))
+        return config
+
+    @classmethod
+    def epochs_of(cls, steps: int, samples: int, batch_size: int) -> int:
+        """The epochs in which there are so many steps."""
+        return -(-steps // max(1, steps_per_epoch(samples, batch_size, cls.drop_last)))
 
     # --- the model ---
 
@@ -172,6 +200,10 @@ class Recipe(Generic[D]):
     def symptoms(self, epochs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         """What is wrong with the training, by the records of its epochs so far: names, each with a sentence."""
         return {}
+
+    def expectations(self, data: D) -> list[str]:
+        """What to expect of such data, where that is less than one would hope for: sentences."""
+        return []
 
     def advice(self, *, updated: bool) -> str:
         """What to try where a value is no longer finite; `updated` when weights had been updated before."""
