@@ -64,6 +64,7 @@ from scratchgen.weights import load_weights, save_weights
 if TYPE_CHECKING:
     from scratchgen import gradcheck
     from scratchgen.export import export_torch
+    from scratchgen.running import train
 else:
 
     def __getattr__(name):
@@ -74,6 +75,8 @@ else:
             return import_module("scratchgen.gradcheck")
         if name == "export_torch":
             return import_module("scratchgen.export").export_torch
+        if name == "train":
+            return import_module("scratchgen.running").train
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__():
@@ -126,4 +129,5 @@ __all__ = [
     "save_weights",
     "set_threads",
     "softmax_cross_entropy",
+    "train",
 ]

@@ -80,22 +80,23 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
 
 def main(args: argparse.Namespace) -> int:
     load_matplotlib()  # complains before anything is written
-    return _resume(args) if args.resume else _begin(args)
+    return (resume if args.resume else begin)(args).status
 
 
-def _begin(args: argparse.Namespace) -> int:
-    """A new run."""
+def begin(args: argparse.Namespace) -> TrainingRun:
+    """A new run, trained."""
     config, data = _new_config(args)
     recipe, training = _build(config, data)
     config |= {"id": identity(config), "parameters": recipe.parameter_count}
     folder = _create(args, config)
     with folder.locked() as locks, limited(config["threads"]):
         run = TrainingRun(folder, recipe, data, training, quiet=args.quiet)
-        return run.train(_head(args, run, locks))
+        run.train(_head(args, run, locks))
+        return run
 
 
-def _resume(args: argparse.Namespace) -> int:
-    """A run that is there; until all its files are known to fit nothing is written."""
+def resume(args: argparse.Namespace) -> TrainingRun:
+    """A run that is there, trained to its end; until all its files are known to fit nothing is written."""
     if args.out:
         raise UsageError("--out and --resume exclude each other: a resumed run stays in its folder")
     folder = RunFolder.open(args.resume)
@@ -123,9 +124,10 @@ def _resume(args: argparse.Namespace) -> int:
         head = _head(args, run, locks) + [f"note     {note}" for note in notes]
         if over:
             print(*head, f"the run has had {training.epoch - 1} epochs: raise --epochs above that to go on", sep="\n")
-            return 0
+            return run
         with limited(config["threads"]):
-            return run.train(head)
+            run.train(head)
+        return run
 
 
 def _head(args: argparse.Namespace, run: TrainingRun, locks: bool) -> list[str]:
@@ -151,7 +153,8 @@ def _length(run: TrainingRun) -> str:
     """How long it trains, and on what."""
     training, augment = run.training, run.training.settings.augment
     steps = training.settings.epochs * training.steps_per_epoch
-    text = f"{steps:,} steps of {training.settings.batch_size}, which is {training.settings.epochs:,} epochs"
+    epochs = training.settings.epochs
+    text = f"{epochs:,} epoch{'s' * (epochs > 1)}, {steps:,} steps of {training.settings.batch_size}"
     return f"{text}, each image {' and '.join(DONE[kind] for kind in augment)} at random" if augment else text
 
 
@@ -178,7 +181,7 @@ def _new_config(args: argparse.Namespace) -> tuple[dict[str, Any], Dataset | Poi
     """The settings of a new run, and its data."""
     _check_device(args.backend or "numpy", args.precision or "float32")
     data = _load(args, args.data, args.image_size, args.channels)
-    given = _given(args) | {"data": _source(args.data)}
+    given = _given(args) | {"data": data.name if data is args.data else _source(args.data)}
     given["threads"] = _threads(args)
     try:
         config = args.recipe.of_data(data).resolve_config(given, data)
@@ -236,8 +239,15 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
 
 
 def _load(
-    args: argparse.Namespace, source: str | None, size: int | list[int] | None, channels: int | None
+    args: argparse.Namespace,
+    source: str | Dataset | Points | None,
+    size: int | list[int] | None,
+    channels: int | None,
 ) -> Dataset | Points:
+    if isinstance(source, Dataset | Points):  # from Python
+        if size is not None or channels is not None:
+            raise UsageError("--image-size and --channels are for data that are loaded: see scratchgen.data.resized")
+        return source
     with memory_for("the data", ": a smaller --image-size needs less, and so do fewer images"):
         return load(source, image_size=pixels(size), channels=channels, progress=not args.quiet)
 

@@ -45,35 +45,44 @@ class TrainingRun:
         self.epochs: list[dict[str, Any]] = []  # the records of the epochs so far
         self.reported: set[str] = set()  # symptoms, and what could not be had: each is printed once
         self.closing, self.stop = False, StopRequest()
+        self.status = 0  # the exit status
+        self.failure: BaseException | None = None  # what ended the run before its end, where it has been reported
 
-    def train(self, head: Iterable[str] = ()) -> int:
-        """Print the head, train; the exit status."""
+    def train(self, head: Iterable[str] = ()) -> None:
+        """Print the head, train; `status` and `failure` say how it ended."""
         try:
             self.say("\n".join(head))
-            return self._train()
-        except Stopped:
+            self.status = self._train()
+        except (Stopped, NoReader, NotFinite, OSError) as error:
+            self.failure = error
+            self.status = self._ended_by(error)
+        except StepTooLarge as error:
+            self.close("stopped: out of memory")
+            raise MemoryError(f"{str(error) or 'out of memory'}: {self._smaller(error)} needs less memory") from error
+        except BaseException as error:
+            self.close(f"stopped: {type(error).__name__}")
+            raise
+        if self.status == 130:
+            self.failure = KeyboardInterrupt()
+
+    def _ended_by(self, error: Exception) -> int:
+        """Close the run and say why; the exit status."""
+        if isinstance(error, Stopped):
             self.close("stopped")
             where = f"\nstopped in epoch {self.training.epoch}; everything is saved. To go on:"
             self.say_if_possible(f"{where}\n  {self.resume_command()}", sys.stdout)
             return 128 + self.stop.number
-        except NoReader:
+        if isinstance(error, NoReader):
             self.close("stopped: nobody read what it printed")
             self.say_if_possible(f"scratchgen: nobody reads what is printed; {self.how_to_go_on()}")
             return 128 + self.stop.number if self.stop.is_set() else BROKEN_PIPE  # when a terminal is closed, both
-        except NotFinite as error:
+        if isinstance(error, NotFinite):
             self.close(str(error))
             self.say_if_possible(f"scratchgen: {error}; {self.folder.checkpoint} is the last good checkpoint")
             return 1
-        except StepTooLarge as error:
-            self.close("stopped: out of memory")
-            raise MemoryError(f"{str(error) or 'out of memory'}: {self._smaller(error)} needs less memory") from error
-        except OSError as error:
-            self.close(f"stopped: {sentence(error)}")
-            self.say_if_possible(f"scratchgen: {sentence(error)}; {self.how_to_go_on()}")
-            return 2
-        except BaseException as error:
-            self.close(f"stopped: {type(error).__name__}")
-            raise
+        self.close(f"stopped: {sentence(error)}")
+        self.say_if_possible(f"scratchgen: {sentence(error)}; {self.how_to_go_on()}")
+        return 2
 
     def _train(self) -> int:
         training = self.training

@@ -37,6 +37,7 @@ def network_options(latent: Option, hidden: list[int]) -> dict[str, Option]:
 class EncoderRecipe(Recipe[Dataset]):
     model: Autoencoder | VAE
     has_encoder = True
+    few = {"steps": 3000, "batch_size": 32}
     health: Sequence[Panel] = (Panel("gradient norm", {"gradient": "all parameters"}, log=True),)
     builders: ClassVar[Mapping[str, Callable[..., Any]]]  # of the model, for each --arch
     hidden: ClassVar[list[int]]  # default layer sizes

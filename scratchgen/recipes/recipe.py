@@ -1,9 +1,12 @@
 """What the training of one kind of model consists of: its options, networks, step, pictures and measures."""
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
 from math import prod
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -16,7 +19,7 @@ from scratchgen.models import GAN, VAE, Autoencoder
 from scratchgen.optim import Adam, Optimizer
 from scratchgen.plots import Panel
 from scratchgen.recipes.options import COMMON, FEW, Option
-from scratchgen.training import steps_per_epoch
+from scratchgen.training import RunFolder, steps_per_epoch
 
 BLOCK = 500  # samples at a time
 PATIENCE = 3  # epochs in a row that look alike before they are a symptom
@@ -75,6 +78,7 @@ class Recipe(Generic[D]):
 
     model: Autoencoder | VAE | GAN
     optimizers: dict[str, Optimizer]
+    folder: RunFolder | None = None  # of a trained run
 
     def __init__(self, config: Mapping[str, Any]):
         self.config = config
@@ -87,6 +91,18 @@ class Recipe(Generic[D]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.describe()}>"
+
+    def _repr_html_(self) -> str | None:
+        """For a notebook: the last sheet of samples, and the curves."""
+        if self.folder is None:
+            return None
+        sheets: list[Path] = sorted(self.folder.path.glob("samples/epoch-*.png"), key=lambda p: (len(p.name), p.name))
+        pictures = [p for p in (*sheets[-1:], self.folder.path / "losses.png") if p.is_file()]
+        shown = "".join(
+            f'<img style="max-width: 100%" src="data:image/png;base64,{b64encode(p.read_bytes()).decode()}"><br>'
+            for p in pictures
+        )
+        return f"<p>{escape(self.describe())}, {escape(str(self.folder.path))}</p>{shown}"
 
     # --- the config ---
 
