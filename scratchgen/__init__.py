@@ -63,8 +63,8 @@ from scratchgen.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     from scratchgen import gradcheck
+    from scratchgen.commands.in_python import train
     from scratchgen.export import export_torch
-    from scratchgen.running import train
 else:
 
     def __getattr__(name):
@@ -76,7 +76,7 @@ else:
         if name == "export_torch":
             return import_module("scratchgen.export").export_torch
         if name == "train":
-            return import_module("scratchgen.running").train
+            return import_module("scratchgen.commands.in_python").train
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__():

@@ -142,7 +142,7 @@ def test_config_holds_every_switch(trained):
 
 SWITCHES = [
     ("ae", "--arch conv --width 3 --loss squared-error --decay linear --seed 4 --threads 1 --channels 3"),
-    ("ae", "--batch-size 1000 --lr 0.01 --hidden 7,5 --keep-weights --save-every 1"),
+    ("ae", "--batch-size 1000 --lr 0.01 --hidden 7,5 --keep-weights --save-every 1 --sample-every 1"),
     ("vae", "--arch conv --width 2 --likelihood gaussian --beta 0 --binarise threshold"),
     ("vae", "--likelihood bernoulli --binarise none --latent 2 --hidden 5"),
     ("gan", "--latent 2 --loss minimax --k 3 --smoothing 0.1 --prior uniform --beta1 0 --d-lr 0.0004"),
@@ -183,7 +183,20 @@ def test_every_switch_of_every_model(model, switches, here, tmp_path, monkeypatc
 def test_what_evaluate_adds_to_each_epoch_of_a_gan(here, tmp_path, monkeypatch, capsys):
     tiny.no_pictures(monkeypatch)
     monkeypatch.setattr("scratchgen.measures.classifier.SHOWN", 120)
-    argv = ("train", "gan", "--data", "digits", "--image-size", "8", "--latent", "2", "--epochs", "2")
+    argv = (
+        "train",
+        "gan",
+        "--data",
+        "digits",
+        "--image-size",
+        "8",
+        "--latent",
+        "2",
+        "--epochs",
+        "2",
+        "--sample-every",
+        "1",
+    )
     printed = succeeds(capsys, *argv, "--quiet", "--evaluate", "--out", tmp_path / "run")
     assert printed.count("Fréchet ") >= 3
     epochs = [r for r in tiny.records(tmp_path / "run") if r["kind"] == "epoch"]

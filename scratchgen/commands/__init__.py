@@ -5,6 +5,7 @@ arguments.py      what they say to argparse alike
 trained.py        a trained model, its data and its evaluation
 results.py        the files that they write
 training_run.py   a training run from where it is to its end
+in_python.py      a training run as a function
 """
 
 import difflib
