@@ -137,7 +137,9 @@ def _head(args: argparse.Namespace, run: TrainingRun, locks: bool) -> list[str]:
     if args.batch_size and config["batch_size"] < args.batch_size:
         lines.append(f"note     there are {config['batch_size']:,} training samples, so that is the batch size")
     lines.append(f"model    {run.recipe.describe()}")
-    lines += [f"training {_length(run)}", *(f"note     {note}" for note in run.recipe.expectations(run.data))]
+    lines.append(f"training {_length(run)}")
+    if run.training.steps == 0:
+        lines += [f"note     {note}" for note in run.recipe.expectations(run.data)]
     if config["backend"] == "cupy":
         lines.append(f"GPU      {load_kernels('cupy').about()['device']}, {config['precision']}")
     where = printable(str(run.folder.path))

@@ -62,7 +62,7 @@ class Game(Recipe[D]):
     drop_last = True
 
     @classmethod
-    def resolve_config(cls, given: dict[str, Any], data: D) -> dict[str, Any]:
+    def resolve_config(cls, given: dict[str, Any], data: Any) -> dict[str, Any]:
         config = super().resolve_config(given, data)
         if "lr" in given and "d_lr" not in given:
             config.pop("d_lr", None)  # a default that goes with the default of lr
