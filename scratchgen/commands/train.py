@@ -114,7 +114,7 @@ def _resume(args: argparse.Namespace) -> int:
         if not over:
             folder.rewind(training.steps)
             folder.write_json("config.json", config)  # with the epochs that it is to have from now on
-        if config["decay"] == "linear" and args.epochs and begun > 0:
+        if config["decay"] != "none" and args.epochs and begun > 0:
             notes.append("the learning rate falls to 0 over all epochs: with more of them it is another run")
         run = TrainingRun(folder, recipe, data, training, quiet=args.quiet)
         notes += [] if over else _changes(before, config)
@@ -154,7 +154,12 @@ def _build(config: dict[str, Any], data: Dataset | Points) -> tuple[Recipe, Trai
     with memory_for("the network", ": a smaller one needs less (--latent, --width, --hidden, --image-size)"):
         recipe = build(config)
     settings = {name: config[name] for name in ("epochs", "batch_size", "seed", "decay", "backend")}
-    return recipe, Training(recipe, data.samples, Settings(**settings, drop_last=recipe.drop_last))
+    settings["warmup"] = config.get("warmup", 0)
+    training = Training(recipe, data.samples, Settings(**settings, drop_last=recipe.drop_last))
+    steps = config["epochs"] * training.steps_per_epoch
+    if 0 < steps <= settings["warmup"]:
+        raise UsageError(f"--warmup is {settings['warmup']}, needs to be below {steps:,}, the steps of the whole run")
+    return recipe, training
 
 
 def _new_config(args: argparse.Namespace) -> tuple[dict[str, Any], Dataset | Points]:
@@ -184,7 +189,7 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
         )
     given = _given(args)
     for name, value in given.items():
-        kept = config.get(name)
+        kept = config.get(name, args.recipe.all_options()[name].default)  # which configs of earlier versions may lack
         if name not in FREE and kept != value:
             option = "--" + name.replace("_", "-")
             if isinstance(kept, list):

@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike
 from scratchgen.backend import Array, load_kernels, to_host, transfer
 from scratchgen.data import Dataset, Points
 from scratchgen.errors import sentence
+from scratchgen.layers.parameter import Parameter
 from scratchgen.models import GAN, VAE, Autoencoder
-from scratchgen.optim import Adam, Optimizer
+from scratchgen.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from scratchgen.plots import Panel
-from scratchgen.recipes.options import COMMON, Option
+from scratchgen.recipes.options import COMMON, MOMENTUM, WEIGHT_DECAY, Option
 
 BLOCK = 500  # samples at a time
 PATIENCE = 3  # epochs in a row that look alike before they are a symptom
@@ -107,6 +108,7 @@ class Recipe(Generic[D]):
         batch no larger. RecipeError when the two do not fit."""
         own = {name: option.default for name, option in cls.all_options().items() if option.default is not None}
         config = {"model": cls.name, **own, **cls.defaults, **given}
+        _check_optimizer(config, given)
         if isinstance(data, Points):
             shape = {"dimensions": data.train.shape[1]}
         else:
@@ -120,7 +122,20 @@ class Recipe(Generic[D]):
         raise NotImplementedError
 
     def make_optimizers(self) -> dict[str, Optimizer]:
-        return {"optimizer": Adam(self.model.parameters(), self.config["lr"])}
+        return {"optimizer": self.optimizer(self.model.parameters(), self.config["lr"])}
+
+    def optimizer(self, parameters: Sequence[Parameter], lr: float, beta1: float = 0.9) -> Optimizer:
+        """The one that the config names, Adam where it names none, as configs of 0.1 do."""
+        c = self.config
+        match c.get("optimizer", "adam"):
+            case "sgd":
+                return SGD(parameters, lr, c.get("momentum", MOMENTUM))
+            case "rmsprop":
+                return RMSprop(parameters, lr)
+            case "adamw":
+                return AdamW(parameters, lr, (beta1, 0.999), weight_decay=c.get("weight_decay", WEIGHT_DECAY))
+            case _:
+                return Adam(parameters, lr, (beta1, 0.999))
 
     def step(self, batch: Array, rng: np.random.Generator) -> dict[str, Array]:
         """One training step on a batch of the model's backend, and its losses by name, in the order in which they
@@ -229,6 +244,15 @@ class Recipe(Generic[D]):
         if not all(np.isfinite(array).all() for array in arrays):
             remedy = self.advice(updated=True)
             raise ValueError(f"what the model computes is not finite, its weights are too large: {remedy}")
+
+
+def _check_optimizer(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """RecipeError where an option was given that is of another optimizer."""
+    owners = {"momentum": ("sgd",), "weight_decay": ("adamw",), "beta1": ("adam", "adamw")}
+    for name, optimizers in owners.items():
+        if name in given and config["optimizer"] not in optimizers:
+            option, needed = name.replace("_", "-"), " or ".join(optimizers)
+            raise RecipeError(f"--{option} is of --optimizer {needed}, and this is {config['optimizer']}")
 
 
 def formatted(record: Mapping[str, Any], key: str, form: str) -> str:
