@@ -25,15 +25,22 @@ from scratchgen.backend import Array, BackendUnavailable
 from scratchgen.backend.threads import get_threads, set_threads
 from scratchgen.init import initialise
 from scratchgen.layers import (
+    AvgPool2d,
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
     Dense,
+    Dropout,
     Flatten,
     Layer,
     LeakyReLU,
+    MaxPool2d,
     Module,
     Parameter,
+    Random,
+    RandomCutout,
+    RandomFlip,
+    RandomShift,
     ReLU,
     Reshape,
     Sequential,
@@ -57,7 +64,7 @@ from scratchgen.models import (
     dense_vae,
     point_gan,
 )
-from scratchgen.optim import SGD, Adam
+from scratchgen.optim import SGD, Adam, AdamW, RMSprop
 from scratchgen.version import __version__
 from scratchgen.weights import load_weights, save_weights
 
@@ -88,20 +95,29 @@ __all__ = [
     "SGD",
     "VAE",
     "Adam",
+    "AdamW",
     "Array",
     "Autoencoder",
+    "AvgPool2d",
     "BackendUnavailable",
     "BatchNorm",
     "Bernoulli",
     "Conv2d",
     "ConvTranspose2d",
     "Dense",
+    "Dropout",
     "Flatten",
     "Gaussian",
     "Layer",
     "LeakyReLU",
+    "MaxPool2d",
     "Module",
     "Parameter",
+    "RMSprop",
+    "Random",
+    "RandomCutout",
+    "RandomFlip",
+    "RandomShift",
     "ReLU",
     "Reshape",
     "Sequential",
