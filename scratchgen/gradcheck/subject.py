@@ -70,6 +70,13 @@ class Subject:
                 self.borrowed = parameters.modules()
         else:
             raise TypeError(f"gradcheck: got a {type(target).__name__}, needs a layer or a function of x")
+        inside = [] if self.module is None else [self.module, *(part for _, part in places(self.module))]
+        self.counts = [
+            (part, name, getattr(part, name))
+            for part in (*inside, *self.borrowed)
+            if isinstance(part, Module)
+            for name in type(part).counters
+        ]
 
     def _take_over(self, player: str | None) -> None:
         """Convert all that the copy holds, and take its parameters: of a player of a game, its own alone."""
@@ -120,6 +127,7 @@ class Subject:
                 p.grad = grad
             for module, name, array in buffers:
                 setattr(module, name, array)
+            self._rewind()
 
     def input_names(self, count: int) -> list[str]:
         """The names of the first arguments, as the function calls them."""
@@ -132,10 +140,17 @@ class Subject:
     # --- forward and backward ---
 
     def call(self, inputs: Iterable) -> Evaluation:
-        """Forward, as it is: it gets the very inputs, and the outputs are those that it gave."""
+        """Forward, as it is: it gets the very inputs, and the outputs are those that it gave. What counts its passes
+        begins with the same count each time, so that a layer that draws at random is a function."""
         inputs = tuple(inputs)
+        self._rewind()
         result = guarded("forward", self.function, *inputs)
         return read(result, self.own, self.module if self.is_layer else None, inputs, self.name)
+
+    def _rewind(self) -> None:
+        """Set every counter to what it was before the check."""
+        for module, name, count in self.counts:
+            setattr(module, name, count)
 
     def evaluate(self, inputs: Iterable, *, lend: bool = False) -> tuple[Any, Any]:
         """y and backward. Forward gets copies of the inputs, and y is a copy of what it returned, so that neither can

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from scratchgen import checks
 from scratchgen.backend import Array, backend_of, load_kernels, transfer
@@ -16,7 +16,8 @@ Found: TypeAlias = "dict[int, tuple[str, Parameter | Module]]"
 class Module:
     """Owns parameters, buffers (arrays that are kept but not learned, named in `buffers`) and other modules.
 
-    A forward pass replaces a buffer, `self.mean = new`, and never writes into it.
+    A forward pass replaces a buffer, `self.mean = new`, and never writes into it. `counters`, named on the class,
+    are arrays of whole numbers that are kept likewise, and neither move nor convert: always on the host.
 
     They are found among its attributes, in the order in which these were set, and in lists, tuples, dicts and
     dataclasses of any depth there. What looks as if it were to be learned and is not found is `overlooked`:
@@ -24,6 +25,7 @@ class Module:
     """
 
     buffers: tuple[str, ...] = ()
+    counters: ClassVar[tuple[str, ...]] = ()
 
     def members(self) -> Iterator[tuple[str, "Parameter | Module"]]:
         """The parameters and modules that this one holds, each with its name: "encoder", or "blocks.0.1" in lists."""
@@ -109,26 +111,34 @@ class Module:
     # --- state: what a weights file holds ---
 
     def state(self) -> dict[str, Array]:
-        """Every parameter's value and every buffer by its dotted name: the arrays themselves, not copies."""
+        """Every parameter's value, buffer and counter by its dotted name: the arrays themselves, not copies."""
         self._warn()
         arrays: dict[str, Array] = {}
         for name, member in self._named().items():
             if isinstance(member, Parameter):
                 arrays[name] = member.value
             else:
-                arrays.update({name + buffer: getattr(member, buffer) for buffer in member.buffers})
+                kept = (*member.buffers, *type(member).counters)
+                arrays.update({name + buffer: getattr(member, buffer) for buffer in kept})
         return arrays
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        """Set every parameter and buffer to a copy of the array of its name, in its own dtype and library.
+        """Set all of the state to a copy of the array of its name, each in its own dtype and library.
 
         ValueError or TypeError, before anything changes, when a name is missing or unknown or an array does not fit.
         """
         checks.state(type(self).__name__, self.state(), state)
-        self._replace(lambda name, array: transfer(state[name], backend_of(array)).astype(array.dtype, copy=True))
+
+        def copied(name: str, array: Array) -> Array:
+            return transfer(state[name], backend_of(array)).astype(array.dtype, copy=True)
+
+        self._replace(copied)
+        for name, member in self._named().items():
+            for counter in () if isinstance(member, Parameter) else type(member).counters:
+                setattr(member, counter, copied(name + counter, getattr(member, counter)))
 
     def to(self, backend: str) -> Self:
-        """Move every array to "numpy" or "cupy", in place; returns the module itself.
+        """Move every parameter and buffer to "numpy" or "cupy", in place; returns the module itself.
 
         ValueError for another name, BackendUnavailable where it cannot be used here.
         """
@@ -137,13 +147,14 @@ class Module:
         return self
 
     def astype(self, dtype: Any) -> Self:
-        """Convert every array to float32 or float64, in place; returns the module itself. TypeError for others."""
+        """Convert every parameter and buffer to float32 or float64, in place; returns the module itself. TypeError
+        for others."""
         dtype = checks.float_type(type(self).__name__, dtype)
         self._replace(lambda name, array: array.astype(dtype))
         return self
 
     def _replace(self, convert: Callable[[str, Array], Array]) -> None:
-        """Put convert(name, array) in the place of every array of the state; gradients follow their values."""
+        """Put convert(name, array) in the place of every parameter and buffer; gradients follow their values."""
         for name, member in self._named().items():
             if isinstance(member, Parameter):
                 member.value = convert(name, member.value)
@@ -153,7 +164,7 @@ class Module:
 
     @contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
-        """Puts every buffer back when the block raises, so that a failed call leaves nothing behind."""
+        """Puts every buffer and counter back when the block raises, so that a failed call leaves nothing behind."""
         outer, replaced = _here.replaced, list[tuple[Module, str, Array]]()
         _here.replaced = replaced
         try:
@@ -174,7 +185,7 @@ class Module:
 
         def __setattr__(self, name, value):
             """Notes what a block of `unchanged_on_error` is to put back."""
-            if _here.replaced is not None and name in self.buffers and hasattr(self, name):
+            if _here.replaced is not None and name in (*self.buffers, *type(self).counters) and hasattr(self, name):
                 _here.replaced.append((self, name, getattr(self, name)))
             super().__setattr__(name, value)
 
