@@ -25,6 +25,7 @@ from scratchgen.backend import Array, BackendUnavailable
 from scratchgen.backend.threads import get_threads, set_threads
 from scratchgen.init import initialise
 from scratchgen.layers import (
+    AvgPool2d,
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
@@ -33,6 +34,7 @@ from scratchgen.layers import (
     Flatten,
     Layer,
     LeakyReLU,
+    MaxPool2d,
     Module,
     Parameter,
     Random,
@@ -95,6 +97,7 @@ __all__ = [
     "Adam",
     "Array",
     "Autoencoder",
+    "AvgPool2d",
     "BackendUnavailable",
     "BatchNorm",
     "Bernoulli",
@@ -106,6 +109,7 @@ __all__ = [
     "Gaussian",
     "Layer",
     "LeakyReLU",
+    "MaxPool2d",
     "Module",
     "Parameter",
     "Random",

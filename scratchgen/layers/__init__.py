@@ -9,11 +9,13 @@ from scratchgen.layers.dropout import Dropout
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter, frozen
+from scratchgen.layers.pooling import AvgPool2d, MaxPool2d
 from scratchgen.layers.random import Random
 from scratchgen.layers.sequential import Sequential
 from scratchgen.layers.shape import Flatten, Reshape
 
 __all__ = [
+    "AvgPool2d",
     "BatchNorm",
     "Conv2d",
     "ConvTranspose2d",
@@ -22,6 +24,7 @@ __all__ = [
     "Flatten",
     "Layer",
     "LeakyReLU",
+    "MaxPool2d",
     "Module",
     "Parameter",
     "Random",
