@@ -1,8 +1,10 @@
-"""Random changes of images that leave them images of their kind: a discriminator that sees only changed ones, real and
-generated, cannot learn a small data set by heart, and its gradient still reaches the generator.
+"""Random changes after which an image is still one of its kind.
 
-Each acts on images (N, H, W, C), draws for each sample by itself, and is the identity in `predict`. What is drawn
-moves pixels or sets them to 0: a linear map of x, whose adjoint carries dy back the same ways.
+At the entrance of a discriminator they apply to real and generated images alike: it cannot learn a small data set by
+heart, and the generator, whose gradient goes back through them, need not make changed images.
+
+Each acts on images (N, H, W, C), draws for each sample by itself, and is the identity in `predict`. What was drawn
+moves pixels or sets them to 0. That is linear in x, and its adjoint takes dy back the way the pixels came.
 
 (Zhao et al. 2020, Differentiable augmentation for data-efficient GAN training.)
 """
@@ -37,10 +39,10 @@ class RandomFlip(Random):
 class RandomShift(Random):
     """Moves each image by whole pixels, zeros move in: y_nabc = x_n(a−r)(b−q)c where that is a pixel, else 0.
 
-    r is uniform on the whole numbers from −h to h, h the share `most` of the height, rounded; q alike of the width;
-    each image has its own. Pixel (a, b) of x goes to (a + r, b + q), or out of the image and is lost, so
+    r is uniform on the whole numbers from −h to h, where h is the share `most` of the height, rounded; q likewise of
+    the width; each image has its own. Pixel (a, b) of x goes to (a + r, b + q), or out of the image, so
 
-        dx_nabc = dy_n(a+r)(b+q)c, and 0 for what was lost: dy moved by (−r, −q), where zeros move in.
+        dx_nabc = dy_n(a+r)(b+q)c where that is a pixel, else 0: dy moved by (−r, −q), zeros move in.
 
     ValueError unless 0 ≤ most < 1.
     """
@@ -64,10 +66,10 @@ class RandomShift(Random):
 
 
 class RandomCutout(Random):
-    """Sets a rectangle of each image to 0: y = x · mask, with mask 0 on the rectangle and 1 elsewhere; so dx = dy · mask.
+    """Sets a rectangle of each image to 0: y = x · mask, where mask is 0 on the rectangle and 1 elsewhere.
 
-    Its sides are the share `share` of the image's, rounded. Its centre is uniform over the pixels, each image having
-    its own; what lies outside of the image is not cut. ValueError unless 0 ≤ share ≤ 1.
+    So dx = dy · mask. The sides of the rectangle are the share `share` of the image's, rounded; its centre is uniform
+    over the pixels, one for each image, so that a part of it may lie outside. ValueError unless 0 ≤ share ≤ 1.
     """
 
     def __init__(self, share: float = 0.5, *, rng: np.random.Generator | None = None):
@@ -98,7 +100,7 @@ def _mirrored(x: Array, chosen: list[int]) -> Array:
 
 
 def _stay(shift: int) -> slice:
-    """Where along an axis pixels lie after a shift that came from within: from `shift` on, or up to it from the end."""
+    """Where along an axis the pixels lie that were inside before a shift by so many."""
     return slice(shift, None) if shift >= 0 else slice(None, shift)
 
 

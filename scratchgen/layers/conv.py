@@ -34,6 +34,7 @@ from scratchgen.layers.parameter import Parameter
 from scratchgen.layers.pullback import Pullback
 from scratchgen.layers.window import Size, Window, pair, short
 
+
 class Conv2d(Layer):
     """Convolution: each output pixel is a Dense layer on the patch of input under the kernel.
 

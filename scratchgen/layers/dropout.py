@@ -14,12 +14,12 @@ class Dropout(Random):
         y = x · mask,   mask = 1 / (1 − rate) with probability 1 − rate, else 0       any shape with a batch axis
 
     The scale keeps the mean, E[y] = x (1 − rate) / (1 − rate) = x, so that `predict` has nothing to do: it is the
-    identity. (Srivastava et al. 2014 scale the weights when predicting instead; this form is called inverted dropout.)
-    For the mask that was drawn y is linear in x, element by element, so ∂y/∂x = mask:
+    identity. For the mask that was drawn y is linear in x, element by element, so ∂y/∂x = mask:
 
         dx = dy · mask                             the same mask, its scale included
 
-    The masks come from `rng`, as `Random` says. ValueError unless 0 ≤ rate < 1; with 0, y is a copy of x.
+    Each forward pass draws a mask of its own, from `rng` as `Random` says. ValueError unless 0 ≤ rate < 1.
+    (Srivastava et al. 2014, who scale the weights for predicting instead; this form is called inverted dropout.)
     """
 
     def __init__(self, rate: float = 0.5, *, rng: np.random.Generator | None = None):

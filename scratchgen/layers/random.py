@@ -1,4 +1,4 @@
-"""Layers that draw in every forward pass, under the contract: a run that is resumed draws the same, on any backend."""
+"""Layers that draw at random, under the contract: a resumed run draws what it would have drawn, on any backend."""
 
 import numpy as np
 
