@@ -64,7 +64,7 @@ from scratchgen.models import (
     dense_vae,
     point_gan,
 )
-from scratchgen.optim import SGD, Adam
+from scratchgen.optim import SGD, Adam, AdamW, RMSprop
 from scratchgen.version import __version__
 from scratchgen.weights import load_weights, save_weights
 
@@ -95,6 +95,7 @@ __all__ = [
     "SGD",
     "VAE",
     "Adam",
+    "AdamW",
     "Array",
     "Autoencoder",
     "AvgPool2d",
@@ -112,6 +113,7 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "Parameter",
+    "RMSprop",
     "Random",
     "RandomCutout",
     "RandomFlip",

@@ -171,12 +171,17 @@ def _build(config: dict[str, Any], data: Dataset | Points) -> tuple[Recipe, Trai
         recipe = build(config)
     settings = Settings(
         **{name: config[name] for name in ("epochs", "batch_size", "seed", "decay", "backend")},
+        warmup=config.get("warmup", 0),
         drop_last=recipe.drop_last,
         sample_every=config.get("sample_every"),
         mark_steps=recipe.mark_steps,
         augment=tuple(config.get("augment", ())),
     )
-    return recipe, Training(recipe, data.samples, settings)
+    training = Training(recipe, data.samples, settings)
+    steps = settings.epochs * training.steps_per_epoch
+    if 0 < steps <= settings.warmup:
+        raise UsageError(f"--warmup is {settings.warmup}, needs to be below {steps:,}, the steps of the whole run")
+    return recipe, training
 
 
 def _new_config(args: argparse.Namespace) -> tuple[dict[str, Any], Dataset | Points]:
@@ -206,7 +211,7 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
         )
     given = _given(args)
     for name, value in given.items():
-        kept = config.get(name)
+        kept = config.get(name, args.recipe.all_options()[name].default)  # which configs of earlier versions may lack
         if name not in FREE and kept != value:
             option = "--" + name.replace("_", "-")
             if isinstance(kept, list):

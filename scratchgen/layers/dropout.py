@@ -28,7 +28,7 @@ class Dropout(Random):
 
     def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", ...)
-        kept = self.draw().random(x.shape, np.float32) >= self.rate  # the same for either float type
+        kept = np.greater_equal(self.draw().random(x.shape, np.float32), self.rate)  # the same for either float type
         mask = transfer(kept, backend_of(x)).astype(x.dtype) * (1 / (1 - self.rate))
         return x * mask, self.pullback(x, dx=lambda dy: dy * mask)
 

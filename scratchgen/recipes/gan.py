@@ -18,7 +18,7 @@ from scratchgen.measures import (
 )
 from scratchgen.models import dcgan, dense_gan, point_gan
 from scratchgen.models.gan import GAN, LOSSES, PRIORS, mean_probability
-from scratchgen.optim import Adam, Optimizer
+from scratchgen.optim import Optimizer
 from scratchgen.plots import Panel, histogram, image_grid, image_rows, scatter, zoom
 from scratchgen.recipes.options import Option, fraction, positive, rate, sizes
 from scratchgen.recipes.recipe import D, Findings, Recipe, RecipeError, formatted
@@ -45,7 +45,7 @@ GAME_OPTIONS = {
         fraction, "one-sided label smoothing: target 1 − X for real samples", default=0.0, metavar="X"
     ),
     "prior": Option(choice(PRIORS), "density of z; uniform is on [−1, 1]", default="normal"),
-    "beta1": Option(fraction, "Adam's β₁", default=0.5, metavar="X"),
+    "beta1": Option(fraction, "β₁ of adam and adamw", default=0.5, metavar="X"),
     "d_lr": Option(rate, "the discriminator's learning rate (default: that of --lr)", metavar="X"),
 }
 
@@ -82,10 +82,10 @@ class Game(Recipe[D]):
         return {"rng": rng, **{name: self.config[name] for name in ("latent", "loss", "smoothing", "prior")}}
 
     def make_optimizers(self) -> dict[str, Optimizer]:
-        c, betas = self.config, (self.config["beta1"], 0.999)
+        c, model = self.config, self.model
         return {
-            "d": Adam(self.model.discriminator.parameters(), c.get("d_lr", c["lr"]), betas),
-            "g": Adam(self.model.generator.parameters(), c["lr"], betas),
+            "d": self.optimizer(model.discriminator.parameters(), c.get("d_lr", c["lr"]), c["beta1"]),
+            "g": self.optimizer(model.generator.parameters(), c["lr"], c["beta1"]),
         }
 
     def describe(self) -> str:

@@ -8,8 +8,11 @@ from typing import Any, NamedTuple, NoReturn
 from scratchgen.backend import BACKENDS
 from scratchgen.backend.threads import MOST as MOST_THREADS
 from scratchgen.data import AUGMENTATIONS
+from scratchgen.schedules import SCHEDULES
 from scratchgen.schema import MOST, Kind, choice, flag, real, several, text, whole
 
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+MOMENTUM, WEIGHT_DECAY = 0.0, 0.01  # where they are not given
 PRECISIONS = ("float32", "tf32")
 FEW = 5000  # training images, up to which there are other defaults
 MOST_SEED = 2**128 - 1  # the bits of entropy that NumPy's own seeds have
@@ -66,9 +69,15 @@ COMMON = {  # the options of every recipe; in help, `names` are those of data, a
     "epochs": Option(positive, "passes over the data", metavar="N"),
     "steps": Option(positive, "updates, in the place of --epochs: as many passes as make that many", metavar="N"),
     "batch_size": Option(positive, "samples per step", metavar="N"),
-    "lr": Option(rate, "Adam's learning rate", metavar="X"),
+    "lr": Option(rate, "learning rate", metavar="X"),
+    "optimizer": Option(choice(OPTIMIZERS), "what makes a step of a gradient", default="adam"),
+    "momentum": Option(fraction, f"of --optimizer sgd (default: {MOMENTUM:g})", metavar="X"),
+    "weight_decay": Option(non_negative, f"of --optimizer adamw (default: {WEIGHT_DECAY})", metavar="X"),
     "decay": Option(
-        choice(("none", "linear")), "linear takes the learning rate to 0 at the last of --epochs", default="none"
+        choice(SCHEDULES), "linear and cosine take the learning rate to 0 at the last of --epochs", default="none"
+    ),
+    "warmup": Option(
+        whole(0), "steps at the start in which the learning rate grows to its full size", default=0, metavar="N"
     ),
     "augment": Option(
         augmentations,

@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike
 from scratchgen.backend import Array, load_kernels, to_host, transfer
 from scratchgen.data import Dataset, Points
 from scratchgen.errors import sentence
+from scratchgen.layers.parameter import Parameter
 from scratchgen.models import GAN, VAE, Autoencoder
-from scratchgen.optim import Adam, Optimizer
+from scratchgen.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from scratchgen.plots import Panel
-from scratchgen.recipes.options import COMMON, FEW, Option
+from scratchgen.recipes.options import COMMON, FEW, MOMENTUM, WEIGHT_DECAY, Option
 from scratchgen.training import RunFolder, steps_per_epoch
 
 BLOCK = 500  # samples at a time
@@ -141,6 +142,7 @@ class Recipe(Generic[D]):
                 if data.train_labels is None:
                     config["augment"] = ["flip", "crop"]
         config |= given
+        _check_optimizer(config, given)
         config["batch_size"] = min(config["batch_size"], size)
         if "none" in config.get("augment", ()):
             if len(config["augment"]) > 1:
@@ -164,7 +166,20 @@ class Recipe(Generic[D]):
         raise NotImplementedError
 
     def make_optimizers(self) -> dict[str, Optimizer]:
-        return {"optimizer": Adam(self.model.parameters(), self.config["lr"])}
+        return {"optimizer": self.optimizer(self.model.parameters(), self.config["lr"])}
+
+    def optimizer(self, parameters: Sequence[Parameter], lr: float, beta1: float = 0.9) -> Optimizer:
+        """The one that the config names, Adam where it names none, as configs of 0.1 do."""
+        c = self.config
+        match c.get("optimizer", "adam"):
+            case "sgd":
+                return SGD(parameters, lr, c.get("momentum", MOMENTUM))
+            case "rmsprop":
+                return RMSprop(parameters, lr)
+            case "adamw":
+                return AdamW(parameters, lr, (beta1, 0.999), weight_decay=c.get("weight_decay", WEIGHT_DECAY))
+            case _:
+                return Adam(parameters, lr, (beta1, 0.999))
 
     def step(self, batch: Array, rng: np.random.Generator) -> dict[str, Array]:
         """One training step on a batch of the model's backend, and its losses by name, in the order in which they
@@ -277,6 +292,15 @@ class Recipe(Generic[D]):
         if not all(np.isfinite(array).all() for array in arrays):
             remedy = self.advice(updated=True)
             raise ValueError(f"what the model computes is not finite, its weights are too large: {remedy}")
+
+
+def _check_optimizer(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """RecipeError where an option was given that is of another optimizer."""
+    owners = {"momentum": ("sgd",), "weight_decay": ("adamw",), "beta1": ("adam", "adamw")}
+    for name, optimizers in owners.items():
+        if name in given and config["optimizer"] not in optimizers:
+            option, needed = name.replace("_", "-"), " or ".join(optimizers)
+            raise RecipeError(f"--{option} is of --optimizer {needed}, and this is {config['optimizer']}")
 
 
 def formatted(record: Mapping[str, Any], key: str, form: str) -> str:

@@ -20,6 +20,7 @@ from scratchgen.data import augmented, epoch_rng, minibatches
 from scratchgen.layers.module import Module
 from scratchgen.optim import Optimizer
 from scratchgen.progress import tqdm
+from scratchgen.schedules import SCHEDULES, share
 from scratchgen.training.checkpoint import load_checkpoint, save_checkpoint
 from scratchgen.training.feed import feed
 from scratchgen.training.watch import Means, NotFinite, Watch
@@ -37,7 +38,8 @@ class Settings:
     epochs: int
     batch_size: int
     seed: int
-    decay: str = "none"  # of the learning rate: "linear" takes it to 0 at the end
+    decay: str = "none"  # of the learning rate: a name in `schedules.SCHEDULES`
+    warmup: int = 0  # steps at the start in which the learning rate grows to its full size
     drop_last: bool = False  # leave out a last batch that is smaller: one sample alone has no batch statistics
     backend: str = "numpy"
     sample_every: int | None = None  # epochs from one mark to the next; None: see `is_marked`
@@ -82,7 +84,7 @@ class Training:
     """
 
     def __init__(self, recipe: Trainable, samples: np.ndarray, settings: Settings):
-        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("warmup", 0)):
             checks.integer("Training", name, getattr(settings, name), least)
         self.recipe, self.samples, self.settings = recipe, samples, settings
         self.steps_per_epoch = steps_per_epoch(len(samples), settings.batch_size, settings.drop_last)
@@ -281,10 +283,11 @@ class Training:
         )
 
     def _one_step(self, batch: Any) -> None:
-        if self.settings.decay == "linear":
-            left = 1 - self.steps / (self.settings.epochs * self.steps_per_epoch)
+        if self.settings.decay != "none" or self.settings.warmup:
+            schedule, steps = SCHEDULES[self.settings.decay], self.settings.epochs * self.steps_per_epoch
+            of_lr = share(schedule, self.steps, steps, warmup=self.settings.warmup)
             for key, optimizer in self.recipe.optimizers.items():
-                optimizer.lr = self.rates[key] * left
+                optimizer.lr = self.rates[key] * of_lr
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found by the watch
             losses = self.recipe.step(batch, self.rng)
         self.step += 1
