@@ -19,7 +19,13 @@ from scratchgen.layers.random import Random
 Spans = list[tuple[slice, slice]]  # rows and columns, of each sample
 
 
-class RandomFlip(Random):
+class _OfImages(Random):
+    def predict(self, x: Array) -> Array:
+        self.check_input(x, "N", "H", "W", "C")
+        return x
+
+
+class RandomFlip(_OfImages):
     """Mirrors each image left to right with probability ½: y_nabc = x_na(W−1−b)c.
 
     Column b goes to W − 1 − b, and the same map takes it back. So the adjoint is the map itself: dx is dy with the
@@ -36,7 +42,7 @@ class RandomFlip(Random):
         return y, self.pullback(y, dx=lambda dy: _mirrored(dy, chosen))
 
 
-class RandomShift(Random):
+class RandomShift(_OfImages):
     """Moves each image by whole pixels, zeros move in: y_nabc = x_n(a−r)(b−q)c where that is a pixel, else 0.
 
     r is uniform on the whole numbers from −h to h, where h is the share `most` of the height, rounded; q likewise of
@@ -65,7 +71,7 @@ class RandomShift(Random):
         return f"RandomShift({self.most})"
 
 
-class RandomCutout(Random):
+class RandomCutout(_OfImages):
     """Sets a rectangle of each image to 0: y = x · mask, where mask is 0 on the rectangle and 1 elsewhere.
 
     So dx = dy · mask. The sides of the rectangle are the share `share` of the image's, rounded; its centre is uniform

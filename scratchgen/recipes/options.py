@@ -70,7 +70,9 @@ COMMON = {  # the options of every recipe; in help, `names` are those of data, a
     "steps": Option(positive, "updates, in the place of --epochs: as many passes as make that many", metavar="N"),
     "batch_size": Option(positive, "samples per step", metavar="N"),
     "lr": Option(rate, "learning rate", metavar="X"),
-    "optimizer": Option(choice(OPTIMIZERS), "what makes a step of a gradient", default="adam"),
+    "optimizer": Option(
+        choice(OPTIMIZERS), "sgd needs ten times the learning rate of the others, or more", default="adam"
+    ),
     "momentum": Option(fraction, f"of --optimizer sgd (default: {MOMENTUM:g})", metavar="X"),
     "weight_decay": Option(non_negative, f"of --optimizer adamw (default: {WEIGHT_DECAY})", metavar="X"),
     "decay": Option(
