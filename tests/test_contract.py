@@ -31,6 +31,7 @@ import scratchgen as sg
 from scratchgen import (
     SGD,
     Adam,
+    AdamW,
     Autoencoder,
     BatchNorm,
     Conv2d,
@@ -42,6 +43,7 @@ from scratchgen import (
     Parameter,
     ReLU,
     Reshape,
+    RMSprop,
     Sequential,
     Tanh,
     frozen,
@@ -49,6 +51,15 @@ from scratchgen import (
     initialise,
 )
 from scratchgen.backend import backend_of
+
+OPTIMIZERS = {
+    "Adam": Adam,
+    "AdamW": AdamW,
+    "RMSprop": RMSprop,
+    "SGD": lambda p: SGD(p, 0.1),
+    "momentum": lambda p: SGD(p, 0.1, momentum=0.9),
+}
+every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
 
 def ones_like(y):
@@ -78,6 +89,8 @@ SIGNATURES = {
     sg.Sequential: "(*layers)",
     sg.SGD: "(parameters, lr, momentum=0)",
     sg.Adam: "(parameters, lr=0.001, betas=(0.9, 0.999), eps=1e-08)",
+    sg.AdamW: "(parameters, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01)",
+    sg.RMSprop: "(parameters, lr=0.001, beta=0.9, eps=1e-08)",
     sg.Autoencoder: "(encoder, decoder, *, loss='bernoulli')",
     sg.bce_with_logits: "(logits, target)",
     sg.mse: "(y, target)",
@@ -158,6 +171,8 @@ CHANGES = {
     "SGD": lambda layer: SGD(layer.parameters(), 0.5).step(),
     "SGD with momentum": lambda layer: SGD(layer.parameters(), 0.5, momentum=0.9).step(),
     "Adam": lambda layer: Adam(layer.parameters(), 0.5).step(),
+    "AdamW": lambda layer: AdamW(layer.parameters(), 0.5).step(),
+    "RMSprop": lambda layer: RMSprop(layer.parameters(), 0.5).step(),
     "assignment": _assign,
     "initialise": lambda layer: initialise(layer, init.he, np.random.default_rng(5)),
     "load_state": lambda layer: layer.load_state({name: 2 * a + 1 for name, a in layer.state().items()}),
@@ -608,9 +623,7 @@ def test_astype_converts_in_place(row, dtype, backend):
 
 @every_layer
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize(
-    "optimizer", [Adam, lambda p: SGD(p, 0.1), lambda p: SGD(p, 0.1, momentum=0.9)], ids=["Adam", "SGD", "momentum"]
-)
+@every_optimizer
 def test_a_step_knows_one_float_only(row, dtype, optimizer):
     layer, x, dy = row.draw(dtype=dtype)
     for p in layer.parameters():
@@ -632,9 +645,7 @@ def test_a_step_knows_one_float_only(row, dtype, optimizer):
 
 @every_layer
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize(
-    "optimizer", [Adam, lambda p: SGD(p, 0.1), lambda p: SGD(p, 0.1, momentum=0.9)], ids=["Adam", "SGD", "momentum"]
-)
+@every_optimizer
 def test_a_step_on_a_device_gives_one_float_only(row, dtype, optimizer, device):
     layer, x, dy = row.draw(device, dtype)
     stepper = optimizer(layer.parameters()) if layer.parameters() else None
