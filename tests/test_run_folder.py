@@ -607,7 +607,7 @@ WRONG = [
     ("seed", -1, "seed is -1, needs a whole number of at least 0"),
     ("backend", "gpu", "backend is 'gpu', needs one of numpy, cupy"),
     ("keep_weights", 1, "keep_weights is 1, needs true or false"),
-    ("decay", [], "decay is [], needs one of none, linear"),
+    ("decay", [], "decay is [], needs one of none, linear, cosine"),
     ("latent", {"a": "\x1b[31m\n"}, r"latent is {'a': '\x1b[31m\n'}, needs a whole number"),
     ("id", 7, "id is 7, needs a text"),
     ("latent", 4, "a setting was changed"),

@@ -127,15 +127,24 @@ class Module:
 
         ValueError or TypeError, before anything changes, when a name is missing or unknown or an array does not fit.
         """
-        checks.state(type(self).__name__, self.state(), state)
+        owner, mine = type(self).__name__, self.state()
+        checks.state(owner, mine, state)
+        counters = {
+            prefix + name: (member, name)
+            for prefix, member in self._named().items()
+            if isinstance(member, Module)
+            for name in type(member).counters
+        }
+        for name in counters:
+            if state[name].min() < 0:
+                raise ValueError(f"{owner}: {name} is {state[name]}, needs a count of at least 0")
 
         def copied(name: str, array: Array) -> Array:
             return transfer(state[name], backend_of(array)).astype(array.dtype, copy=True)
 
         self._replace(copied)
-        for name, member in self._named().items():
-            for counter in () if isinstance(member, Parameter) else type(member).counters:
-                setattr(member, counter, copied(name + counter, getattr(member, counter)))
+        for name, (member, counter) in counters.items():
+            setattr(member, counter, copied(name, mine[name]))
 
     def to(self, backend: str) -> Self:
         """Move every parameter and buffer to "numpy" or "cupy", in place; returns the module itself.
