@@ -52,9 +52,17 @@ def steps_of(folder) -> int:
     return max(r["step"] for r in tiny.records(folder) if r["kind"] == "epoch")
 
 
-@pytest.mark.parametrize("model", MODELS)
+CHOICES = {  # of optimizer and schedule, for 12 steps
+    "ae": "--optimizer sgd --momentum 0.5 --warmup 5",
+    "gan": "--optimizer adamw --decay cosine --warmup 6",
+    "vae": "--optimizer rmsprop --decay linear --warmup 1",
+}
+WITH_CHOICES = MODELS | {f"{name} {words}": (*MODELS[name], *words.split()) for name, words in CHOICES.items()}
+
+
+@pytest.mark.parametrize("model", WITH_CHOICES)
 def test_a_stopped_run_goes_on_exactly(model, quick, monkeypatch, tmp_path, capsys):
-    name, *options = MODELS[model]
+    name, *options = WITH_CHOICES[model]
     argv = ("train", name, *options, "--epochs", "3", "--quiet", "--seed", "5")
     stop_after(monkeypatch, None)
     assert run(*argv, "--out", tmp_path / "whole") == 0

@@ -94,8 +94,8 @@ def test_the_checker_is_content_with_ties():
         (MaxPool2d(2, stride=2), "MaxPool2d(kernel_size=2)"),
         (MaxPool2d(3, stride=1, padding=1), "MaxPool2d(kernel_size=3, stride=1, padding=1)"),
         (
-            AvgPool2d((3, 2), stride=(2, 1), padding=(1, 0)),
-            "AvgPool2d(kernel_size=(3, 2), stride=(2, 1), padding=(1, 0))",
+            AvgPool2d((3, 2), stride=(2, 1)),
+            "AvgPool2d(kernel_size=(3, 2), stride=(2, 1))",
         ),
     ],
 )
