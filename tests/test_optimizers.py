@@ -8,6 +8,7 @@ from layer_table import randomised
 
 from scratchgen import SGD, Adam, AdamW, Dense, Parameter, RMSprop, Sequential, frozen
 from scratchgen.backend import transfer
+from scratchgen.recipes import build
 
 
 @pytest.mark.parametrize(
@@ -189,6 +190,31 @@ def test_an_optimizer_goes_on_from_its_state(make, backend):
         optimizer.step()
     assert second.t == 3
     assert_equal(other.state().values(), one.state().values())
+
+
+# --- in a recipe ---
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "kept"),
+    [
+        ({}, Adam, {"betas": (0.5, 0.999)}),  # as configs of 0.1.0 have it
+        ({"optimizer": "adam"}, Adam, {"betas": (0.5, 0.999)}),
+        ({"optimizer": "adamw"}, AdamW, {"betas": (0.5, 0.999), "weight_decay": 0.01}),
+        ({"optimizer": "adamw", "weight_decay": 0.2}, AdamW, {"weight_decay": 0.2}),
+        ({"optimizer": "rmsprop"}, RMSprop, {"beta": 0.9}),
+        ({"optimizer": "sgd"}, SGD, {"momentum": 0}),
+        ({"optimizer": "sgd", "momentum": 0.8}, SGD, {"momentum": 0.8}),
+    ],
+)
+def test_a_recipe_makes_the_optimizers_of_its_config(settings, kind, kept):
+    game = {"latent": 2, "hidden": [4], "loss": "minimax", "smoothing": 0.0, "prior": "normal", "k": 1, "beta1": 0.5}
+    config = {"model": "gan", "seed": 0, "dimensions": 2, "scale": 1, "lr": 0.1, "d_lr": 0.3, **game, **settings}
+    optimizers = build(config).optimizers
+    assert {key: optimizer.lr for key, optimizer in optimizers.items()} == {"d": 0.3, "g": 0.1}
+    for optimizer in optimizers.values():
+        assert type(optimizer) is kind
+        assert {name: getattr(optimizer, name) for name in kept} == kept
 
 
 # --- found by readers -----------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def test_a_warmup_grows_to_the_full_rate_and_the_rest_is_the_schedule(schedule):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-@pytest.mark.parametrize("steps", [1, 2, 1000, 10**8])
+@pytest.mark.parametrize("steps", [1, 2, 1000, 10**9])
 def test_the_last_step_still_has_a_rate(schedule, steps):
     optimizer = sg.SGD(sg.Dense(1, 1).parameters(), 1)
     for warmup in {0, steps - 1}:

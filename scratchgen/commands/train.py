@@ -178,7 +178,7 @@ def _build(config: dict[str, Any], data: Dataset | Points) -> tuple[Recipe, Trai
         augment=tuple(config.get("augment", ())),
     )
     training = Training(recipe, data.samples, settings)
-    steps = config["epochs"] * training.steps_per_epoch
+    steps = settings.epochs * training.steps_per_epoch
     if 0 < steps <= settings.warmup:
         raise UsageError(f"--warmup is {settings.warmup}, needs to be below {steps:,}, the steps of the whole run")
     return recipe, training
