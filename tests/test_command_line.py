@@ -799,7 +799,7 @@ def test_a_download_that_fails_is_one_error(tmp_path, monkeypatch, capsys):
     )
     for module in ("scratchgen.data.mnist", "scratchgen.data.download"):
         monkeypatch.setattr(f"{module}.PAUSE", 0, raising=False)
-    assert run("train", "ae", "--data", "download", "--quiet") == 2
+    assert run("train", "ae", "--data", "mnist", "--quiet") == 2
     said = capsys.readouterr().err
     assert "no mirror gave it" in said
     assert "Traceback" not in said

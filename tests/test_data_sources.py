@@ -882,15 +882,16 @@ def test_load_the_sample() -> None:
     assert abs(means[0] - means[1]).max() < 6  # the same digits, of means from 5 to 60
 
 
-@pytest.mark.parametrize("name", ["mnist", "download"])
-def test_load_mnist_by_name(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_load_mnist_by_name(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_mnist(tmp_path / "published")
     mirror.contents = {name: (folder / name).read_bytes() for name in FILES}
     for file, content in mirror.contents.items():
         monkeypatch.setitem(download_mnist.__globals__["SHA256"], file, hashlib.sha256(content).hexdigest())
     monkeypatch.setattr(download_mnist, "__kwdefaults__", {"mirrors": [mirror.url("a")], "progress": True})
-    assert load(name, progress=False).name.startswith("MNIST (6 training and 4 test digits from ")
+    assert load("mnist", progress=False).name.startswith("MNIST (6 training and 4 test digits from ")
     assert (tmp_path / "cache" / "mnist").is_dir()
+    with pytest.raises(FileNotFoundError, match=r"What was download is mnist: say mnist, which"):
+        load("download", progress=False)
 
 
 def test_load_recognises_folders(tmp_path: Path) -> None:

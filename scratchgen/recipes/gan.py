@@ -30,6 +30,7 @@ COMPARED = 100  # generated images compared with all training images
 CONFIDENT = 0.9  # probability of a class
 NEIGHBOURS = 12  # of these, shown beside the nearest training image
 LEAST = 1000  # training images, below which not much is to be expected
+BEFORE_SMALLEST = 7  # as DCGANs were built before there was the setting
 CERTAIN = 0.99  # D's mean probability when it has won the game
 
 
@@ -355,5 +356,5 @@ class DCGANRecipe(GANRecipe):
     }
 
     def build(self, rng: np.random.Generator) -> None:
-        c = self.config
-        self.model = dcgan(self.image_shape, width=c["width"], smallest=c["smallest"], **self.builder_arguments(rng))
+        size = {"width": self.config["width"], "smallest": self.config.get("smallest", BEFORE_SMALLEST)}
+        self.model = dcgan(self.image_shape, **size, **self.builder_arguments(rng))
