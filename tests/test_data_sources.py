@@ -890,7 +890,7 @@ def test_load_mnist_by_name(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.
     monkeypatch.setattr(download_mnist, "__kwdefaults__", {"mirrors": [mirror.url("a")], "progress": True})
     assert load("mnist", progress=False).name.startswith("MNIST (6 training and 4 test digits from ")
     assert (tmp_path / "cache" / "mnist").is_dir()
-    with pytest.raises(FileNotFoundError, match=r"What was download is mnist: say mnist, which"):
+    with pytest.raises(FileNotFoundError, match=r"download is no longer a name: say mnist, which"):
         load("download", progress=False)
 
 

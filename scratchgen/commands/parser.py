@@ -17,6 +17,7 @@ from scratchgen.commands import (
     sample,
     train,
 )
+from scratchgen.commands.runs import known_runs
 from scratchgen.recipes import RECIPES
 from scratchgen.version import __version__
 
@@ -66,6 +67,8 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"invalid choice: {value!r}{_chosen(value, list(action.choices))}")
 
     def error(self, message: str) -> NoReturn:
+        if message.endswith(("required: RUN", "argument --resume: expected one argument")):
+            message += known_runs()
         end = "" if message.endswith("?") else "."
         self.exit(2, f"{self.prog}: {message}{end} See {self.prog} --help\n")
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from scratchgen.files import printable
 from scratchgen.training import RunFolder
 
-HOME = "runs"  # the folder in which `train` makes runs
+RUNS = "runs"  # the folder in which `train` makes runs
 LISTED = 5  # in a message
 
 
 def find_run(given: Path) -> Path:
-    """The folder of a run: the path as it is given, or of that name in ./runs where there is no such file or folder."""
-    there = HOME / given
+    """The folder of a run: the path as it is given, or where nothing has that name here, the run of it in ./runs."""
+    there = RUNS / given
     plain = len(given.parts) == 1 and given.parts[0] not in (os.curdir, os.pardir)
     return there if plain and not os.path.lexists(given) and _is_run(there) else given
 
@@ -20,7 +20,7 @@ def find_run(given: Path) -> Path:
 def newest_runs() -> list[Path]:
     """The runs in ./runs, the one that was trained last first."""
     try:
-        found = [(_touched(folder), folder) for folder in Path(HOME).iterdir() if _is_run(folder)]
+        found = [(_touched(folder), folder) for folder in Path(RUNS).iterdir() if _is_run(folder)]
     except OSError:
         return []
     return [folder for _, folder in sorted(found, key=lambda pair: (-pair[0], pair[1].name))]
@@ -33,7 +33,7 @@ def known_runs() -> str:
         return ""
     names = ", ".join(printable(folder.name) for folder in runs[:LISTED])
     more = f" and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
-    return f"; in {HOME}/ there {'is' if len(runs) == 1 else 'are, newest first,'} {names}{more}"
+    return f"; in {RUNS}/ there {'is' if len(runs) == 1 else 'are, newest first,'} {names}{more}"
 
 
 def open_folder(given: Path) -> RunFolder:
@@ -42,7 +42,7 @@ def open_folder(given: Path) -> RunFolder:
     try:
         return RunFolder.open(found)
     except FileNotFoundError as error:
-        same = HOME / given
+        same = RUNS / given
         if len(given.parts) == 1 and _is_run(same):  # and something else here has that name
             raise FileNotFoundError(f"{error}; did you mean {same}?") from None
         raise FileNotFoundError(f"{error}{known_runs()}") from None

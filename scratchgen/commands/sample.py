@@ -24,9 +24,8 @@ def add_parser(commands: Commands) -> None:
     )
     add_output_options(
         parser,
-        default="samples.png",
-        help=".png: all on one sheet; .npy: float32 in [0, 1], shape (N, H, W, C), or points (N, 2) "
-        "(default: %(default)s)",
+        default="RUN-samples.png",
+        help=".png: all on one sheet; .npy: float32 in [0, 1], shape (N, H, W, C), or points (N, 2)",
     )
     parser.add_argument("--columns", type=typed(positive), metavar="N", help="images in a row (default: a square)")
     add_seed(parser)
@@ -34,7 +33,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    path = output_path(args)
+    path = output_path(args, "samples")
     _, recipe = open_run(args)
     if not recipe.has_prior:
         raise UsageError("an autoencoder has no density to draw from: try reconstruct or interpolate, or train a vae")

@@ -20,6 +20,7 @@ from scratchgen.models import dcgan, dense_gan, point_gan
 from scratchgen.models.gan import GAN, LOSSES, PRIORS, mean_probability
 from scratchgen.optim import Adam, Optimizer
 from scratchgen.plots import Panel, histogram, image_grid, image_rows, scatter, zoom
+from scratchgen.progress import doing
 from scratchgen.recipes.options import Option, fraction, positive, rate, sizes
 from scratchgen.recipes.recipe import D, Findings, Recipe, RecipeError, formatted
 from scratchgen.schema import choice
@@ -292,9 +293,10 @@ class GANRecipe(Game[Dataset]):
         samples = self.drawn(COMPARED)
         with found.part("samples.png"):
             found.pictures["samples.png"] = image_grid(samples, 10, scale=zoom(self.image_shape))
-        with found.part("the classes"):
+        by = "classes and Fréchet distance, by a classifier that is trained once"
+        with found.part("the classes"), doing(by, progress=progress):
             self._measure_classes(data, found, progress)
-        with found.part("the nearest training images"):
+        with found.part("the nearest training images"), doing("nearest training images", progress=progress):
             self._measure_copies(data, samples, found)
         return found
 
