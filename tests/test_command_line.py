@@ -30,7 +30,10 @@ from scratchgen.training import RunFolder
 from scratchgen.weights import load_weights, save_weights
 
 AE = ("train", *MODELS["ae"], "--epochs", "1", "--quiet")
-COMMANDS = ("train", "sample", "reconstruct", "interpolate", "evaluate", "export", "gradcheck", "bench", "info")
+COMMANDS = (
+    *("train", "sample", "reconstruct", "interpolate", "evaluate", "compare", "metrics", "export"),
+    *("gradcheck", "bench", "info"),
+)
 IMAGES = [name for name in MODELS if name != "points"]
 
 
@@ -241,7 +244,7 @@ def test_a_run_goes_on_from_another_folder_by_a_relative_path(here, tmp_path, mo
     ):
         succeeds(capsys, *command)
     succeeds(capsys, "export", "run")
-    assert Path("run/pytorch.safetensors").is_file()
+    assert Path("run_pytorch.safetensors").is_file()
 
 
 def test_raised_epochs_are_kept_so_that_the_printed_command_goes_on(here, tmp_path, monkeypatch, capsys):
@@ -473,9 +476,13 @@ def test_results_go_into_the_working_folder_when_none_is_named(here, tmp_path, m
         ("reconstruct", "reconstructions"),
         ("interpolate", "interpolation"),
     ):
-        assert succeeds(capsys, command, here / "vae") == f"{file}.png\n"
-        with Image.open(f"{file}.png") as image:
+        assert succeeds(capsys, command, here / "vae") == f"vae-{file}.png\n"
+        with Image.open(f"vae-{file}.png") as image:
             assert min(image.size) > 100
+    monkeypatch.chdir(here / "vae")
+    assert succeeds(capsys, "export", ".") == "vae_pytorch.safetensors\nvae_pytorch.py\n"
+    for name in ("vae_pytorch.safetensors", "vae_pytorch.py"):
+        Path(name).unlink()
 
 
 # --- reconstruct ---
@@ -631,7 +638,25 @@ def test_other_data_of_the_same_form(here, tmp_path, capsys):
     shutil.copytree("ae", tmp_path / "run")
     printed = succeeds(capsys, "evaluate", tmp_path / "run", "--data", "photos", "--quiet")
     assert "photos" in printed
-    succeeds(capsys, "reconstruct", "ae", "--data", "photos", "--output", tmp_path / "r.png")
+    note = "these are photos, and the run was trained on MNIST\n"
+    assert f"note     {note}" in printed
+    measures = json.loads((tmp_path / "run" / "evaluation" / "measures.json").read_text())
+    assert measures["data"].endswith(f"; {note[:-1]}")
+    assert note not in succeeds(capsys, "evaluate", tmp_path / "run", "--data", "digits", "--quiet")
+    sizes = {}
+    for command in ("reconstruct", "interpolate"):
+        for data in ("photos", "digits"):
+            file = tmp_path / f"{command}-{data}.png"
+            assert run(command, "ae", "--data", data, "--seed" if command == "interpolate" else "--count", "1",
+                       "--output", file) == 0  # fmt: skip
+            said = capsys.readouterr()
+            assert said.out == f"{file}\n"
+            assert said.err == (f"note: {note}" if data == "photos" else "")
+            with Image.open(file) as image:
+                sizes[command, data] = image.size
+                if (command, data) == ("interpolate", "photos"):
+                    assert len(set(image.convert("L").crop((0, 0, image.width, 20)).tobytes())) > 2  # words
+    assert sizes["interpolate", "photos"][1] == sizes["interpolate", "digits"][1] + 24 + 16 * 0
     for name in ("ring", "moons"):
         fails(capsys, "evaluate", tmp_path / "run", "--data", name)
     assert "does not fit" in fails(capsys, "evaluate", "points", "--data", "digits")
@@ -1137,14 +1162,50 @@ def test_a_file_that_is_there_is_replaced_only_by_force(writer, here, tmp_path, 
 def test_the_usual_names_are_not_replaced_either(here, tmp_path, monkeypatch, capsys):
     shutil.copytree("vae", tmp_path / "run")
     monkeypatch.chdir(tmp_path)
-    for command in ("sample", "reconstruct", "interpolate"):
-        (file,) = succeeds(capsys, command, "run").split()
-        before = Path(file).read_bytes()
-        assert f"{file} is there already" in fails(capsys, command, "run")
-        assert Path(file).read_bytes() == before
-    succeeds(capsys, "export", "run")
-    assert f"{Path('run', 'pytorch.safetensors')} is there already" in fails(capsys, "export", "run")
+    for command, what in (("sample", "samples"), ("reconstruct", "reconstructions"), ("interpolate", "interpolation")):
+        Path(f"run-{what}-2.png").write_text("mine")
+        for number in ("", "-3"):
+            assert succeeds(capsys, command, "run") == f"run-{what}{number}.png\n"
+        assert Path(f"run-{what}-2.png").read_text() == "mine"
+        first = Path(f"run-{what}.png")
+        first.write_text("mine")
+        assert succeeds(capsys, command, "run", "--force") == f"{first}\n"
+        assert first.read_bytes() != b"mine"
+    Path("run_pytorch.py").write_text("mine")  # one of the two is enough
+    assert succeeds(capsys, "export", "run") == "run_pytorch_2.safetensors\nrun_pytorch_2.py\n"
+    assert Path("run_pytorch.py").read_text() == "mine"
     succeeds(capsys, "export", "run", "--force")
+    assert Path("run_pytorch.py").read_text() != "mine"
+    (tmp_path / "run").rename("2nd run")
+    assert succeeds(capsys, "export", "2nd run").startswith("_2nd_run_pytorch.safetensors\n")  # Python can import it
+
+
+def test_a_run_is_found_by_its_name_in_runs(here, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert fails(capsys, "sample", "vae") == "scratchgen: vae is no run folder: there is no such folder\n"
+    assert "required: RUN. See" in fails(capsys, "sample")
+    for i, name in enumerate(("vae", "ae", *(f"run{i}" for i in range(5)))):
+        shutil.copytree(here / ("ae" if name == "ae" else "vae"), Path("runs") / name)
+        for file in ("config.json", "metrics.jsonl"):
+            os.utime(Path("runs") / name / file, (1000 + i, 1000 + i))
+    (tmp_path / "runs" / "notes").mkdir()
+    listed = "in runs/ there are, newest first, run4, run3, run2, run1, run0 and 2 more"
+    said = fails(capsys, "sample", "vea")
+    assert said == f"scratchgen: vea is no run folder: there is no such folder; {listed}\n"
+    assert f"required: RUN; {listed}. See scratchgen evaluate --help" in fails(capsys, "evaluate")
+    assert f"expected one argument; {listed}. See" in fails(capsys, "train", "vae", "--resume")
+    for command in ("sample", "reconstruct", "interpolate", "export"):
+        assert succeeds(capsys, command, "vae").startswith("vae")
+    tiny.no_pictures(monkeypatch)
+    succeeds(capsys, "evaluate", "vae", "--quiet", "--importance", "2")
+    printed = succeeds(capsys, "train", "vae", "--resume", "vae", "--epochs", "3", "--quiet")
+    assert f"run      {Path('runs', 'vae')}\n" in printed
+    assert "nowhere/vae is no run folder" in fails(capsys, "sample", "nowhere/vae")
+    Path("vae").mkdir()  # something else: it is not guessed which is meant
+    assert fails(capsys, "sample", "vae").endswith(f"no config.json in it; did you mean {Path('runs', 'vae')}?\n")
+    shutil.copytree(here / "vae-gaussian", "vae", dirs_exist_ok=True)  # a run here comes before one of that name there
+    succeeds(capsys, "sample", "vae", "--count", "1", "--output", "one.npy")
+    numbers("one.npy", (1, 8, 8, 3))
 
 
 @pytest.mark.parametrize(
@@ -1241,7 +1302,8 @@ def test_images_that_are_no_squares(form, here, tmp_path, monkeypatch, capsys):
     succeeds(capsys, "reconstruct", tmp_path / "vae", "--count", "2", "--output", tmp_path / "r.npy")
     numbers(tmp_path / "r.npy", (2, 16, 24, 3))
     argv = ("reconstruct", tmp_path / "vae", "--data", "digits", "--count", "2", "--output", tmp_path / "d.npy")
-    succeeds(capsys, *argv)  # other data is made to fit: cut to 16 × 24, and coloured
+    assert run(*argv) == 0  # other data is made to fit: cut to 16 × 24, and coloured
+    assert capsys.readouterr().err == "note: these are MNIST, and the run was trained on photos\n"
     numbers(tmp_path / "d.npy", (2, 16, 24, 3))
 
 

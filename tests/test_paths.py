@@ -183,11 +183,9 @@ def test_every_option_takes_every_path(form, home, monkeypatch, capsys):
     config = RunFolder(home / "run").config()
     assert config["data"] == str(home / "digits")  # so that it means the same from another folder
     succeeds("train", "ae", "--resume", at("run"), "--epochs", "2", "--quiet")
-    for command, file in (("reconstruct", "r.npy"), ("interpolate", "i.npy"), ("export", "e.safetensors")):
+    for command, file in (("reconstruct", "r.npy"), ("interpolate", "i.npy"), ("export", "e.safetensors"), ("metrics", "m.csv")):
         succeeds(command, at("run"), f"--output={at(file, slash=False)}")
         assert (home / file).is_file()
-    succeeds("export", at("run"))
-    assert (home / "run" / "pytorch.py").is_file()
     succeeds("evaluate", at("run"), "--data", at("digits"), "--quiet")
     assert load_run(at("run")).encode(np.zeros((1, 8, 8, 1), np.float32)).shape == (1, 2)
     monkeypatch.setenv("SCRATCHGEN_DATA", at("digits"))
@@ -220,7 +218,7 @@ def test_no_option_that_is_a_path_was_forgotten():
                 assert action.type is path or name == "--data", f"{parser.prog} {name}"
 
     look(parser())
-    assert found == {"--data", "--out", "--resume", "--output", "--json", "--record", "--picture", "RUN"}
+    assert found == {"--data", "--out", "--resume", "--output", "--json", "--record", "--picture", "--tensorboard", "RUN"}
 
 
 @pytest.mark.parametrize("option", ["--out", "--resume"])

@@ -7,12 +7,14 @@ from typing import Any, NoReturn
 from scratchgen.backend import BACKENDS
 from scratchgen.commands import (
     bench,
+    compare,
     did_you_mean,
     evaluate,
     export,
     gradcheck,
     info,
     interpolate,
+    metrics,
     reconstruct,
     sample,
     train,
@@ -92,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"scratchgen {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    for command in (train, sample, reconstruct, interpolate, evaluate, export, gradcheck, bench, info):
+    of_runs = (train, sample, reconstruct, interpolate, evaluate, compare, metrics, export)
+    for command in (*of_runs, gradcheck, bench, info):
         command.add_parser(commands)
     return top

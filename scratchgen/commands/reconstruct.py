@@ -7,8 +7,8 @@ import numpy as np
 from scratchgen.commands import UsageError
 from scratchgen.commands.arguments import Commands, add_output_options, add_run_options, typed
 from scratchgen.commands.results import output_path, write_result
-from scratchgen.commands.trained import data_of, open_run, other_data, own_data, short_name
-from scratchgen.data import to_float
+from scratchgen.commands.trained import data_of, open_run, other_data, own_data
+from scratchgen.data import short_name, to_float
 from scratchgen.plots import image_rows
 from scratchgen.recipes.encoder import SHOWN
 from scratchgen.recipes.options import positive

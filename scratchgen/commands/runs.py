@@ -1,6 +1,7 @@
 """Runs by their names: where RUN is looked for, and which there are."""
 
 import os
+import re
 from pathlib import Path
 
 from scratchgen.files import printable
@@ -8,6 +9,7 @@ from scratchgen.training import RunFolder
 
 RUNS = "runs"  # the folder in which `train` makes runs
 LISTED = 5  # in a message
+SHEET = re.compile(r"epoch-([0-9]+)\.png")
 
 
 def find_run(given: Path) -> Path:
@@ -51,6 +53,13 @@ def open_folder(given: Path) -> RunFolder:
 def name_of(folder: RunFolder) -> str:
     """The run's own name, for files that are made of it."""
     return folder.path.resolve().name or "run"
+
+
+def sheets(folder: RunFolder) -> list[tuple[int, Path]]:
+    """The sheets of samples that there are, in the order of their epochs."""
+    files = (folder.path / "samples").glob("epoch-*.png")
+    found = [(int(match[1]), file) for file in files if file.is_file() and (match := SHEET.fullmatch(file.name))]
+    return sorted(found)
 
 
 def _is_run(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from scratchgen.backend import BackendUnavailable, load_kernels
 from scratchgen.commands import UsageError
 from scratchgen.commands.results import memory_for
 from scratchgen.commands.runs import open_folder
-from scratchgen.data import FORMER, POINTS, Dataset, Points, load
+from scratchgen.data import FORMER, POINTS, Dataset, Points, load, short_name
 from scratchgen.files import printable
 from scratchgen.recipes import Recipe, config_of, load_run
 from scratchgen.table import aligned
@@ -79,11 +79,6 @@ def other_data(recipe: Recipe, data: Dataset | Points) -> str | None:
 def own_data(recipe: Recipe) -> str:
     """The name of the data that the run was trained on."""
     return short_name(str(recipe.config.get("data_name") or source_of(recipe.config)))
-
-
-def short_name(data: str) -> str:
-    """The name of a data set without counts and places."""
-    return printable(data.partition(" (")[0])
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from scratchgen.data.augment import AUGMENTATIONS, augmented
 from scratchgen.data.batches import epoch_rng, minibatches, to_float
 from scratchgen.data.binarise import BINARISATIONS, binarise, to_signed, to_unit
 from scratchgen.data.cifar import download_cifar10, load_cifar10
-from scratchgen.data.dataset import Dataset
+from scratchgen.data.dataset import Dataset, short_name
 from scratchgen.data.download import DownloadError
 from scratchgen.data.fashion import download_fashion_mnist, load_fashion_mnist
 from scratchgen.data.folder import load_folder
@@ -44,6 +44,7 @@ __all__ = [
     "read_idx",
     "resized",
     "ring",
+    "short_name",
     "to_float",
     "to_signed",
     "to_unit",
