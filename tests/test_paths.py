@@ -183,7 +183,8 @@ def test_every_option_takes_every_path(form, home, monkeypatch, capsys):
     config = RunFolder(home / "run").config()
     assert config["data"] == str(home / "digits")  # so that it means the same from another folder
     succeeds("train", "ae", "--resume", at("run"), "--epochs", "2", "--quiet")
-    for command, file in (("reconstruct", "r.npy"), ("interpolate", "i.npy"), ("export", "e.safetensors"), ("metrics", "m.csv")):
+    files = {"reconstruct": "r.npy", "interpolate": "i.npy", "export": "e.safetensors", "metrics": "m.csv"}
+    for command, file in files.items():
         succeeds(command, at("run"), f"--output={at(file, slash=False)}")
         assert (home / file).is_file()
     succeeds("evaluate", at("run"), "--data", at("digits"), "--quiet")
@@ -218,7 +219,8 @@ def test_no_option_that_is_a_path_was_forgotten():
                 assert action.type is path or name == "--data", f"{parser.prog} {name}"
 
     look(parser())
-    assert found == {"--data", "--out", "--resume", "--output", "--json", "--record", "--picture", "--tensorboard", "RUN"}
+    options = {"--data", "--out", "--resume", "--output", "--json", "--record", "--picture", "--tensorboard"}
+    assert found == {*options, "RUN"}
 
 
 @pytest.mark.parametrize("option", ["--out", "--resume"])

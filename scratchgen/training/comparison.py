@@ -61,7 +61,7 @@ MEASURES = {
     ),
     "g_loss": Measure(
         "generator loss",
-        f"−log D(G(z)), in nats; log 2 where D cannot tell real from generated. {GAME}",
+        f"In nats: −log D(G(z)), or log(1 − D(G(z))) with the minimax loss. {GAME}",
         depends=("loss",),
         reference=(LOG2, "log 2"),
     ),
@@ -80,11 +80,18 @@ NAMES = {
     "arch": "architecture",
     "beta": "β of the KL",
     "beta1": "β₁ of Adam",
+    "binarise": "binarisation",
     "d_lr": "learning rate of D",
+    "decay": "decay of the learning rate",
     "hidden": "layer sizes",
     "image_shape": "image size",
+    "k": "updates of D for one of G",
     "latent": "latent dimension",
     "lr": "learning rate",
+    "prior": "prior of z",
+    "smallest": "smallest side of a feature map",
+    "smoothing": "label smoothing",
+    "width": "channels next to the image",
 }
 
 
@@ -244,9 +251,9 @@ def setting_name(name: str) -> str:
 
 def number(value: float) -> str:
     """A value for people: whole numbers in full, others to four digits."""
-    if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:#.4g}".removesuffix(".")
+    whole = float(value).is_integer() and abs(value) < 1e15
+    text = f"{value:,.0f}" if whole or abs(value) >= 1e4 else f"{value:#.4g}".removesuffix(".")
+    return text.replace("-", "−")
 
 
 def _data_name(config: Mapping[str, Any]) -> str:

@@ -17,23 +17,26 @@ DARK = ("#5db8ec", "#f2788a", "#c2fd91", "#996516", "#c70389", "#76effb", "#5655
 DASHES = ("", "", "", "", "7 3", "2 3", "9 3 2 3", "4 2")
 
 WIDTH, HEIGHT = 440, 264  # of a figure, in its own units
-LEFT, RIGHT, TOP, BOTTOM = 54, 44, 10, 44  # margins; the names of reference lines are in that at the right
+LEFT, RIGHT, TOP, BOTTOM = 60, 48, 10, 48  # margins; the names of reference lines are in that at the right
 FIRST = 0.1  # of the x axis, on which a curve may leave the figure
 Range = tuple[float, float]
 
 OWN_STYLE = """
-.runs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); gap: 2rem 1.5rem; }
+.runs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 2rem 1.5rem; }
 .scroll { overflow-x: auto; }
 th { padding: .15rem 1.5rem .15rem 0; border-bottom: 1px solid var(--line); text-align: left; font-weight: 600; }
-th, .scroll td { white-space: nowrap; }
+th { min-width: 6rem; max-width: 14rem; overflow-wrap: anywhere; vertical-align: bottom; }
+.scroll td { white-space: nowrap; }
 .scroll td:first-child { position: sticky; left: 0; background: var(--paper); }
+.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr)); }
+.axis { margin: 0 0 1rem; color: var(--soft); }
 h3 { margin: 0 0 .25rem; font-size: 1rem; }
 .key { display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: 0; padding: 0; list-style: none;
        font-size: .85rem; }
 .key li { display: flex; align-items: center; gap: .4rem; overflow-wrap: anywhere; }
 .key svg { flex: none; width: 1.75rem; height: .75rem; }
 svg { display: block; width: 100%; height: auto; }
-svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
+svg text { fill: var(--soft); font: 14px system-ui, sans-serif; }
 .curve, .swatch { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .dot { fill: var(--paper); stroke-width: 2; stroke-dasharray: none; }
 .grid { stroke: var(--line); } .reference { stroke: var(--soft); stroke-dasharray: 5 4; }
@@ -65,13 +68,13 @@ def page(comparison: Comparison, sheets: Mapping[str, Sequence[tuple[int, Path]]
     same = ", ".join(f"{name} {value}" for name, value in comparison.same)
     parts.append(f'<p class="state">The same in all: {escape(same)}.</p>')
     parts += ["<h2>What they reached</h2>", _table(head, rows_of_measures(comparison))]
-    x = "steps, as an epoch has not the same number of them in all runs" if comparison.by_steps else "epochs"
-    parts += [f"<h2>Curves</h2><p class='state'>By {x}.</p>", '<div class="runs">']
+    x = "steps, since the runs differ in steps per epoch" if comparison.by_steps else "epochs"
+    parts += [f'<h2>Curves</h2>\n<p class="axis">Along the x axis are {x}.</p>', '<div class="runs">']
     parts += [_figure(comparison, key) for key in comparison.keys]
     parts.append("</div>")
     last = [_sheet(run, *sheets[run.name][-1]) for run in runs if sheets.get(run.name)]
     if last:
-        parts += ["<h2>Last sheets</h2>", '<div class="runs">', *last, "</div>"]
+        parts += ["<h2>Last sheets</h2>", '<div class="runs wide">', *last, "</div>"]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{title}: {escape(', '.join(head))}</title>"
@@ -90,18 +93,22 @@ def rows_of_measures(comparison: Comparison) -> list[tuple[str, list[str]]]:
     ]
     for key in comparison.keys:
         reached = [run.reached(key) if key in run.keys else None for run in runs]
-        title, bests = measure_of(key).title, [pair and pair[1] for pair in reached]
-        rows.append((f"{title}, last", ["–" if pair is None else number(pair[0].value) for pair in reached]))
-        if any(bests):
-            rows.append((f"{title}, best", ["–" if b is None else _best(b) for b in bests]))
+        rows.append((measure_of(key).title, ["–" if pair is None else _reached(*pair) for pair in reached]))
     for key in comparison.evaluated:
         values = [run.evaluated.get(key) for run in runs]
         rows.append((f"{measure_of(key).title}, evaluated", ["–" if v is None else number(v) for v in values]))
     return rows
 
 
+def _reached(last: Value, best: Value | None) -> str:
+    """The last value, and the best where it is another."""
+    if best is None:
+        return number(last.value)
+    return f"{number(last.value)} (best{'' if best.value == last.value else f' {_best(best)}'})"
+
+
 def _best(best: Value) -> str:
-    return f"{number(best.value)} (epoch {best.epoch:.3g})"
+    return f"{number(best.value)} at epoch {best.epoch:.3g}"
 
 
 def _table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
@@ -130,22 +137,28 @@ def _figure(comparison: Comparison, key: str) -> str:
     curves = {i: _points(run.curve(key), comparison.by_steps) for i, run in runs}
     legend = "".join(
         f'<li><svg viewBox="0 0 28 10"><line class="swatch run{i}" x1="0" x2="28" y1="5" y2="5"/></svg>'
-        f"{escape(run.name)} <b>{number(run.reached(key)[0].value)}</b></li>"
+        f"{escape(run.name)} <strong>{number(run.reached(key)[0].value)}</strong></li>"
         for i, run in runs
     )
     reference = comparison.reference(key)
     log = measure.log and all(y > 0 for points in curves.values() for _, y in points)
-    x_range = (0.0, max(x for points in curves.values() for x, _ in points) or 1.0)
+    x_range = (0.0, 1.02 * max(x for points in curves.values() for x, _ in points) or 1.0)  # and room for a dot
     y_range, highest = _y_range(curves.values(), x_range, [reference[0]] if reference else [], log)
     caption = [escape(measure.words)] if measure.words else []
     bests = [(name, best) for name, (_, best) in ((run.name, run.reached(key)) for _, run in runs) if best]
     unlike = comparison.unlike(key)
     if unlike:
-        caption.append(f"<strong>Not one measure for all: the runs differ in {escape(', '.join(unlike))}.</strong>")
+        what = escape(", ".join(unlike))
+        caption.append(f"<strong>Not to be compared: the runs differ in {what}, and so in what is measured.</strong>")
     elif bests:
         choose = min if measure.better == "lower" else max
         name, best = choose(bests, key=lambda pair: pair[1].value)
         caption.append(f"{measure.better.capitalize()} is better: best is {escape(name)} with {_best(best)}.")
+    alike = _alike([(run.name, curves[i]) for i, run in runs])
+    if alike:
+        caption.append(f"The same in {escape(' and '.join(alike))}: one curve hides the other.")
+    if log:
+        caption.append("The y axis is logarithmic.")
     if highest is not None:
         caption.append(f"Cut off at the top: the first steps reach {number(highest)}.")
     axes = _axes(x_range, y_range, log, "steps" if comparison.by_steps else "epochs", reference)
@@ -158,6 +171,11 @@ def _figure(comparison: Comparison, key: str) -> str:
         f"<svg {inner}>{lines}</svg></svg>"
         f"<figcaption>{' '.join(caption) or title}</figcaption></figure>"
     )
+
+
+def _alike(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> list[str]:
+    """The names of those that are the same as another."""
+    return [name for name, points in curves if sum(points == other for _, other in curves) > 1]
 
 
 def _points(values: Sequence[Value], by_steps: bool) -> list[tuple[float, float]]:
@@ -203,16 +221,20 @@ def _axes(x_range: Range, y_range: Range, log: bool, x_label: str, reference: tu
     for value in _log_ticks(y_range) if log else _ticks(y_range):
         y = TOP + height - _place(value, y_range, height, log)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{LEFT + width}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:,.6g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_tick(value)}</text>')
     for value in _ticks(x_range):
         x = LEFT + _place(value, x_range, width)
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{value:,.6g}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 19}" text-anchor="middle">{_tick(value)}</text>')
     parts.append(f'<text x="{LEFT + width / 2}" y="{HEIGHT - 8}" text-anchor="middle">{x_label}</text>')
     if reference is not None:
         y = TOP + height - _place(reference[0], y_range, height, log)
         parts.append(f'<line class="reference" x1="{LEFT}" x2="{LEFT + width}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT + width + 6}" y="{y + 4:.1f}">{escape(reference[1])}</text>')
     return "".join(parts)
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.6g}".replace("-", "−")
 
 
 def _ticks(ends: Range, most: int = 6) -> list[float]:
