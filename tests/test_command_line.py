@@ -638,7 +638,7 @@ def test_other_data_of_the_same_form(here, tmp_path, capsys):
     shutil.copytree("ae", tmp_path / "run")
     printed = succeeds(capsys, "evaluate", tmp_path / "run", "--data", "photos", "--quiet")
     assert "photos" in printed
-    note = "these are photos, and the run was trained on MNIST\n"
+    note = "this data is photos, and the run was trained on MNIST\n"
     assert f"note     {note}" in printed
     measures = json.loads((tmp_path / "run" / "evaluation" / "measures.json").read_text())
     assert measures["data"].endswith(f"; {note[:-1]}")
@@ -1303,7 +1303,7 @@ def test_images_that_are_no_squares(form, here, tmp_path, monkeypatch, capsys):
     numbers(tmp_path / "r.npy", (2, 16, 24, 3))
     argv = ("reconstruct", tmp_path / "vae", "--data", "digits", "--count", "2", "--output", tmp_path / "d.npy")
     assert run(*argv) == 0  # other data is made to fit: cut to 16 × 24, and coloured
-    assert capsys.readouterr().err == "note: these are MNIST, and the run was trained on photos\n"
+    assert capsys.readouterr().err == "note: this data is MNIST, and the run was trained on photos\n"
     numbers(tmp_path / "d.npy", (2, 16, 24, 3))
 
 

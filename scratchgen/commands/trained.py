@@ -73,7 +73,7 @@ def other_data(recipe: Recipe, data: Dataset | Points) -> str | None:
     """What to say of data that are not those of the training; None for the run's own."""
     if digest(data) == recipe.config.get("data_sha256"):
         return None
-    return f"these are {short_name(data.name)}, and the run was trained on {own_data(recipe)}"
+    return f"this data is {short_name(data.name)}, and the run was trained on {own_data(recipe)}"
 
 
 def own_data(recipe: Recipe) -> str:
