@@ -16,7 +16,10 @@ FEWEST, MOST = 2, 8  # runs
 POINTS = 400  # of a curve, at the most
 LOG4, LOG2 = math.log(4), math.log(2)
 # Of the config, what decides no result or is shown as something else.
-LEFT_OUT = ("id", "scratchgen", "data_name", "data_sha256", "save_every", "keep_weights", "evaluate")
+LEFT_OUT = (
+    *("id", "scratchgen", "data_name", "data_sha256"),
+    *("save_every", "sample_every", "keep_weights", "evaluate"),
+)
 NO_MEASURES = ("step", "epoch", "seconds", "per_second", "importance_samples")  # numbers of records beside these
 OBJECTIVE = ("model", "loss", "likelihood", "beta", "binarise")  # what a loss is of
 GAME = "A lower one is not a better model: it depends on the other network as well."
