@@ -8,7 +8,7 @@
 
 The picture: images as the network sees them; samples; and walks in the latent space from one sample to another, along
 great circles. If neighbouring z gave unrelated images, the network would have memorised its examples (Radford et al.
-2016, §6.1). Files of a folder that are no readable images are listed and passed over. (`scratchgen train dcgan --data
+2016, §6.1). Files of a folder that are not readable images are listed and skipped. (`scratchgen train dcgan --data
 DIR` does the same with checkpoints and a report.)
 """
 

@@ -288,8 +288,8 @@ def test_a_finished_run_says_so_and_stays_as_it_is(here, capsys):
         (["ae", "--resume", "vae"], "vae is a run of vae: scratchgen train vae --resume"),
         (["dcgan", "--resume", "gan"], "gan is a run of gan"),
         (["vae", "--resume", "vae", "--out", "other"], "--out and --resume exclude each other"),
-        (["vae", "--resume", "nowhere"], "nowhere is no run folder: there is no such folder"),
-        (["vae", "--resume", "digits"], "digits is no run folder: there is no config.json in it"),
+        (["vae", "--resume", "nowhere"], "nowhere is not a run folder: there is no such folder"),
+        (["vae", "--resume", "digits"], "digits is not a run folder: there is no config.json in it"),
     ],
 )
 def test_a_run_goes_on_as_it_was_or_says_why_not(argv, says, here, capsys):
@@ -342,7 +342,7 @@ def test_a_damaged_file_of_a_run_is_one_sentence(file, here, tmp_path, capsys):
         if file == "checkpoint"
         else ("sample", tmp_path / "run")
     )
-    assert f"{file}.safetensors is not a whole safetensors file" in fails(capsys, *argv)
+    assert f"{file}.safetensors is not a complete safetensors file" in fails(capsys, *argv)
 
 
 # --- signals ---
@@ -616,7 +616,7 @@ def test_evaluate(name, here, tmp_path, monkeypatch, capsys):
         assert pictures == {"samples", "neighbours"}
         if name == "gan":  # a classifier needs eight pixels, and there are four: what needs none is measured
             (why,) = [text for what, text in measures["rows"] if what == "the classes"]
-            assert why.startswith("cannot be had: ")
+            assert why.startswith("could not be measured: ")
             assert "8×8" in why
             assert why in printed
         else:
@@ -721,8 +721,8 @@ def test_export_writes_files_that_load(name, here, tmp_path, capsys):
             "'x'",
         ),
         (["sample"], "RUN"),
-        (["sample", "nowhere"], "nowhere is no run folder"),
-        (["sample", "ae"], "no density to draw from"),
+        (["sample", "nowhere"], "nowhere is not a run folder"),
+        (["sample", "ae"], "no prior to sample from"),
         (["sample", "vae", "--count", "0"], "--count"),
         (["sample", "vae", "--output", "x.jpg"], "ends in .png (a picture) or .npy"),
         (["sample", "vae", "--output", "no/x.png"], "there is no folder no"),
@@ -743,7 +743,7 @@ def test_export_writes_files_that_load(name, here, tmp_path, capsys):
         (["export", "nowhere"], "nowhere"),
         (["gradcheck", "Conv3d"], "there is no built-in Conv3d; there are Dense"),
         (["gradcheck", "Dense", "--input-shape", "2,3"], "go with a layer of your own"),
-        (["gradcheck", "mine.py:f", "--input-range", "2,1"], "no range"),
+        (["gradcheck", "mine.py:f", "--input-range", "2,1"], "not a range"),
         (["gradcheck", "mine.py:f", "Dense"], "calls of their own"),
         (["gradcheck", "Dense", "--mutants"], "leave out the names"),
         (["gradcheck", "--tolerance", "0"], "--tolerance"),
@@ -825,7 +825,7 @@ def test_a_download_that_fails_is_one_error(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(f"{module}.PAUSE", 0, raising=False)
     assert run("train", "ae", "--data", "mnist", "--quiet") == 2
     said = capsys.readouterr().err
-    assert "no mirror gave it" in said
+    assert "it could not be downloaded from any mirror" in said
     assert "Traceback" not in said
     assert not (tmp_path / "runs").exists()
 
@@ -861,7 +861,7 @@ def test_info_says_what_compiles(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("scratchgen.backend.fast.installed", lambda: True)
     assert f"compiled    Numba 0.99.1, loops kept in {tmp_path / 'kernels'}\n" in succeeds(capsys, "info")
     monkeypatch.setenv("SCRATCHGEN_CACHE", "~no-such-user")
-    assert "compiled    Numba 0.99.1, loops kept nowhere: ~no-such-user is no path" in succeeds(capsys, "info")
+    assert "compiled    Numba 0.99.1, loops kept nowhere: ~no-such-user is not a path" in succeeds(capsys, "info")
     monkeypatch.setenv("SCRATCHGEN_FAST", "0")
     assert "compiled    nothing: Numba 0.99.1 is installed, but SCRATCHGEN_FAST is 0\n" in succeeds(capsys, "info")
     monkeypatch.setattr("scratchgen.backend.fast.installed", lambda: False)
@@ -1182,7 +1182,7 @@ def test_the_usual_names_are_not_replaced_either(here, tmp_path, monkeypatch, ca
 
 def test_a_run_is_found_by_its_name_in_runs(here, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert fails(capsys, "sample", "vae") == "scratchgen: vae is no run folder: there is no such folder\n"
+    assert fails(capsys, "sample", "vae") == "scratchgen: vae is not a run folder: there is no such folder\n"
     assert "required: RUN. See" in fails(capsys, "sample")
     for i, name in enumerate(("vae", "ae", *(f"run{i}" for i in range(5)))):
         shutil.copytree(here / ("ae" if name == "ae" else "vae"), Path("runs") / name)
@@ -1191,7 +1191,7 @@ def test_a_run_is_found_by_its_name_in_runs(here, tmp_path, monkeypatch, capsys)
     (tmp_path / "runs" / "notes").mkdir()
     listed = "in runs/ there are, newest first, run4, run3, run2, run1, run0 and 2 more"
     said = fails(capsys, "sample", "vea")
-    assert said == f"scratchgen: vea is no run folder: there is no such folder; {listed}\n"
+    assert said == f"scratchgen: vea is not a run folder: there is no such folder; {listed}\n"
     assert f"required: RUN; {listed}. See scratchgen evaluate --help" in fails(capsys, "evaluate")
     assert f"expected one argument; {listed}. See" in fails(capsys, "train", "vae", "--resume")
     for command in ("sample", "reconstruct", "interpolate", "export"):
@@ -1200,7 +1200,7 @@ def test_a_run_is_found_by_its_name_in_runs(here, tmp_path, monkeypatch, capsys)
     succeeds(capsys, "evaluate", "vae", "--quiet", "--importance", "2")
     printed = succeeds(capsys, "train", "vae", "--resume", "vae", "--epochs", "3", "--quiet")
     assert f"run      {Path('runs', 'vae')}\n" in printed
-    assert "nowhere/vae is no run folder" in fails(capsys, "sample", "nowhere/vae")
+    assert "nowhere/vae is not a run folder" in fails(capsys, "sample", "nowhere/vae")
     Path("vae").mkdir()  # something else: it is not guessed which is meant
     assert fails(capsys, "sample", "vae").endswith(f"no config.json in it; did you mean {Path('runs', 'vae')}?\n")
     shutil.copytree(here / "vae-gaussian", "vae", dirs_exist_ok=True)  # a run here comes first
@@ -1214,11 +1214,11 @@ def test_a_run_is_found_by_its_name_in_runs(here, tmp_path, monkeypatch, capsys)
         (["sample", "vae", "--output", "folder.png"], "--output is folder.png: that is a folder"),
         (["export", "vae", "--output", "folder.safetensors"], "--output is folder.safetensors: that is a folder"),
         (["bench", "--json", "folder.png"], "--json is folder.png: that is a folder"),
-        (["export", "nowhere"], "nowhere is no run folder: there is no such folder"),
-        (["export", "nowhere/deep"], "nowhere/deep is no run folder: there is no such folder"),
-        (["export", "digits"], "digits is no run folder: there is no config.json in it"),
-        (["export", "nowhere", "--output", "x.safetensors"], "nowhere is no run folder"),
-        (["reconstruct", "nowhere"], "nowhere is no run folder"),
+        (["export", "nowhere"], "nowhere is not a run folder: there is no such folder"),
+        (["export", "nowhere/deep"], "nowhere/deep is not a run folder: there is no such folder"),
+        (["export", "digits"], "digits is not a run folder: there is no config.json in it"),
+        (["export", "nowhere", "--output", "x.safetensors"], "nowhere is not a run folder"),
+        (["reconstruct", "nowhere"], "nowhere is not a run folder"),
     ],
 )
 def test_what_was_not_given_is_not_complained_of(argv, says, here, capsys):
@@ -1250,10 +1250,10 @@ def test_what_was_not_given_is_not_complained_of(argv, says, here, capsys):
         (["train", "vae", "--latnet", "8"], "did you mean --latent?"),
         (["train", "vae", "-lr", "1"], "did you mean --lr?"),
         (["train", "gan", "--Seed", "1"], "did you mean --seed?"),
-        (["train", "vae", "--learning-rate", "1"], ": that is --lr here. See "),
-        (["train", "vae", "--z_dim", "1"], "that is --latent here"),
-        (["train", "dcgan", "--ngf", "1"], "that is --width here"),
-        (["sample", "run", "--overwrite"], "that is --force here"),
+        (["train", "vae", "--learning-rate", "1"], ": here it is called --lr. See "),
+        (["train", "vae", "--z_dim", "1"], "here it is called --latent"),
+        (["train", "dcgan", "--ngf", "1"], "here it is called --width"),
+        (["sample", "run", "--overwrite"], "here it is called --force"),
         (["sample", "run", "--ouput", "x.png"], "did you mean --output?"),
         (["bench", "--theads", "2"], "did you mean --threads?"),
         (["trian"], "did you mean train?"),

@@ -199,8 +199,8 @@ def test_data_of_one_name_are_told_apart(here, capsys):
         (["ae"] * 9, "compare takes 2 to 8 runs, and 9 is given"),
         (["ae", "runs/ae"], "is given twice"),
         (["ae", "vae", "runs/../runs/vae"], "is given twice"),
-        (["ae", "nowhere"], "nowhere is no run folder: there is no such folder; in runs/ there are"),
-        (["ae", "digits"], "digits is no run folder: there is no config.json in it"),
+        (["ae", "nowhere"], "nowhere is not a run folder: there is no such folder; in runs/ there are"),
+        (["ae", "digits"], "digits is not a run folder: there is no config.json in it"),
         (["ae", "ring"], "the runs share no measure, so there is nothing to compare: ae has loss, "),
         (["ae", "new"], "new has no records yet"),
         (["ae", "vae", "--output", "x.pdf"], "needs a name that ends in .html"),
@@ -352,7 +352,7 @@ def test_lists_are_spread_and_what_is_missing_is_empty(here, capsys):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["nowhere"], "nowhere is no run folder"),
+        (["nowhere"], "nowhere is not a run folder"),
         (["new"], "has no records yet"),
         (["vae", "--output", "x.txt"], "ends in .csv"),
         (["vae", "--output", "no/x.csv"], "there is no folder no"),

@@ -229,7 +229,7 @@ def test_a_path_that_is_none_is_one_sentence(option, home, capsys):
         assert tiny.run(*AE, f"{option}={given}") == 2
         said = capsys.readouterr().err
         assert f"argument {option}: " in said
-        assert "is no path" in said
+        assert "is not a path" in said
         assert said.count("\n") == 1
 
 

@@ -45,11 +45,15 @@ def add_run_options(parser: argparse.ArgumentParser, *, data: bool) -> None:
     """RUN and what goes with it."""
     parser.add_argument("RUN", type=path, help=RUN_HELP)
     if data:
-        parser.add_argument("--data", metavar="NAME|DIR", help="other data of the same form (default: the run's own)")
+        parser.add_argument(
+            "--data",
+            metavar="NAME|DIR",
+            help="other data of the same kind, images or points (default: the run's own)",
+        )
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
-        help="cupy runs on an NVIDIA GPU (default: that of the training, or numpy where there is no GPU)",
+        help="cupy runs on an NVIDIA GPU (default: as in training, or numpy where there is no GPU)",
     )
 
 
@@ -61,7 +65,7 @@ def add_output_options(parser: argparse.ArgumentParser, *, default: str, help: s
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    help = "repeats a draw (default: another one each time)"
+    help = "of the random draw; the same seed repeats it (default: a new draw each time)"
     parser.add_argument("--seed", type=typed(seed), metavar="N", help=help)
 
 
@@ -72,4 +76,4 @@ def check_precision(backend: str, precision: str) -> None:
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")

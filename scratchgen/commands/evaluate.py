@@ -16,7 +16,7 @@ def add_parser(commands: Commands) -> None:
         description="Measure a trained model, on this machine and with nothing downloaded. Autoencoder: test error "
         "beside PCA. VAE: −ELBO and its terms, active units, importance-weighted NLL. GANs: modes covered on points; "
         "on labelled images the classes, confidence and Fréchet distance by a classifier that is trained once, in "
-        "half a minute or so, and kept in the user's cache folder, and the nearest training images. Numbers and "
+        "about half a minute, and kept in the user's cache folder, and the nearest training images. Numbers and "
         "pictures go into RUN/evaluation and the report.",
     )
     add_run_options(parser, data=True)

@@ -19,7 +19,9 @@ def add_parser(commands: Commands) -> None:
         "modules of the same architecture, and beside it a Python file that builds these modules and loads them.",
     )
     add_run_options(parser, data=False)
-    parser.add_argument("--format", choices=("torch",), default="torch", help="of the file (default: %(default)s)")
+    parser.add_argument(
+        "--format", choices=("torch",), default="torch", help="the library to write for (default: %(default)s)"
+    )
     add_output_options(parser, default="RUN_pytorch.safetensors", help="a name that ends in .safetensors")
     parser.set_defaults(main=main, backend="numpy")  # nothing is computed
 

@@ -18,16 +18,20 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "interpolate",
         help="walk through the latent space of a trained model",
-        description="Walk in even steps from one code to another and decode each: between test images (AE, VAE) or "
-        "between draws from the prior (GAN, DCGAN; VAE with --between prior).",
+        description="Go from one latent code to another in equal steps, decoding each: between test images (AE, VAE) "
+        "or between draws from the prior (GAN, DCGAN; VAE with --between prior).",
     )
     add_run_options(parser, data=True)
-    parser.add_argument("--rows", type=typed(positive), default=8, metavar="N", help="walks (default: %(default)s)")
     parser.add_argument(
-        "--steps", type=typed(positive), default=10, metavar="N", help="images of one (default: %(default)s)"
+        "--rows", type=typed(positive), default=8, metavar="N", help="number of walks (default: %(default)s)"
     )
     parser.add_argument(
-        "--between", choices=("images", "prior"), help="ends of the walks (default: images for AE, VAE)"
+        "--steps", type=typed(positive), default=10, metavar="N", help="images in a walk (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--between",
+        choices=("images", "prior"),
+        help="what a walk starts and ends at (default: images for AE and VAE, prior for GANs)",
     )
     add_output_options(
         parser,

@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
         if name.removeprefix("no-") in DEVICES and "--backend" in known:
             return f": {WHERE}"
         if ELSEWHERE.get(name) in known:
-            return f": that is {ELSEWHERE[name]} here"
+            return f": here it is called {ELSEWHERE[name]}"
         meant = did_you_mean(name, [option.removeprefix("--") for option in known], prefix="--")
         return meant or (f": {WHERE}" if "--backend" in known and did_you_mean(name, DEVICES) else "")
 

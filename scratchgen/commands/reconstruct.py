@@ -24,7 +24,7 @@ def add_parser(commands: Commands) -> None:
         description="Encode test images and decode them again, by an autoencoder or VAE.",
     )
     add_run_options(parser, data=True)
-    parser.add_argument("--count", type=typed(positive), metavar="N", help=f"how many (default: {SHOWN})")
+    parser.add_argument("--count", type=typed(positive), metavar="N", help=f"how many images (default: {SHOWN})")
     add_output_options(
         parser,
         default="RUN-reconstructions.png",
@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
     path = output_path(args, "reconstructions")
     folder, recipe = open_run(args)
     if not recipe.has_encoder:
-        raise UsageError(f"a {recipe.title} has no encoder, so it can reconstruct nothing: try sample")
+        raise UsageError(f"a {recipe.title} has no encoder, so it cannot reconstruct images: try sample")
     data = data_of(folder, recipe, args.data)
     note = other_data(recipe, data)
     count = args.count or min(SHOWN, len(data.test_images))

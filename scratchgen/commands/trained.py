@@ -63,7 +63,7 @@ def data_of(folder: RunFolder, recipe: Recipe, other: str | None) -> Any:
     if other is None and digest(data) != c.get("data_sha256"):
         source = printable(source_of(c))
         raise UsageError(
-            f"{source} is no longer what the run was trained on, so its test images may be training images: to take "
+            f"{source} is no longer what the run was trained on, so its test images may be training images: to use "
             f"it as it is now, say --data {source}"
         )
     return data
@@ -111,7 +111,7 @@ def evaluate(folder: RunFolder, recipe: Recipe, data: Dataset | Points, **option
     for name, picture in found.pictures.items():
         with found.part(name):
             folder.save_picture(picture, f"evaluation/{name}")
-    found.rows += [(what, f"cannot be had: {why}") for what, why in found.missing.items()]
+    found.rows += [(what, f"could not be measured: {why}") for what, why in found.missing.items()]
     records = folder.records()
     other = other_data(recipe, data)
     name = f"{data.name}; {other}" if other else data.name

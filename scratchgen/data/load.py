@@ -91,7 +91,7 @@ def load(
 def _meant(name: str) -> str:
     """The end of a message about a name that is none."""
     if name in FORMER:
-        return f" {name} is no longer a name: say {FORMER[name]}, which is downloaded where this disk lacks it."
+        return f" {name} is not a name any more: say {FORMER[name]}, which is downloaded unless this disk has it."
     close = get_close_matches(name, SOURCES, 1, 0.7)
     return f" Did you mean {close[0]}?" if close else ""
 

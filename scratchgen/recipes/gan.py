@@ -208,7 +208,7 @@ class PointGANRecipe(Game[Points]):
         with found.part("samples.png"):
             found.pictures["samples.png"] = scatter(points, data.test[:DRAWN])
         if data.centres is None or data.std is None:
-            found.rows = [("modes", "none to count: the density is no mixture")]
+            found.rows = [("modes", "none to count: the data is not a mixture of Gaussians")]
             return found
         with found.part("the modes"):
             m = mode_coverage(points, data.centres, data.std)
