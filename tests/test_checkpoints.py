@@ -738,10 +738,10 @@ def test_a_checkpoint_with_a_forged_position_changes_nothing(change, says, tmp_p
 def test_files_of_another_model_and_weights_are_no_checkpoint(tmp_path):
     model, optimizers = box(0)
     save_weights(model, tmp_path / "w")
-    with pytest.raises(ValueError, match=r"w has .*, which is no part of this model"):
+    with pytest.raises(ValueError, match=r"w has .*, which is not part of this model"):
         load_checkpoint(tmp_path / "w", model, optimizers)
     save_checkpoint(tmp_path / "c", model, {"d": optimizers["optimizer"]}, {})
-    with pytest.raises(ValueError, match=r"c has d/.*, which is no part of this model"):
+    with pytest.raises(ValueError, match=r"c has d/.*, which is not part of this model"):
         load_checkpoint(tmp_path / "c", model, optimizers)
     with pytest.raises(FileNotFoundError, match="there is no file"):
         load_checkpoint(tmp_path / "none", model, optimizers)

@@ -754,7 +754,7 @@ def test_all_mirrors_fail(tmp_path: Path, mirror: Mirror, case: str, progress: b
     with pytest.raises(DownloadError) as caught:
         download_mnist(tmp_path / "d", mirrors=urls, progress=progress)
     message = str(caught.value)
-    assert message.startswith(f"{FILES[0]}: no mirror gave it:\n")
+    assert message.startswith(f"{FILES[0]}: it could not be downloaded from any mirror:\n")
     assert re.search(rf"\n  {re.escape(urls[0])}{FILES[0]}: .*({reason})", message)
     assert re.search(rf"\n  {re.escape(urls[1])}/{FILES[0]}: answered 418 I'm a teapot\.", message, re.IGNORECASE)
     for part in "SCRATCHGEN_DATA", 'the embedded "sample"':
@@ -777,7 +777,7 @@ def test_unreachable_and_silent_mirrors(tmp_path: Path, mirror: Mirror, monkeypa
     assert silent.endswith(": stopped sending: nothing for 0.2 seconds.")
     assert refused.endswith(": cannot be reached: connection refused.")
     for line in malformed, other:
-        assert line.endswith(": is no address of a web server.")
+        assert line.endswith(": is not a web address.")
     assert os.listdir(tmp_path / "d") == []
 
 
@@ -800,11 +800,11 @@ def test_no_network(
         download_mnist(tmp_path / "d", mirrors=urls, progress=progress)
     assert capsys.readouterr() == ("", "")
     first, *lines, advice = str(caught.value).split("\n")
-    assert first == f"{FILES[0]}: no mirror gave it:"
+    assert first == f"{FILES[0]}: it could not be downloaded from any mirror:"
     assert lines == [
         f"  {urls[0]}{FILES[0]}: cannot be reached: no network, or no such host.",
         f"  {urls[1]}{FILES[0]}: cannot be reached: no network, or no such host.",
-        f"  {urls[2]}{FILES[0]}: is no address of a web server.",
+        f"  {urls[2]}{FILES[0]}: is not a web address.",
     ]
     assert advice.startswith("Try again where there is a network, ")
 

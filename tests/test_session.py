@@ -142,7 +142,7 @@ def test_a_folder_of_few_images_is_enough(model, count, options, missing, tmp_pa
     assert run("evaluate", "run", "--quiet", "--importance", "2") == 0
     printed = capsys.readouterr().out
     for what in missing:
-        assert re.search(rf"^{what} +cannot be had: ", printed, re.MULTILINE)
+        assert re.search(rf"^{what} +could not be measured: ", printed, re.MULTILINE)
         assert [what for what, _ in folder.measures()["rows"]].count(what) == 1
 
 

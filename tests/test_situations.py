@@ -426,7 +426,7 @@ def test_a_file_of_a_run_is_told_from_its_folder(file, run, capsys):
     (run / file).parent.mkdir(exist_ok=True)
     (run / file).touch()
     for command in (("train", "vae", "--resume"), ("sample",)):
-        assert f"is no run folder: it is a file, give {run}\n" in failing(capsys, *command, f"run/{file}")
+        assert f"is not a run folder: it is a file, give {run}\n" in failing(capsys, *command, f"run/{file}")
     alone = run.parent / "weights.safetensors"
     alone.touch()
     assert "it is a file, give the folder that train made" in failing(capsys, "sample", alone)

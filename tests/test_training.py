@@ -346,9 +346,9 @@ def test_a_damaged_config_is_named(text, tmp_path):
 
 
 def test_what_is_no_run_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no-run is no run folder: there is no such folder"):
+    with pytest.raises(FileNotFoundError, match="no-run is not a run folder: there is no such folder"):
         RunFolder.open(tmp_path / "no-run")
-    with pytest.raises(FileNotFoundError, match=r"is no run folder: there is no config\.json in it"):
+    with pytest.raises(FileNotFoundError, match=r"is not a run folder: there is no config\.json in it"):
         RunFolder.open(tmp_path)
 
 

@@ -9,7 +9,8 @@ from scratchgen.backend.threads import asked_for, cores, limited
 from scratchgen.commands import UsageError
 from scratchgen.commands.arguments import Commands, check_precision, of_kind, path
 from scratchgen.commands.results import memory_for
-from scratchgen.commands.trained import digest, pixels, where_config_says
+from scratchgen.commands.runs import RUNS, open_folder
+from scratchgen.commands.trained import digest, pixels, source_of, where_config_says
 from scratchgen.commands.training_run import TrainingRun
 from scratchgen.data import POINTS, SOURCES, Dataset, Points, load
 from scratchgen.files import printable
@@ -99,7 +100,8 @@ def resume(args: argparse.Namespace) -> TrainingRun:
     """A run that is there, trained to its end; until all its files are known to fit nothing is written."""
     if args.out:
         raise UsageError("--out and --resume exclude each other: a resumed run stays in its folder")
-    folder = RunFolder.open(args.resume)
+    folder = open_folder(args.resume)
+    args.resume = folder.path
     with folder.locked() as locks:
         before = config_of(folder)
         config, data = _resumed_config(args, before)
@@ -230,7 +232,7 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
             config[name] = given.get(name, config.get(name, COMMON[name].default))
     if config.get("sample_every", 0) is None:
         del config["sample_every"]
-    source = config["data"] if args.data is None else args.data
+    source = source_of(config) if args.data is None else args.data
     with where_config_says(args.resume, args.data):
         data = _load(args, source, config.get("image_size"), config.get("channels"))
     if digest(data) != config["data_sha256"]:
@@ -289,7 +291,7 @@ def _device(config: Config) -> str:
 def _create(args: argparse.Namespace, config: dict[str, Any]) -> RunFolder:
     arch = f"-{config['arch']}" if "arch" in config else ""
     for _ in range(100):  # so many at once may take the name that was free
-        folder = args.out or RunFolder.unused("runs", f"{config['model']}{arch}")
+        folder = args.out or RunFolder.unused(RUNS, f"{config['model']}{arch}")
         try:
             return RunFolder.create(folder, config)
         except FileExistsError as error:

@@ -35,7 +35,7 @@ class Subject:
         if inspect.isclass(target):
             raise TypeError(f"gradcheck: got the class {target.__name__}, needs an instance: {target.__name__}(...)")
         self.target, self.dtype = target, dtype
-        self.is_layer = hasattr(target, "forward") or (callable(target) and hasattr(target, "backward"))
+        self.is_layer = hasattr(target, "forward") or (_is_called(target) and hasattr(target, "backward"))
         self.module: Any = None  # the copy of a layer or model
         self.own: Callable | None = None  # the backward that stands beside forward, where forward does not return one
         self.parameters: dict[str, Learned] = dict(_named(parameters or ()))
@@ -58,7 +58,7 @@ class Subject:
             self.function = getattr(self.module, target.__name__)
             self.name = f"{type(owner).__name__}.{target.__name__}"
             self._take_over(player=getattr(owner, "player", {}).get(target.__name__))
-        elif callable(target) and not inspect.ismodule(target):
+        elif _is_called(target) and not inspect.ismodule(target):
             self.function = target
             self.own = partner(target)
             self.name = getattr(getattr(target, "func", target), "__name__", type(target).__name__)
@@ -281,6 +281,12 @@ def parted(vector: Array, shapes: list[tuple[int, ...]]) -> tuple:
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
     parts = np.split(np.ravel(vector), ends[:-1])
     return tuple(_scalar(part.reshape(shape)) for part, shape in zip(parts, shapes, strict=True))
+
+
+def _is_called(target: Any) -> bool:
+    """Whether it can be called: of a module only one that has a `__call__` of its own, and not a refusal."""
+    refuses = isinstance(target, Module) and type(target).__call__ is Module.__call__
+    return callable(target) and not refuses
 
 
 def title(layer: Any) -> str:

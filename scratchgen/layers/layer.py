@@ -25,6 +25,8 @@ from scratchgen.layers.pullback import Adjoint, Pullback
 class Layer(Module):
     """A differentiable map with parameters of its own. Subclasses write `forward`."""
 
+    _instead = "use predict(x), or forward(x) for y and its pullback"
+
     def forward(self, x: Any) -> Any:
         """y, backward: the value at x, and the pullback of this evaluation."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")

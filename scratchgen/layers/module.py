@@ -26,6 +26,7 @@ class Module:
 
     buffers: tuple[str, ...] = ()
     counters: ClassVar[tuple[str, ...]] = ()
+    _instead = "use one of its methods"  # of calling it
 
     def members(self) -> Iterator[tuple[str, "Parameter | Module"]]:
         """The parameters and modules that this one holds, each with its name: "encoder", or "blocks.0.1" in lists."""
@@ -190,13 +191,16 @@ class Module:
             if outer is not None:
                 outer += replaced
 
-    if not TYPE_CHECKING:  # to which it would mean that any attribute may be set
+    if not TYPE_CHECKING:  # to which these would mean that any attribute may be set, and that it can be called
 
         def __setattr__(self, name, value):
             """Notes what a block of `unchanged_on_error` is to put back."""
             if _here.replaced is not None and name in (*self.buffers, *type(self).counters) and hasattr(self, name):
                 _here.replaced.append((self, name, getattr(self, name)))
             super().__setattr__(name, value)
+
+        def __call__(self, *inputs, **options):
+            raise TypeError(f"{type(self).__name__} is not called itself; {self._instead}")
 
     @contextmanager
     def no_gradient_on_error(self) -> Iterator[None]:

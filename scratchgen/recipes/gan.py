@@ -20,6 +20,7 @@ from scratchgen.models import dcgan, dense_gan, point_gan
 from scratchgen.models.gan import GAN, LOSSES, PRIORS, mean_probability
 from scratchgen.optim import Optimizer
 from scratchgen.plots import Panel, histogram, image_grid, image_rows, scatter, zoom
+from scratchgen.progress import doing
 from scratchgen.recipes.options import Option, fraction, positive, rate, sizes
 from scratchgen.recipes.recipe import D, Findings, Recipe, RecipeError, formatted
 from scratchgen.schema import choice
@@ -30,6 +31,7 @@ COMPARED = 100  # generated images compared with all training images
 CONFIDENT = 0.9  # probability of a class
 NEIGHBOURS = 12  # of these, shown beside the nearest training image
 LEAST = 1000  # training images, below which not much is to be expected
+BEFORE_SMALLEST = 7  # as DCGANs were built before there was the setting
 CERTAIN = 0.99  # D's mean probability when it has won the game
 
 
@@ -206,7 +208,7 @@ class PointGANRecipe(Game[Points]):
         with found.part("samples.png"):
             found.pictures["samples.png"] = scatter(points, data.test[:DRAWN])
         if data.centres is None or data.std is None:
-            found.rows = [("modes", "none to count: the density is no mixture")]
+            found.rows = [("modes", "none to count: the data is not a mixture of Gaussians")]
             return found
         with found.part("the modes"):
             m = mode_coverage(points, data.centres, data.std)
@@ -291,9 +293,10 @@ class GANRecipe(Game[Dataset]):
         samples = self.drawn(COMPARED)
         with found.part("samples.png"):
             found.pictures["samples.png"] = image_grid(samples, 10, scale=zoom(self.image_shape))
-        with found.part("the classes"):
+        by = "classes and Fréchet distance, by a classifier that is trained once"
+        with found.part("the classes"), doing(by, progress=progress):
             self._measure_classes(data, found, progress)
-        with found.part("the nearest training images"):
+        with found.part("the nearest training images"), doing("nearest training images", progress=progress):
             self._measure_copies(data, samples, found)
         return found
 
@@ -355,5 +358,5 @@ class DCGANRecipe(GANRecipe):
     }
 
     def build(self, rng: np.random.Generator) -> None:
-        c = self.config
-        self.model = dcgan(self.image_shape, width=c["width"], smallest=c["smallest"], **self.builder_arguments(rng))
+        size = {"width": self.config["width"], "smallest": self.config.get("smallest", BEFORE_SMALLEST)}
+        self.model = dcgan(self.image_shape, **size, **self.builder_arguments(rng))
