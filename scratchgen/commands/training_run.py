@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from PIL import Image
+
 from scratchgen.commands import BROKEN_PIPE
 from scratchgen.commands.trained import evaluate
 from scratchgen.data import Dataset, Points
@@ -209,7 +211,11 @@ class TrainingRun:
 
     def sheet(self, name: str) -> None:
         with self.showing(), self.part("the picture of the samples"):
-            self.folder.save_picture(self.recipe.sheet(self.data), f"samples/{name}.png")
+            picture = self.recipe.sheet(self.data)
+            if isinstance(picture, Image.Image) and picture.mode == "RGB" and not self.training.finished:
+                # A third of the bytes: a long run has many sheets on the way.
+                picture = picture.quantize(256, method=Image.Quantize.FASTOCTREE)
+            self.folder.save_picture(picture, f"samples/{name}.png")
 
     def draw(self, *, under_way: bool, state: str | None = None) -> None:
         """The curves and the report."""
