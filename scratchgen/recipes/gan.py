@@ -347,7 +347,7 @@ class DCGANRecipe(GANRecipe):
     description = "Train a deep convolutional GAN, in the style of Radford et al. 2016, on images."
     defaults = {"epochs": 15, "batch_size": 128, "lr": 2e-4, "latent": 100}
     # Few images are soon known by heart: a slower D, and a rate that falls, keep the game going.
-    few = {"steps": 4000, "batch_size": 16, "lr": 1e-3, "d_lr": 2.5e-4, "decay": "linear", "width": 20}
+    few = {"steps": 4000, "batch_size": 16, "lr": 1e-3, "d_lr": 2.5e-4, "decay": "linear", "width": 24, "latent": 64}
     points = None
     options = {
         "latent": Option(positive, "dimension of z", metavar="N"),
