@@ -803,7 +803,9 @@ def test_folder_without_images(tmp_path: Path) -> None:
         load_folder(tmp_path / "none")
     for name in "a.txt", "b.txt", "c.csv", ".d", "README":
         (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"\n  4 left out: names .* \(2 .txt, 1 .csv, 1 without extension\)\."):
+    with pytest.raises(
+        ValueError, match=r"\n  4 left out: not named as images \(2 .txt, 1 .csv, 1 without extension\)\."
+    ):
         load_folder(tmp_path)
     for i in range(12):
         (tmp_path / f"{i}.png").touch()

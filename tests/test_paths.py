@@ -57,7 +57,7 @@ def test_what_is_called_tilde(home, monkeypatch):
 
 @pytest.mark.parametrize("given", ["~nobody-at-all", "~nobody-at-all/run"])
 def test_the_home_of_nobody(given):
-    with pytest.raises(ValueError, match=r"there is no user nobody-at-all; what is called so here is \./~nobody"):
+    with pytest.raises(ValueError, match=r"there is no user nobody-at-all; a file of that name here is \./~nobody"):
         as_path(given)
 
 

@@ -354,7 +354,7 @@ def test_what_can_be_converted_is_told_how(dtype):
 
 @pytest.mark.parametrize(
     ("text", "home", "says"),
-    [("~/x", None, "nobody knows the home folder"), ("~nosuch/x", "/", "there is no user nosuch")],
+    [("~/x", None, "the home folder is unknown"), ("~nosuch/x", "/", "there is no user nosuch")],
 )
 def test_a_home_that_nobody_knows(text, home, says, monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
