@@ -22,12 +22,14 @@ FIRST = 0.1  # of the x axis, on which a curve may leave the figure
 Range = tuple[float, float]
 
 OWN_STYLE = """
-.runs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 2rem 1.5rem; }
+.runs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); gap: 2rem 1.5rem; }
 .scroll { overflow-x: auto; }
 th { padding: .15rem 1.5rem .15rem 0; border-bottom: 1px solid var(--line); text-align: left; font-weight: 600; }
 th { min-width: 6rem; max-width: 14rem; overflow-wrap: anywhere; vertical-align: bottom; }
 .scroll td { white-space: nowrap; }
-.scroll td:first-child { position: sticky; left: 0; background: var(--paper); }
+.scroll td:first-child { position: sticky; left: 0; background: var(--paper); white-space: normal; min-width: 7rem; }
+@media (max-width: 40rem) { .scroll td:first-child { max-width: 8rem; }
+  .scroll td, th { padding-right: .75rem; white-space: normal; min-width: 5rem; } }
 .wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr)); }
 .axis { margin: 0 0 1rem; color: var(--soft); }
 h3 { margin: 0 0 .25rem; font-size: 1rem; }
@@ -41,7 +43,10 @@ svg text { fill: var(--soft); font: 14px system-ui, sans-serif; }
 .dot { fill: var(--paper); stroke-width: 2; stroke-dasharray: none; }
 .grid { stroke: var(--line); } .reference { stroke: var(--soft); stroke-dasharray: 5 4; }
 figcaption { margin-top: .25rem; overflow-wrap: anywhere; }
-@media print { figure { break-inside: avoid; } .scroll { overflow: visible; } }
+@media print {
+  :root { color-scheme: light; --ink: #1c1c1c; --soft: #6b6b6b; --line: #dcdcdc; --paper: #fff; }
+  figure { break-inside: avoid; } .scroll { overflow: visible; }
+}
 """
 
 
@@ -50,7 +55,7 @@ def _style() -> str:
     light, dark = (" ".join(f"--run{i}: {c};" for i, c in enumerate(colours)) for colours in (LIGHT, DARK))
     strokes = (f"stroke: var(--run{i}); stroke-dasharray: {dash or 'none'};" for i, dash in enumerate(DASHES))
     runs = " ".join(f".run{i} {{ {stroke} }}" for i, stroke in enumerate(strokes))
-    at_night = f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
+    at_night = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
     return f"{STYLE}\n:root {{ {light} }}\n{at_night}\n{runs}{OWN_STYLE}"
 
 
