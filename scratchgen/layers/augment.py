@@ -9,6 +9,8 @@ moves pixels or sets them to 0. That is linear in x, and its adjoint takes dy ba
 (Zhao et al. 2020, Differentiable augmentation for data-efficient GAN training.)
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from scratchgen import checks

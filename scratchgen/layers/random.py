@@ -1,5 +1,7 @@
 """Layers that draw at random, under the contract: a resumed run draws what it would have drawn, on any backend."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from scratchgen import checks
