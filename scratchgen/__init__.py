@@ -6,8 +6,9 @@ Reading order:
     layers/dense.py, layers/activations.py     the first derivations
     backend/formula.py, backend/reference.py   formulas, and the kernels as formulas
     layers/conv.py, backend/geometry.py        convolution, and which pixel is under which tap
-    layers/batchnorm.py, layers/sequential.py
-    losses.py, optim.py, init.py
+    layers/pooling.py, layers/batchnorm.py, layers/sequential.py
+    layers/random.py, layers/dropout.py        what is drawn in each pass; layers/augment.py: random changes of images
+    losses.py, optim.py, schedules.py, init.py
     gradcheck/                                 the proof
     models/model.py, models/autoencoder.py     a model, differentiated and checked like a layer
     models/vae.py, models/likelihood.py        a random latent cause

@@ -172,10 +172,10 @@ class AdamW(Adam):
 
         value ← value − lr · (m̂ / (√v̂ + eps) + weight_decay · value)         m̂ and v̂ as in Adam
 
-    A penalty ½ weight_decay |value|² in the loss has the same gradient, but Adam would divide it by √v̂ with all else,
-    and so hold back least the weights whose gradients are large. Here the decay is no part of g, m or v. It acts on
-    every parameter that the optimizer is given, biases and those of BatchNorm too. (Loshchilov & Hutter 2019,
-    Algorithm 2, whose λ is lr · weight_decay.)
+    A penalty ½ weight_decay |value|² in the loss has the gradient weight_decay · value, which Adam would divide by √v̂
+    with the rest of g, so that weights with large gradients would decay least. Here it is no part of g, m or v. It
+    acts on every parameter that the optimizer is given, biases and BatchNorm's gamma and beta too.
+    (Loshchilov & Hutter 2019, Algorithm 2, whose λ is lr · weight_decay.)
     """
 
     def __init__(
@@ -197,14 +197,14 @@ class AdamW(Adam):
 
 
 class RMSprop(Optimizer):
-    """Divides each gradient by the root of its mean square: in steps of about lr, whatever its scale.
+    """Divides each gradient by the root of its running mean square: steps of about lr, whatever its scale.
 
         v ← beta · v + (1 − beta) · g²
         value ← value − lr · g / (√v + eps)
 
-    v starts at 0 and nothing makes up for it, so the first step is 1 / √(1 − beta) times as long as later ones; Adam
-    is this with momentum, and with that put right. (Hinton, Neural networks for machine learning, 2012, lecture 6e;
-    he adds no eps, which stands outside of the root as in Adam.)
+    v starts at 0 and nothing makes up for it: the first step is lr / √(1 − beta) long, three times lr. Adam is this
+    with momentum, and with that corrected. (Hinton, Neural networks for machine learning, 2012, lecture 6e, without
+    eps. It stands outside of the root, as in Adam.)
     """
 
     def __init__(self, parameters: Iterable[Parameter], lr: float = 1e-3, beta: float = 0.9, eps: float = 1e-8):

@@ -246,6 +246,26 @@ def test_the_checker_leaves_the_counts_alone():
         assert changed(before, snapshot(layer)) == set()
 
 
+def test_the_losses_of_a_game_whose_discriminator_draws(rng):
+    generator = Sequential(Dense(3, 4 * 5 * 2, rng=rng), sg.Tanh(), sg.Reshape(4, 5, 2))
+    drawing = [make() for name, make in LAYERS.items() if name != "Dropout"]
+    last = (sg.Conv2d(2, 3, 3, rng=rng), sg.LeakyReLU(), sg.Flatten(), LAYERS["Dropout"](), Dense(18, 1, rng=rng))
+    gan = sg.GAN(generator, Sequential(*drawing, *last), 3)
+    real, z = rng.uniform(-1, 1, (6, 4, 5, 2)), rng.standard_normal((5, 3))
+    for report in (gradcheck.check(gan.discriminator_loss, real, z), gradcheck.check(gan.generator_loss, z)):
+        assert report.ok, report
+        assert report.error < 1e-6
+    assert int(drawing[0].passes) == 0
+
+
+def test_weights_go_into_a_file_and_back(tmp_path):
+    layer, other = Sequential(Dense(3, 2), LAYERS["Dropout"]()), Sequential(Dense(3, 2), LAYERS["Dropout"](7))
+    passes(layer, 2, np.ones((4, 3), np.float32))
+    sg.save_weights(layer, tmp_path / "weights.safetensors")
+    sg.load_weights(other, tmp_path / "weights.safetensors")
+    assert_equal(other.state().values(), layer.state().values())
+
+
 def test_the_checker_still_refuses_what_draws_otherwise():
     rng = np.random.default_rng(0)
 

@@ -130,7 +130,7 @@ def _pooling(rng):
 def _random(rng):
     for rate, shape in product((0.5, 0.1, 0.9, 0.0), ((6, 5), (2, 4, 3, 2))):
         yield "Dropout", L.Dropout(rate, rng=rng), (rng.standard_normal(shape),)
-    for shape in ((6, 4, 5, 2), (3, 2, 1, 1)):
+    for shape in ((6, 4, 5, 2), (3, 3, 2, 1)):
         yield "RandomFlip", L.RandomFlip(rng=rng), (rng.standard_normal(shape),)
         for most in (0.125, 0.5, 0.0):
             yield "RandomShift", L.RandomShift(most, rng=rng), (rng.standard_normal(shape),)

@@ -142,7 +142,7 @@ class Recipe(Generic[D]):
                 if data.train_labels is None:
                     config["augment"] = ["flip", "crop"]
         config |= given
-        _check_optimizer(config, given)
+        _settle_optimizer(config, given)
         config["batch_size"] = min(config["batch_size"], size)
         if "none" in config.get("augment", ()):
             if len(config["augment"]) > 1:
@@ -173,11 +173,11 @@ class Recipe(Generic[D]):
         c = self.config
         match c.get("optimizer", "adam"):
             case "sgd":
-                return SGD(parameters, lr, c.get("momentum", MOMENTUM))
+                return SGD(parameters, lr, c["momentum"])
             case "rmsprop":
                 return RMSprop(parameters, lr)
             case "adamw":
-                return AdamW(parameters, lr, (beta1, 0.999), weight_decay=c.get("weight_decay", WEIGHT_DECAY))
+                return AdamW(parameters, lr, (beta1, 0.999), weight_decay=c["weight_decay"])
             case _:
                 return Adam(parameters, lr, (beta1, 0.999))
 
@@ -294,13 +294,16 @@ class Recipe(Generic[D]):
             raise ValueError(f"what the model computes is not finite, its weights are too large: {remedy}")
 
 
-def _check_optimizer(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """RecipeError where an option was given that is of another optimizer."""
+def _settle_optimizer(config: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Put the optimizer's own settings into the config; RecipeError where one was given that is of another."""
     owners = {"momentum": ("sgd",), "weight_decay": ("adamw",), "beta1": ("adam", "adamw")}
     for name, optimizers in owners.items():
         if name in given and config["optimizer"] not in optimizers:
             option, needed = name.replace("_", "-"), " or ".join(optimizers)
             raise RecipeError(f"--{option} is of --optimizer {needed}, and this is {config['optimizer']}")
+    for name, default in (("momentum", MOMENTUM), ("weight_decay", WEIGHT_DECAY)):
+        if config["optimizer"] in owners[name]:
+            config.setdefault(name, default)
 
 
 def formatted(record: Mapping[str, Any], key: str, form: str) -> str:
