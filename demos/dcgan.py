@@ -8,7 +8,7 @@
 
 The picture: images as the network sees them; samples; and walks in the latent space from one sample to another, along
 great circles. If neighbouring z gave unrelated images, the network would have memorised its examples (Radford et al.
-2016, §6.1). Files of a folder that are no readable images are listed and passed over. (`scratchgen train dcgan --data
+2016, §6.1). Files of a folder that are not readable images are listed and skipped. (`scratchgen train dcgan --data
 DIR` does the same with checkpoints and a report.)
 """
 
@@ -101,7 +101,7 @@ def main():
         images, epochs, batch_size = load(args.data).train_images, 10, 128
     else:
         images, epochs, batch_size = load(args.data).train_images[:4000], 8, 32
-    gan = dcgan(images.shape[1:], width=width, smallest=4, rng=rng)
+    gan = dcgan(images.shape[1:], width=width, rng=rng)
     train(gan, images, args.epochs or epochs, batch_size, lr, rng)
     samples = to_unit(gan.generate(gan.noise(64, rng)))
     panels = {"images": to_float(images[:64]), "samples": samples, "walks from one z to another": walks(gan, rng)}

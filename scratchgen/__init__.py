@@ -6,8 +6,9 @@ Reading order:
     layers/dense.py, layers/activations.py     the first derivations
     backend/formula.py, backend/reference.py   formulas, and the kernels as formulas
     layers/conv.py, backend/geometry.py        convolution, and which pixel is under which tap
-    layers/batchnorm.py, layers/sequential.py
-    losses.py, optim.py, init.py
+    layers/pooling.py, layers/batchnorm.py, layers/sequential.py
+    layers/random.py, layers/dropout.py        what is drawn in each pass; layers/augment.py: random changes of images
+    losses.py, optim.py, schedules.py, init.py
     gradcheck/                                 the proof
     models/model.py, models/autoencoder.py     a model, differentiated and checked like a layer
     models/vae.py, models/likelihood.py        a random latent cause
@@ -25,15 +26,22 @@ from scratchgen.backend import Array, BackendUnavailable
 from scratchgen.backend.threads import get_threads, set_threads
 from scratchgen.init import initialise
 from scratchgen.layers import (
+    AvgPool2d,
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
     Dense,
+    Dropout,
     Flatten,
     Layer,
     LeakyReLU,
+    MaxPool2d,
     Module,
     Parameter,
+    Random,
+    RandomCutout,
+    RandomFlip,
+    RandomShift,
     ReLU,
     Reshape,
     Sequential,
@@ -57,12 +65,13 @@ from scratchgen.models import (
     dense_vae,
     point_gan,
 )
-from scratchgen.optim import SGD, Adam
+from scratchgen.optim import SGD, Adam, AdamW, RMSprop
 from scratchgen.version import __version__
 from scratchgen.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     from scratchgen import gradcheck
+    from scratchgen.commands.in_python import train
     from scratchgen.export import export_torch
 else:
 
@@ -74,6 +83,8 @@ else:
             return import_module("scratchgen.gradcheck")
         if name == "export_torch":
             return import_module("scratchgen.export").export_torch
+        if name == "train":
+            return import_module("scratchgen.commands.in_python").train
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__():
@@ -85,20 +96,29 @@ __all__ = [
     "SGD",
     "VAE",
     "Adam",
+    "AdamW",
     "Array",
     "Autoencoder",
+    "AvgPool2d",
     "BackendUnavailable",
     "BatchNorm",
     "Bernoulli",
     "Conv2d",
     "ConvTranspose2d",
     "Dense",
+    "Dropout",
     "Flatten",
     "Gaussian",
     "Layer",
     "LeakyReLU",
+    "MaxPool2d",
     "Module",
     "Parameter",
+    "RMSprop",
+    "Random",
+    "RandomCutout",
+    "RandomFlip",
+    "RandomShift",
     "ReLU",
     "Reshape",
     "Sequential",
@@ -126,4 +146,5 @@ __all__ = [
     "save_weights",
     "set_threads",
     "softmax_cross_entropy",
+    "train",
 ]

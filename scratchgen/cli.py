@@ -65,10 +65,10 @@ def _flush() -> None:
 
 
 def _note_threads() -> None:
-    """A setting that says no number is passed over, but not in silence."""
+    """A setting that is not a number is ignored, but not in silence."""
     setting = os.environ.get("SCRATCHGEN_THREADS", "")
     if setting.strip() and asked_for() is None:
-        _say(f"note: SCRATCHGEN_THREADS is {shown(setting)}, needs a whole number of at least 1: it is passed over")
+        _say(f"note: SCRATCHGEN_THREADS is {shown(setting)}, needs a whole number of at least 1: it is ignored")
 
 
 def _say(text: str) -> None:

@@ -12,10 +12,10 @@ Flatten and Reshape keep the order of the elements in memory, here and there. So
 come in the order (H, W, C) here and (C, H, W) there, and a weight that meets them is permuted once, on export. With
 `order` for the permutation between the two, there[k] = here[order[k]] for the elements of one sample, a layer
 
-    keeps any order              if elementwise; BatchNorm of vectors, its parameters permuted alike;
-                                 Flatten, and Reshape of vectors
+    keeps any order              if elementwise, as Dropout is; BatchNorm of vectors, its parameters permuted alike;
+                                 Flatten, and Reshape of vectors; RandomFlip and its like, which predict the identity
     takes any and gives any      if Dense: weight_ok = W[before[k], after[o]], bias_o = b[after[o]]
-    needs and gives (C, H, W)    if a convolution or BatchNorm of images
+    needs and gives (C, H, W)    if a convolution, pooling or BatchNorm of images
 
 A Dense gives the order that the next layer with a need asks for, as does the end of the network. Where no Dense
 stands between two needs that differ (an image that is flattened, and that is all), there is no weight to permute: the
@@ -33,13 +33,19 @@ from scratchgen import checks
 from scratchgen.backend import backend_of, to_host, transfer
 from scratchgen.files import atomic_write
 from scratchgen.layers import (
+    AvgPool2d,
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
     Dense,
+    Dropout,
     Flatten,
     Layer,
     LeakyReLU,
+    MaxPool2d,
+    RandomCutout,
+    RandomFlip,
+    RandomShift,
     ReLU,
     Reshape,
     Sequential,
@@ -54,9 +60,9 @@ from scratchgen.safetensors_file import serialised
 Model: TypeAlias = Autoencoder | VAE | GAN
 Shape: TypeAlias = tuple[int, ...]  # of one sample, channels last
 
-ELEMENTWISE = (ReLU, LeakyReLU, Tanh, Sigmoid)
+ELEMENTWISE = (ReLU, LeakyReLU, Tanh, Sigmoid, Dropout, RandomFlip, RandomShift, RandomCutout)  # in `predict`
 RESHAPING = (Flatten, Reshape)
-COUNTERPARTS = (Dense, Conv2d, ConvTranspose2d, BatchNorm, *ELEMENTWISE, *RESHAPING)
+COUNTERPARTS = (Dense, Conv2d, ConvTranspose2d, MaxPool2d, AvgPool2d, BatchNorm, *ELEMENTWISE, *RESHAPING)
 BATCHNORM = {1: "BatchNorm1d", 2: "BatchNorm1d", 3: "BatchNorm2d", 4: "BatchNorm3d"}  # by the axes of a sample
 NETWORKS: dict[type[Model], tuple[str, str]] = {
     Autoencoder: ("encoder", "decoder"),
@@ -303,6 +309,8 @@ def _counterpart(place: _Place, before: np.ndarray, after: np.ndarray) -> tuple[
             return f"nn.Unflatten(1, {_torch_shape(place.out)})", {}
         case Flatten() | Reshape():
             return "nn.Flatten()", {}
+        case RandomFlip() | RandomShift() | RandomCutout():
+            return "nn.Identity()", {}
         case _:
             return f"nn.{layer}", {}
 

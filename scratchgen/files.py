@@ -231,7 +231,7 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 def _no_number(constant: str) -> NoReturn:
-    raise ValueError(f"it has {constant}, which is no number")
+    raise ValueError(f"it has {constant}, which is not a number")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

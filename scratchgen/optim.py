@@ -144,19 +144,82 @@ class Adam(Optimizer):
         eps: float = 1e-8,
     ):
         super().__init__(parameters, lr)
+        name = type(self).__name__
         if not isinstance(betas, tuple | list):
-            raise TypeError(f"Adam: betas is {betas!r}, needs two numbers")
+            raise TypeError(f"{name}: betas is {betas!r}, needs two numbers")
         if len(betas) != 2:
-            raise ValueError(f"Adam: betas is {betas!r}, needs two numbers")
+            raise ValueError(f"{name}: betas is {betas!r}, needs two numbers")
         form = "two numbers ≥ 0 and below 1"
-        self.betas = tuple(checks.real("Adam", "betas", beta, lambda x: 0 <= x < 1, form) for beta in betas)
-        self.eps = checks.real("Adam", "eps", eps, lambda x: x > 0, "a positive number")
+        self.betas = tuple(checks.real(name, "betas", beta, lambda x: 0 <= x < 1, form) for beta in betas)
+        self.eps = checks.real(name, "eps", eps, lambda x: x > 0, "a positive number")
         self.m, self.v = self._zeros(), self._zeros()
 
     def _updated(self) -> list[Array]:
-        values, grads = [p.value for p in self.parameters], [p.grad for p in self.parameters]
+        return self._stepped([p.value for p in self.parameters])
+
+    def _stepped(self, values: list[Array]) -> list[Array]:
+        """A step from these values."""
+        grads = [p.grad for p in self.parameters]
         ops = kernels(values[0])
         return ops.adam(values, grads, self.m, self.v, self.lr, *self.betas, self.eps, self.t)
 
     def _slots(self) -> dict[str, list[Array]]:
         return {"m": self.m, "v": self.v}
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: every step also shrinks the weights by the share lr · weight_decay.
+
+        value ← value − lr · (m̂ / (√v̂ + eps) + weight_decay · value)         m̂ and v̂ as in Adam
+
+    A penalty ½ weight_decay |value|² in the loss has the gradient weight_decay · value, which Adam would divide by √v̂
+    with the rest of g, so that weights with large gradients would decay least. Here it is no part of g, m or v. It
+    acts on every parameter that the optimizer is given, biases and BatchNorm's gamma and beta too.
+    (Loshchilov & Hutter 2019, Algorithm 2, whose λ is lr · weight_decay.)
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ):
+        super().__init__(parameters, lr, betas, eps)
+        self.weight_decay = checks.real(
+            "AdamW", "weight_decay", weight_decay, lambda x: x >= 0, "a number of at least 0"
+        )
+
+    def _updated(self) -> list[Array]:
+        left = 1 - self.lr * self.weight_decay
+        return self._stepped([left * p.value for p in self.parameters])
+
+
+class RMSprop(Optimizer):
+    """Divides each gradient by the root of its running mean square: steps of about lr, whatever its scale.
+
+        v ← beta · v + (1 − beta) · g²
+        value ← value − lr · g / (√v + eps)
+
+    v starts at 0 and nothing makes up for it: the first step is lr / √(1 − beta) long, three times lr. Adam is this
+    with momentum, and with that corrected. (Hinton, Neural networks for machine learning, 2012, lecture 6e, without
+    eps. It stands outside of the root, as in Adam.)
+    """
+
+    def __init__(self, parameters: Iterable[Parameter], lr: float = 1e-3, beta: float = 0.9, eps: float = 1e-8):
+        super().__init__(parameters, lr)
+        self.beta = checks.real("RMSprop", "beta", beta, lambda x: 0 <= x < 1, "a number ≥ 0 and below 1")
+        self.eps = checks.real("RMSprop", "eps", eps, lambda x: x > 0, "a positive number")
+        self.v = self._zeros()
+
+    def _updated(self) -> list[Array]:
+        for p, v in zip(self.parameters, self.v, strict=True):
+            v *= self.beta
+            v += (1 - self.beta) * p.grad * p.grad
+        sqrt = array_library(self.v[0]).sqrt
+        pairs = zip(self.parameters, self.v, strict=True)
+        return [p.value - self.lr * p.grad / (sqrt(v) + self.eps) for p, v in pairs]
+
+    def _slots(self) -> dict[str, list[Array]]:
+        return {"v": self.v}

@@ -7,20 +7,20 @@ from pathlib import Path
 def as_path(value: str | os.PathLike[str]) -> Path:
     """The path with `~` and `~name` as a shell has them, home folders; a relative one is of the working folder.
 
-    TypeError for what is no path, bytes among it; ValueError for an empty text, a zero byte, and the home folder of a
-    user that this machine does not know. What is really called ~ is "./~".
+    TypeError for what is not a path, bytes among it; ValueError for an empty text, a zero byte, and the home folder
+    of a user that this machine does not know. What is really called ~ is "./~".
     """
     text = os.fspath(value)
     if not isinstance(text, str):
-        raise TypeError(f"{value!r} is no path here, needs text or a pathlib.Path")
+        raise TypeError(f"{value!r} is not a path, needs text or a pathlib.Path")
     if not text or "\0" in text:
-        raise ValueError(f"{text!r} is no path: it is empty or has a zero byte")
+        raise ValueError(f"{text!r} is not a path: it is empty or has a zero byte")
     if text.startswith("~"):
         expanded = os.path.expanduser(text)
         if expanded == text:
             user = text[1:].partition("/")[0]
-            why = f"there is no user {user}" if user else "nobody knows the home folder, HOME is not set"
-            raise ValueError(f"{text} is no path: {why}; what is called so here is ./{text}")
+            why = f"there is no user {user}" if user else "the home folder is unknown, HOME is not set"
+            raise ValueError(f"{text} is not a path: {why}; a file of that name here is ./{text}")
         return Path(expanded)
     path = Path(text)  # which takes ./~ for ~
     return path.absolute() if path.parts and path.parts[0].startswith("~") else path

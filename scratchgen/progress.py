@@ -5,10 +5,14 @@ behind, and from Python 3.14 on a warning appears on the terminal for it. Bars o
 """
 
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from threading import RLock
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm as _tqdm
+
+T = TypeVar("T")
 
 
 class tqdm(_tqdm):
@@ -21,3 +25,16 @@ class tqdm(_tqdm):
 
 
 tqdm.set_lock(RLock())
+
+
+def over(things: Iterable[T], what: str, *, total: int | None = None, progress: bool = True) -> Iterator[T]:
+    """The things one by one, with a bar on a terminal of what is done with them; it goes when all are done."""
+    yield from tqdm(things, desc=what, total=total, leave=False, disable=None if progress else True)
+
+
+@contextmanager
+def doing(what: str, *, progress: bool = True) -> Iterator[None]:
+    """A line on a terminal that says what is being done, where nobody knows how far it is; it goes with the block."""
+    line = tqdm(total=0, bar_format="{desc} …", desc=what, leave=False, disable=None if progress else True)
+    with line:
+        yield

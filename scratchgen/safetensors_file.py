@@ -76,7 +76,7 @@ def read_arrays(path: str | os.PathLike[str], *, ours: bool = True) -> tuple[dic
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise _refused(path, "is not a whole safetensors file", error) from error
+        raise _refused(path, "is not a complete safetensors file", error) from error
     except (TypeError, AttributeError, KeyError) as error:  # of a type that NumPy lacks, such as bfloat16
         raise _refused(path, "holds arrays of a type that cannot be read here", error) from error
     except ValueError as error:  # of a shape that NumPy cannot have
@@ -91,9 +91,9 @@ def read_arrays(path: str | os.PathLike[str], *, ours: bool = True) -> tuple[dic
     try:
         about = from_json(metadata["about"])
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: what it says about its arrays is no JSON: {error}") from None
+        raise ValueError(f"{path} is damaged: what it says about its arrays is not JSON: {error}") from None
     if not isinstance(about, dict):
-        raise ValueError(f"{path} is damaged: what it says about its arrays is no JSON object")
+        raise ValueError(f"{path} is damaged: what it says about its arrays is not a JSON object")
     return arrays, about
 
 

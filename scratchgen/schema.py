@@ -86,7 +86,7 @@ flag = Kind("true or false", lambda value: isinstance(value, bool))
 def check(content: object, schema: Mapping[str, Kind], required: Collection[str] = ()) -> None:
     """ValueError unless the content, as JSON has it, is an object in which each key of the schema is of its kind."""
     if not isinstance(content, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     for key in required:
         if key not in content:
             raise ValueError(f"it lacks {key}")

@@ -170,12 +170,19 @@ class _Ferried(Module):
         backend, here, there = self.backend, self.module, self.twin()
         for p, q in zip(here.parameters(), there.parameters(), strict=True):
             q.value = backend.array(p.value)
-        buffers = [(m, t, name) for m, t in zip(here.modules(), there.modules(), strict=True) for name in m.buffers]
+        pairs = list(zip(here.modules(), there.modules(), strict=True))
+        for m, t in pairs:
+            for name in type(m).counters:
+                setattr(t, name, getattr(m, name))
+        buffers = [(m, t, name) for m, t in pairs for name in m.buffers]
         for m, t, name in buffers:
             setattr(t, name, backend.array(getattr(m, name)))
         result = getattr(there, method)(*backend.arrays(*arrays))
         for m, t, name in buffers:
             setattr(m, name, host(getattr(t, name)))
+        for m, t in pairs:
+            for name in type(m).counters:
+                setattr(m, name, getattr(t, name))
         if method == "predict":
             return host(result)
         y, backward = result

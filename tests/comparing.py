@@ -17,6 +17,11 @@ def gradients(layer) -> list:
     return [p.grad.copy() for p in layer.parameters()]
 
 
+def floats(layer) -> list:
+    """Parameters and statistics; what is counted neither moves nor converts."""
+    return [a for a in layer.state().values() if a.dtype.kind == "f"]
+
+
 def evaluate(layer, x, dy) -> list:
     """y, dx and every parameter gradient, from zero."""
     layer.zero_grad()

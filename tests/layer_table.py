@@ -17,15 +17,22 @@ import pytest
 from backends import NUMPY, Backend, host
 
 from scratchgen import (
+    AvgPool2d,
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
     Dense,
+    Dropout,
     Flatten,
     Layer,
     LeakyReLU,
+    MaxPool2d,
     Module,
     Parameter,
+    Random,
+    RandomCutout,
+    RandomFlip,
+    RandomShift,
     ReLU,
     Reshape,
     Sequential,
@@ -59,15 +66,20 @@ class Row:
 
     @property
     def normalises(self) -> bool:
-        """Whether there is a BatchNorm in it, the only layer that predicts otherwise than it trains."""
+        """Whether there is a BatchNorm in it."""
         return any(isinstance(m, BatchNorm) for m in self.made.modules())
+
+    @property
+    def predicts_otherwise(self) -> bool:
+        """Than it trains: what normalises, and what draws at random."""
+        return any(isinstance(m, BatchNorm | Random) for m in self.made.modules())
 
     def __str__(self):
         return f"{self.name or self.made} on {'x'.join(map(str, self.shape))}"
 
 
 def randomised(layer: Layer, dtype=np.float64, seed: int = 0) -> Layer:
-    """The layer itself, in the dtype, with every parameter and statistic drawn anew."""
+    """The layer itself, in the dtype, with every parameter, statistic and counter drawn anew."""
     rng = np.random.default_rng(seed)
     layer.astype(dtype)
     for p in layer.parameters():
@@ -75,6 +87,8 @@ def randomised(layer: Layer, dtype=np.float64, seed: int = 0) -> Layer:
     for module in layer.modules():
         for name in module.buffers:
             setattr(module, name, rng.uniform(0.5, 2, getattr(module, name).shape).astype(dtype))
+        for name in type(module).counters:
+            setattr(module, name, np.array(rng.integers(1000)))
     return layer
 
 
@@ -114,6 +128,22 @@ TABLE = [
     Row(Flatten(), (3, 5)),
     Row(Reshape(2, 4, 2), (3, 16)),
     Row(Reshape(6), (3, 2, 3)),
+    Row(MaxPool2d(2), (2, 4, 6, 3)),
+    Row(MaxPool2d(3, stride=2, padding=1), (2, 6, 5, 2)),
+    Row(MaxPool2d((2, 3), stride=1, padding=(1, 0)), (1, 3, 4, 2)),
+    Row(MaxPool2d(2, stride=3), (2, 6, 5, 1)),
+    Row(AvgPool2d(2), (2, 4, 6, 3)),
+    Row(AvgPool2d(3, stride=2, padding=1), (2, 6, 5, 2)),
+    Row(AvgPool2d((2, 3), stride=1, padding=(1, 0)), (1, 3, 4, 2)),
+    Row(AvgPool2d(1, stride=2), (2, 3, 3, 1)),
+    Row(Dropout(), (6, 5)),
+    Row(Dropout(0.2), (2, 3, 4, 2)),
+    Row(Dropout(0), (6,)),
+    Row(RandomFlip(), (5, 3, 4, 2)),
+    Row(RandomShift(0.4), (5, 4, 5, 2)),
+    Row(RandomShift(0), (2, 3, 3, 1)),
+    Row(RandomCutout(0.4), (5, 4, 5, 2)),
+    Row(RandomCutout(1), (3, 3, 2, 1)),
     Row(Sequential(), (3, 2), "no layers"),
     Row(Sequential(Dense(6, 5), BatchNorm(5), ReLU(), Dense(5, 3), Sigmoid()), (8, 6), "perceptron"),
     Row(Sequential(Sequential(Dense(4, 5), Tanh()), Sequential(Dense(5, 2), LeakyReLU())), (3, 4), "nested"),
@@ -129,6 +159,11 @@ TABLE = [
         ),
         (3, 6, 8, 2),
         "convolutions",
+    ),
+    Row(
+        Sequential(RandomFlip(), Conv2d(2, 4, 3), MaxPool2d(2), BatchNorm(4), Dropout(0.3), AvgPool2d(2), Flatten()),
+        (4, 8, 7, 2),
+        "pooling",
     ),
     Row(_shared(), (5, 4), "shared"),
 ]

@@ -31,8 +31,8 @@ from scratchgen import (
 # The outputs of all layers for 28 pixels, and for 64 as PyTorch's DCGAN example comments them, with ngf = ndf = 64.
 SHAPES = {
     28: (
-        [(1, 1, 100), *[(7, 7, 128)] * 3, *[(14, 14, 64)] * 3, *[(28, 28, 1)] * 2],
-        [*[(14, 14, 64)] * 2, *[(7, 7, 128)] * 3, (1, 1, 1), (1,)],
+        [(1, 1, 100), *[(4, 4, 256)] * 3, *[(7, 7, 128)] * 3, *[(14, 14, 64)] * 3, *[(28, 28, 1)] * 2],
+        [*[(14, 14, 64)] * 2, *[(7, 7, 128)] * 3, *[(4, 4, 256)] * 3, (1, 1, 1), (1,)],
     ),
     64: (
         [
@@ -70,12 +70,12 @@ def test_shapes_of_dcgan(image, channels, rng):
 @pytest.mark.parametrize(
     ("image", "base", "depth"),
     [
-        ((28, 28), (7, 7), 2),
+        ((28, 28), (4, 4), 3),
         ((32, 32), (4, 4), 3),
         ((64, 64), (4, 4), 4),
         ((128, 128), (4, 4), 5),
         ((32, 64), (2, 4), 4),
-        ((48, 16), (6, 2), 3),
+        ((48, 16), (3, 1), 4),
     ],
 )
 def test_architecture_of_dcgan(image, base, depth, channels, rng):
@@ -99,9 +99,9 @@ def test_architecture_of_dcgan(image, base, depth, channels, rng):
     inwards = [width * 2**i for i in range(depth)]
     up = [layer.W.value.shape for layer in G if hasattr(layer, "fans")]
     down = [layer.W.value.shape for layer in D if hasattr(layer, "fans")]
-    sides = [(4, 4)] * depth
+    sides = [(4 - h % 2, 4 - w % 2) for h, w in [image, *halvings(*image, 4)][:-1]]  # 3 along an odd side
     chain = [latent, *inwards[::-1], channels]
-    assert up == [(*k, out, n) for k, out, n in zip([base, *sides], chain[1:], chain[:-1], strict=True)]
+    assert up == [(*k, out, n) for k, out, n in zip([base, *sides[::-1]], chain[1:], chain[:-1], strict=True)]
     chain = [channels, *inwards, 1]
     assert down == [(*k, n, out) for k, n, out in zip([*sides, base], chain[:-1], chain[1:], strict=True)]
     for layer in G + D:

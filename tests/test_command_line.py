@@ -30,7 +30,10 @@ from scratchgen.training import RunFolder
 from scratchgen.weights import load_weights, save_weights
 
 AE = ("train", *MODELS["ae"], "--epochs", "1", "--quiet")
-COMMANDS = ("train", "sample", "reconstruct", "interpolate", "evaluate", "export", "gradcheck", "bench", "info")
+COMMANDS = (
+    *("train", "sample", "reconstruct", "interpolate", "evaluate", "compare", "metrics", "export"),
+    *("gradcheck", "bench", "info"),
+)
 IMAGES = [name for name in MODELS if name != "points"]
 
 
@@ -142,10 +145,13 @@ def test_config_holds_every_switch(trained):
 
 SWITCHES = [
     ("ae", "--arch conv --width 3 --loss squared-error --decay linear --seed 4 --threads 1 --channels 3"),
-    ("ae", "--batch-size 1000 --lr 0.01 --hidden 7,5 --keep-weights --save-every 1"),
+    ("ae", "--batch-size 1000 --lr 0.01 --hidden 7,5 --keep-weights --save-every 1 --sample-every 1"),
     ("vae", "--arch conv --width 2 --likelihood gaussian --beta 0 --binarise threshold"),
     ("vae", "--likelihood bernoulli --binarise none --latent 2 --hidden 5"),
     ("gan", "--latent 2 --loss minimax --k 3 --smoothing 0.1 --prior uniform --beta1 0 --d-lr 0.0004"),
+    ("ae", "--hidden 5 --latent 2 --optimizer sgd --momentum 0.9 --decay cosine --warmup 1"),
+    ("gan", "--latent 2 --optimizer adamw --weight-decay 0.1 --beta1 0.9"),
+    ("vae", "--hidden 5 --latent 2 --optimizer rmsprop"),
     ("dcgan", "--width 1 --latent 2 --loss minimax --smoothing 0.2 --k 2 --channels 3 --image-size 20"),
 ]
 
@@ -183,7 +189,20 @@ def test_every_switch_of_every_model(model, switches, here, tmp_path, monkeypatc
 def test_what_evaluate_adds_to_each_epoch_of_a_gan(here, tmp_path, monkeypatch, capsys):
     tiny.no_pictures(monkeypatch)
     monkeypatch.setattr("scratchgen.measures.classifier.SHOWN", 120)
-    argv = ("train", "gan", "--data", "digits", "--image-size", "8", "--latent", "2", "--epochs", "2")
+    argv = (
+        "train",
+        "gan",
+        "--data",
+        "digits",
+        "--image-size",
+        "8",
+        "--latent",
+        "2",
+        "--epochs",
+        "2",
+        "--sample-every",
+        "1",
+    )
     printed = succeeds(capsys, *argv, "--quiet", "--evaluate", "--out", tmp_path / "run")
     assert printed.count("Fréchet ") >= 3
     epochs = [r for r in tiny.records(tmp_path / "run") if r["kind"] == "epoch"]
@@ -228,7 +247,7 @@ def test_a_run_goes_on_from_another_folder_by_a_relative_path(here, tmp_path, mo
     ):
         succeeds(capsys, *command)
     succeeds(capsys, "export", "run")
-    assert Path("run/pytorch.safetensors").is_file()
+    assert Path("run_pytorch.safetensors").is_file()
 
 
 def test_raised_epochs_are_kept_so_that_the_printed_command_goes_on(here, tmp_path, monkeypatch, capsys):
@@ -262,6 +281,9 @@ def test_a_finished_run_says_so_and_stays_as_it_is(here, capsys):
         (["vae", "--resume", "vae", "--beta", "2"], "--beta 1.0"),
         (["vae", "--resume", "vae", "--hidden", "7"], "--hidden"),
         (["vae", "--resume", "vae", "--decay", "linear"], "--decay none"),
+        (["vae", "--resume", "vae", "--optimizer", "sgd"], "--optimizer adam"),
+        (["vae", "--resume", "vae", "--momentum", "0.5"], "without --momentum"),
+        (["vae", "--resume", "vae", "--warmup", "3"], "--warmup 0"),
         (["vae", "--resume", "vae", "--binarise", "none"], "--binarise dynamic"),
         (["gan", "--resume", "points", "--k", "1"], "--k 3"),
         (["gan", "--resume", "points", "--d-lr", "0.1"], "--d-lr"),
@@ -272,8 +294,8 @@ def test_a_finished_run_says_so_and_stays_as_it_is(here, capsys):
         (["ae", "--resume", "vae"], "vae is a run of vae: scratchgen train vae --resume"),
         (["dcgan", "--resume", "gan"], "gan is a run of gan"),
         (["vae", "--resume", "vae", "--out", "other"], "--out and --resume exclude each other"),
-        (["vae", "--resume", "nowhere"], "nowhere is no run folder: there is no such folder"),
-        (["vae", "--resume", "digits"], "digits is no run folder: there is no config.json in it"),
+        (["vae", "--resume", "nowhere"], "nowhere is not a run folder: there is no such folder"),
+        (["vae", "--resume", "digits"], "digits is not a run folder: there is no config.json in it"),
     ],
 )
 def test_a_run_goes_on_as_it_was_or_says_why_not(argv, says, here, capsys):
@@ -326,7 +348,7 @@ def test_a_damaged_file_of_a_run_is_one_sentence(file, here, tmp_path, capsys):
         if file == "checkpoint"
         else ("sample", tmp_path / "run")
     )
-    assert f"{file}.safetensors is not a whole safetensors file" in fails(capsys, *argv)
+    assert f"{file}.safetensors is not a complete safetensors file" in fails(capsys, *argv)
 
 
 # --- signals ---
@@ -460,9 +482,13 @@ def test_results_go_into_the_working_folder_when_none_is_named(here, tmp_path, m
         ("reconstruct", "reconstructions"),
         ("interpolate", "interpolation"),
     ):
-        assert succeeds(capsys, command, here / "vae") == f"{file}.png\n"
-        with Image.open(f"{file}.png") as image:
+        assert succeeds(capsys, command, here / "vae") == f"vae-{file}.png\n"
+        with Image.open(f"vae-{file}.png") as image:
             assert min(image.size) > 100
+    monkeypatch.chdir(here / "vae")
+    assert succeeds(capsys, "export", ".") == "vae_pytorch.safetensors\nvae_pytorch.py\n"
+    for name in ("vae_pytorch.safetensors", "vae_pytorch.py"):
+        Path(name).unlink()
 
 
 # --- reconstruct ---
@@ -596,7 +622,7 @@ def test_evaluate(name, here, tmp_path, monkeypatch, capsys):
         assert pictures == {"samples", "neighbours"}
         if name == "gan":  # a classifier needs eight pixels, and there are four: what needs none is measured
             (why,) = [text for what, text in measures["rows"] if what == "the classes"]
-            assert why.startswith("cannot be had: ")
+            assert why.startswith("could not be measured: ")
             assert "8×8" in why
             assert why in printed
         else:
@@ -618,7 +644,24 @@ def test_other_data_of_the_same_form(here, tmp_path, capsys):
     shutil.copytree("ae", tmp_path / "run")
     printed = succeeds(capsys, "evaluate", tmp_path / "run", "--data", "photos", "--quiet")
     assert "photos" in printed
-    succeeds(capsys, "reconstruct", "ae", "--data", "photos", "--output", tmp_path / "r.png")
+    note = "this data is photos, and the run was trained on MNIST\n"
+    assert f"note     {note}" in printed
+    measures = json.loads((tmp_path / "run" / "evaluation" / "measures.json").read_text())
+    assert measures["data"].endswith(f"; {note[:-1]}")
+    assert note not in succeeds(capsys, "evaluate", tmp_path / "run", "--data", "digits", "--quiet")
+    sizes = {}
+    for command in ("reconstruct", "interpolate"):
+        for data in ("photos", "digits"):
+            file = tmp_path / f"{command}-{data}.png"
+            assert run(command, "ae", "--data", data, "--output", file) == 0
+            said = capsys.readouterr()
+            assert said.out == f"{file}\n"
+            assert said.err == (f"note: {note}" if data == "photos" else "")
+            with Image.open(file) as image:
+                sizes[command, data] = image.size
+                if (command, data) == ("interpolate", "photos"):
+                    assert len(set(image.convert("L").crop((0, 0, image.width, 20)).tobytes())) > 2  # words
+    assert sizes["interpolate", "photos"][1] == sizes["interpolate", "digits"][1] + 24
     for name in ("ring", "moons"):
         fails(capsys, "evaluate", tmp_path / "run", "--data", name)
     assert "does not fit" in fails(capsys, "evaluate", "points", "--data", "digits")
@@ -656,6 +699,20 @@ def test_export_writes_files_that_load(name, here, tmp_path, capsys):
         ([*AE, "--lr", "nan"], "positive number"),
         ([*AE, "--lr", "inf"], "positive number"),
         ([*AE, "--seed", "-1"], "at least 0"),
+        ([*AE, "--optimizer", "lion"], "adam, adamw, sgd, rmsprop"),
+        ([*AE, "--momentum", "0.9"], "--momentum is of --optimizer sgd, and this is adam"),
+        ([*AE, "--optimizer", "sgd", "--momentum", "1"], "below 1"),
+        (
+            [*AE, "--optimizer", "sgd", "--weight-decay", "1"],
+            "--weight-decay is of --optimizer adamw, and this is sgd",
+        ),
+        (
+            ["train", "gan", "--data", "digits", "--optimizer", "rmsprop", "--beta1", "0"],
+            "--beta1 is of --optimizer adam or adamw, and this is",
+        ),
+        ([*AE, "--decay", "step"], "none, linear, cosine"),
+        ([*AE, "--warmup", "-1"], "at least 0"),
+        ([*AE, "--warmup", "4"], "--warmup is 4, needs to be below 4, the steps of the whole run"),
         ([*AE, "--hidden", "5,"], "512,128"),
         ([*AE, "--hidden", "5,0"], "512,128"),
         ([*AE, "--channels", "2"], "--channels"),
@@ -684,8 +741,8 @@ def test_export_writes_files_that_load(name, here, tmp_path, capsys):
             "'x'",
         ),
         (["sample"], "RUN"),
-        (["sample", "nowhere"], "nowhere is no run folder"),
-        (["sample", "ae"], "no density to draw from"),
+        (["sample", "nowhere"], "nowhere is not a run folder"),
+        (["sample", "ae"], "no prior to sample from"),
         (["sample", "vae", "--count", "0"], "--count"),
         (["sample", "vae", "--output", "x.jpg"], "ends in .png (a picture) or .npy"),
         (["sample", "vae", "--output", "no/x.png"], "there is no folder no"),
@@ -706,7 +763,7 @@ def test_export_writes_files_that_load(name, here, tmp_path, capsys):
         (["export", "nowhere"], "nowhere"),
         (["gradcheck", "Conv3d"], "there is no built-in Conv3d; there are Dense"),
         (["gradcheck", "Dense", "--input-shape", "2,3"], "go with a layer of your own"),
-        (["gradcheck", "mine.py:f", "--input-range", "2,1"], "no range"),
+        (["gradcheck", "mine.py:f", "--input-range", "2,1"], "not a range"),
         (["gradcheck", "mine.py:f", "Dense"], "calls of their own"),
         (["gradcheck", "Dense", "--mutants"], "leave out the names"),
         (["gradcheck", "--tolerance", "0"], "--tolerance"),
@@ -786,9 +843,9 @@ def test_a_download_that_fails_is_one_error(tmp_path, monkeypatch, capsys):
     )
     for module in ("scratchgen.data.mnist", "scratchgen.data.download"):
         monkeypatch.setattr(f"{module}.PAUSE", 0, raising=False)
-    assert run("train", "ae", "--data", "download", "--quiet") == 2
+    assert run("train", "ae", "--data", "mnist", "--quiet") == 2
     said = capsys.readouterr().err
-    assert "no mirror gave it" in said
+    assert "it could not be downloaded from any mirror" in said
     assert "Traceback" not in said
     assert not (tmp_path / "runs").exists()
 
@@ -824,7 +881,7 @@ def test_info_says_what_compiles(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("scratchgen.backend.fast.installed", lambda: True)
     assert f"compiled    Numba 0.99.1, loops kept in {tmp_path / 'kernels'}\n" in succeeds(capsys, "info")
     monkeypatch.setenv("SCRATCHGEN_CACHE", "~no-such-user")
-    assert "compiled    Numba 0.99.1, loops kept nowhere: ~no-such-user is no path" in succeeds(capsys, "info")
+    assert "compiled    Numba 0.99.1, loops kept nowhere: ~no-such-user is not a path" in succeeds(capsys, "info")
     monkeypatch.setenv("SCRATCHGEN_FAST", "0")
     assert "compiled    nothing: Numba 0.99.1 is installed, but SCRATCHGEN_FAST is 0\n" in succeeds(capsys, "info")
     monkeypatch.setattr("scratchgen.backend.fast.installed", lambda: False)
@@ -1124,14 +1181,51 @@ def test_a_file_that_is_there_is_replaced_only_by_force(writer, here, tmp_path, 
 def test_the_usual_names_are_not_replaced_either(here, tmp_path, monkeypatch, capsys):
     shutil.copytree("vae", tmp_path / "run")
     monkeypatch.chdir(tmp_path)
-    for command in ("sample", "reconstruct", "interpolate"):
-        (file,) = succeeds(capsys, command, "run").split()
-        before = Path(file).read_bytes()
-        assert f"{file} is there already" in fails(capsys, command, "run")
-        assert Path(file).read_bytes() == before
-    succeeds(capsys, "export", "run")
-    assert f"{Path('run', 'pytorch.safetensors')} is there already" in fails(capsys, "export", "run")
+    shown = {"sample": "samples", "reconstruct": "reconstructions", "interpolate": "interpolation"}
+    for command, what in shown.items():
+        Path(f"run-{what}-2.png").write_text("mine")
+        for number in ("", "-3"):
+            assert succeeds(capsys, command, "run") == f"run-{what}{number}.png\n"
+        assert Path(f"run-{what}-2.png").read_text() == "mine"
+        first = Path(f"run-{what}.png")
+        first.write_text("mine")
+        assert succeeds(capsys, command, "run", "--force") == f"{first}\n"
+        assert first.read_bytes() != b"mine"
+    Path("run_pytorch.py").write_text("mine")  # one of the two is enough
+    assert succeeds(capsys, "export", "run") == "run_pytorch_2.safetensors\nrun_pytorch_2.py\n"
+    assert Path("run_pytorch.py").read_text() == "mine"
     succeeds(capsys, "export", "run", "--force")
+    assert Path("run_pytorch.py").read_text() != "mine"
+    (tmp_path / "run").rename("2nd run")
+    assert succeeds(capsys, "export", "2nd run").startswith("_2nd_run_pytorch.safetensors\n")  # Python can import it
+
+
+def test_a_run_is_found_by_its_name_in_runs(here, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert fails(capsys, "sample", "vae") == "scratchgen: vae is not a run folder: there is no such folder\n"
+    assert "required: RUN. See" in fails(capsys, "sample")
+    for i, name in enumerate(("vae", "ae", *(f"run{i}" for i in range(5)))):
+        shutil.copytree(here / ("ae" if name == "ae" else "vae"), Path("runs") / name)
+        for file in ("config.json", "metrics.jsonl"):
+            os.utime(Path("runs") / name / file, (1000 + i, 1000 + i))
+    (tmp_path / "runs" / "notes").mkdir()
+    listed = "in runs/ there are, newest first, run4, run3, run2, run1, run0 and 2 more"
+    said = fails(capsys, "sample", "vea")
+    assert said == f"scratchgen: vea is not a run folder: there is no such folder; {listed}\n"
+    assert f"required: RUN; {listed}. See scratchgen evaluate --help" in fails(capsys, "evaluate")
+    assert f"expected one argument; {listed}. See" in fails(capsys, "train", "vae", "--resume")
+    for command in ("sample", "reconstruct", "interpolate", "export"):
+        assert succeeds(capsys, command, "vae").startswith("vae")
+    tiny.no_pictures(monkeypatch)
+    succeeds(capsys, "evaluate", "vae", "--quiet", "--importance", "2")
+    printed = succeeds(capsys, "train", "vae", "--resume", "vae", "--epochs", "3", "--quiet")
+    assert f"run      {Path('runs', 'vae')}\n" in printed
+    assert "nowhere/vae is not a run folder" in fails(capsys, "sample", "nowhere/vae")
+    Path("vae").mkdir()  # something else: it is not guessed which is meant
+    assert fails(capsys, "sample", "vae").endswith(f"no config.json in it; did you mean {Path('runs', 'vae')}?\n")
+    shutil.copytree(here / "vae-gaussian", "vae", dirs_exist_ok=True)  # a run here comes first
+    succeeds(capsys, "sample", "vae", "--count", "1", "--output", "one.npy")
+    numbers("one.npy", (1, 8, 8, 3))
 
 
 @pytest.mark.parametrize(
@@ -1140,11 +1234,11 @@ def test_the_usual_names_are_not_replaced_either(here, tmp_path, monkeypatch, ca
         (["sample", "vae", "--output", "folder.png"], "--output is folder.png: that is a folder"),
         (["export", "vae", "--output", "folder.safetensors"], "--output is folder.safetensors: that is a folder"),
         (["bench", "--json", "folder.png"], "--json is folder.png: that is a folder"),
-        (["export", "nowhere"], "nowhere is no run folder: there is no such folder"),
-        (["export", "nowhere/deep"], "nowhere/deep is no run folder: there is no such folder"),
-        (["export", "digits"], "digits is no run folder: there is no config.json in it"),
-        (["export", "nowhere", "--output", "x.safetensors"], "nowhere is no run folder"),
-        (["reconstruct", "nowhere"], "nowhere is no run folder"),
+        (["export", "nowhere"], "nowhere is not a run folder: there is no such folder"),
+        (["export", "nowhere/deep"], "nowhere/deep is not a run folder: there is no such folder"),
+        (["export", "digits"], "digits is not a run folder: there is no config.json in it"),
+        (["export", "nowhere", "--output", "x.safetensors"], "nowhere is not a run folder"),
+        (["reconstruct", "nowhere"], "nowhere is not a run folder"),
     ],
 )
 def test_what_was_not_given_is_not_complained_of(argv, says, here, capsys):
@@ -1176,10 +1270,10 @@ def test_what_was_not_given_is_not_complained_of(argv, says, here, capsys):
         (["train", "vae", "--latnet", "8"], "did you mean --latent?"),
         (["train", "vae", "-lr", "1"], "did you mean --lr?"),
         (["train", "gan", "--Seed", "1"], "did you mean --seed?"),
-        (["train", "vae", "--learning-rate", "1"], ": that is --lr here. See "),
-        (["train", "vae", "--z_dim", "1"], "that is --latent here"),
-        (["train", "dcgan", "--ngf", "1"], "that is --width here"),
-        (["sample", "run", "--overwrite"], "that is --force here"),
+        (["train", "vae", "--learning-rate", "1"], ": here it is called --lr. See "),
+        (["train", "vae", "--z_dim", "1"], "here it is called --latent"),
+        (["train", "dcgan", "--ngf", "1"], "here it is called --width"),
+        (["sample", "run", "--overwrite"], "here it is called --force"),
         (["sample", "run", "--ouput", "x.png"], "did you mean --output?"),
         (["bench", "--theads", "2"], "did you mean --threads?"),
         (["trian"], "did you mean train?"),
@@ -1228,7 +1322,8 @@ def test_images_that_are_no_squares(form, here, tmp_path, monkeypatch, capsys):
     succeeds(capsys, "reconstruct", tmp_path / "vae", "--count", "2", "--output", tmp_path / "r.npy")
     numbers(tmp_path / "r.npy", (2, 16, 24, 3))
     argv = ("reconstruct", tmp_path / "vae", "--data", "digits", "--count", "2", "--output", tmp_path / "d.npy")
-    succeeds(capsys, *argv)  # other data is made to fit: cut to 16 × 24, and coloured
+    assert run(*argv) == 0  # other data is made to fit: cut to 16 × 24, and coloured
+    assert capsys.readouterr().err == "note: this data is MNIST, and the run was trained on photos\n"
     numbers(tmp_path / "d.npy", (2, 16, 24, 3))
 
 

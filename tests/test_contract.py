@@ -20,6 +20,7 @@ from comparing import (
     assert_equal,
     evaluate,
     fill_gradients,
+    floats,
     gradients,
     locals_watched,
     shares_memory,
@@ -30,6 +31,7 @@ import scratchgen as sg
 from scratchgen import (
     SGD,
     Adam,
+    AdamW,
     Autoencoder,
     BatchNorm,
     Conv2d,
@@ -41,6 +43,7 @@ from scratchgen import (
     Parameter,
     ReLU,
     Reshape,
+    RMSprop,
     Sequential,
     Tanh,
     frozen,
@@ -48,6 +51,15 @@ from scratchgen import (
     initialise,
 )
 from scratchgen.backend import backend_of
+
+OPTIMIZERS = {
+    "Adam": Adam,
+    "AdamW": AdamW,
+    "RMSprop": RMSprop,
+    "SGD": lambda p: SGD(p, 0.1),
+    "momentum": lambda p: SGD(p, 0.1, momentum=0.9),
+}
+every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
 
 def ones_like(y):
@@ -66,11 +78,19 @@ SIGNATURES = {
     sg.LeakyReLU: "(slope=0.2)",
     sg.Tanh: "()",
     sg.Sigmoid: "()",
+    sg.MaxPool2d: "(kernel_size, *, stride=None, padding=0)",
+    sg.AvgPool2d: "(kernel_size, *, stride=None, padding=0)",
+    sg.Dropout: "(rate=0.5, *, rng=None)",
+    sg.RandomFlip: "(*, rng=None)",
+    sg.RandomShift: "(most=0.125, *, rng=None)",
+    sg.RandomCutout: "(share=0.5, *, rng=None)",
     sg.Flatten: "()",
     sg.Reshape: "(*shape)",
     sg.Sequential: "(*layers)",
     sg.SGD: "(parameters, lr, momentum=0)",
     sg.Adam: "(parameters, lr=0.001, betas=(0.9, 0.999), eps=1e-08)",
+    sg.AdamW: "(parameters, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.01)",
+    sg.RMSprop: "(parameters, lr=0.001, beta=0.9, eps=1e-08)",
     sg.Autoencoder: "(encoder, decoder, *, loss='bernoulli')",
     sg.bce_with_logits: "(logits, target)",
     sg.mse: "(y, target)",
@@ -151,6 +171,8 @@ CHANGES = {
     "SGD": lambda layer: SGD(layer.parameters(), 0.5).step(),
     "SGD with momentum": lambda layer: SGD(layer.parameters(), 0.5, momentum=0.9).step(),
     "Adam": lambda layer: Adam(layer.parameters(), 0.5).step(),
+    "AdamW": lambda layer: AdamW(layer.parameters(), 0.5).step(),
+    "RMSprop": lambda layer: RMSprop(layer.parameters(), 0.5).step(),
     "assignment": _assign,
     "initialise": lambda layer: initialise(layer, init.he, np.random.default_rng(5)),
     "load_state": lambda layer: layer.load_state({name: 2 * a + 1 for name, a in layer.state().items()}),
@@ -229,7 +251,7 @@ def test_predict_is_forward_without_a_pullback(row, backend):
     layer, x, _ = row.draw(backend)
     y = layer.predict(x)
     assert backend_of(y) == backend.name
-    if not row.normalises:
+    if not row.predicts_otherwise:
         assert_equal([y], [layer.forward(x)[0]])
     elif isinstance(layer, Sequential):
         for part in layer.layers:
@@ -561,9 +583,8 @@ def test_there_and_back(row, device):
     parameters, kept = layer.parameters(), [a.copy() for a in (*layer.state().values(), *gradients(layer))]
     for there in (device.name, "numpy"):
         assert layer.to(there) is layer
-        arrays = [*layer.state().values(), *gradients(layer)]
-        assert {backend_of(a) for a in arrays} <= {there}
-        assert_equal(arrays, kept)
+        assert {backend_of(a) for a in (*floats(layer), *gradients(layer))} <= {there}
+        assert_equal([*layer.state().values(), *gradients(layer)], kept)
         assert all(a is b for a, b in zip(layer.parameters(), parameters, strict=True))
 
 
@@ -572,10 +593,10 @@ def test_there_and_back(row, device):
 def test_a_device_gives_the_numbers_of_the_cpu(row, dtype, device):
     expected = [row.layer(dtype=dtype).predict(row.data(dtype=dtype)[0]), *evaluate(*row.draw(dtype=dtype))]
     layer, x, dy = row.draw(device, dtype)
-    found = [layer.predict(x), *evaluate(layer, x, dy), *layer.state().values()]
+    found = [layer.predict(x), *evaluate(layer, x, dy), *floats(layer)]
     here = row.layer(dtype=dtype)
     here.forward(row.data(dtype=dtype)[0])
-    assert_close(found, [*expected, *here.state().values()], rtol=1e-12 if dtype == np.float64 else 2e-5)
+    assert_close(found, [*expected, *floats(here)], rtol=1e-12 if dtype == np.float64 else 2e-5)
     assert {(backend_of(a), a.dtype) for a in found} == {(device.name, np.dtype(dtype))}
 
 
@@ -594,17 +615,15 @@ def test_to_cupy_without_cupy_says_what_to_install(row, monkeypatch):
 def test_astype_converts_in_place(row, dtype, backend):
     layer = row.layer(backend)
     fill_gradients(layer)
-    arrays, parameters = [*layer.state().values(), *gradients(layer)], layer.parameters()
+    arrays, parameters = [*floats(layer), *gradients(layer)], layer.parameters()
     assert layer.astype(dtype) is layer
-    assert_equal([*layer.state().values(), *gradients(layer)], [a.astype(dtype) for a in arrays])
+    assert_equal([*floats(layer), *gradients(layer)], [a.astype(dtype) for a in arrays])
     assert all(a is b for a, b in zip(layer.parameters(), parameters, strict=True))
 
 
 @every_layer
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize(
-    "optimizer", [Adam, lambda p: SGD(p, 0.1), lambda p: SGD(p, 0.1, momentum=0.9)], ids=["Adam", "SGD", "momentum"]
-)
+@every_optimizer
 def test_a_step_knows_one_float_only(row, dtype, optimizer):
     layer, x, dy = row.draw(dtype=dtype)
     for p in layer.parameters():
@@ -618,7 +637,7 @@ def test_a_step_knows_one_float_only(row, dtype, optimizer):
         if stepper:
             stepper.step()
     assert _strangers(dtype, seen) == set()
-    arrays = [y, dx, *layer.state().values(), *gradients(layer)]
+    arrays = [y, dx, *floats(layer), *gradients(layer)]
     if stepper:
         arrays += [a for name, a in stepper.state().items() if name != "t"]
     assert {a.dtype for a in arrays} == {np.dtype(dtype)}
@@ -626,9 +645,7 @@ def test_a_step_knows_one_float_only(row, dtype, optimizer):
 
 @every_layer
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize(
-    "optimizer", [Adam, lambda p: SGD(p, 0.1), lambda p: SGD(p, 0.1, momentum=0.9)], ids=["Adam", "SGD", "momentum"]
-)
+@every_optimizer
 def test_a_step_on_a_device_gives_one_float_only(row, dtype, optimizer, device):
     layer, x, dy = row.draw(device, dtype)
     stepper = optimizer(layer.parameters()) if layer.parameters() else None
@@ -636,7 +653,7 @@ def test_a_step_on_a_device_gives_one_float_only(row, dtype, optimizer, device):
     if stepper:
         stepper.step()
         arrays += [a for name, a in stepper.state().items() if name != "t"]
-    assert {a.dtype for a in (*arrays, *layer.state().values(), *gradients(layer))} == {np.dtype(dtype)}
+    assert {a.dtype for a in (*arrays, *floats(layer), *gradients(layer))} == {np.dtype(dtype)}
 
 
 # --- state --------------------------------------------------------------------------------------------------------
@@ -658,7 +675,7 @@ def test_state_goes_round(row, backend):
 def test_state_goes_into_the_dtype_of_the_layer(row, backend):
     layer, single = row.layer(backend), row.layer(backend, np.float32, seed=9)
     single.load_state(layer.state())
-    assert_equal(single.state().values(), [a.astype(np.float32) for a in layer.state().values()])
+    assert_equal(floats(single), [a.astype(np.float32) for a in floats(layer)])
     assert all(p.grad.dtype == np.float32 for p in single.parameters())
 
 
@@ -669,7 +686,7 @@ def test_state_goes_from_one_library_into_another(row, device):
         layer, other = row.layer(from_), row.layer(into, seed=9)
         other.load_state(layer.state())
         assert_equal(other.state().values(), layer.state().values())
-        assert {backend_of(a) for a in other.state().values()} <= {into.name}
+        assert {backend_of(a) for a in floats(other)} <= {into.name}
 
 
 def test_state_counts_what_is_shared_once(backend):

@@ -29,6 +29,7 @@ from scratchgen.data import (
     Dataset,
     DownloadError,
     IdxError,
+    augmented,
     download,
     download_mnist,
     epoch_rng,
@@ -753,7 +754,7 @@ def test_all_mirrors_fail(tmp_path: Path, mirror: Mirror, case: str, progress: b
     with pytest.raises(DownloadError) as caught:
         download_mnist(tmp_path / "d", mirrors=urls, progress=progress)
     message = str(caught.value)
-    assert message.startswith(f"{FILES[0]}: no mirror gave it:\n")
+    assert message.startswith(f"{FILES[0]}: it could not be downloaded from any mirror:\n")
     assert re.search(rf"\n  {re.escape(urls[0])}{FILES[0]}: .*({reason})", message)
     assert re.search(rf"\n  {re.escape(urls[1])}/{FILES[0]}: answered 418 I'm a teapot\.", message, re.IGNORECASE)
     for part in "SCRATCHGEN_DATA", 'the embedded "sample"':
@@ -776,7 +777,7 @@ def test_unreachable_and_silent_mirrors(tmp_path: Path, mirror: Mirror, monkeypa
     assert silent.endswith(": stopped sending: nothing for 0.2 seconds.")
     assert refused.endswith(": cannot be reached: connection refused.")
     for line in malformed, other:
-        assert line.endswith(": is no address of a web server.")
+        assert line.endswith(": is not a web address.")
     assert os.listdir(tmp_path / "d") == []
 
 
@@ -799,11 +800,11 @@ def test_no_network(
         download_mnist(tmp_path / "d", mirrors=urls, progress=progress)
     assert capsys.readouterr() == ("", "")
     first, *lines, advice = str(caught.value).split("\n")
-    assert first == f"{FILES[0]}: no mirror gave it:"
+    assert first == f"{FILES[0]}: it could not be downloaded from any mirror:"
     assert lines == [
         f"  {urls[0]}{FILES[0]}: cannot be reached: no network, or no such host.",
         f"  {urls[1]}{FILES[0]}: cannot be reached: no network, or no such host.",
-        f"  {urls[2]}{FILES[0]}: is no address of a web server.",
+        f"  {urls[2]}{FILES[0]}: is not a web address.",
     ]
     assert advice.startswith("Try again where there is a network, ")
 
@@ -1032,3 +1033,78 @@ def test_global_random_state_is_left_alone() -> None:
     data = load_mnist()
     list(minibatches(data.test_images, 500, epoch_rng(0, 0)))
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+# --- augmentation ---
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (40, 32, 48, 3), np.uint8)
+
+
+def views(images, *kinds, seed=0):
+    before = images.copy()
+    changed = augmented(images, kinds, np.random.default_rng(seed))
+    assert np.array_equal(images, before)
+    assert (changed.shape, changed.dtype) == (images.shape, np.uint8)
+    assert not np.shares_memory(changed, images)
+    return changed
+
+
+def test_flipped_images_are_mirrored_or_as_they_were(pictures):
+    mirrored = [np.array_equal(new, old[:, ::-1]) for old, new in zip(pictures, views(pictures, "flip"), strict=True)]
+    same = [np.array_equal(new, old) for old, new in zip(pictures, views(pictures, "flip"), strict=True)]
+    assert all(a != b for a, b in zip(mirrored, same, strict=True))
+    assert 8 < sum(mirrored) < 32
+
+
+def test_shifted_images_are_moved_by_up_to_a_16th(pictures):
+    seen = set()
+    for old, new in zip(pictures, views(pictures, "shift"), strict=True):
+        padded = np.pad(old, ((2, 2), (3, 3), (0, 0)), mode="edge")
+        found = [(i, j) for i in range(5) for j in range(7) if np.array_equal(padded[i : i + 32, j : j + 48], new)]
+        assert len(found) == 1
+        seen |= {*found}
+    assert {i for i, _ in seen} == set(range(5))
+    assert {j for _, j in seen} == set(range(7))
+
+
+def test_cropped_images_are_parts_that_are_enlarged():
+    i, j = np.mgrid[:32, :48]
+    ramp = np.stack((4 * i, 4 * j, 0 * i), axis=-1).astype(np.uint8)  # a pixel's value is where it was
+    for new in views(ramp[None].repeat(30, axis=0), "crop").astype(float) / 4:
+        rows, columns = new[:, 0, 0], new[0, :, 1]
+        for where, size in ((rows, 32), (columns, 48)):
+            steps = np.diff(where)[3:-3]
+            assert 0.84 < steps.mean() < 1.01  # source pixels for one shown
+            assert where[0] >= -0.01
+            assert where[-1] <= size - 1
+        assert np.diff(rows)[3:-3].mean() == pytest.approx(np.diff(columns)[3:-3].mean(), abs=0.03)
+
+
+def test_augmentation_repeats_by_its_generator_and_knows_its_kinds(pictures):
+    kinds = ("flip", "crop", "shift")
+    assert np.array_equal(views(pictures, *kinds), views(pictures, *kinds))
+    assert not np.array_equal(views(pictures, *kinds), views(pictures, *kinds, seed=1))
+    assert np.array_equal(views(pictures), pictures)
+    grey = pictures[..., :1]
+    assert views(grey, *kinds).shape == grey.shape
+    with pytest.raises(ValueError, match=r"^augmented: there is no 'turn', choose from flip, crop, shift$"):
+        augmented(pictures, ["turn"], np.random.default_rng(0))
+
+
+def test_minibatches_may_be_changed_before_they_become_float(pictures):
+    seen = []
+
+    def change(batch, index):
+        seen.append((index, batch.dtype, len(batch)))
+        return batch // 2
+
+    rng = np.random.default_rng
+    plain = list(minibatches(pictures, 16, rng(1)))
+    changed = list(minibatches(pictures, 16, rng(1), change=change, start=1))
+    assert seen == [(1, np.uint8, 16), (2, np.uint8, 8)]
+    for a, b in zip(plain[1:], changed, strict=True):
+        assert np.allclose(b, np.floor(a * 255 / 2) / 255, atol=1e-6)

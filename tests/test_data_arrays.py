@@ -227,12 +227,12 @@ def header(shape: object, descr: str = "'|u1'") -> str:
 
 
 FORGED = {
-    "no header": (b"\x93NUMPY", "is no whole array of NumPy's"),
-    "another kind of file": (b"GIF89a", "is no whole array of NumPy's"),
-    "empty": (b"", "is no whole array of NumPy's"),
-    "version": (npy(header((1, 2, 2)), bytes(4), b"\7\0"), "is no whole array of NumPy's"),
-    "code": (npy("__import__('os').mkdir('ran')\n"), "is no whole array of NumPy's"),
-    "deep": (npy("(" * 9000), "is no whole array of NumPy's"),
+    "no header": (b"\x93NUMPY", "is not a complete NumPy array"),
+    "another kind of file": (b"GIF89a", "is not a complete NumPy array"),
+    "empty": (b"", "is not a complete NumPy array"),
+    "version": (npy(header((1, 2, 2)), bytes(4), b"\7\0"), "is not a complete NumPy array"),
+    "code": (npy("__import__('os').mkdir('ran')\n"), "is not a complete NumPy array"),
+    "deep": (npy("(" * 9000), "is not a complete NumPy array"),
     "huge": (npy(header((2**40, 28, 28))), "has 0 bytes of values; its shape (1099511627776, 28, 28) of uint8 needs"),
     "beyond any number": (npy(header((10**30, 9, 9))), "has 0 bytes of values"),
     "negative": (npy(header((-1, 2, -2)), bytes(4)), "has 4 bytes of values"),

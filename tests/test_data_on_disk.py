@@ -41,7 +41,7 @@ def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def _no_network(**_: object) -> None:
-    raise DownloadError("no mirror gave it")
+    raise DownloadError("it could not be downloaded from any mirror")
 
 
 def put_idx(folder: Path, first: list[int], names: tuple[str, ...] = FILES) -> Path:
@@ -149,7 +149,7 @@ def test_found_where_others_have_put_it(name: str, place: str, put) -> None:
     assert data.notes == ()
     assert len(data.classes) == 10
     other = next(other for other in PLACES if other != name)
-    with pytest.raises(DownloadError, match="no mirror gave it"):
+    with pytest.raises(DownloadError, match="it could not be downloaded from any mirror"):
         load(other, progress=False)
 
 
@@ -220,12 +220,12 @@ def test_what_is_not_whole_is_passed_over_and_said(tmp_path: Path, damage, reaso
     data = load("mnist")
     assert f"from {tmp_path / 'home' / 'data'})" in data.name
     (note,) = data.notes
-    assert note.startswith("passed over data: ")
+    assert note.startswith("skipped data: ")
     assert reason in note
     shutil.rmtree(tmp_path / "home" / "data")
     with pytest.raises(DownloadError) as caught:
         load("mnist")
-    assert str(caught.value).splitlines()[0] == "no mirror gave it"
+    assert str(caught.value).splitlines()[0] == "it could not be downloaded from any mirror"
     assert (
         str(caught.value).splitlines()[1].startswith(f"It was looked for in {tmp_path / 'cache' / 'mnist'}, ., data,")
     )
@@ -341,7 +341,9 @@ def test_nothing_in_a_pickle_is_executed(tmp_path: Path, monkeypatch: pytest.Mon
     began = time.perf_counter()
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=re.escape(f"{path}: is no whole file of CIFAR-10's Python")) as caught:
+        with pytest.raises(
+            ValueError, match=re.escape(f"{path}: is not a complete file of CIFAR-10's Python")
+        ) as caught:
             load_cifar10(folder)
         assert tracemalloc.get_traced_memory()[1] < 50_000_000
     finally:
@@ -363,7 +365,7 @@ def test_what_is_not_needed_is_not_run_either(tmp_path: Path) -> None:
 def test_a_pickle_of_too_many_instructions(tmp_path: Path) -> None:
     folder = put_python(tmp_path)
     (folder / "test_batch").write_bytes(python_batch([3], filenames=b"](" + b"K\x01" * 310_000 + b"e"))
-    with pytest.raises(ValueError, match=r"test_batch: is no whole file .* \(more than 300,000 instructions\)"):
+    with pytest.raises(ValueError, match=r"test_batch: is not a complete file .* \(more than 300,000 instructions\)"):
         load_cifar10(folder)
 
 

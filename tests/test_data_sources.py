@@ -132,7 +132,8 @@ def test_fashion_download(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.Mo
     assert len(mirror.requests) == 8
     mirror.answers["b"] = [status(404)]
     with pytest.raises(
-        DownloadError, match=r"no mirror gave it:\n.*/a/.*hash(.|\n)*/b/.*404(.|\n)*four Fashion-MNIST"
+        DownloadError,
+        match=r"it could not be downloaded from any mirror:\n.*/a/.*hash(.|\n)*/b/.*404(.|\n)*four Fashion-MNIST",
     ):
         download_fashion_mnist(tmp_path / "other", progress=False)
     assert os.listdir(tmp_path / "other") == []
@@ -293,7 +294,10 @@ def test_cifar_download(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.Monk
 def test_cifar_download_fails_whole(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(mirror, monkeypatch, cifar_archive())
     mirror.answers = {"a": [corrupted], "b": [status(404)]}
-    with pytest.raises(DownloadError, match=r"no mirror gave it:\n.*hash(.|\n)*404(.|\n)*the files of CIFAR-10"):
+    with pytest.raises(
+        DownloadError,
+        match=r"it could not be downloaded from any mirror:\n.*hash(.|\n)*404(.|\n)*the files of CIFAR-10",
+    ):
         download_cifar10(tmp_path / "d", progress=False)
     assert os.listdir(tmp_path / "d") == []
     (tmp_path / "file").touch()
@@ -629,7 +633,7 @@ def test_order_and_what_is_left_out(tmp_path: Path) -> None:
     data = load_folder(tmp_path, size=4, progress=False)
     assert said(data) == (
         "7 left out: hidden and system files.",
-        "3 left out: names that are no images' (1 .csv, 1 .txt, 1 without extension).",
+        "3 left out: not named as images (1 .csv, 1 .txt, 1 without extension).",
     )
     assert np.concatenate((data.test_images, data.train_images))[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
     again = load_folder(tmp_path, size=4, progress=False)
@@ -772,7 +776,7 @@ def test_links_and_pipes(tmp_path: Path) -> None:
     data = load_folder(folder, progress=False)
     assert len(data.train_images) + len(data.test_images) == 3
     assert said(data) == (
-        "3 left out: links to nothing (class, gone.png, self).",
+        "3 left out: broken links (class, gone.png, self).",
         "1 left out: no regular file (pipe.png).",
     )
 
@@ -799,7 +803,9 @@ def test_folder_without_images(tmp_path: Path) -> None:
         load_folder(tmp_path / "none")
     for name in "a.txt", "b.txt", "c.csv", ".d", "README":
         (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"\n  4 left out: names .* \(2 .txt, 1 .csv, 1 without extension\)\."):
+    with pytest.raises(
+        ValueError, match=r"\n  4 left out: not named as images \(2 .txt, 1 .csv, 1 without extension\)\."
+    ):
         load_folder(tmp_path)
     for i in range(12):
         (tmp_path / f"{i}.png").touch()
@@ -882,15 +888,16 @@ def test_load_the_sample() -> None:
     assert abs(means[0] - means[1]).max() < 6  # the same digits, of means from 5 to 60
 
 
-@pytest.mark.parametrize("name", ["mnist", "download"])
-def test_load_mnist_by_name(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_load_mnist_by_name(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_mnist(tmp_path / "published")
     mirror.contents = {name: (folder / name).read_bytes() for name in FILES}
     for file, content in mirror.contents.items():
         monkeypatch.setitem(download_mnist.__globals__["SHA256"], file, hashlib.sha256(content).hexdigest())
     monkeypatch.setattr(download_mnist, "__kwdefaults__", {"mirrors": [mirror.url("a")], "progress": True})
-    assert load(name, progress=False).name.startswith("MNIST (6 training and 4 test digits from ")
+    assert load("mnist", progress=False).name.startswith("MNIST (6 training and 4 test digits from ")
     assert (tmp_path / "cache" / "mnist").is_dir()
+    with pytest.raises(FileNotFoundError, match=r"download is not a name any more: say mnist, which"):
+        load("download", progress=False)
 
 
 def test_load_recognises_folders(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import re
 import weakref
 from contextlib import nullcontext
 
@@ -26,6 +27,7 @@ from small_models import (
     snapshot,
 )
 
+import scratchgen as sg
 from scratchgen import (
     GAN,
     SGD,
@@ -282,3 +284,29 @@ def test_a_step_that_ends_half_way_back_leaves_no_gradient():
         with pytest.raises(KeyboardInterrupt):
             step()
         assert not any(p.grad.any() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (lambda: sg.Sequential(sg.Dense(2, 2)), "Sequential is not called itself; use predict(x), or forward(x) for"),
+        (lambda: sg.dense_autoencoder((4, 4, 1)), "Autoencoder is not called itself; use reconstruct(x), encode(x)"),
+        (lambda: sg.dense_vae((4, 4, 1)), "VAE is not called itself; use reconstruct(x), encode(x), decode(z)"),
+        (lambda: sg.point_gan(2), "GAN is not called itself; use generate(z), or discriminator_loss(real, z)"),
+    ],
+)
+def test_what_is_called_says_what_to_use_instead(model, says):
+    with pytest.raises(TypeError, match=re.escape(says)):
+        model()(np.zeros((1, 4, 4, 1), np.float32))
+    used = re.findall(r"(\w+)\(", says)
+    assert all(hasattr(model(), name) for name in used)
+
+
+def test_a_layer_may_be_called_where_its_author_says_how():
+    class Net(sg.Dense):
+        def __call__(self, x):
+            return self.predict(x)
+
+    net = Net(3, 2, rng=np.random.default_rng(0))
+    x = np.ones((1, 3), np.float32)
+    assert np.array_equal(net(x), net.predict(x))

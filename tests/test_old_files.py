@@ -1,5 +1,6 @@
 """Run folders of an earlier version (`old_files/README.md`): models compute the same, and training goes on."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 import tiny
 from safetensors.numpy import load_file
 
+import scratchgen as sg
+import scratchgen.data
 from scratchgen.cli import main
 from scratchgen.recipes import build, load_run
 from scratchgen.training import RunFolder
@@ -40,10 +43,42 @@ def test_an_old_model_predicts_what_it_did(name):
 
 @pytest.mark.parametrize("name", NEXT_EPOCH)
 def test_an_old_run_goes_on(name, tmp_path, monkeypatch):
+    """Settings that came later have for it the values of today's defaults, which may be given."""
     tiny.no_pictures(monkeypatch)
     run = shutil.copytree(OLD / name, tmp_path / name)
-    assert main(["train", name.partition("_")[0], "--resume", str(run), "--epochs", "2", "--quiet"]) == 0
+    argv = ["train", name.partition("_")[0], "--resume", str(run), "--epochs", "2", "--quiet"]
+    assert main([*argv, "--optimizer", "adamw"]) == main([*argv, "--warmup", "1"]) == 2
+    assert main([*argv, "--optimizer", "adam", "--warmup", "0"]) == 0
     epochs = [record for record in tiny.records(run) if record["kind"] == "epoch"]
     assert [record["epoch"] for record in epochs] == [1, 2]
     rounding = 1e-2 if name == "dcgan" else 1e-5  # grows from step to step, in a GAN of images most
     assert {key: epochs[1][key] for key in NEXT_EPOCH[name]} == pytest.approx(NEXT_EPOCH[name], rel=rounding)
+
+
+def test_a_dcgan_from_before_its_smallest_side_was_a_setting(tmp_path, rng):
+    """Images were halved until a side was at most 7, which is no longer the default."""
+    model = sg.dcgan((28, 28, 1), latent=4, width=2, smallest=7, rng=rng)
+    config = {k: v for k, v in RunFolder.open(OLD / "dcgan").config().items() if k != "smallest"}
+    folder = RunFolder.create(tmp_path / "run", config)
+    sg.save_weights(model, folder.weights)
+    z = rng.standard_normal((2, 4), np.float32)
+    assert np.array_equal(load_run(folder.path).model.generate(z), model.generate(z))
+
+
+def test_a_run_of_the_data_that_was_called_download_goes_on(tmp_path, monkeypatch):
+    """All of MNIST has one name now."""
+    tiny.no_pictures(monkeypatch)
+    run = shutil.copytree(OLD / "ae", tmp_path / "ae")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"data": "download"}))
+    asked = []
+
+    def load(source, **options):
+        asked.append(source)
+        return sg.data.load("sample", **options)
+
+    for module in ("train", "trained"):
+        monkeypatch.setattr(f"scratchgen.commands.{module}.load", load)
+    assert main(["train", "ae", "--resume", str(run), "--epochs", "2", "--quiet"]) == 0
+    assert main(["reconstruct", str(run), "--output", str(tmp_path / "r.png")]) == 0
+    assert asked == ["mnist", "mnist"]

@@ -1,4 +1,4 @@
-"""SGD and Adam: their formulas by hand, and what a step leaves alone."""
+"""The optimizers: their formulas by hand, and what a step leaves alone."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,14 @@ from backends import NUMPY, host, like
 from comparing import LAYOUTS, assert_close, assert_equal, fill_gradients, shares_memory
 from layer_table import randomised
 
-from scratchgen import SGD, Adam, Dense, Parameter, Sequential, frozen
+from scratchgen import SGD, Adam, AdamW, Dense, Parameter, RMSprop, Sequential, frozen
 from scratchgen.backend import transfer
+from scratchgen.recipes import build
 
 
-@pytest.mark.parametrize("make", [Adam, lambda p: SGD(p, 0.1, momentum=0.9)], ids=["Adam", "SGD"])
+@pytest.mark.parametrize(
+    "make", [Adam, AdamW, RMSprop, lambda p: SGD(p, 0.1, momentum=0.9)], ids=["Adam", "AdamW", "RMSprop", "SGD"]
+)
 def test_what_is_frozen_is_not_carried_on_by_momentum(make, backend):
     layer = Sequential(Dense(2, 2), Dense(2, 2)).to(backend.name)
     first, last = layer.layers
@@ -27,7 +30,16 @@ def test_what_is_frozen_is_not_carried_on_by_momentum(make, backend):
     assert moved == [False, False, True, True]
 
 
-@pytest.mark.parametrize("make", [lambda p, lr: SGD(p, lr), lambda p, lr: SGD(p, lr, np.float64(0.9)), Adam])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p, lr: SGD(p, lr),
+        lambda p, lr: SGD(p, lr, np.float64(0.9)),
+        Adam,
+        lambda p, lr: AdamW(p, lr, weight_decay=np.float64(0.1)),
+        lambda p, lr: RMSprop(p, lr, np.float64(0.9)),
+    ],
+)
 def test_a_learning_rate_from_numpy_does_not_widen_the_weights(make, backend):
     p = Parameter("W", backend.array(np.ones(3, np.float32)))
     optimizer = make([p], np.float64(0.1))
@@ -84,10 +96,43 @@ def test_adam_walks_at_lr_under_a_constant_gradient(scale, backend):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-@pytest.mark.parametrize("make", [Adam, lambda p: SGD(p, 0.1, momentum=0.9)], ids=["Adam", "SGD"])
+@pytest.mark.parametrize(
+    "make", [Adam, AdamW, RMSprop, lambda p: SGD(p, 0.1, momentum=0.9)], ids=["Adam", "AdamW", "RMSprop", "SGD"]
+)
 def test_optimizers_take_any_memory_layout(make, layout, backend):
     start = layout(backend.xp, backend.array(START))
     assert_close(_steps(backend, make, G, start), _steps(NUMPY, make, G))
+
+
+def test_adamw_by_hand(backend):
+    """And with no decay it is Adam."""
+    value, m, v, expected = START, 0, 0, []
+    for t, g in enumerate(G, start=1):
+        m = 0.8 * m + 0.2 * g
+        v = 0.95 * v + 0.05 * g**2
+        step = (m / (1 - 0.8**t)) / (np.sqrt(v / (1 - 0.95**t)) + 0.01)
+        value = value - 0.3 * (step + 0.2 * value)
+        expected.append(value)
+    how = {"lr": 0.3, "betas": (0.8, 0.95), "eps": 0.01}
+    assert_close(_steps(backend, lambda p: AdamW(p, **how, weight_decay=0.2), G), expected)
+    assert_equal(_steps(backend, lambda p: AdamW(p, weight_decay=0), G), _steps(backend, Adam, G))
+    assert AdamW([Parameter("p", START)]).weight_decay == 0.01
+
+
+def test_adamw_shrinks_a_weight_without_gradient_by_lr_times_the_decay(backend):
+    values = _steps(backend, lambda p: AdamW(p, lr=0.1, weight_decay=0.5), [np.zeros_like(START)] * 3)
+    assert_close(values, [START * 0.95**t for t in (1, 2, 3)])
+
+
+def test_rmsprop_by_hand(backend):
+    value, v, expected = START, 0, []
+    for g in G:
+        v = 0.8 * v + 0.2 * g**2
+        value = value - 0.3 * g / (np.sqrt(v) + 0.01)
+        expected.append(value)
+    assert_close(_steps(backend, lambda p: RMSprop(p, 0.3, 0.8, 0.01), G), expected)
+    rmsprop = RMSprop([Parameter("p", START)])
+    assert (rmsprop.lr, rmsprop.beta, rmsprop.eps) == (1e-3, 0.9, 1e-8)
 
 
 def test_sgd_by_hand(backend):
@@ -103,7 +148,13 @@ def test_sgd_with_momentum_by_hand(backend):
     assert_close(_steps(backend, lambda p: SGD(p, 0.1, momentum=0.9), G), expected)
 
 
-OPTIMIZERS = {"SGD": lambda p: SGD(p, 0.1), "momentum": lambda p: SGD(p, 0.1, momentum=0.9), "Adam": Adam}
+OPTIMIZERS = {
+    "SGD": lambda p: SGD(p, 0.1),
+    "momentum": lambda p: SGD(p, 0.1, momentum=0.9),
+    "Adam": Adam,
+    "AdamW": AdamW,
+    "RMSprop": RMSprop,
+}
 every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
 
@@ -139,6 +190,29 @@ def test_an_optimizer_goes_on_from_its_state(make, backend):
         optimizer.step()
     assert second.t == 3
     assert_equal(other.state().values(), one.state().values())
+
+
+# --- in a recipe ---
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "kept"),
+    [
+        ({}, Adam, {"betas": (0.5, 0.999)}),  # as configs of 0.1.0 have it
+        ({"optimizer": "adam"}, Adam, {"betas": (0.5, 0.999)}),
+        ({"optimizer": "adamw", "weight_decay": 0.2}, AdamW, {"betas": (0.5, 0.999), "weight_decay": 0.2}),
+        ({"optimizer": "rmsprop"}, RMSprop, {"beta": 0.9}),
+        ({"optimizer": "sgd", "momentum": 0.8}, SGD, {"momentum": 0.8}),
+    ],
+)
+def test_a_recipe_makes_the_optimizers_of_its_config(settings, kind, kept):
+    game = {"latent": 2, "hidden": [4], "loss": "minimax", "smoothing": 0.0, "prior": "normal", "k": 1, "beta1": 0.5}
+    config = {"model": "gan", "seed": 0, "dimensions": 2, "scale": 1, "lr": 0.1, "d_lr": 0.3, **game, **settings}
+    optimizers = build(config).optimizers
+    assert {key: optimizer.lr for key, optimizer in optimizers.items()} == {"d": 0.3, "g": 0.1}
+    for optimizer in optimizers.values():
+        assert type(optimizer) is kind
+        assert {name: getattr(optimizer, name) for name in kept} == kept
 
 
 # --- found by readers -----------------------------------------------------------------------------------------------

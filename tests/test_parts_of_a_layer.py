@@ -145,11 +145,11 @@ def test_layers_in_lists_of_lists_are_trained_and_saved(tmp_path):
 
 
 OVERLOOKED = {  # what is held as `held`, and of each thing that is overlooked the name and a word of the reason
-    "an object": (lambda: Plain(part=Scale()), {"held.part": "Plain, which is no Module"}),
+    "an object": (lambda: Plain(part=Scale()), {"held.part": "Plain, which is not a Module"}),
     "its list": (lambda: Plain(parts=[[Scale()], Scale()]), {"held.parts.0.0": "Plain", "held.parts.1": "Plain"}),
     "objects in a list": (lambda: [Plain(w=Parameter("w", np.ones(2)))], {"held.0.w": "in held.0, a Plain"}),
     "an object in an object": (lambda: Plain(a=Plain(b=Scale())), {"held.a.b": "in held.a, a Plain"}),
-    "an object with slots": (lambda: Slotted(Scale()), {"held.part": "Slotted, which is no Module"}),
+    "an object with slots": (lambda: Slotted(Scale()), {"held.part": "Slotted, which is not a Module"}),
     "a set": (lambda: {Scale()}, {"held.0": "in the set held, which has no order"}),
     "an array of objects": (lambda: np.array([Scale(), None]), {"held.0": "in the array held"}),
     "a bound method": (lambda: Scale().forward, {"held.__self__": "in the function held"}),
@@ -198,7 +198,7 @@ def test_many_are_said_in_one_sentence():
         layer.parameters()
     (warning,) = caught
     assert "2 more (a plain array: " in str(warning.message)
-    assert "; box.part (in box, a Plain, which is no Module: derive Plain from Layer" in str(warning.message)
+    assert "; box.part (in box, a Plain, which is not a Module: derive Plain from Layer" in str(warning.message)
     assert warning.filename == __file__
 
 

@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
         patch.chdir(base)
         tiny.own_cache(base, patch)
         patch.setattr("scratchgen.commands.training_run.FIRST_SAVE", 0)
-        patch.setattr("scratchgen.commands.training_run.DRAW_EVERY", 0)
+        patch.setattr("scratchgen.commands.training_run.CREDIT", 99)
         pages = []
 
         def written(folder, recipe, **options):

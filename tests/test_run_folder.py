@@ -106,8 +106,8 @@ PARTS = {
         dict.fromkeys(STATE[1:], Path.unlink),
         "checkpoint.safetensors is missing, and samples/latest.png shows that the run was trained",
     ),
-    "empty checkpoint": ({"checkpoint.safetensors": emptied}, "checkpoint.safetensors is not a whole safetensors"),
-    "torn checkpoint": ({"checkpoint.safetensors": torn}, "checkpoint.safetensors is not a whole safetensors file"),
+    "empty checkpoint": ({"checkpoint.safetensors": emptied}, "checkpoint.safetensors is not a complete safetensors"),
+    "torn checkpoint": ({"checkpoint.safetensors": torn}, "checkpoint.safetensors is not a complete safetensors"),
     "older checkpoint": (
         {"checkpoint.safetensors": "1"},
         "checkpoint.safetensors is of step 4, and weights.safetensors of step 10",
@@ -134,7 +134,7 @@ PARTS = {
     "older metrics": ({"metrics.jsonl": "2"}, "metrics.jsonl ends at step 8, and the checkpoint is of step 10"),
     "torn metrics": ({"metrics.jsonl": line_removed}, "metrics.jsonl ends at step 8, and the checkpoint is of step"),
     "another's metrics": ({"metrics.jsonl": "other"}, "metrics.jsonl is of another run"),
-    "no config": ({"config.json": Path.unlink}, "is no run folder: there is no config.json in it"),
+    "no config": ({"config.json": Path.unlink}, "is not a run folder: there is no config.json in it"),
     "empty config": ({"config.json": emptied}, "config.json is damaged"),
     "another's config": ({"config.json": "other"}, "checkpoint.safetensors does not fit this run: it is of another"),
 }  # fmt: skip
@@ -177,8 +177,8 @@ def test_force_goes_on_from_a_whole_checkpoint_of_this_run_and_from_no_other(cas
     [
         ({"weights.safetensors": Path.unlink}, None),
         ({"weights.safetensors": "1"}, None),  # killed between checkpoint and weights, a while ago
-        ({"weights.safetensors": emptied}, "weights.safetensors is not a whole safetensors file"),
-        ({"weights.safetensors": torn}, "weights.safetensors is not a whole safetensors file"),
+        ({"weights.safetensors": emptied}, "weights.safetensors is not a complete safetensors"),
+        ({"weights.safetensors": torn}, "weights.safetensors is not a complete safetensors"),
     ],
     ids=["none", "older", "empty", "torn"],
 )
@@ -606,7 +606,7 @@ WRONG = [
     ("seed", -1, "seed is -1, needs a whole number of at least 0"),
     ("backend", "gpu", "backend is 'gpu', needs one of numpy, cupy"),
     ("keep_weights", 1, "keep_weights is 1, needs true or false"),
-    ("decay", [], "decay is [], needs one of none, linear"),
+    ("decay", [], "decay is [], needs one of none, linear, cosine"),
     ("latent", {"a": "\x1b[31m\n"}, r"latent is {'a': '\x1b[31m\n'}, needs a whole number"),
     ("id", 7, "id is 7, needs a text"),
     ("latent", 4, "a setting was changed"),
@@ -633,7 +633,7 @@ def test_a_wrong_setting_is_named_with_what_it_needs(key, value, says, here, tmp
     ("text", "says"),
     [
         ('{"model": "vae", "model": "ae"}', "it has 'model' twice"),
-        ('{"model": "vae", "lr": NaN}', "it has NaN, which is no number"),
+        ('{"model": "vae", "lr": NaN}', "it has NaN, which is not a number"),
         ('{"model": "vae", "lr": ' + "9" * 5000 + "}", "damaged: "),
         ('{"model": ' * 40 + "1" + "}" * 40, "it is nested too deeply"),
         ("[" * 100_000, "it is nested too deeply"),

@@ -354,7 +354,7 @@ def test_what_can_be_converted_is_told_how(dtype):
 
 @pytest.mark.parametrize(
     ("text", "home", "says"),
-    [("~/x", None, "nobody knows the home folder"), ("~nosuch/x", "/", "there is no user nosuch")],
+    [("~/x", None, "the home folder is unknown"), ("~nosuch/x", "/", "there is no user nosuch")],
 )
 def test_a_home_that_nobody_knows(text, home, says, monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
@@ -426,7 +426,7 @@ def test_a_file_of_a_run_is_told_from_its_folder(file, run, capsys):
     (run / file).parent.mkdir(exist_ok=True)
     (run / file).touch()
     for command in (("train", "vae", "--resume"), ("sample",)):
-        assert f"is no run folder: it is a file, give {run}\n" in failing(capsys, *command, f"run/{file}")
+        assert f"is not a run folder: it is a file, give {run}\n" in failing(capsys, *command, f"run/{file}")
     alone = run.parent / "weights.safetensors"
     alone.touch()
     assert "it is a file, give the folder that train made" in failing(capsys, "sample", alone)

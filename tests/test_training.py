@@ -125,19 +125,73 @@ def test_stopping_in_the_course_of_a_step():
     assert len(asked) == 4  # after every step but the last of an epoch, whose record comes first
 
 
-def test_time_that_a_pause_takes_is_not_training_time():
-    _, _, records, _ = train(TEN, on_pause=lambda: bool(sleep(0.05)), epochs=1)
-    assert records[0]["seconds"] < 0.05
+def test_seconds_are_those_of_the_clock_and_speed_is_that_of_the_steps():
+    _, _, records, training = train(TEN, on_pause=lambda: bool(sleep(0.05)), epochs=1)
+    assert 0.1 <= records[0]["seconds"] < 5
+    assert records[0]["per_second"] > 10 / 0.05
+    sleep(0.05)  # what is done after the last step counts, too
+    assert training.tick() > records[0]["seconds"] + 0.04
 
 
-def test_time_that_compiling_takes_is_not_training_time(monkeypatch):
+def test_time_that_compiling_takes_is_not_that_of_the_steps(monkeypatch):
     recipe, one = Seen(), np.dtype(np.float32)
     monkeypatch.setattr(compiler, "_compiled", lambda loop, dtype: sleep(0.2))
     monkeypatch.setattr(fast, "numba", lambda: "there is one")
     recipe.tells = lambda batch: compiler.Loop("none", "", []).of(one) or np.float32(0)
     _, _, records, _ = train(TEN, recipe, epochs=1)
     assert len(recipe.batches) > 1
-    assert records[0]["seconds"] < 0.2
+    assert records[0]["per_second"] > 10 / 0.2
+
+
+def marked(epochs, **settings):
+    _, within, records, _ = train(TEN, epochs=epochs, batch_size=5, **settings)
+    return [r["epoch"] for r in records], within
+
+
+def test_marks_are_every_epoch_at_first_and_then_fewer():
+    first = list(range(1, 21))
+    assert marked(20)[0] == first
+    assert marked(41)[0] == [*first, *range(22, 41, 2), 41]  # the last in any case
+    assert marked(120)[0] == [*first, *range(22, 41, 2), *range(45, 101, 5), 110, 120]
+
+
+def test_marks_are_some_steps_apart():
+    assert marked(30, mark_steps=20)[0] == [10, 20, 30]  # 2 steps an epoch
+    assert marked(30, mark_steps=21)[0] == [20, 30]
+    assert marked(3, mark_steps=10**9)[0] == [3]
+
+
+def test_marks_are_where_they_are_asked_for():
+    assert marked(10, sample_every=4, mark_steps=50)[0] == [4, 8, 10]
+
+
+def test_a_mark_sums_up_all_epochs_since_the_last():
+    recipe, within, (first, second), _ = train(TEN, epochs=4, batch_size=5, sample_every=2)
+    seen = [np.concatenate(recipe.batches[i : i + 4]).mean() for i in (0, 4)]
+    assert [first["loss"], second["loss"]] == pytest.approx(seen)
+    assert [r["step"] for r in within] == [4, 8]
+
+
+def test_epochs_of_few_steps_have_records_ten_steps_apart():
+    within = marked(40, sample_every=40)[1]
+    assert [r["step"] for r in within] == [10, 20, 30, 40, 50, 60, 70, 80]
+
+
+def test_a_run_stopped_between_marks_goes_on_as_if_it_had_not(tmp_path):
+    whole = train(TEN, epochs=9, sample_every=6, batch_size=5)
+    recipe = Seen()
+    with pytest.raises(Stopped):
+        train(TEN, recipe, on_pause=lambda: len(recipe.batches) >= 4, epochs=9, sample_every=6, batch_size=5)
+    training = Training(recipe, TEN, Settings(epochs=9, batch_size=5, seed=0, sample_every=6))
+    recipe.batches.clear()
+    with pytest.raises(Stopped):
+        list(training.train(on_pause=lambda: training.epoch == 3, progress=False))
+    assert (training.epoch, training.step) == (3, 0)
+    training.save(tmp_path / "c")
+    after = Training(Seen(), TEN, Settings(epochs=9, batch_size=5, seed=0, sample_every=6))
+    after.load(tmp_path / "c")
+    records = list(after.train(progress=False))
+    assert [(r["epoch"], r["loss"]) for r in records] == [(r["epoch"], r["loss"]) for r in whole[2]]
 
 
 def test_images_come_as_floats():
@@ -292,9 +346,9 @@ def test_a_damaged_config_is_named(text, tmp_path):
 
 
 def test_what_is_no_run_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no-run is no run folder: there is no such folder"):
+    with pytest.raises(FileNotFoundError, match="no-run is not a run folder: there is no such folder"):
         RunFolder.open(tmp_path / "no-run")
-    with pytest.raises(FileNotFoundError, match=r"is no run folder: there is no config\.json in it"):
+    with pytest.raises(FileNotFoundError, match=r"is not a run folder: there is no config\.json in it"):
         RunFolder.open(tmp_path)
 
 

@@ -15,7 +15,7 @@ from scratchgen.paths import cache_folder
 from scratchgen.safetensors_file import read_arrays
 
 SMALL = "--data digits --image-size 8 --hidden 6 --latent 3 --batch-size 16"
-MODELS = {  # the command line of a small run of each kind, with 4 steps an epoch
+MODELS = {  # the command line of a small run of each kind, with 4 steps an epoch, each of which is marked
     "ae": f"ae {SMALL}",
     "ae-conv": "ae --data digits --image-size 8 --arch conv --width 2 --latent 3 --batch-size 16 --decay linear "
     "--loss squared-error",
@@ -26,7 +26,7 @@ MODELS = {  # the command line of a small run of each kind, with 4 steps an epoc
     "points": "gan --data ring --batch-size 64 --k 3 --prior uniform",
     "dcgan": "dcgan --data photos --image-size 16 --width 1 --latent 3 --batch-size 8 --decay linear",
 }
-MODELS = {name: tuple(line.split()) for name, line in MODELS.items()}
+MODELS = {name: (*line.split(), "--sample-every", "1") for name, line in MODELS.items()}
 
 
 def digits(folder, train: int = 60, test: int = 20):

@@ -37,9 +37,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no file of results: {error}") from error
+        raise ValueError(f"{path} is not a file of results: {error}") from error
     if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
-        raise ValueError(f"{path} is no file of results: needs objects by name")
+        raise ValueError(f"{path} is not a file of results: needs objects by name")
     return found
 
 

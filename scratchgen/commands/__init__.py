@@ -3,8 +3,10 @@
 parser.py         all of them in one parser
 arguments.py      what they say to argparse alike
 trained.py        a trained model, its data and its evaluation
+runs.py           where a run is looked for by its name
 results.py        the files that they write
 training_run.py   a training run from where it is to its end
+in_python.py      a training run as a function
 """
 
 import difflib

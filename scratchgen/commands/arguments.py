@@ -27,6 +27,7 @@ def typed(kind: Kind | Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 path = typed(as_path)
+RUN_HELP = "a run: its folder, as `scratchgen train` prints it, or its name in runs/"
 
 
 def of_kind(kind: Kind) -> dict[str, Any]:
@@ -42,24 +43,29 @@ def of_kind(kind: Kind) -> dict[str, Any]:
 
 def add_run_options(parser: argparse.ArgumentParser, *, data: bool) -> None:
     """RUN and what goes with it."""
-    parser.add_argument("RUN", type=path, help="folder of a run, as `scratchgen train` prints it")
+    parser.add_argument("RUN", type=path, help=RUN_HELP)
     if data:
-        parser.add_argument("--data", metavar="NAME|DIR", help="other data of the same form (default: the run's own)")
+        parser.add_argument(
+            "--data",
+            metavar="NAME|DIR",
+            help="other data of the same kind, images or points (default: the run's own)",
+        )
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
-        help="cupy runs on an NVIDIA GPU (default: that of the training, or numpy where there is no GPU)",
+        help="cupy runs on an NVIDIA GPU (default: as in training, or numpy where there is no GPU)",
     )
 
 
-def add_output_options(parser: argparse.ArgumentParser, *, default: str | None, help: str) -> None:
-    """--output and --force."""
-    parser.add_argument("--output", type=path, metavar="FILE", default=default, help=help)
+def add_output_options(parser: argparse.ArgumentParser, *, default: str, help: str) -> None:
+    """--output and --force; `default` is the usual name, without a number."""
+    end = f"(default: {default} in the folder you are in, or with the next number where that is taken)"
+    parser.add_argument("--output", type=path, metavar="FILE", help=f"{help} {end}")
     add_force(parser)
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    help = "repeats a draw (default: another one each time)"
+    help = "of the random draw; the same seed repeats it (default: a new draw each time)"
     parser.add_argument("--seed", type=typed(seed), metavar="N", help=help)
 
 
@@ -70,4 +76,4 @@ def check_precision(backend: str, precision: str) -> None:
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")

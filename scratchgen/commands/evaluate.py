@@ -3,7 +3,7 @@
 import argparse
 
 from scratchgen.commands.arguments import Commands, add_run_options, typed
-from scratchgen.commands.trained import data_of, evaluate, open_run
+from scratchgen.commands.trained import data_of, evaluate, open_run, other_data
 from scratchgen.files import printable
 from scratchgen.recipes.options import positive
 from scratchgen.report import write
@@ -16,7 +16,7 @@ def add_parser(commands: Commands) -> None:
         description="Measure a trained model, on this machine and with nothing downloaded. Autoencoder: test error "
         "beside PCA. VAE: −ELBO and its terms, active units, importance-weighted NLL. GANs: modes covered on points; "
         "on labelled images the classes, confidence and Fréchet distance by a classifier that is trained once, in "
-        "half a minute or so, and kept in the user's cache folder, and the nearest training images. Numbers and "
+        "about half a minute, and kept in the user's cache folder, and the nearest training images. Numbers and "
         "pictures go into RUN/evaluation and the report.",
     )
     add_run_options(parser, data=True)
@@ -33,8 +33,11 @@ def add_parser(commands: Commands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     folder, recipe = open_run(args)
-    data = data_of(args, recipe)
+    data = data_of(folder, recipe, args.data)
     print(f"run      {printable(str(folder.path))}\ndata     {data.name}")
+    note = other_data(recipe, data)
+    if note:
+        print(f"note     {note}")
     print(*evaluate(folder, recipe, data, importance=args.importance, progress=not args.quiet), sep="\n")
     state = f"{folder.records().epochs} epochs"
     report = write(folder, recipe, state=state, under_way=False)

@@ -198,7 +198,7 @@ def _form(text: str) -> tuple[tuple[int, ...], str | int]:
         shape = ()
     if not shape or min(shape) < 1 or (isinstance(kind, int) and kind < 1):
         raise ValueError(
-            f"{shown(text)} is no shape, write it as 5,3 or 2,8,8,3, integers below 10 as 5,3:10, a mask as 5,3:bool"
+            f"{shown(text)} is not a shape: write 5,3 or 2,8,8,3, for integers below 10 5,3:10, for a mask 5,3:bool"
         )
     return shape, kind
 
@@ -209,5 +209,5 @@ def _range(text: str) -> tuple[float, float]:
     except ValueError:
         low = high = 0.0
     if not (low < high and np.isfinite([low, high]).all()):
-        raise ValueError(f"{shown(text)} is no range, write it as 0.1,5")
+        raise ValueError(f"{shown(text)} is not a range: write it as 0.1,5")
     return low, high

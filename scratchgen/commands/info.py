@@ -67,7 +67,7 @@ def _gpu() -> list[str]:
         gpu = load_kernels("cupy").about()
     except BackendUnavailable as error:
         return [f"none: {error}"]
-    tensor_cores = "; train --precision tf32 has tensor cores multiply" if float(gpu["capability"]) >= 8 else ""
+    tensor_cores = "; train --precision tf32 uses its tensor cores" if float(gpu["capability"]) >= 8 else ""
     return [
         f"{gpu['device']}, {gpu['gib']:.1f} GiB, compute capability {gpu['capability']}",
         f"CuPy {gpu['cupy']}, CUDA runtime {gpu['runtime']}, driver for CUDA up to {gpu['driver']}",

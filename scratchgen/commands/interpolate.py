@@ -6,8 +6,8 @@ import numpy as np
 
 from scratchgen.commands import UsageError
 from scratchgen.commands.arguments import Commands, add_output_options, add_run_options, add_seed, typed
-from scratchgen.commands.results import check_size, memory_for, output_path, write_result
-from scratchgen.commands.trained import data_of, open_run
+from scratchgen.commands.results import captioned, check_size, memory_for, output_path, write_result
+from scratchgen.commands.trained import data_of, open_run, other_data
 from scratchgen.data import to_float
 from scratchgen.interpolation import linear, spherical
 from scratchgen.plots import image_grid, zoom
@@ -18,29 +18,33 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "interpolate",
         help="walk through the latent space of a trained model",
-        description="Walk in even steps from one code to another and decode each: between test images (AE, VAE) or "
-        "between draws from the prior (GAN, DCGAN; VAE with --between prior).",
+        description="Go from one latent code to another in equal steps, decoding each: between test images (AE, VAE) "
+        "or between draws from the prior (GAN, DCGAN; VAE with --between prior).",
     )
     add_run_options(parser, data=True)
-    parser.add_argument("--rows", type=typed(positive), default=8, metavar="N", help="walks (default: %(default)s)")
     parser.add_argument(
-        "--steps", type=typed(positive), default=10, metavar="N", help="images of one (default: %(default)s)"
+        "--rows", type=typed(positive), default=8, metavar="N", help="number of walks (default: %(default)s)"
     )
     parser.add_argument(
-        "--between", choices=("images", "prior"), help="ends of the walks (default: images for AE, VAE)"
+        "--steps", type=typed(positive), default=10, metavar="N", help="images in a walk (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--between",
+        choices=("images", "prior"),
+        help="what a walk starts and ends at (default: images for AE and VAE, prior for GANs)",
     )
     add_output_options(
         parser,
-        default="interpolation.png",
-        help=".png: a row for each walk; .npy: float32 in [0, 1], (rows·steps, H, W, C) (default: %(default)s)",
+        default="RUN-interpolation.png",
+        help=".png: a row for each walk; .npy: float32 in [0, 1], (rows·steps, H, W, C)",
     )
     add_seed(parser)
     parser.set_defaults(main=main)
 
 
 def main(args: argparse.Namespace) -> int:
-    path = output_path(args)
-    _, recipe = open_run(args)
+    path = output_path(args, "interpolation")
+    folder, recipe = open_run(args)
     between = args.between or ("images" if recipe.has_encoder else "prior")
     if between == "images" and not recipe.has_encoder:
         raise UsageError(f"a {recipe.title} has no encoder for images: walk between draws, --between prior")
@@ -50,9 +54,11 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError("walks are shown as images, and this run is of points: try sample")
     what = f"{args.rows:,} walks of {args.steps:,} images"
     check_size(what, args.rows * args.steps, recipe.sample_size)
-    rng = np.random.default_rng(args.seed)
+    rng, note = np.random.default_rng(args.seed), None
     if between == "images":
-        images = data_of(args, recipe).test_images
+        data = data_of(folder, recipe, args.data)
+        note = other_data(recipe, data)
+        images = data.test_images
         if len(images) < 2:
             raise UsageError("needs at least two test images to walk between")
         chosen = rng.choice(len(images), 2 * args.rows, replace=2 * args.rows > len(images))
@@ -65,5 +71,10 @@ def main(args: argparse.Namespace) -> int:
         t = np.linspace(0, 1, args.steps, dtype=np.float32)[:, None]
         z = walk(ends[: args.rows, None], ends[args.rows :, None], t)  # (rows, steps, latent)
         x = np.clip(decode(z.reshape(args.rows * args.steps, -1).astype(np.float32)), 0, 1)
-    write_result(path, x, lambda: image_grid(x, args.steps, scale=zoom(recipe.image_shape)))
+
+    def picture() -> object:
+        walks = image_grid(x, args.steps, scale=zoom(recipe.image_shape))
+        return captioned(walks, note) if note else walks
+
+    write_result(path, x, picture, note)
     return 0

@@ -7,16 +7,19 @@ from typing import Any, NoReturn
 from scratchgen.backend import BACKENDS
 from scratchgen.commands import (
     bench,
+    compare,
     did_you_mean,
     evaluate,
     export,
     gradcheck,
     info,
     interpolate,
+    metrics,
     reconstruct,
     sample,
     train,
 )
+from scratchgen.commands.runs import known_runs
 from scratchgen.recipes import RECIPES
 from scratchgen.version import __version__
 
@@ -57,7 +60,7 @@ class Parser(argparse.ArgumentParser):
         if name.removeprefix("no-") in DEVICES and "--backend" in known:
             return f": {WHERE}"
         if ELSEWHERE.get(name) in known:
-            return f": that is {ELSEWHERE[name]} here"
+            return f": here it is called {ELSEWHERE[name]}"
         meant = did_you_mean(name, [option.removeprefix("--") for option in known], prefix="--")
         return meant or (f": {WHERE}" if "--backend" in known and did_you_mean(name, DEVICES) else "")
 
@@ -66,6 +69,8 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"invalid choice: {value!r}{_chosen(value, list(action.choices))}")
 
     def error(self, message: str) -> NoReturn:
+        if message.endswith(("required: RUN", "argument --resume: expected one argument")):
+            message += known_runs()
         end = "" if message.endswith("?") else "."
         self.exit(2, f"{self.prog}: {message}{end} See {self.prog} --help\n")
 
@@ -89,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"scratchgen {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    for command in (train, sample, reconstruct, interpolate, evaluate, export, gradcheck, bench, info):
+    of_runs = (train, sample, reconstruct, interpolate, evaluate, compare, metrics, export)
+    for command in (*of_runs, gradcheck, bench, info):
         command.add_parser(commands)
     return top

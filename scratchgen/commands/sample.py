@@ -15,18 +15,17 @@ from scratchgen.recipes.options import positive
 def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "sample",
-        help="draw images from a trained model",
+        help="draw new images from a trained model",
         description="Draw from the prior and decode: new images of a VAE, GAN or DCGAN.",
     )
     add_run_options(parser, data=False)
     parser.add_argument(
-        "--count", type=typed(positive), default=64, metavar="N", help="how many (default: %(default)s)"
+        "--count", type=typed(positive), default=64, metavar="N", help="how many samples (default: %(default)s)"
     )
     add_output_options(
         parser,
-        default="samples.png",
-        help=".png: all on one sheet; .npy: float32 in [0, 1], shape (N, H, W, C), or points (N, 2) "
-        "(default: %(default)s)",
+        default="RUN-samples.png",
+        help=".png: all on one sheet; .npy: float32 in [0, 1], shape (N, H, W, C), or points (N, 2)",
     )
     parser.add_argument("--columns", type=typed(positive), metavar="N", help="images in a row (default: a square)")
     add_seed(parser)
@@ -34,10 +33,10 @@ def add_parser(commands: Commands) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    path = output_path(args)
+    path = output_path(args, "samples")
     _, recipe = open_run(args)
     if not recipe.has_prior:
-        raise UsageError("an autoencoder has no density to draw from: try reconstruct or interpolate, or train a vae")
+        raise UsageError("an autoencoder has no prior to sample from: try reconstruct or interpolate, or train a vae")
     rng = np.random.default_rng(args.seed)
     check_size(f"{args.count:,} samples", args.count, recipe.sample_size)
     with memory_for(f"{args.count:,} samples", ", --count asks for fewer"):

@@ -9,7 +9,8 @@ from scratchgen.backend.threads import asked_for, cores, limited
 from scratchgen.commands import UsageError
 from scratchgen.commands.arguments import Commands, check_precision, of_kind, path
 from scratchgen.commands.results import memory_for
-from scratchgen.commands.trained import digest, pixels, where_config_says
+from scratchgen.commands.runs import RUNS, open_folder
+from scratchgen.commands.trained import digest, pixels, source_of, where_config_says
 from scratchgen.commands.training_run import TrainingRun
 from scratchgen.data import POINTS, SOURCES, Dataset, Points, load
 from scratchgen.files import printable
@@ -20,6 +21,7 @@ from scratchgen.recipes.options import COMMON, FREE, Config, identity
 from scratchgen.training import OutOfStep, RunFolder, Settings, Training
 from scratchgen.version import __version__
 
+DONE = {"flip": "mirrored", "crop": "cut", "shift": "shifted"}  # to each image, by --augment
 NOT_KEPT = ("main", "out", "quiet", "resume", "force", "recipe")
 
 
@@ -79,25 +81,27 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
 
 def main(args: argparse.Namespace) -> int:
     load_matplotlib()  # complains before anything is written
-    return _resume(args) if args.resume else _begin(args)
+    return (resume if args.resume else begin)(args).status
 
 
-def _begin(args: argparse.Namespace) -> int:
-    """A new run."""
+def begin(args: argparse.Namespace) -> TrainingRun:
+    """A new run, trained."""
     config, data = _new_config(args)
     recipe, training = _build(config, data)
     config |= {"id": identity(config), "parameters": recipe.parameter_count}
     folder = _create(args, config)
     with folder.locked() as locks, limited(config["threads"]):
         run = TrainingRun(folder, recipe, data, training, quiet=args.quiet)
-        return run.train(_head(args, run, locks))
+        run.train(_head(args, run, locks))
+        return run
 
 
-def _resume(args: argparse.Namespace) -> int:
-    """A run that is there; until all its files are known to fit nothing is written."""
+def resume(args: argparse.Namespace) -> TrainingRun:
+    """A run that is there, trained to its end; until all its files are known to fit nothing is written."""
     if args.out:
         raise UsageError("--out and --resume exclude each other: a resumed run stays in its folder")
-    folder = RunFolder.open(args.resume)
+    folder = open_folder(args.resume)
+    args.resume = folder.path
     with folder.locked() as locks:
         before = config_of(folder)
         config, data = _resumed_config(args, before)
@@ -108,22 +112,24 @@ def _resume(args: argparse.Namespace) -> int:
         except OutOfStep as error:
             raise UsageError(f"{error}: put the right one back, or go on from the checkpoint with --force") from None
         begun = training.epoch if training.step else training.epoch - 1
-        if args.epochs and args.epochs < begun:
-            raise UsageError(f"--epochs is {args.epochs}, and the run is in epoch {begun} already")
+        if (args.epochs or args.steps) and config["epochs"] < begun:
+            asked = f"--epochs is {args.epochs}" if args.epochs else f"--steps is {args.steps}"
+            raise UsageError(f"{asked}, and the run is in epoch {begun}, at step {training.steps}, already")
         over = training.finished and folder.ended
         if not over:
             folder.rewind(training.steps)
             folder.write_json("config.json", config)  # with the epochs that it is to have from now on
-        if config["decay"] == "linear" and args.epochs and begun > 0:
+        if config["decay"] != "none" and config["epochs"] != before["epochs"] and begun > 0:
             notes.append("the learning rate falls to 0 over all epochs: with more of them it is another run")
         run = TrainingRun(folder, recipe, data, training, quiet=args.quiet)
         notes += [] if over else _changes(before, config)
         head = _head(args, run, locks) + [f"note     {note}" for note in notes]
         if over:
             print(*head, f"the run has had {training.epoch - 1} epochs: raise --epochs above that to go on", sep="\n")
-            return 0
+            return run
         with limited(config["threads"]):
-            return run.train(head)
+            run.train(head)
+        return run
 
 
 def _head(args: argparse.Namespace, run: TrainingRun, locks: bool) -> list[str]:
@@ -133,6 +139,9 @@ def _head(args: argparse.Namespace, run: TrainingRun, locks: bool) -> list[str]:
     if args.batch_size and config["batch_size"] < args.batch_size:
         lines.append(f"note     there are {config['batch_size']:,} training samples, so that is the batch size")
     lines.append(f"model    {run.recipe.describe()}")
+    lines.append(f"training {_length(run)}")
+    if run.training.steps == 0:
+        lines += [f"note     {note}" for note in run.recipe.expectations(run.data)]
     if config["backend"] == "cupy":
         lines.append(f"GPU      {load_kernels('cupy').about()['device']}, {config['precision']}")
     where = printable(str(run.folder.path))
@@ -144,6 +153,15 @@ def _head(args: argparse.Namespace, run: TrainingRun, locks: bool) -> list[str]:
     return lines
 
 
+def _length(run: TrainingRun) -> str:
+    """How long it trains, and on what."""
+    training, augment = run.training, run.training.settings.augment
+    steps = training.settings.epochs * training.steps_per_epoch
+    epochs = training.settings.epochs
+    text = f"{epochs:,} epoch{'s' * (epochs > 1)}, {steps:,} steps of {training.settings.batch_size}"
+    return f"{text}, each image {' and '.join(DONE[kind] for kind in augment)} at random" if augment else text
+
+
 def _changes(before: Config, config: Config) -> list[str]:
     """What a resumed run does otherwise than until now."""
     was, now = _device(before), _device(config)
@@ -153,15 +171,26 @@ def _changes(before: Config, config: Config) -> list[str]:
 def _build(config: dict[str, Any], data: Dataset | Points) -> tuple[Recipe, Training]:
     with memory_for("the network", ": a smaller one needs less (--latent, --width, --hidden, --image-size)"):
         recipe = build(config)
-    settings = {name: config[name] for name in ("epochs", "batch_size", "seed", "decay", "backend")}
-    return recipe, Training(recipe, data.samples, Settings(**settings, drop_last=recipe.drop_last))
+    settings = Settings(
+        **{name: config[name] for name in ("epochs", "batch_size", "seed", "decay", "backend")},
+        warmup=config.get("warmup", 0),
+        drop_last=recipe.drop_last,
+        sample_every=config.get("sample_every"),
+        mark_steps=recipe.mark_steps,
+        augment=tuple(config.get("augment", ())),
+    )
+    training = Training(recipe, data.samples, settings)
+    steps = settings.epochs * training.steps_per_epoch
+    if 0 < steps <= settings.warmup:
+        raise UsageError(f"--warmup is {settings.warmup}, needs to be below {steps:,}, the steps of the whole run")
+    return recipe, training
 
 
 def _new_config(args: argparse.Namespace) -> tuple[dict[str, Any], Dataset | Points]:
     """The settings of a new run, and its data."""
     _check_device(args.backend or "numpy", args.precision or "float32")
     data = _load(args, args.data, args.image_size, args.channels)
-    given = _given(args) | {"data": _source(args.data)}
+    given = _given(args) | {"data": data.name if data is args.data else _source(args.data)}
     given["threads"] = _threads(args)
     try:
         config = args.recipe.of_data(data).resolve_config(given, data)
@@ -184,7 +213,7 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
         )
     given = _given(args)
     for name, value in given.items():
-        kept = config.get(name)
+        kept = config.get(name, args.recipe.all_options()[name].default)  # which configs of earlier versions may lack
         if name not in FREE and kept != value:
             option = "--" + name.replace("_", "-")
             if isinstance(kept, list):
@@ -192,24 +221,42 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
             how = f"without {option}" if kept is None else f"with {option} {kept}"
             raise UsageError(f"{args.resume} was started {how}, and goes on so")
     _resolve_device(args, config)
-    config["epochs"] = args.epochs or config["epochs"]
     config["threads"] = _threads(args)
-    for name in ("save_every", "keep_weights", "evaluate"):  # which configs of earlier versions may lack
+    for name in (
+        "save_every",
+        "sample_every",
+        "keep_weights",
+        "evaluate",
+    ):  # which configs of earlier versions may lack
         if hasattr(args, name):
             config[name] = given.get(name, config.get(name, COMMON[name].default))
-    source = config["data"] if args.data is None else args.data
+    if config.get("sample_every", 0) is None:
+        del config["sample_every"]
+    source = source_of(config) if args.data is None else args.data
     with where_config_says(args.resume, args.data):
         data = _load(args, source, config.get("image_size"), config.get("channels"))
     if digest(data) != config["data_sha256"]:
         raise UsageError(
             f"the data is not what {args.resume} was trained on, {printable(config['data_name'])}: choose with --data"
         )
+    if args.epochs and args.steps:
+        raise UsageError("--epochs and --steps exclude each other: both say how long to train")
+    if args.steps:
+        config["epochs"] = args.recipe.epochs_of(args.steps, len(data.samples), config["batch_size"])
+    config["epochs"] = args.epochs or config["epochs"]
     return config, data
 
 
 def _load(
-    args: argparse.Namespace, source: str | None, size: int | list[int] | None, channels: int | None
+    args: argparse.Namespace,
+    source: str | Dataset | Points | None,
+    size: int | list[int] | None,
+    channels: int | None,
 ) -> Dataset | Points:
+    if isinstance(source, Dataset | Points):  # from Python
+        if size is not None or channels is not None:
+            raise UsageError("--image-size and --channels are for data that are loaded: see scratchgen.data.resized")
+        return source
     with memory_for("the data", ": a smaller --image-size needs less, and so do fewer images"):
         return load(source, image_size=pixels(size), channels=channels, progress=not args.quiet)
 
@@ -244,7 +291,7 @@ def _device(config: Config) -> str:
 def _create(args: argparse.Namespace, config: dict[str, Any]) -> RunFolder:
     arch = f"-{config['arch']}" if "arch" in config else ""
     for _ in range(100):  # so many at once may take the name that was free
-        folder = args.out or RunFolder.unused("runs", f"{config['model']}{arch}")
+        folder = args.out or RunFolder.unused(RUNS, f"{config['model']}{arch}")
         try:
             return RunFolder.create(folder, config)
         except FileExistsError as error:

@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 from scratchgen.backend import BackendUnavailable, load_kernels
 from scratchgen.commands import UsageError
 from scratchgen.commands.results import memory_for
-from scratchgen.data import POINTS, Dataset, Points, load
+from scratchgen.commands.runs import open_folder
+from scratchgen.data import FORMER, POINTS, Dataset, Points, load, short_name
 from scratchgen.files import printable
 from scratchgen.recipes import Recipe, config_of, load_run
 from scratchgen.table import aligned
@@ -24,9 +25,9 @@ def open_run(args: argparse.Namespace) -> tuple[RunFolder, Recipe]:
     """The run at args.RUN with its trained weights, on args.backend, or else where it was trained if that is here."""
     if args.backend is not None:
         load_kernels(args.backend)
-    folder = RunFolder.open(args.RUN)
+    folder = open_folder(args.RUN)
     with memory_for("its network"):
-        return folder, load_run(args.RUN, backend=args.backend or _backend_here(folder))
+        return folder, load_run(folder.path, backend=args.backend or _backend_here(folder))
 
 
 def _backend_here(folder: RunFolder) -> str:
@@ -40,26 +41,44 @@ def _backend_here(folder: RunFolder) -> str:
     return backend
 
 
-def data_of(args: argparse.Namespace, recipe: Recipe) -> Any:
-    """The data that the run was trained on, or --data in the same form."""
+def source_of(config: Mapping[str, Any]) -> str:
+    """What a run was trained on, by its name here and now."""
+    return FORMER.get(config["data"], config["data"])
+
+
+def data_of(folder: RunFolder, recipe: Recipe, other: str | None) -> Any:
+    """The data that the run was trained on, or other data in the same form."""
     c = recipe.config
     size, channels = pixels(c.get("image_size")), c.get("channels")
-    if args.data and "image_shape" in c:
+    if other and "image_shape" in c:
         *own, depth = c["image_shape"]
         size, channels = size or pixels(own), channels or depth
-    if "image_shape" in c and args.data in POINTS:
-        raise UsageError(f"the run is of images {tuple(c['image_shape'])}, and {args.data} is of points")
-    with where_config_says(args.RUN, args.data), memory_for("the data"):
-        data = load(c["data"] if args.data is None else args.data, image_size=size, channels=channels)
+    if "image_shape" in c and other in POINTS:
+        raise UsageError(f"the run is of images {tuple(c['image_shape'])}, and {other} is of points")
+    with where_config_says(folder.path, other), memory_for("the data"):
+        data = load(source_of(c) if other is None else other, image_size=size, channels=channels)
     if list(getattr(data, "image_shape", ())) != list(c.get("image_shape", ())):
         what = f"images {tuple(c['image_shape'])}" if "image_shape" in c else "points"
         raise UsageError(f"{data.name} does not fit: the run is of {what}")
-    if args.data is None and digest(data) != c.get("data_sha256"):
+    if other is None and digest(data) != c.get("data_sha256"):
+        source = printable(source_of(c))
         raise UsageError(
-            f"{printable(c['data'])} is no longer what the run was trained on, so its test images may be training "
-            f"images: to take it as it is now, say --data {printable(c['data'])}"
+            f"{source} is no longer what the run was trained on, so its test images may be training images: to use "
+            f"it as it is now, say --data {source}"
         )
     return data
+
+
+def other_data(recipe: Recipe, data: Dataset | Points) -> str | None:
+    """What to say of data that are not those of the training; None for the run's own."""
+    if digest(data) == recipe.config.get("data_sha256"):
+        return None
+    return f"this data is {short_name(data.name)}, and the run was trained on {own_data(recipe)}"
+
+
+def own_data(recipe: Recipe) -> str:
+    """The name of the data that the run was trained on."""
+    return short_name(str(recipe.config.get("data_name") or source_of(recipe.config)))
 
 
 @contextmanager
@@ -92,8 +111,10 @@ def evaluate(folder: RunFolder, recipe: Recipe, data: Dataset | Points, **option
     for name, picture in found.pictures.items():
         with found.part(name):
             folder.save_picture(picture, f"evaluation/{name}")
-    found.rows += [(what, f"cannot be had: {why}") for what, why in found.missing.items()]
+    found.rows += [(what, f"could not be measured: {why}") for what, why in found.missing.items()]
     records = folder.records()
-    folder.write_measures({"data": data.name, "epoch": records.epochs, "rows": found.rows, **found.values})
+    other = other_data(recipe, data)
+    name = f"{data.name}; {other}" if other else data.name
+    folder.write_measures({"data": name, "epoch": records.epochs, "rows": found.rows, **found.values})
     note = [f"note     {folder.metrics}: {records.note}"] if records.unreadable else []
     return ["", *aligned(found.rows, left=(0, 1)), *note]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any, TextIO
 
+from PIL import Image
+
 from scratchgen.commands import BROKEN_PIPE
 from scratchgen.commands.trained import evaluate
 from scratchgen.data import Dataset, Points
@@ -18,8 +20,9 @@ from scratchgen.report import take_away, write
 from scratchgen.safetensors_file import read_arrays
 from scratchgen.training import NotFinite, RunFolder, StepTooLarge, Stopped, StopRequest, Training, stop_request
 
-FIRST_SAVE = 8  # seconds until the first checkpoint and picture within an epoch, at the most
-DRAW_EVERY = 3  # seconds between two drawings of the curves, at the least
+FIRST_SAVE = 8  # seconds until the first checkpoint within an epoch, at the most
+SHARE = 0.03  # of the time so far, for pictures and the page while training goes on
+CREDIT = 0.4  # seconds that these may take beyond their share: the first of them come early
 
 
 class NoReader(Exception):
@@ -29,47 +32,58 @@ class NoReader(Exception):
 class TrainingRun:
     """Trains until the end of the run, or until it is stopped.
 
-    What must be kept is saved first: the checkpoint, the weights, the epoch's record. Measures, pictures and the
-    report come after it; where one fails, a line says so.
+    What must be kept is saved first: the checkpoint, the weights, the record of a marked epoch. Measures, pictures
+    and the report come after it; where one fails, a line says so. A picture of the latest samples and a page of the
+    run under way are made when they have been saved up for (`SHARE`), so that little of a run goes into them.
     """
 
     def __init__(self, folder: RunFolder, recipe: Recipe, data: Dataset | Points, training: Training, *, quiet: bool):
         self.folder, self.recipe, self.data, self.training = folder, recipe, data, training
         self.config, self.progress = recipe.config, not quiet
-        self.next_save = time.perf_counter() + min(FIRST_SAVE, self.config["save_every"])
-        self.next_draw = 0.0
+        self.began = time.perf_counter()
+        self.next_save = self.began + min(FIRST_SAVE, self.config["save_every"])
+        self.shown, self.cost = 0.0, 0.0  # seconds that went into pictures and pages, and into the last of them
         self.epochs: list[dict[str, Any]] = []  # the records of the epochs so far
         self.reported: set[str] = set()  # symptoms, and what could not be had: each is printed once
         self.closing, self.stop = False, StopRequest()
+        self.status = 0  # the exit status
+        self.failure: BaseException | None = None  # what ended the run before its end, where it has been reported
 
-    def train(self, head: Iterable[str] = ()) -> int:
-        """Print the head, train; the exit status."""
+    def train(self, head: Iterable[str] = ()) -> None:
+        """Print the head, train; `status` and `failure` say how it ended."""
         try:
             self.say("\n".join(head))
-            return self._train()
-        except Stopped:
+            self.status = self._train()
+        except (Stopped, NoReader, NotFinite, OSError) as error:
+            self.failure = error
+            self.status = self._ended_by(error)
+        except StepTooLarge as error:
+            self.close("stopped: out of memory")
+            raise MemoryError(f"{str(error) or 'out of memory'}: {self._smaller(error)} needs less memory") from error
+        except BaseException as error:
+            self.close(f"stopped: {type(error).__name__}")
+            raise
+        if self.status == 130:
+            self.failure = KeyboardInterrupt()
+
+    def _ended_by(self, error: Exception) -> int:
+        """Close the run and say why; the exit status."""
+        if isinstance(error, Stopped):
             self.close("stopped")
             where = f"\nstopped in epoch {self.training.epoch}; everything is saved. To go on:"
             self.say_if_possible(f"{where}\n  {self.resume_command()}", sys.stdout)
             return 128 + self.stop.number
-        except NoReader:
+        if isinstance(error, NoReader):
             self.close("stopped: nobody read what it printed")
             self.say_if_possible(f"scratchgen: nobody reads what is printed; {self.how_to_go_on()}")
             return 128 + self.stop.number if self.stop.is_set() else BROKEN_PIPE  # when a terminal is closed, both
-        except NotFinite as error:
+        if isinstance(error, NotFinite):
             self.close(str(error))
             self.say_if_possible(f"scratchgen: {error}; {self.folder.checkpoint} is the last good checkpoint")
             return 1
-        except StepTooLarge as error:
-            self.close("stopped: out of memory")
-            raise MemoryError(f"{str(error) or 'out of memory'}: {self._smaller(error)} needs less memory") from error
-        except OSError as error:
-            self.close(f"stopped: {sentence(error)}")
-            self.say_if_possible(f"scratchgen: {sentence(error)}; {self.how_to_go_on()}")
-            return 2
-        except BaseException as error:
-            self.close(f"stopped: {type(error).__name__}")
-            raise
+        self.close(f"stopped: {sentence(error)}")
+        self.say_if_possible(f"scratchgen: {sentence(error)}; {self.how_to_go_on()}")
+        return 2
 
     def _train(self) -> int:
         training = self.training
@@ -111,23 +125,31 @@ class TrainingRun:
             self.end_epoch(dict(ended))  # the run ended between the checkpoint and this
 
     def pause(self) -> bool:
-        """After every step: save and draw when it is time; True when the run was asked to stop."""
-        if self.stop.is_set() or time.perf_counter() >= self.next_save:
+        """After a step: save and show when it is time; True when the run was asked to stop."""
+        now, stop = time.perf_counter(), self.stop.is_set()
+        if stop or now >= self.next_save:
             self.save()
+        if stop or self.affordable(now):
             self.sheet("latest")
             self.draw(under_way=True)
-        return self.stop.is_set()
+            self.cost = time.perf_counter() - now
+        return stop
+
+    def affordable(self, now: float) -> bool:
+        """Whether the page can be drawn again without taking more than its share of the time."""
+        return self.shown + self.cost <= CREDIT + SHARE * (now - self.began)
 
     def end_epoch(self, record: dict[str, Any]) -> None:
-        """All that an epoch leaves beside its checkpoint, which is written already."""
-        recipe = self.recipe
+        """All that a marked epoch leaves beside its checkpoint, which is written already."""
+        recipe, last = self.recipe, self.training.finished
         record |= self.measured()
         self.sheet(f"epoch-{record['epoch']:03d}")
         self.folder.log({"kind": "epoch", **record})
-        last = self.training.finished
-        self.draw(under_way=not last)
+        if last or self.affordable(time.perf_counter()):
+            self.draw(under_way=not last)
+        of = str(self.training.settings.epochs)
         speed = f"{record['per_second']:,.0f} samples/s"
-        self.say(f"epoch {record['epoch']:>3}/{self.training.settings.epochs}  {recipe.line(record)}  {speed}")
+        self.say(f"epoch {record['epoch']:>{max(3, len(of))}}/{of}  {recipe.line(record)}  {speed}")
         self.epochs.append(record)
         for symptom, text in recipe.symptoms(self.epochs).items():
             if symptom not in self.reported:
@@ -144,7 +166,9 @@ class TrainingRun:
         self.draw(under_way=False)
         folder.log({"kind": "end", "state": "finished"})
         sheet = folder.path / "samples" / f"epoch-{self.training.settings.epochs:03d}.png"
-        self.say(f"trained  {self.training.seconds:.0f} s\nsamples  {sheet}\nreport   {folder.path / 'report.html'}")
+        share = self.shown / (time.perf_counter() - self.began)
+        took = f"{self.training.tick():.0f} s, {100 * share:.1f} % of the time for pictures and the report"
+        self.say(f"trained  {took}\nsamples  {sheet}\nreport   {folder.path / 'report.html'}")
 
     # --- what is kept ---
 
@@ -157,7 +181,7 @@ class TrainingRun:
     def keep_weights(self) -> None:
         """At a checkpoint, and again when a run goes on that may have ended right after it."""
         training = self.training
-        if training.step == 0:  # between epochs, where the epoch's own sheet shows the same
+        if training.step == 0 and training.is_marked(training.epoch - 1):  # whose own sheet shows the same
             (self.folder.path / "samples" / "latest.png").unlink(missing_ok=True)
             if self.config.get("keep_weights") and training.epoch > 1:
                 self.folder.save_weights(training, f"weights/epoch-{training.epoch - 1:03d}.safetensors")
@@ -175,15 +199,29 @@ class TrainingRun:
         self.report_missing(found)
         return found.values
 
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Time that goes into what the run shows."""
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.shown += time.perf_counter() - before
+
     def sheet(self, name: str) -> None:
-        with self.part("the picture of the samples"):
-            self.folder.save_picture(self.recipe.sheet(self.data), f"samples/{name}.png")
+        with self.showing(), self.part("the picture of the samples"):
+            picture = self.recipe.sheet(self.data)
+            if isinstance(picture, Image.Image) and picture.mode == "RGB" and not self.training.finished:
+                # A third of the bytes: a long run has many sheets on the way.
+                picture = picture.quantize(256, method=Image.Quantize.FASTOCTREE)
+            self.folder.save_picture(picture, f"samples/{name}.png")
 
     def draw(self, *, under_way: bool, state: str | None = None) -> None:
-        """The report, no more often than every DRAW_EVERY seconds while it is under way; at the end the curves and
-        the sheets as files too."""
-        if under_way and time.perf_counter() < self.next_draw:
-            return
+        """The report, and at the end the curves and the sheets as files too."""
+        with self.showing():
+            self._draw(under_way, state)
+
+    def _draw(self, under_way: bool, state: str | None) -> None:
         training = self.training
         if state is None:
             done = min(training.epoch - 1, training.settings.epochs)
@@ -198,7 +236,6 @@ class TrainingRun:
         for name, picture in pictures.items():
             with self.part(name), atomic_write(self.folder.path / name) as stream:
                 picture(stream)
-        self.next_draw = time.perf_counter() + DRAW_EVERY
 
     def close(self, state: str) -> None:
         """The run stops here: its metrics say so, and its report no longer renews itself, as far as they can

@@ -187,7 +187,9 @@ def _header(path: Path, name: str, stream: IO[bytes], size: int, again: Callable
     except (zipfile.BadZipFile, zlib.error, EOFError):
         raise
     except Exception as error:  # what damaged text does to a parser has no narrower type
-        raise ValueError(f"{subject}: is no whole array of NumPy's ({type(error).__name__} in its header).") from None
+        raise ValueError(
+            f"{subject}: is not a complete NumPy array ({type(error).__name__} in its header)."
+        ) from None
     offset = stream.tell()
     needed = math.prod(shape) * dtype.itemsize
     if any(n < 0 for n in shape) or (needed != size - offset and not dtype.hasobject):  # objects are never opened

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +27,20 @@ def to_float(images: NDArray) -> NDArray:
 
 
 def minibatches(
-    images: NDArray, batch_size: int, rng: np.random.Generator, *, start: int = 0, drop_last: bool = False
+    images: NDArray,
+    batch_size: int,
+    rng: np.random.Generator,
+    *,
+    start: int = 0,
+    drop_last: bool = False,
+    change: Callable[[NDArray, int], NDArray] | None = None,
 ) -> Iterator[NDArray]:
     """One epoch of minibatches `(batch_size, …)` in a fresh random order; the last may be shorter.
 
     `start=k` leaves out the first k batches: with a generator in the same state, a resumed run gets the very
     batches that the interrupted one still had before it. uint8 images come as float32 in [0, 1], floats in
-    their own type. The order is drawn, and the arguments are checked, at the call.
+    their own type. `change(batch, index)` may give another batch in the place of each, before it becomes float.
+    The order is drawn, and the arguments are checked, at the call.
 
     Raises TypeError or ValueError for unusable arguments.
     """
@@ -52,8 +59,12 @@ def minibatches(
     if start > count:
         raise ValueError(f"start must be 0 to {count}, the number of batches, not {start}.")
     order = rng.permutation(len(images))
-    batches = (order[i * batch_size : (i + 1) * batch_size] for i in range(start, count))
-    return (to_float(images[indices]) for indices in batches)
+
+    def batch(i: int) -> NDArray:
+        chosen = images[order[i * batch_size : (i + 1) * batch_size]]
+        return to_float(chosen if change is None else change(chosen, i))
+
+    return map(batch, range(start, count))
 
 
 def epoch_rng(seed: int, epoch: int) -> np.random.Generator:

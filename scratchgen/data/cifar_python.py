@@ -39,7 +39,7 @@ def read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
             raise ValueError(f"{len(labels):,} labels, and {len(pixels):,} bytes of pixels")
     except Exception as error:  # what damaged bytes do to a parser has no narrower type
         reason = short(error) or type(error).__name__
-        raise ValueError(f"{path}: is no whole file of CIFAR-10's Python version ({reason}).") from None
+        raise ValueError(f"{path}: is not a complete file of CIFAR-10's Python version ({reason}).") from None
     planes = np.frombuffer(pixels, np.uint8).reshape(-1, 3, 32, 32)
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), np.array(labels, np.uint8)
 

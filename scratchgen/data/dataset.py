@@ -68,3 +68,8 @@ class Dataset:
     def image_shape(self) -> tuple[int, int, int]:
         """`(H, W, C)` of one image."""
         return self.train_images.shape[1:]
+
+
+def short_name(name: str) -> str:
+    """The name of a data set without its counts and the place where it lies."""
+    return printable(name.partition(" (")[0])

@@ -80,7 +80,7 @@ def _download(name: str, sha256: str, folder: Path, mirrors: Sequence[str], advi
                     f"{folder / name}: cannot be stored ({error}); give a folder or set SCRATCHGEN_CACHE."
                 ) from error
     listed = "".join(f"\n  {url}: {reason}." for url, reason in reasons.items())
-    raise DownloadError(f"{name}: no mirror gave it:{listed}\n{advice}")
+    raise DownloadError(f"{name}: it could not be downloaded from any mirror:{listed}\n{advice}")
 
 
 def _reason(error: Exception) -> str:
@@ -102,7 +102,7 @@ def _reason(error: Exception) -> str:
         case of.ConnectionError():
             return f"cannot be reached: {_cause(error)}"
         case of.MissingSchema() | of.InvalidSchema() | of.InvalidURL():
-            return "is no address of a web server"
+            return "is not a web address"
         case of.ChunkedEncodingError() | of.ContentDecodingError():
             return "broke off in the middle of the file"
         case of.RequestException():

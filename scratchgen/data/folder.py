@@ -39,7 +39,7 @@ def load_folder(
     brought to this size, upright by its EXIF orientation, on white where it is transparent, the first frame if it
     moves. `channels` is 1 (grey) or 3. Every 10th image, in the order of the paths from the first on, is held out
     for testing. Links to folders are followed, each folder being taken once. What is left out is counted in `notes`,
-    by kind with examples: hidden and system files, names that are no images', files that cannot be read or are
+    by kind with examples: hidden and system files, not named as images, files that cannot be read or are
     larger than photographs (`picture.MOST_PIXELS`).
 
     Levels of more than 8 bits and of floating point are scaled to 8 bits by the range that all such images use
@@ -137,7 +137,7 @@ def find_images(folder: Path) -> tuple[list[Path], Tally]:
             elif os.path.isdir(path) if link else entry.is_dir():
                 (links if link else waiting).append(path)
             elif link and not os.path.exists(path):
-                tally.add("left out: links to nothing", path.relative_to(folder))
+                tally.add("left out: broken links", path.relative_to(folder))
             elif path.suffix.lower() in EXTENSIONS:
                 files.append(path)
             else:
@@ -145,7 +145,7 @@ def find_images(folder: Path) -> tuple[list[Path], Tally]:
     if others:
         ranked = sorted(others.items(), key=lambda item: (-item[1], item[0]))
         kinds = [f"{n:,} {kind}" for kind, n in ranked[:5]] + ["…"] * (len(others) > 5)
-        tally.add(f"left out: names that are no images' ({', '.join(kinds)})", count=others.total())
+        tally.add(f"left out: not named as images ({', '.join(kinds)})", count=others.total())
     return sorted(files, key=lambda path: path.relative_to(folder).parts), tally
 
 

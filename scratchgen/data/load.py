@@ -21,7 +21,8 @@ from scratchgen.data.toys import Points
 from scratchgen.paths import as_path
 
 POINTS = ("ring", "grid", "moons")
-SOURCES = ("sample", "mnist", "download", "fashion-mnist", "cifar10", *POINTS)
+SOURCES = ("sample", "mnist", "fashion-mnist", "cifar10", *POINTS)
+FORMER = {"download": "mnist"}  # names of versions before, as runs of these have them in config.json
 FOLDER_SIZE = 64  # pixels
 _TOY_POINTS = 0x7095  # keeps their stream apart from all others of the same seed, such as the initial weights'
 
@@ -43,7 +44,6 @@ def load(
                                  downloaded once and cached
         "fashion-mnist"          Fashion-MNIST, in the same way
         "cifar10"                CIFAR-10, in the same way
-        "download"               all of MNIST, downloaded once and cached, wherever else it lies
         "ring", "grid", "moons"  densities in the plane, the same points each time
         other, or any Path       a folder: CIFAR-10 if it holds files of that, else MNIST or Fashion-MNIST if it holds
                                  IDX files, else images (`load_folder`); or a .npy or .npz file (`load_arrays`)
@@ -65,8 +65,8 @@ def load(
                 raise ValueError(f"{source}: points have neither image_size nor channels; leave them out.")
             rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(_TOY_POINTS,)))
             return {"ring": toys.ring, "grid": toys.grid, "moons": toys.moons}[source](rng=rng)
-        case "sample" | "download":
-            data = load_mnist(source, progress=progress)
+        case "sample":
+            data = load_mnist("sample", progress=progress)
         case "mnist" | "fashion-mnist" | "cifar10":
             data = _published(source, progress)
         case _:
@@ -74,8 +74,7 @@ def load(
             if path.is_file() and path.suffix.lower() in arrays.ENDINGS:
                 data = arrays.load_arrays(path)
             elif source == "" or not path.is_dir():
-                close = get_close_matches(str(source).lower(), SOURCES, 1, 0.7)
-                meant = f" Did you mean {close[0]}?" if close and not path.exists() else ""
+                meant = "" if path.exists() else _meant(str(source).lower())
                 raise FileNotFoundError(
                     f"{str(source)!r}{named_in}: is not a directory; give one, a .npy or .npz file, or one of the "
                     f"names {', '.join(SOURCES)}.{meant}"
@@ -87,6 +86,14 @@ def load(
             else:
                 return load_folder(path, size=shape or FOLDER_SIZE, channels=channels or 3, progress=progress)
     return resized(data, shape, channels)
+
+
+def _meant(name: str) -> str:
+    """The end of a message about a name that is none."""
+    if name in FORMER:
+        return f" {name} is not a name any more: say {FORMER[name]}, which is downloaded unless this disk has it."
+    close = get_close_matches(name, SOURCES, 1, 0.7)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def _published(name: str, progress: bool) -> Dataset:

@@ -43,7 +43,7 @@ def find(name: str) -> tuple[Dataset | None, tuple[str, ...]]:
             fault = str(error).removeprefix(f"{path}: ")
         if not fault:
             return data, tuple(passed)
-        passed.append(f"passed over {path}: {fault.rstrip('.')}.")
+        passed.append(f"skipped {path}: {fault.rstrip('.')}.")
     return None, tuple(passed)
 
 

@@ -297,7 +297,8 @@ def _refuse(subject: Subject, y: Array, backward: Any, again: Array) -> None:
     if not np.array_equal(y, again, equal_nan=True):
         raise ValueError(
             f"gradcheck: {subject.name} gave two values at one point, so it has no derivative: it draws random "
-            "numbers, which should be an argument, or remembers earlier calls"
+            "numbers, which should be an argument or come from draw() of scratchgen.Random, or it remembers earlier "
+            "calls"
         )
     if y.dtype != np.float64:
         raise TypeError(

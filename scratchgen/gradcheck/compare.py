@@ -249,7 +249,7 @@ class Gradients:
                 row.index, row.analytic, row.numeric = _locate(self.lines[v], gradient)
             row.hint = factor(a, n, self.sizes) or f"{count['WRONG']} of {len(found)} probes are wrong"
         elif verdict == "UNPROVED" and np.isnan(n).any():
-            row.hint = "y cannot be had on both sides of the point, which lies at the border of its domain"
+            row.hint = "y cannot be computed on both sides of the point, which lies at the border of its domain"
         elif verdict == "UNPROVED":
             row.hint = "y is so large beside its changes that rounding hides the gradient: check it at smaller values"
         elif verdict == "kink":

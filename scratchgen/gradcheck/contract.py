@@ -152,14 +152,15 @@ def _evaluations_are_their_own(subject: Subject, inputs: list, dy: Array) -> Ite
 
 
 def _predict_agrees(subject: Subject, inputs: list, dy: Array) -> Iterator[str]:
-    """Only what keeps running statistics may predict another value, and it may not move them."""
+    """Only what keeps running statistics or counts may predict another value, and it may not move them."""
     module = subject.module
     if subject.call(inputs).form != "pair" and type(module).predict is Layer.predict:
         return  # which relies on the pair
-    state = [(m, b, np.array(getattr(m, b))) for m in module.modules() for b in m.buffers]
+    kept = [(m, name) for m in module.modules() for name in (*m.buffers, *type(m).counters)]
+    state = [(m, name, np.array(getattr(m, name))) for m, name in kept]
     predicted = guarded("predict", module.predict, *map(copied, inputs))
-    if any(not np.array_equal(getattr(m, b), a) for m, b, a in state):
-        yield "predict changes running statistics: call predict of the layers inside, not forward"
+    if any(not np.array_equal(getattr(m, name), a) for m, name, a in state):
+        yield "predict changes running statistics or counts: call predict of the layers inside, not forward"
     if state:
         return
 

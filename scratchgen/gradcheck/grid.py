@@ -44,7 +44,8 @@ def randomised(owner: Owner, rng: np.random.Generator) -> Owner:
 
 def cases(rng: np.random.Generator) -> Iterator[Case]:
     """The whole grid, with every parameter drawn."""
-    for build in (_dense, _conv, _conv_transpose, _batchnorm, _activations, _shapes, _networks, _models):
+    layers = (_dense, _conv, _conv_transpose, _batchnorm, _activations, _shapes, _pooling, _random, _networks)
+    for build in (*layers, _models):
         for kind, target, inputs in build(rng):
             owner = randomised(getattr(target, "__self__", target), rng)
             shapes = ", ".join("×".join(map(str, x.shape)) for x in inputs)
@@ -113,6 +114,30 @@ def _shapes(rng):
     yield "Reshape", L.Reshape(2, 4, 2), (rng.standard_normal((3, 16)),)
 
 
+PLACES: tuple[tuple[Any, Any], ...] = ((None, 0), (None, 1), (1, 0), (1, 1), ((3, 2), (1, 0)))  # stride, padding
+
+
+def _pooling(rng):
+    for pool, kernel, (stride, padding) in product((L.MaxPool2d, L.AvgPool2d), KERNELS[1:4], PLACES):
+        layer = pool(kernel, stride=stride, padding=padding)
+        yield pool.__name__, layer, (rng.standard_normal((2, 6, 7, 2)),)
+    for pool in (L.MaxPool2d, L.AvgPool2d):
+        yield pool.__name__, pool(1), (rng.standard_normal((2, 3, 2, 2)),)
+        yield pool.__name__, pool((3, 4)), (rng.standard_normal((2, 3, 4, 2)),)  # to one pixel
+        yield pool.__name__, pool(2, stride=3), (rng.standard_normal((2, 7, 5, 1)),)  # pixels under no window
+
+
+def _random(rng):
+    for rate, shape in product((0.5, 0.1, 0.9, 0.0), ((6, 5), (2, 4, 3, 2))):
+        yield "Dropout", L.Dropout(rate, rng=rng), (rng.standard_normal(shape),)
+    for shape in ((6, 4, 5, 2), (3, 3, 2, 1)):
+        yield "RandomFlip", L.RandomFlip(rng=rng), (rng.standard_normal(shape),)
+        for most in (0.125, 0.5, 0.0):
+            yield "RandomShift", L.RandomShift(most, rng=rng), (rng.standard_normal(shape),)
+        for share in (0.5, 0.2, 1.0):
+            yield "RandomCutout", L.RandomCutout(share, rng=rng), (rng.standard_normal(shape),)
+
+
 def _networks(rng):
     deep = L.Sequential(
         L.Conv2d(2, 4, 4, stride=2, padding=1, bias=False, rng=rng),
@@ -131,6 +156,20 @@ def _networks(rng):
     )
     yield "Sequential", deep, (rng.standard_normal((4, 8, 6, 2)),)
     yield "Sequential", L.Sequential(), (rng.standard_normal((3, 2)),)
+    drawn = L.Sequential(
+        L.RandomFlip(rng=rng),
+        L.RandomShift(0.2, rng=rng),
+        L.RandomCutout(0.3, rng=rng),
+        L.Conv2d(2, 4, 3, padding=1, rng=rng),
+        L.LeakyReLU(),
+        L.MaxPool2d(2),
+        L.BatchNorm(4),
+        L.AvgPool2d(3, stride=2, padding=1),
+        L.Flatten(),
+        L.Dropout(0.3, rng=rng),
+        L.Dense(16, 3, rng=rng),
+    )
+    yield "Sequential", drawn, (rng.standard_normal((4, 8, 7, 2)),)
     inner = L.Sequential(L.Dense(4, 4, rng=rng), L.Tanh())
     yield "Sequential", L.Sequential(inner, L.Dense(4, 2, rng=rng), inner.layers[1]), (rng.standard_normal((3, 4)),)
 

@@ -59,11 +59,11 @@ def described(error: BaseException) -> str:
 
 
 def message(error: BaseException) -> str:
-    """Its text on one line, shortened, even where the text cannot be had."""
+    """Its text on one line, shortened, even where the text cannot be read."""
     try:
         return shortened(str(error))
     except BaseException as own:
-        return f"its text cannot be had, which raises {type(own).__name__}"
+        return f"its text cannot be read, which raises {type(own).__name__}"
 
 
 def shortened(text: str) -> str:

@@ -61,6 +61,11 @@ def mutants(rng: np.random.Generator) -> Iterator[Mutant]:
     yield Mutant("stride ignored in dx: holes stay zero", _Altered(conv(), dx=_every_second_pixel), (images,))
     yield Mutant("transposed convolution: dW of the first image only", ConvTransposeFirstImage(rng), (small,))
     yield Mutant("upsampling keeps one of four gradients", UpsampleKeepsOne(), (small,))
+    yield Mutant("max pooling: dy to every element that equals the largest", MaxPoolToAllEqual(2), (images,))
+    yield Mutant("max pooling: overlapping windows assign dx, not add", MaxPoolAssigns(3, stride=1), (images,))
+    yield Mutant(
+        "average pooling: dx not divided by the kernel area", _Altered(L.AvgPool2d(2), dx=_times(4)), (images,)
+    )
 
     yield Mutant("batch norm: mean term missing in dx", BatchNormWithout("mean", norm()), (images,))
     yield Mutant("batch norm: variance term missing in dx", BatchNormWithout("variance", norm()), (images,))
@@ -74,6 +79,14 @@ def mutants(rng: np.random.Generator) -> Iterator[Mutant]:
     yield Mutant("leaky slope forgotten", _Elementwise(_leaky, lambda x: x > 0), (square,))
     yield Mutant("tanh′ taken as 1 − x²", _Elementwise(np.tanh, lambda x: 1 - x * x), (square,))
     yield Mutant("σ′ taken as 1 − y", _Elementwise(sigmoid, lambda x: 1 - sigmoid(x)), (square,))
+
+    yield Mutant("dropout: mask forgotten in dx", _DropoutWrong(0.3, lambda dy, mask, layer: dy.copy()), (square,))
+    yield Mutant(
+        "dropout: scale forgotten in dx", _DropoutWrong(0.3, lambda dy, mask, layer: dy * (mask > 0)), (square,)
+    )
+    yield Mutant(
+        "dropout: dx by a new mask", _DropoutWrong(0.3, lambda dy, mask, layer: dy * layer.mask(dy)), (square,)
+    )
 
     yield Mutant("squared error without the 2", mse_without_two, (logits, t))
     yield Mutant("loss averaged over features too, gradient not", mse_averaged, (logits, t))
@@ -216,6 +229,44 @@ class UpsampleKeepsOne(L.Layer):
     def forward(self, x):
         y = x.repeat(2, axis=1).repeat(2, axis=2)
         return y, self.pullback(y, dx=lambda dy: dy[:, ::2, ::2])
+
+
+class MaxPoolToAllEqual(L.MaxPool2d):
+    """The elements under a window that equal its largest get dy each, and so it counts several times."""
+
+    def forward(self, x):
+        y, x_t = self.predict(x), self.taps(x, -np.inf)
+        return y, self.pullback(y, dx=lambda dy: self.added([dy * (tap == y) for tap in x_t], dy, x.shape[1:3]))
+
+
+class MaxPoolAssigns(L.MaxPool2d):
+    """The last window over a pixel overwrites what the others gave it."""
+
+    def forward(self, x):
+        y, _ = super().forward(x)
+
+        def dx(dy):
+            dx = np.zeros_like(x)
+            for won, part, to in zip(self.taps(x, -np.inf), [dy] * self.window.taps, self.taps(dx, 0), strict=True):
+                to[won == y] = part[won == y]
+            return dx
+
+        return y, self.pullback(y, dx=dx)
+
+
+class _DropoutWrong(L.Dropout):
+    """A right mask, and a backward of its own."""
+
+    def __init__(self, rate, wrong):
+        super().__init__(rate, rng=np.random.default_rng(0))
+        self.wrong = wrong
+
+    def mask(self, x):
+        return (self.draw().random(x.shape) >= self.rate) / (1 - self.rate)
+
+    def forward(self, x):
+        mask = self.mask(x)
+        return x * mask, self.pullback(x, dx=lambda dy: self.wrong(dy, mask, self))
 
 
 class BatchNormWithout(L.BatchNorm):

@@ -110,7 +110,7 @@ class Line:
         return h
 
     def slope(self, probe: Probe, h: float = STEP) -> float:
-        """The central difference, NaN where y cannot be had on both sides."""
+        """The central difference, NaN where y cannot be computed on both sides."""
         try:
             return self._central(probe, *self._sides(probe, h))
         except Exception:  # whatever the target raises outside of its domain

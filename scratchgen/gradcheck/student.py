@@ -26,7 +26,7 @@ from scratchgen.gradcheck.subject import Subject
 from scratchgen.gradcheck.trials import CannotCheck, Form, Span, Trial, has_matrix, trials
 from scratchgen.paths import as_path
 
-PASSED_OVER = "passed over"  # beside the verdicts of a report
+PASSED_OVER = "skipped"  # beside the verdicts of a report
 CONSTANT = re.compile("mask|target|label|true|noise|eps|drop", re.IGNORECASE)  # arguments that take no gradient
 REFUSE = "let forward refuse them, as self.check_input(x, 'N', 3) does in a Layer"
 

@@ -35,7 +35,7 @@ class Subject:
         if inspect.isclass(target):
             raise TypeError(f"gradcheck: got the class {target.__name__}, needs an instance: {target.__name__}(...)")
         self.target, self.dtype = target, dtype
-        self.is_layer = hasattr(target, "forward") or (callable(target) and hasattr(target, "backward"))
+        self.is_layer = hasattr(target, "forward") or (_is_called(target) and hasattr(target, "backward"))
         self.module: Any = None  # the copy of a layer or model
         self.own: Callable | None = None  # the backward that stands beside forward, where forward does not return one
         self.parameters: dict[str, Learned] = dict(_named(parameters or ()))
@@ -58,7 +58,7 @@ class Subject:
             self.function = getattr(self.module, target.__name__)
             self.name = f"{type(owner).__name__}.{target.__name__}"
             self._take_over(player=getattr(owner, "player", {}).get(target.__name__))
-        elif callable(target) and not inspect.ismodule(target):
+        elif _is_called(target) and not inspect.ismodule(target):
             self.function = target
             self.own = partner(target)
             self.name = getattr(getattr(target, "func", target), "__name__", type(target).__name__)
@@ -70,6 +70,13 @@ class Subject:
                 self.borrowed = parameters.modules()
         else:
             raise TypeError(f"gradcheck: got a {type(target).__name__}, needs a layer or a function of x")
+        inside = [] if self.module is None else [self.module, *(part for _, part in places(self.module))]
+        self.counts = [
+            (part, name, getattr(part, name))
+            for part in (*inside, *self.borrowed)
+            if isinstance(part, Module)
+            for name in type(part).counters
+        ]
 
     def _take_over(self, player: str | None) -> None:
         """Convert all that the copy holds, and take its parameters: of a player of a game, its own alone."""
@@ -120,6 +127,7 @@ class Subject:
                 p.grad = grad
             for module, name, array in buffers:
                 setattr(module, name, array)
+            self._rewind()
 
     def input_names(self, count: int) -> list[str]:
         """The names of the first arguments, as the function calls them."""
@@ -132,10 +140,17 @@ class Subject:
     # --- forward and backward ---
 
     def call(self, inputs: Iterable) -> Evaluation:
-        """Forward, as it is: it gets the very inputs, and the outputs are those that it gave."""
+        """Forward, as it is: it gets the very inputs, and the outputs are those that it gave. What counts its passes
+        begins with the same count each time, so that a layer that draws at random is a function."""
         inputs = tuple(inputs)
+        self._rewind()
         result = guarded("forward", self.function, *inputs)
         return read(result, self.own, self.module if self.is_layer else None, inputs, self.name)
+
+    def _rewind(self) -> None:
+        """Set every counter to what it was before the check."""
+        for module, name, count in self.counts:
+            setattr(module, name, count)
 
     def evaluate(self, inputs: Iterable, *, lend: bool = False) -> tuple[Any, Any]:
         """y and backward. Forward gets copies of the inputs, and y is a copy of what it returned, so that neither can
@@ -266,6 +281,12 @@ def parted(vector: Array, shapes: list[tuple[int, ...]]) -> tuple:
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
     parts = np.split(np.ravel(vector), ends[:-1])
     return tuple(_scalar(part.reshape(shape)) for part, shape in zip(parts, shapes, strict=True))
+
+
+def _is_called(target: Any) -> bool:
+    """Whether it can be called: of a module only one that has a `__call__` of its own, and not a refusal."""
+    refuses = isinstance(target, Module) and type(target).__call__ is Module.__call__
+    return callable(target) and not refuses
 
 
 def title(layer: Any) -> str:

@@ -24,8 +24,6 @@ Sizes are an int, or a pair (height, width).
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
 
 from scratchgen import checks, init
@@ -34,8 +32,7 @@ from scratchgen.backend.geometry import Geometry, correlated_size, transposed_si
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
 from scratchgen.layers.pullback import Pullback
-
-Size: TypeAlias = int | tuple[int, int]
+from scratchgen.layers.window import Size, Window, pair, short
 
 
 class Conv2d(Layer):
@@ -59,7 +56,7 @@ class Conv2d(Layer):
         bias: bool = True,
         rng: np.random.Generator | None = None,
     ):
-        self.window = _Window("Conv2d", kernel_size, stride, padding, dilation)
+        self.window = Window("Conv2d", kernel_size, stride, padding, dilation)
         self.in_channels = checks.integer("Conv2d", "in_channels", in_channels)
         self.out_channels = checks.integer("Conv2d", "out_channels", out_channels)
         # An output sums over all taps of the kernel; there is a window for every `stride_area` pixels, so an input is
@@ -129,8 +126,8 @@ class ConvTranspose2d(Layer):
         bias: bool = True,
         rng: np.random.Generator | None = None,
     ):
-        self.window = _Window("ConvTranspose2d", kernel_size, stride, padding, dilation)
-        self.output_padding = _pair("ConvTranspose2d", "output_padding", output_padding, least=0)
+        self.window = Window("ConvTranspose2d", kernel_size, stride, padding, dilation)
+        self.output_padding = pair("ConvTranspose2d", "output_padding", output_padding, least=0)
         for extra, s, d in zip(self.output_padding, self.window.stride, self.window.dilation, strict=True):
             if extra >= max(s, d):
                 raise ValueError(
@@ -172,48 +169,8 @@ class ConvTranspose2d(Layer):
         )
 
     def __repr__(self) -> str:
-        extra = f", output_padding={_short(self.output_padding)}" if any(self.output_padding) else ""
+        extra = f", output_padding={short(self.output_padding)}" if any(self.output_padding) else ""
         return f"ConvTranspose2d({self.in_channels}, {self.out_channels}, {self.window}{extra}{_no_bias(self)})"
-
-
-class _Window:
-    """Kernel size, stride, padding and dilation as pairs, checked once."""
-
-    def __init__(self, layer: str, kernel_size: Size, stride: Size, padding: Size, dilation: Size):
-        self.kernel = _pair(layer, "kernel_size", kernel_size, least=1)
-        self.stride = _pair(layer, "stride", stride, least=1)
-        self.padding = _pair(layer, "padding", padding, least=0)
-        self.dilation = _pair(layer, "dilation", dilation, least=1)
-
-        self.taps = self.kernel[0] * self.kernel[1]
-        self.stride_area = self.stride[0] * self.stride[1]
-
-    def geometry(self, large: tuple[int, int], small: tuple[int, int]) -> Geometry:
-        return Geometry(self.kernel, self.stride, self.padding, self.dilation, large=large, small=small)
-
-    @property
-    def extent(self) -> tuple[int, int]:
-        """Pixels from the first tap to the last: d(k − 1) + 1."""
-        (kh, kw), (dh, dw) = self.kernel, self.dilation
-        return dh * (kh - 1) + 1, dw * (kw - 1) + 1
-
-    def __repr__(self) -> str:
-        parts = [f"kernel_size={_short(self.kernel)}"]
-        parts += [f"stride={_short(self.stride)}"] * (self.stride != (1, 1))
-        parts += [f"padding={_short(self.padding)}"] * (self.padding != (0, 0))
-        parts += [f"dilation={_short(self.dilation)}"] * (self.dilation != (1, 1))
-        return ", ".join(parts)
-
-
-def _pair(layer: str, name: str, value: Size, least: int) -> tuple[int, int]:
-    pair = value if isinstance(value, tuple | list) else (value, value)
-    if len(pair) != 2:
-        raise ValueError(f"{layer}: {name} is {value!r}, needs an integer or a pair of them")
-    return checks.integer(layer, name, pair[0], least), checks.integer(layer, name, pair[1], least)
-
-
-def _short(pair: tuple[int, int]) -> str:
-    return str(pair[0]) if pair[0] == pair[1] else str(pair)
 
 
 def _no_bias(layer: Conv2d | ConvTranspose2d) -> str:

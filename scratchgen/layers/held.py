@@ -120,7 +120,7 @@ def _reason(name: str, holder: object) -> str:
     if isinstance(holder, partial | MethodType):
         return f"in the function {name}: hold the layer itself"
     kind = type(holder).__name__
-    return f"in {name}, a {kind}, which is no Module: derive {kind} from Layer, or from Module"
+    return f"in {name}, a {kind}, which is not a Module: derive {kind} from Layer, or from Module"
 
 
 def _contents(value: Any) -> Iterator[tuple[Any, Any]]:

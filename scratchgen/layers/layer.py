@@ -9,7 +9,8 @@
 `Layer` whose `forward` returns y and a function of dy; its Parameters and sub-layers are found automatically, in
 lists and dicts too. If it returns `self.pullback(y, dx=..., grads={...})`, checks of dy and `need_dx=False` come
 with it. A layer made of others defines `predict` too and calls theirs in it, or a BatchNorm among them would use the
-statistics of the batch. What a layer returns may share memory with what it was given: do not write into it.
+statistics of the batch. A layer that draws at random derives from `Random`. What a layer returns may share memory
+with what it was given: do not write into it.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ from scratchgen.layers.pullback import Adjoint, Pullback
 
 class Layer(Module):
     """A differentiable map with parameters of its own. Subclasses write `forward`."""
+
+    _instead = "use predict(x), or forward(x) for y and its pullback"
 
     def forward(self, x: Any) -> Any:
         """y, backward: the value at x, and the pullback of this evaluation."""

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from scratchgen import checks
 from scratchgen.backend import Array, backend_of, load_kernels, transfer
@@ -16,7 +16,8 @@ Found: TypeAlias = "dict[int, tuple[str, Parameter | Module]]"
 class Module:
     """Owns parameters, buffers (arrays that are kept but not learned, named in `buffers`) and other modules.
 
-    A forward pass replaces a buffer, `self.mean = new`, and never writes into it.
+    A forward pass replaces a buffer, `self.mean = new`, and never writes into it. `counters`, named on the class,
+    are arrays of whole numbers that are kept likewise, and neither move nor convert: always on the host.
 
     They are found among its attributes, in the order in which these were set, and in lists, tuples, dicts and
     dataclasses of any depth there. What looks as if it were to be learned and is not found is `overlooked`:
@@ -24,6 +25,8 @@ class Module:
     """
 
     buffers: tuple[str, ...] = ()
+    counters: ClassVar[tuple[str, ...]] = ()
+    _instead = "use one of its methods"  # of calling it
 
     def members(self) -> Iterator[tuple[str, "Parameter | Module"]]:
         """The parameters and modules that this one holds, each with its name: "encoder", or "blocks.0.1" in lists."""
@@ -109,26 +112,43 @@ class Module:
     # --- state: what a weights file holds ---
 
     def state(self) -> dict[str, Array]:
-        """Every parameter's value and every buffer by its dotted name: the arrays themselves, not copies."""
+        """Every parameter's value, buffer and counter by its dotted name: the arrays themselves, not copies."""
         self._warn()
         arrays: dict[str, Array] = {}
         for name, member in self._named().items():
             if isinstance(member, Parameter):
                 arrays[name] = member.value
             else:
-                arrays.update({name + buffer: getattr(member, buffer) for buffer in member.buffers})
+                kept = (*member.buffers, *type(member).counters)
+                arrays.update({name + buffer: getattr(member, buffer) for buffer in kept})
         return arrays
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        """Set every parameter and buffer to a copy of the array of its name, in its own dtype and library.
+        """Set all of the state to a copy of the array of its name, each in its own dtype and library.
 
         ValueError or TypeError, before anything changes, when a name is missing or unknown or an array does not fit.
         """
-        checks.state(type(self).__name__, self.state(), state)
-        self._replace(lambda name, array: transfer(state[name], backend_of(array)).astype(array.dtype, copy=True))
+        owner, mine = type(self).__name__, self.state()
+        checks.state(owner, mine, state)
+        counters = {
+            prefix + name: (member, name)
+            for prefix, member in self._named().items()
+            if isinstance(member, Module)
+            for name in type(member).counters
+        }
+        for name in counters:
+            if state[name].min() < 0:
+                raise ValueError(f"{owner}: {name} is {state[name]}, needs a count of at least 0")
+
+        def copied(name: str, array: Array) -> Array:
+            return transfer(state[name], backend_of(array)).astype(array.dtype, copy=True)
+
+        self._replace(copied)
+        for name, (member, counter) in counters.items():
+            setattr(member, counter, copied(name, mine[name]))
 
     def to(self, backend: str) -> Self:
-        """Move every array to "numpy" or "cupy", in place; returns the module itself.
+        """Move every parameter and buffer to "numpy" or "cupy", in place; returns the module itself.
 
         ValueError for another name, BackendUnavailable where it cannot be used here.
         """
@@ -137,13 +157,14 @@ class Module:
         return self
 
     def astype(self, dtype: Any) -> Self:
-        """Convert every array to float32 or float64, in place; returns the module itself. TypeError for others."""
+        """Convert every parameter and buffer to float32 or float64, in place; returns the module itself. TypeError
+        for others."""
         dtype = checks.float_type(type(self).__name__, dtype)
         self._replace(lambda name, array: array.astype(dtype))
         return self
 
     def _replace(self, convert: Callable[[str, Array], Array]) -> None:
-        """Put convert(name, array) in the place of every array of the state; gradients follow their values."""
+        """Put convert(name, array) in the place of every parameter and buffer; gradients follow their values."""
         for name, member in self._named().items():
             if isinstance(member, Parameter):
                 member.value = convert(name, member.value)
@@ -153,7 +174,7 @@ class Module:
 
     @contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
-        """Puts every buffer back when the block raises, so that a failed call leaves nothing behind."""
+        """Puts every buffer and counter back when the block raises, so that a failed call leaves nothing behind."""
         outer, replaced = _here.replaced, list[tuple[Module, str, Array]]()
         _here.replaced = replaced
         try:
@@ -170,13 +191,16 @@ class Module:
             if outer is not None:
                 outer += replaced
 
-    if not TYPE_CHECKING:  # to which it would mean that any attribute may be set
+    if not TYPE_CHECKING:  # to which these would mean that any attribute may be set, and that it can be called
 
         def __setattr__(self, name, value):
             """Notes what a block of `unchanged_on_error` is to put back."""
-            if _here.replaced is not None and name in self.buffers and hasattr(self, name):
+            if _here.replaced is not None and name in (*self.buffers, *type(self).counters) and hasattr(self, name):
                 _here.replaced.append((self, name, getattr(self, name)))
             super().__setattr__(name, value)
+
+        def __call__(self, *inputs, **options):
+            raise TypeError(f"{type(self).__name__} is not called itself; {self._instead}")
 
     @contextmanager
     def no_gradient_on_error(self) -> Iterator[None]:

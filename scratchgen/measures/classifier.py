@@ -149,7 +149,7 @@ def train_classifier(
     except FileNotFoundError:
         pass
     except (ValueError, OSError) as error:
-        _warn(f"{error}; the classifier is trained anew")
+        _warn(f"{error}; the classifier is trained again")
     _train(classifier, images, labels, Settings(epochs=epochs, batch_size=BATCH, seed=seed), progress)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

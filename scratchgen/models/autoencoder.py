@@ -27,6 +27,8 @@ class Autoencoder(Model):
     Hornik 1989); what a deep network gains over PCA of the same dimension is what its non-linearity is worth.
     """
 
+    _instead = "use reconstruct(x), encode(x) or decode(z), or loss(x) for the loss and its pullback"
+
     def __init__(self, encoder: Layer, decoder: Layer, *, loss: str = "bernoulli"):
         if loss not in LOSSES:
             raise ValueError(f"Autoencoder: loss is {loss!r}, needs one of {', '.join(map(repr, LOSSES))}")

@@ -29,7 +29,7 @@ def dcgan(
     latent: int = 100,
     width: int = 64,
     *,
-    smallest: int = 7,
+    smallest: int = 4,
     loss: str = "non-saturating",
     smoothing: float = 0.0,
     prior: str = "normal",
@@ -41,13 +41,13 @@ def dcgan(
               → twice the size   ConvT, kernel 4, stride 2, padding 1, until the image is reached
         D   the mirror image:    Conv, kernel 4, stride 2, padding 1, down to base, Conv, kernel base → 1 logit
 
-    Both sides are halved together until both are at most `smallest`; what is left is the base (28 → 14 → 7; 32, 64
-    and 128 → 4; 32×64 → 16×32 → 8×16 → 4×8 → 2×4). Along an odd side n the kernel is 3, which takes it to (n + 1)/2
-    and back. Next to the image there are `width` channels, and twice as many for each halving.
+    Both sides are halved together until both are at most `smallest`; what is left is the base (28 → 14 → 7 → 4; 32,
+    64 and 128 → 4; 32×64 → 16×32 → 8×16 → 4×8 → 2×4). Along an odd side n the kernel is 3, which takes it to
+    (n + 1)/2 and back. Next to the image there are `width` channels, and twice as many for each halving.
 
-    D's last layer is linear in the features of its base. With 28 → 7 each of these has seen a patch of 10 pixels, and
-    nothing but their sum judges whether strokes form a digit; `smallest=4` gives it one layer more (28 → 14 → 7 → 4),
-    and digits that hold together sooner.
+    D's last layer is linear in the features of its base. With `smallest=7`, 28 → 14 → 7, each of these has seen a
+    patch of 10 pixels, and nothing but their sum judges whether strokes form a digit; the layer more that the default
+    has sees the whole image, and digits hold together sooner (demos/RESULTS.md).
 
     Batch normalisation after every layer *except G's output and D's input*: there it would force each batch of images
     to mean 0 and variance 1 per channel, which real images do not have, and the paper found that samples then

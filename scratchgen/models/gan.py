@@ -64,6 +64,9 @@ class GAN(Model):
     checked on the CPU alone; on a GPU they would force it to wait.
     """
 
+    _instead = (
+        "use generate(z), or discriminator_loss(real, z) and generator_loss(z) for the losses and their pullbacks"
+    )
     player = MappingProxyType({"discriminator_loss": "discriminator", "generator_loss": "generator"})
 
     def __init__(

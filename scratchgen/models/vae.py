@@ -86,6 +86,10 @@ class VAE(Model):
     (Kingma & Welling 2014, eq. 3, §2.4 and appendix B; Rezende et al. 2014.)
     """
 
+    _instead = (
+        "use reconstruct(x), encode(x), decode(z) or sample(count), or loss(x, eps) for the loss and its pullback"
+    )
+
     def __init__(
         self, encoder: Layer, decoder: Layer, latent: int, *, likelihood: Any = "bernoulli", beta: float = 1.0
     ):

@@ -82,6 +82,7 @@ def load_run(path: str | os.PathLike[str], *, backend: str = "numpy") -> Any:  #
     here = {"backend": backend, "precision": "float32"}  # also where there is no TF32
     recipe = build(Config({**config, **here}, config.source))
     folder.load_weights(recipe.model)
+    recipe.folder = folder
     return recipe
 
 

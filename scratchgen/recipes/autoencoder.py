@@ -12,6 +12,7 @@ from scratchgen.measures import PCA, mean_loss, reconstruction_error
 from scratchgen.models import conv_autoencoder, dense_autoencoder
 from scratchgen.models.autoencoder import LOSSES, Autoencoder
 from scratchgen.plots import Panel, Reference, codes, image_rows
+from scratchgen.progress import doing
 from scratchgen.recipes.encoder import SHOWN, EncoderRecipe, network_options
 from scratchgen.recipes.options import Option, positive
 from scratchgen.recipes.recipe import Findings, RecipeError, formatted, typical
@@ -83,7 +84,7 @@ class AutoencoderRecipe(EncoderRecipe):
         originals = to_float(data.test_images[typical(data, SHOWN)])
         return image_rows([("originals", originals), ("reconstructions", self.reconstruct(originals))], SHOWN)
 
-    def measure(self, data: Dataset, **options: Any) -> Findings:
+    def measure(self, data: Dataset, *, progress: bool = True, **options: Any) -> Findings:
         found = Findings([("mean squared error per pixel", f"on the {len(data.test_images):,} test images")])
         originals = to_float(data.test_images[self.from_best_to_worst(data)])
         pictures = [("originals", originals)]
@@ -92,7 +93,8 @@ class AutoencoderRecipe(EncoderRecipe):
             found.rows.append(("  autoencoder", f"{error:.5f}"))
             pictures.append((f"autoencoder\nerror {error:.4f}", self.reconstruct(originals)))
             with found.part("PCA"):
-                pca = PCA(data.train_images, self.config["latent"])
+                with doing(f"PCA of the training images, {self.config['latent']} components", progress=progress):
+                    pca = PCA(data.train_images, self.config["latent"])
                 pca_error = found.values["pca_test_mse"] = reconstruction_error(pca.reconstruct, data.test_images)
                 ratio = found.values["ratio"] = error / pca_error if pca_error > 1e-9 else None
                 found.rows += [

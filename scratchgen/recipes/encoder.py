@@ -1,6 +1,7 @@
 """What the training of an autoencoder and of a VAE share: an encoder and a decoder of images."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,13 +17,18 @@ from scratchgen.schema import choice
 
 SHOWN = 12  # images in a row of a picture
 WIDTH = 32  # channels next to the image
+DENSE = 4096  # elements of an image, up to which fully connected networks are small enough
+FEW = 1000  # training images, below which new ones come out worse
 
 
 def network_options(latent: Option, hidden: list[int]) -> dict[str, Option]:
     """The options of the two networks."""
     default = ",".join(map(str, hidden))
     return {
-        "arch": Option(choice(("dense", "conv")), "fully connected or convolutional", default="dense"),
+        "arch": Option(
+            choice(("dense", "conv")),
+            f"fully connected or convolutional (default: dense, and conv for images of more than {DENSE:,} elements)",
+        ),
         "latent": latent,
         "hidden": Option(sizes, f"layer sizes of --arch dense (default: {default})", metavar="N,N"),
         "width": Option(positive, f"channels next to the image of --arch conv (default: {WIDTH})", metavar="N"),
@@ -32,13 +38,16 @@ def network_options(latent: Option, hidden: list[int]) -> dict[str, Option]:
 class EncoderRecipe(Recipe[Dataset]):
     model: Autoencoder | VAE
     has_encoder = True
+    few = {"steps": 3000, "batch_size": 32}
     builders: ClassVar[Mapping[str, Callable[..., Any]]]  # of the model, for each --arch
     hidden: ClassVar[list[int]]  # default layer sizes
     of_model: ClassVar[tuple[str, ...]]  # settings that the builder takes beside the sizes
 
     @classmethod
     def resolve_config(cls, given: dict[str, Any], data: Dataset) -> dict[str, Any]:
-        config = super().resolve_config(given, data)
+        if "arch" not in given and "hidden" not in given and prod(data.image_shape) > DENSE:
+            given = {**given, "arch": "conv"}
+        config = {"arch": "dense"} | super().resolve_config(given, data)
         own, other = ("hidden", "width") if config["arch"] == "dense" else ("width", "hidden")
         if other in config:
             raise RecipeError(f"--{other} is not of --arch {config['arch']}, which has --{own}")
@@ -61,6 +70,15 @@ class EncoderRecipe(Recipe[Dataset]):
     def symptoms(self, epochs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         found = {"overfit": judgements.overfit, "vanished": judgements.vanished}
         return {name: text for name, judge in found.items() if (text := judge(epochs, self.config))}
+
+    def expectations(self, data: Dataset) -> list[str]:
+        count = len(data.train_images)
+        if count >= FEW:
+            return []
+        return [
+            f"{count:,} training images are few: these come out well in the end, images that it has not seen much "
+            "less so; the test images show how much"
+        ]
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         return self.on_host(self.model.decode, z)

@@ -7,9 +7,14 @@ from typing import Any, NamedTuple, NoReturn
 
 from scratchgen.backend import BACKENDS
 from scratchgen.backend.threads import MOST as MOST_THREADS
+from scratchgen.data import AUGMENTATIONS
+from scratchgen.schedules import SCHEDULES
 from scratchgen.schema import MOST, Kind, choice, flag, real, several, text, whole
 
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+MOMENTUM, WEIGHT_DECAY = 0.0, 0.01  # where they are not given
 PRECISIONS = ("float32", "tf32")
+FEW = 5000  # training images, up to which there are other defaults
 MOST_SEED = 2**128 - 1  # the bits of entropy that NumPy's own seeds have
 
 positive = whole(1)
@@ -19,6 +24,7 @@ rate = real(lambda x: x > 0, "a positive number")
 non_negative = real(lambda x: x >= 0, "a number of at least 0")
 fraction = real(lambda x: 0 <= x < 1, "a number of at least 0 and below 1")
 sizes = several(positive, "whole numbers of at least 1, as in 512,128")
+augmentations = several(choice(("none", *AUGMENTATIONS)), f"none, or of {', '.join(AUGMENTATIONS)}, as in flip,crop")
 
 
 def _read_image_size(text: str) -> int | list[int]:
@@ -61,10 +67,26 @@ COMMON = {  # the options of every recipe; in help, `names` are those of data, a
     ),
     "channels": Option(choice((1, 3)), "1: grey, 3: coloured (default: as they are; folder: 3)"),
     "epochs": Option(positive, "passes over the data", metavar="N"),
+    "steps": Option(positive, "updates, in the place of --epochs: as many passes as make that many", metavar="N"),
     "batch_size": Option(positive, "samples per step", metavar="N"),
-    "lr": Option(rate, "Adam's learning rate", metavar="X"),
+    "lr": Option(rate, "learning rate", metavar="X"),
+    "optimizer": Option(
+        choice(OPTIMIZERS), "sgd needs ten times the learning rate of the others, or more", default="adam"
+    ),
+    "momentum": Option(fraction, f"of --optimizer sgd (default: {MOMENTUM:g})", metavar="X"),
+    "weight_decay": Option(non_negative, f"of --optimizer adamw (default: {WEIGHT_DECAY})", metavar="X"),
     "decay": Option(
-        choice(("none", "linear")), "linear takes the learning rate to 0 at the last of --epochs", default="none"
+        choice(SCHEDULES), "linear and cosine take the learning rate to 0 at the last of --epochs", default="none"
+    ),
+    "warmup": Option(
+        whole(0), "steps at the start in which the learning rate grows to its full size", default=0, metavar="N"
+    ),
+    "augment": Option(
+        augmentations,
+        "what images go through each time they are shown: flip (mirrored left to right), crop (a part of them, "
+        "enlarged), shift (moved by a few pixels), more than one as in flip,crop; or none (default: flip,crop for up "
+        f"to {FEW:,} images of your own without labels, else none)",
+        metavar="NAME,NAME",
     ),
     "seed": Option(seed, "of first weights, noise and the order of the data", default=0, metavar="N"),
     "backend": Option(choice(BACKENDS), "cupy runs on an NVIDIA GPU", default="numpy"),
@@ -78,8 +100,14 @@ COMMON = {  # the options of every recipe; in help, `names` are those of data, a
         "of the kernels; without it SCRATCHGEN_THREADS, else one a core. Any number gives the same bits",
         metavar="N",
     ),
-    "save_every": Option(positive, "seconds between checkpoints within an epoch", default=60, metavar="S"),
-    "keep_weights": Option(flag, "keep the weights of every epoch, in weights/", default=False),
+    "save_every": Option(positive, "seconds between checkpoints", default=60, metavar="S"),
+    "sample_every": Option(
+        positive,
+        "epochs from one sheet of samples, with its measures and its line, to the next (default: 1, and more in a "
+        "long run or where an epoch has few steps)",
+        metavar="N",
+    ),
+    "keep_weights": Option(flag, "keep the weights of every epoch that has a sheet, in weights/", default=False),
     "evaluate": Option(flag, "measure as `scratchgen evaluate` does, {when}", default=False),
 }
 FOUND: dict[str, Kind] = {  # what is in a config beside these
@@ -94,7 +122,10 @@ FOUND: dict[str, Kind] = {  # what is in a config beside these
     "id": text,
 }
 # What a resumed run may be given anew; with other values of these, and of what follows from them, it is the same run.
-FREE = ("data", "epochs", "threads", "save_every", "backend", "precision", "keep_weights", "evaluate")
+FREE = (
+    *("data", "epochs", "steps", "threads", "save_every", "sample_every", "backend", "precision", "keep_weights"),
+    "evaluate",
+)
 NOT_IDENTITY = (*FREE, "data_name", "parameters", "scratchgen", "id")
 
 

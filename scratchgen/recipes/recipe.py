@@ -1,9 +1,12 @@
 """What the training of one kind of model consists of: its options, networks, step, pictures and measures."""
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
 from math import prod
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -12,10 +15,12 @@ from numpy.typing import ArrayLike
 from scratchgen.backend import Array, load_kernels, to_host, transfer
 from scratchgen.data import Dataset, Points
 from scratchgen.errors import sentence
+from scratchgen.layers.parameter import Parameter
 from scratchgen.models import GAN, VAE, Autoencoder
-from scratchgen.optim import Adam, Optimizer
+from scratchgen.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from scratchgen.plots import Panel
-from scratchgen.recipes.options import COMMON, Option
+from scratchgen.recipes.options import COMMON, FEW, MOMENTUM, WEIGHT_DECAY, Option
+from scratchgen.training import RunFolder, steps_per_epoch
 
 BLOCK = 500  # samples at a time
 _PICTURES, _MEASURES = 0x91C7, 0x3EA5  # keep their streams apart from all others of the same seed
@@ -61,6 +66,8 @@ class Recipe(Generic[D]):
     description: str
     options: ClassVar[Mapping[str, Option]] = {}  # the model's own
     defaults: ClassVar[Mapping[str, Any]]  # of epochs, batch_size and lr, and others instead of the options' own
+    few: ClassVar[Mapping[str, Any]] = {}  # the same for FEW images or fewer; `steps` is the least number of updates
+    mark_steps = 50  # updates between two sheets, at the least: so many that a sheet costs little beside them
     has_encoder = has_prior = False
     drop_last = False
     always_measured = False  # at the end of training, asked for or not
@@ -69,6 +76,7 @@ class Recipe(Generic[D]):
 
     model: Autoencoder | VAE | GAN
     optimizers: dict[str, Optimizer]
+    folder: RunFolder | None = None  # of a trained run
 
     def __init__(self, config: Mapping[str, Any]):
         self.config = config
@@ -81,6 +89,18 @@ class Recipe(Generic[D]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.describe()}>"
+
+    def _repr_html_(self) -> str | None:
+        """For a notebook: the last sheet of samples, and the curves."""
+        if self.folder is None:
+            return None
+        sheets: list[Path] = sorted(self.folder.path.glob("samples/epoch-*.png"), key=lambda p: (len(p.name), p.name))
+        pictures = [p for p in (*sheets[-1:], self.folder.path / "losses.png") if p.is_file()]
+        shown = "".join(
+            f'<img style="max-width: 100%" src="data:image/png;base64,{b64encode(p.read_bytes()).decode()}"><br>'
+            for p in pictures
+        )
+        return f"<p>{escape(self.describe())}, {escape(str(self.folder.path))}</p>{shown}"
 
     # --- the config ---
 
@@ -102,13 +122,39 @@ class Recipe(Generic[D]):
     def resolve_config(cls, given: dict[str, Any], data: D) -> dict[str, Any]:
         """The config of a run from what was given: with defaults, and with what depends on the data, its shape and a
         batch no larger. RecipeError when the two do not fit."""
+        if "epochs" in given and "steps" in given:
+            raise RecipeError("--epochs and --steps exclude each other: both say how long to train")
         own = {name: option.default for name, option in cls.all_options().items() if option.default is not None}
-        config = {"model": cls.name, **own, **cls.defaults, **given}
+        config = {"model": cls.name, **own, **cls.defaults}
+        least, size = 0, len(data.samples)
         if isinstance(data, Points):
-            shape = {"dimensions": data.train.shape[1]}
+            config["dimensions"] = data.train.shape[1]
+            if "augment" in given:
+                raise RecipeError("--augment is for images, points are shown as they are")
         else:
-            shape = {"image_shape": list(data.image_shape)}
-        return {**config, **shape, "batch_size": min(config["batch_size"], len(data.samples))}
+            config["image_shape"] = list(data.image_shape)
+            if size <= FEW:
+                config |= cls.few
+                least = config.pop("steps", 0)
+                if data.train_labels is None:
+                    config["augment"] = ["flip", "crop"]
+        config |= given
+        _settle_optimizer(config, given)
+        config["batch_size"] = min(config["batch_size"], size)
+        if "none" in config.get("augment", ()):
+            if len(config["augment"]) > 1:
+                raise RecipeError(f"--augment is {','.join(config['augment'])}: none goes with nothing else")
+            del config["augment"]  # as in a run from before there was any
+        if "steps" in given:
+            config["epochs"] = cls.epochs_of(config.pop("steps"), size, config["batch_size"])
+        elif "epochs" not in given:
+            config["epochs"] = max(config["epochs"], cls.epochs_of(least, size, config["batch_size"]))
+        return config
+
+    @classmethod
+    def epochs_of(cls, steps: int, samples: int, batch_size: int) -> int:
+        """The epochs in which there are so many steps."""
+        return -(-steps // max(1, steps_per_epoch(samples, batch_size, cls.drop_last)))
 
     # --- the model ---
 
@@ -117,7 +163,20 @@ class Recipe(Generic[D]):
         raise NotImplementedError
 
     def make_optimizers(self) -> dict[str, Optimizer]:
-        return {"optimizer": Adam(self.model.parameters(), self.config["lr"])}
+        return {"optimizer": self.optimizer(self.model.parameters(), self.config["lr"])}
+
+    def optimizer(self, parameters: Sequence[Parameter], lr: float, beta1: float = 0.9) -> Optimizer:
+        """The one that the config names, Adam where it names none, as configs of 0.1 do."""
+        c = self.config
+        match c.get("optimizer", "adam"):
+            case "sgd":
+                return SGD(parameters, lr, c["momentum"])
+            case "rmsprop":
+                return RMSprop(parameters, lr)
+            case "adamw":
+                return AdamW(parameters, lr, (beta1, 0.999), weight_decay=c["weight_decay"])
+            case _:
+                return Adam(parameters, lr, (beta1, 0.999))
 
     def step(self, batch: Array, rng: np.random.Generator) -> dict[str, Array]:
         """One training step on a batch of the model's backend, and its losses by name, in the order in which they
@@ -180,6 +239,10 @@ class Recipe(Generic[D]):
         """What is wrong with the training, by the records of its epochs so far: names, each with a sentence."""
         return {}
 
+    def expectations(self, data: D) -> list[str]:
+        """What to expect of such data, where that is less than one would hope for: sentences."""
+        return []
+
     def advice(self, *, updated: bool) -> str:
         """What to try where a value is no longer finite; `updated` when weights had been updated before."""
         if updated:
@@ -229,6 +292,18 @@ class Recipe(Generic[D]):
         if not all(np.isfinite(array).all() for array in arrays):
             remedy = self.advice(updated=True)
             raise ValueError(f"what the model computes is not finite, its weights are too large: {remedy}")
+
+
+def _settle_optimizer(config: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Put the optimizer's own settings into the config; RecipeError where one was given that is of another."""
+    owners = {"momentum": ("sgd",), "weight_decay": ("adamw",), "beta1": ("adam", "adamw")}
+    for name, optimizers in owners.items():
+        if name in given and config["optimizer"] not in optimizers:
+            option, needed = name.replace("_", "-"), " or ".join(optimizers)
+            raise RecipeError(f"--{option} is of --optimizer {needed}, and this is {config['optimizer']}")
+    for name, default in (("momentum", MOMENTUM), ("weight_decay", WEIGHT_DECAY)):
+        if config["optimizer"] in owners[name]:
+            config.setdefault(name, default)
 
 
 def formatted(record: Mapping[str, Any], key: str, form: str) -> str:

@@ -9,11 +9,12 @@ from scratchgen.backend import Array, to_host, transfer
 from scratchgen.data import Dataset, binarise, to_float
 from scratchgen.data.binarise import compared
 from scratchgen.measures import active_units
-from scratchgen.measures.arrays import blocks
+from scratchgen.measures.arrays import BLOCK, blocks
 from scratchgen.models import conv_vae, dense_vae
 from scratchgen.models.likelihood import LIKELIHOODS
 from scratchgen.models.vae import VAE
 from scratchgen.plots import Panel, Reference, codes, image_grid, image_rows, latent_plane, zoom
+from scratchgen.progress import doing, over
 from scratchgen.recipes import judgements
 from scratchgen.recipes.encoder import SHOWN, EncoderRecipe, network_options
 from scratchgen.recipes.options import Option, non_negative, positive
@@ -172,12 +173,13 @@ class VAERecipe(EncoderRecipe):
             SHOWN,
         )
 
-    def measure(self, data: Dataset, *, importance: int = 500, **options: Any) -> Findings:
+    def measure(self, data: Dataset, *, importance: int = 500, progress: bool = True, **options: Any) -> Findings:
         binary = {"none": "grey pixels", "threshold": "pixels cut at one half", "dynamic": "pixels drawn as 0 or 1"}
         on = f"on the {len(data.test_images):,} test images, {binary[self.config['binarise']]}"
         found = Findings([("nats per image", on)])
         with found.part("the −ELBO"):
-            (reconstruction, kl), mu = self.test_terms(data)
+            with doing("−ELBO of the test images", progress=progress):
+                (reconstruction, kl), mu = self.test_terms(data)
             elbo = -(reconstruction + kl)
             found.values = {"negative_elbo": -elbo, "reconstruction": reconstruction, "kl": kl}
             found.rows += [
@@ -187,7 +189,9 @@ class VAERecipe(EncoderRecipe):
             ]
             with found.part(f"the importance-weighted NLL, K = {importance}"):
                 noise = self.picture_rng()
-                bounds = [self.model.log_likelihood(x, importance, noise) for x in self._test_batches(data)]
+                batches, count = self._test_batches(data), -(-len(data.test_images) // BLOCK)
+                told = over(batches, f"importance-weighted NLL, K = {importance}", total=count, progress=progress)
+                bounds = [self.model.log_likelihood(x, importance, noise) for x in told]
                 nll = -float(np.concatenate(bounds).mean())
                 found.values |= {"importance_samples": importance, "importance_weighted_nll": nll}
                 found.rows += [

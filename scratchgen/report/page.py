@@ -16,7 +16,7 @@ from scratchgen.report.words import TERMS, Caption, words_of
 from scratchgen.training import RunFolder
 
 REFRESH = 10  # seconds between two looks of a browser at a run under way
-HIDDEN = ("image_shape", "data_sha256", "scratchgen", "id", "data_name", "threads", "save_every")
+HIDDEN = ("image_shape", "data_sha256", "scratchgen", "id", "data_name", "threads", "save_every", "sample_every")
 LEAST = 1e-6  # variance that is still drawn
 # A path from the root on, of either kind of system, up to its last name.
 FOLDERS = re.compile(r"""(?<![\w.])(?:[A-Za-z]:[\\/]|[\\/]{1,2})(?:[^\s\\/'"<>|:]+[\\/])+""")

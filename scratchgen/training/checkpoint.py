@@ -50,7 +50,7 @@ def load_checkpoint(
     for name, a in arrays.items():
         key, _, rest = name.partition("/")
         if key not in parts:
-            raise ValueError(f"{path} has {name}, which is no part of this model")
+            raise ValueError(f"{path} has {name}, which is not part of this model")
         if not np.isfinite(a).all():
             raise ValueError(f"{path} is damaged: {name} holds elements that are not finite")
         parts[key][rest] = a

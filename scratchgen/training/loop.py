@@ -1,27 +1,34 @@
-"""The training loop: steps, the values that they report, checkpoints in between, and an exact way back in."""
+"""The training loop: steps, the values that they report, checkpoints in between, and an exact way back in.
+
+Some epochs are *marked*: what was learned since the last one is summed up in a record, and the caller saves, measures
+and draws. Which they are is a function of the settings, so that the same run leaves the same records.
+"""
 
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Protocol
 
 import numpy as np
 
 from scratchgen import checks
 from scratchgen.backend import fast
-from scratchgen.data import epoch_rng, minibatches
+from scratchgen.data import augmented, epoch_rng, minibatches
 from scratchgen.layers.module import Module
 from scratchgen.optim import Optimizer
 from scratchgen.progress import tqdm
+from scratchgen.schedules import SCHEDULES, share
 from scratchgen.training.checkpoint import load_checkpoint, save_checkpoint
 from scratchgen.training.feed import feed
 from scratchgen.training.watch import Means, NotFinite, Watch
 
 FETCH_EVERY = 10  # steps between two fetches of the losses, which wait for a GPU
 RECORDS = 40  # records of an epoch, at the most
-_NOISE = 0x0153  # keeps the stream of noise apart from all others of the same seed
+MARKS = 20  # marked epochs among as many as have passed, about
+_NOISE, _AUGMENTATION = 0x0153, 0xA063  # keep their streams apart from all others of the same seed
 
 
 @dataclass
@@ -31,9 +38,18 @@ class Settings:
     epochs: int
     batch_size: int
     seed: int
-    decay: str = "none"  # of the learning rate: "linear" takes it to 0 at the end
+    decay: str = "none"  # of the learning rate: a name in `schedules.SCHEDULES`
+    warmup: int = 0  # steps at the start in which the learning rate grows to its full size
     drop_last: bool = False  # leave out a last batch that is smaller: one sample alone has no batch statistics
     backend: str = "numpy"
+    sample_every: int | None = None  # epochs from one mark to the next; None: see `is_marked`
+    mark_steps: int = 1  # from one mark to the next, at the least, unless sample_every says otherwise
+    augment: tuple[str, ...] = ()  # what is done to each image before it is shown, see `data.augmented`
+
+
+def steps_per_epoch(samples: int, batch_size: int, drop_last: bool) -> int:
+    """The batches of an epoch."""
+    return samples // batch_size if drop_last else -(-samples // batch_size)
 
 
 class Stopped(Exception):
@@ -68,17 +84,18 @@ class Training:
     """
 
     def __init__(self, recipe: Trainable, samples: np.ndarray, settings: Settings):
-        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("warmup", 0)):
             checks.integer("Training", name, getattr(settings, name), least)
         self.recipe, self.samples, self.settings = recipe, samples, settings
-        per_epoch = len(samples) / settings.batch_size
-        self.steps_per_epoch = int(per_epoch) if settings.drop_last else int(np.ceil(per_epoch))
+        self.steps_per_epoch = steps_per_epoch(len(samples), settings.batch_size, settings.drop_last)
         self.rates = {key: optimizer.lr for key, optimizer in recipe.optimizers.items()}
         self.rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(_NOISE,)))
         self.watch = Watch(recipe.model, recipe.optimizers)
-        self.epoch, self.step, self.seconds = 1, 0, 0.0  # the epoch under way, its steps so far, training time
-        self.of_epoch, self.recent = Means(), Means()
-        self.ended: dict[str, Any] | None = None  # the record of the epoch that ended last
+        self.epoch, self.step = 1, 0  # the epoch under way, its steps so far
+        self.seconds = 0.0  # of the run by the clock, whatever was done in them
+        self._began: float | None = None  # when it would have, were it of one piece
+        self.of_epoch, self.recent = Means(), Means()  # since the last mark, and since the last record
+        self.ended: dict[str, Any] | None = None  # the record of the epoch that was marked last
 
     @property
     def steps(self) -> int:
@@ -89,6 +106,24 @@ class Training:
     def finished(self) -> bool:
         return self.epoch > self.settings.epochs
 
+    def is_marked(self, epoch: int) -> bool:
+        """Whether an epoch is summed up at its end: the last is, and every `sample_every`th. Without that every 1st,
+        2nd, 5th, 10th, 20th …: the first of these with `mark_steps` steps or more between two, and MARKS of them or
+        fewer among the epochs so far."""
+        if epoch == self.settings.epochs:
+            return True
+        if self.settings.sample_every is not None:
+            return epoch % self.settings.sample_every == 0
+        least = max(epoch / MARKS, self.settings.mark_steps / self.steps_per_epoch)
+        gaps = (digit * 10**power for power in count() for digit in (1, 2, 5))
+        return epoch % next(gap for gap in gaps if gap >= least) == 0
+
+    def tick(self) -> float:
+        """The seconds of the run, now."""
+        if self._began is not None:
+            self.seconds = time.perf_counter() - self._began
+        return self.seconds
+
     # --- checkpoints ---
 
     def save(self, path: str | os.PathLike[str], about: Mapping[str, object] | None = None) -> None:
@@ -97,6 +132,7 @@ class Training:
         NotFinite, and the old one stays, when a weight, a loss or a gradient norm is not finite.
         """
         self._fetch()
+        self.tick()
         position = {
             **(about or {}),
             "epoch": self.epoch,
@@ -161,11 +197,14 @@ class Training:
         on_pause: Callable[[], bool] = lambda: False,
         progress: bool = True,
     ) -> Iterator[dict[str, Any]]:
-        """Train to the last epoch; yields the record of each epoch when it is over, its mean losses and speed.
+        """Train to the last epoch; yields a record at the end of each marked epoch: mean losses since the mark
+        before, `seconds` of the run by the clock, and samples `per_second` while steps were taken.
 
-        `on_record` gets the means over the last few steps; `on_pause` is called after every step, and may look at the
-        clock, save, and draw; Stopped is raised when it returns True.
+        `on_record` gets the means over the last few steps; `on_pause` is called after every other step, and may look
+        at the clock, save, and draw; Stopped is raised when it returns True.
         """
+        self._speed = _Speed()
+        self._began = time.perf_counter() - self.seconds
         size = len(self.samples)
         if self.settings.drop_last:
             size = self.steps_per_epoch * self.settings.batch_size
@@ -182,60 +221,73 @@ class Training:
         with bar:
             while not self.finished:
                 bar.set_description_str(f"epoch {self.epoch}/{self.settings.epochs}", refresh=False)
-                record = self._train_epoch(bar, on_record, on_pause)
-                bar.clear()
-                yield record
+                self._train_epoch(bar, on_record, on_pause)
+                marked = self.is_marked(self.epoch)
+                if marked:
+                    record = {"epoch": self.epoch, "step": self.steps, **self.of_epoch.means()}
+                    record |= {"seconds": round(self.tick(), 3), "per_second": round(self._speed.per_second, 1)}
+                    self._speed, self.of_epoch, self.ended = _Speed(), Means(), dict(record)
+                self.epoch, self.step = self.epoch + 1, 0
+                if marked:
+                    bar.clear()
+                    yield record
+                elif on_pause():
+                    raise Stopped
 
     def _train_epoch(
         self, bar: tqdm, on_record: Callable[[dict[str, Any]], None], on_pause: Callable[[], bool]
-    ) -> dict[str, Any]:
-        """The steps that are left of the epoch; its record."""
-        every = max(FETCH_EVERY, -(-self.steps_per_epoch // RECORDS // FETCH_EVERY) * FETCH_EVERY)
-        before, started, seen = self.seconds, time.perf_counter() - self.seconds, 0
+    ) -> None:
+        """The steps that are left of the epoch."""
+        steps = self.steps_per_epoch
+        every = max(FETCH_EVERY, -(-steps // RECORDS // FETCH_EVERY) * FETCH_EVERY)
+        recorded = self.epoch % -(-FETCH_EVERY // steps) == 0 or self.is_marked(self.epoch)  # at its end
         with closing(feed(self.batches(), self.settings.backend)) as batches:
+            started, waited = time.perf_counter(), fast.waited
             batch = next(batches, None)
             while batch is not None:
-                count, waited = len(batch), fast.waited
+                size = len(batch)
                 try:
                     self._one_step(batch)
                 except MemoryError as error:
                     raise StepTooLarge(str(error)) from error
                 batch = next(batches, None)  # made and on its way while a GPU is at the step
-                started += fast.waited - waited
-                seen += count
-                bar.update(count)
-                last = self.step == self.steps_per_epoch
+                bar.update(size)
+                last = self.step == steps
                 if self.step % FETCH_EVERY == 0 or last:
                     self._fetch()
                     values = ", ".join(f"{name} {value:.3g}" for name, value in self.recent.means().items())
                     bar.set_postfix_str(values, refresh=False)
-                self.seconds = time.perf_counter() - started  # at the last step all has been done
-                if self.step % every == 0 or last:
-                    epoch = self.steps / self.steps_per_epoch
-                    on_record({"step": self.steps, "epoch": epoch, **self.recent.means()})
+                self._speed.add(size, time.perf_counter() - started - (fast.waited - waited))
+                if self.step % every == 0 or (last and recorded):
+                    on_record({"step": self.steps, "epoch": self.steps / steps, **self.recent.means()})
                     self.recent = Means()
-                paused = time.perf_counter()
                 if not last and on_pause():
                     raise Stopped
-                started += time.perf_counter() - paused
-        record = {"epoch": self.epoch, "step": self.steps, **self.of_epoch.means()}
-        record["seconds"] = round(self.seconds, 3)
-        record["per_second"] = round(seen / max(1e-9, self.seconds - before), 1)
-        self.epoch, self.step, self.of_epoch, self.ended = self.epoch + 1, 0, Means(), dict(record)
-        return record
+                started, waited = time.perf_counter(), fast.waited
 
     def batches(self) -> Iterator[np.ndarray]:
         """The batches of this epoch, from its next step on; each has the length of its number of samples."""
-        order = epoch_rng(self.settings.seed, self.epoch)
+        seed, epoch, kinds = self.settings.seed, self.epoch, self.settings.augment
+
+        def changed(images: np.ndarray, batch: int) -> np.ndarray:
+            key = (_AUGMENTATION, epoch, batch)
+            return augmented(images, kinds, np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)))
+
         return minibatches(
-            self.samples, self.settings.batch_size, order, start=self.step, drop_last=self.settings.drop_last
+            self.samples,
+            self.settings.batch_size,
+            epoch_rng(seed, epoch),
+            start=self.step,
+            drop_last=self.settings.drop_last,
+            change=changed if kinds else None,
         )
 
     def _one_step(self, batch: Any) -> None:
-        if self.settings.decay == "linear":
-            left = 1 - self.steps / (self.settings.epochs * self.steps_per_epoch)
+        if self.settings.decay != "none" or self.settings.warmup:
+            schedule, steps = SCHEDULES[self.settings.decay], self.settings.epochs * self.steps_per_epoch
+            of_lr = share(schedule, self.steps, steps, warmup=self.settings.warmup)
             for key, optimizer in self.recipe.optimizers.items():
-                optimizer.lr = self.rates[key] * left
+                optimizer.lr = self.rates[key] * of_lr
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is found by the watch
             losses = self.recipe.step(batch, self.rng)
         self.step += 1
@@ -247,6 +299,20 @@ class Training:
         except NotFinite as error:
             advice = self.recipe.advice(updated=error.updated or error.where != _where(1, 1))
             raise NotFinite(f"{error}: {advice}", error.where) from None
+
+
+class _Speed:
+    """Samples, and the seconds of their steps."""
+
+    def __init__(self) -> None:
+        self.samples, self.seconds = 0, 0.0
+
+    def add(self, samples: int, seconds: float) -> None:
+        self.samples, self.seconds = self.samples + samples, self.seconds + seconds
+
+    @property
+    def per_second(self) -> float:
+        return self.samples / max(1e-9, self.seconds)
 
 
 def _where(epoch: int, step: int) -> str:

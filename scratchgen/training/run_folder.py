@@ -91,7 +91,7 @@ class RunFolder:
             if folder.path.is_file():
                 its = next((f for f in folder.path.absolute().parents if (f / "config.json").is_file()), None)
                 what = f"it is a file, give {its}" if its else "it is a file, give the folder that train made"
-            raise FileNotFoundError(f"{path} is no run folder: {what}")
+            raise FileNotFoundError(f"{path} is not a run folder: {what}")
         folder.config()
         return folder
 

@@ -13,14 +13,20 @@ from scratchgen import (
     GAN,
     VAE,
     Autoencoder,
+    AvgPool2d,
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
     Dense,
+    Dropout,
     Flatten,
     Gaussian,
     Layer,
     LeakyReLU,
+    MaxPool2d,
+    RandomCutout,
+    RandomFlip,
+    RandomShift,
     ReLU,
     Reshape,
     Sequential,
@@ -195,6 +201,31 @@ def test_dcgan_in_modules_of_ones_own(tmp_path, torch):
     theirs = load_into(torch, tmp_path / "gan.safetensors", networks)
     assert_same(torch, model.generator, theirs["generator"], (7,))
     assert_same(torch, model.discriminator, theirs["discriminator"], (28, 28, 1))
+
+
+def test_pooling_dropout_and_augmentation(tmp_path, torch):
+    nn = torch.nn
+    net = drawn(
+        Sequential(
+            RandomFlip(),
+            RandomShift(),
+            RandomCutout(),
+            Conv2d(3, 4, 3),
+            MaxPool2d(3, stride=2, padding=1),
+            AvgPool2d((2, 1), stride=1),
+            Flatten(),
+            Dropout(0.3),
+            Dense(3 * 4 * 4, 5),
+        )
+    )
+    paths = export_torch(net, tmp_path / "net.safetensors", input_shapes={"network": (9, 10, 3)})
+    theirs = loaded(paths)
+    assert [type(part) for part in theirs] == [
+        *[nn.Identity] * 3,
+        *(nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Dropout, nn.Linear),
+    ]
+    assert theirs[7].p == 0.3
+    assert_same(torch, net, theirs, (9, 10, 3))
 
 
 def test_shapes_may_be_given(tmp_path, torch):

@@ -14,6 +14,7 @@ programs compute two different roundings.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
@@ -29,17 +30,22 @@ from hypothesis import strategies as st
 from scratchgen import (
     SGD,
     Adam,
+    AdamW,
     Autoencoder,
+    AvgPool2d,
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
     Dense,
+    Dropout,
     Flatten,
     LeakyReLU,
+    MaxPool2d,
     Module,
     Parameter,
     ReLU,
     Reshape,
+    RMSprop,
     Sequential,
     Sigmoid,
     Tanh,
@@ -66,9 +72,11 @@ DRAWN = {
     "batchnorm": 40,
     "activations": 40,
     "shapes": 10,
+    "pooling": 60,
+    "dropout": 10,
     "dcgan": 16,
     "losses": 80,  # 10 for each of the 8 rows of LOSSES
-    "optimizers": 20,  # 10 for each of 2
+    "optimizers": 40,  # 10 for each of 4
     "autoencoders": 24,  # 12 for each of 2
 }
 assert sum(DRAWN.values()) >= 200
@@ -144,6 +152,8 @@ TORCH = {  # all take the same arguments in the same order, and these by the sam
     LeakyReLU: nn.LeakyReLU,
     Tanh: nn.Tanh,
     Sigmoid: nn.Sigmoid,
+    MaxPool2d: nn.MaxPool2d,
+    AvgPool2d: nn.AvgPool2d,
     Flatten: partial(ChannelsLastReshape, -1),
     Reshape: ChannelsLastReshape,
 }
@@ -361,6 +371,46 @@ def test_flatten_and_reshape(backend, N, size, to, seed):
     layer(backend, Reshape, h, w, c).check(rng.standard_normal((N, h * w * c)), rng)
 
 
+@st.composite
+def poolings(draw) -> tuple[dict, tuple]:
+    """Arguments of a pooling and the shape of x, from the smallest that the window fits on."""
+    kernel = draw(int_or_pair(1, 4))
+    padding = tuple(draw(counts(0, k // 2)) for k in pair(kernel))
+    image = [draw(counts(max(1, k - 2 * p), k + 5)) for k, p in zip(pair(kernel), padding, strict=True)]
+    options = {"kernel_size": kernel, "stride": draw(st.none() | int_or_pair(1, 4)), "padding": padding}
+    return options, (draw(counts(1, 3)), *image, draw(counts(1, 3)))
+
+
+@drawn("pooling", config=poolings(), kind=st.sampled_from([MaxPool2d, AvgPool2d]), ties=st.booleans())
+@example(config=({"kernel_size": 3, "stride": 2, "padding": 1}, (2, 9, 8, 3)), kind=MaxPool2d, ties=True, seed=0)
+@example(config=({"kernel_size": 17, "stride": 1}, (1, 17, 18, 2)), kind=MaxPool2d, ties=False, seed=0)  # 289 taps
+@example(config=({"kernel_size": 2, "stride": 3}, (1, 7, 8, 1)), kind=AvgPool2d, ties=False, seed=0)
+def test_pooling(backend, config, kind, ties, seed):
+    """Among equal elements the first gets dy, there as here."""
+    options, shape = config
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-2, 3, shape).astype(float) if ties else rng.standard_normal(shape)
+    twins = layer(backend, kind, **options)
+    y, pull = twins.forward(x)
+    pull(rng.standard_normal(y.shape))
+    np.testing.assert_array_equal(host(twins.ours.predict(backend.array(x))), y)
+
+
+@drawn("dropout", shape=batch_shapes(), rate=st.floats(0, 0.95))
+def test_dropout_with_the_mask_that_was_drawn(backend, shape, rate, seed):
+    """PyTorch draws others, and cannot be told which; but F.dropout of ones is such a mask, and ours one of these."""
+    rng = np.random.default_rng(seed)
+    ours, x, dy = Dropout(rate, rng=rng), *rng.standard_normal((2, *shape))
+    mask = host(copy.deepcopy(ours).forward(backend.array(np.ones(shape)))[0])
+    values_there = set(F.dropout(torch.ones(2000, dtype=torch.float64), rate).tolist()) | {0.0}
+    assert set(np.round(mask.ravel(), 9)) <= {round(value, 9) for value in values_there}
+    y, backward = ours.forward(backend.array(x))
+    x_there = torch.tensor(x, requires_grad=True)
+    (x_there * torch.tensor(mask)).backward(torch.tensor(dy))
+    assert_equal(y, x * mask, "y")
+    assert_equal(backward(backend.array(dy)), x_there.grad.numpy(), "dx")
+
+
 # --- networks: DCGAN in small -------------------------------------------------------------------------------
 
 
@@ -552,7 +602,7 @@ def check_trajectory(backend: Backend, seed: int, ours: type, theirs: type, *opt
         twins.assert_equal_state(f" after step {step}")
 
 
-@drawn("optimizers", of=2, lr=st.floats(1e-4, 0.03), momentum=st.just(0) | st.floats(0.1, 0.95))
+@drawn("optimizers", of=4, lr=st.floats(1e-4, 0.03), momentum=st.just(0) | st.floats(0.1, 0.95))
 @example(lr=0.01, momentum=0, seed=0)
 @example(lr=0.01, momentum=0.9, seed=0)
 def test_sgd(backend, lr, momentum, seed):
@@ -561,7 +611,7 @@ def test_sgd(backend, lr, momentum, seed):
 
 @drawn(
     "optimizers",
-    of=2,
+    of=4,
     lr=st.floats(1e-4, 0.03),
     betas=st.tuples(st.floats(0, 0.95), st.floats(0.5, 0.9999)),
     eps=st.sampled_from([1e-8, 1e-4, 1e-2]),
@@ -569,6 +619,18 @@ def test_sgd(backend, lr, momentum, seed):
 @example(lr=2e-4, betas=(0.5, 0.999), eps=1e-8, seed=0)
 def test_adam(backend, lr, betas, eps, seed):
     check_trajectory(backend, seed, Adam, torch.optim.Adam, lr, betas, eps)
+
+
+@drawn("optimizers", of=4, lr=st.floats(1e-4, 0.03), eps=st.sampled_from([1e-8, 1e-2]), decay=st.floats(0, 0.5))
+@example(lr=1e-3, eps=1e-8, decay=0.01, seed=0)
+def test_adamw(backend, lr, eps, decay, seed):
+    check_trajectory(backend, seed, AdamW, torch.optim.AdamW, lr, (0.9, 0.999), eps, decay)
+
+
+@drawn("optimizers", of=4, lr=st.floats(1e-4, 0.03), beta=st.floats(0, 0.99), eps=st.sampled_from([1e-8, 1e-2]))
+@example(lr=1e-3, beta=0.9, eps=1e-8, seed=0)
+def test_rmsprop(backend, lr, beta, eps, seed):
+    check_trajectory(backend, seed, RMSprop, torch.optim.RMSprop, lr, beta, eps)
 
 
 # --- autoencoders -------------------------------------------------------------------------------------------

@@ -249,18 +249,19 @@ def test_log_likelihood(build, likelihood, decoded, backend, monkeypatch):
 
 def torch_dcgan(image: int, channels: int, latent: int, width: int) -> nn.ModuleList:
     """Generator and discriminator of PyTorch's DCGAN example (64 pixels), and their cut for 28 pixels."""
-    base, wide = {28: (7, [2]), 64: (4, [8, 4, 2])}[image]
-    g = [ChannelsLastReshape(1, 1, latent), nn.ConvTranspose2d(latent, wide[0] * width, base, 1, 0, bias=False)]
+    wide = {28: [4, 2], 64: [8, 4, 2]}[image]
+    kernel = {m: 3 if (image, m) == (28, 4) else 4 for m in wide}  # 3 between sides of 7 and 4
+    g = [ChannelsLastReshape(1, 1, latent), nn.ConvTranspose2d(latent, wide[0] * width, 4, 1, 0, bias=False)]
     g += [BatchNormAnyRank(wide[0] * width), nn.ReLU()]
     d = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
     for m in wide:
-        g += [nn.ConvTranspose2d(m * width, m // 2 * width, 4, 2, 1, bias=False)]
+        g += [nn.ConvTranspose2d(m * width, m // 2 * width, kernel[m], 2, 1, bias=False)]
         g += [BatchNormAnyRank(m // 2 * width), nn.ReLU()]
     for m in reversed(wide):
-        d += [nn.Conv2d(m // 2 * width, m * width, 4, 2, 1, bias=False), BatchNormAnyRank(m * width)]
+        d += [nn.Conv2d(m // 2 * width, m * width, kernel[m], 2, 1, bias=False), BatchNormAnyRank(m * width)]
         d += [nn.LeakyReLU(0.2)]
     g += [nn.ConvTranspose2d(width, channels, 4, 2, 1, bias=False), nn.Tanh()]
-    d += [nn.Conv2d(wide[0] * width, 1, base, 1, 0, bias=False), ChannelsLastReshape(1)]
+    d += [nn.Conv2d(wide[0] * width, 1, 4, 1, 0, bias=False), ChannelsLastReshape(1)]
     return nn.ModuleList([nn.Sequential(*g), nn.Sequential(*d)])
 
 

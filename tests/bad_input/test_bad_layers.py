@@ -11,16 +11,24 @@ from refusals import every_bad_state, ones, optimizer_of, refuses, refuses_state
 from scratchgen import (
     SGD,
     Adam,
+    AdamW,
+    AvgPool2d,
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
     Dense,
+    Dropout,
     Flatten,
     Layer,
     LeakyReLU,
+    MaxPool2d,
     Parameter,
+    RandomCutout,
+    RandomFlip,
+    RandomShift,
     ReLU,
     Reshape,
+    RMSprop,
     Sequential,
     Sigmoid,
     Tanh,
@@ -66,6 +74,13 @@ SHAPES = [  # a layer, the shape it gets, and more that it needs to say
     (BatchNorm(3), (3,), "(N, ..., 3)"),
     (BatchNorm(3), (2, 4), "(N, ..., 3)"),
     (BatchNorm(3), (2, 3, 5, 5), "(N, ..., 3)"),
+    *((pool(2), shape, "(N, H, W, C)") for pool in (MaxPool2d, AvgPool2d) for shape in ((4, 4, 3), (2, 12), ())),
+    *(
+        (make(), shape, "(N, H, W, C)")
+        for make in (RandomFlip, RandomShift, RandomCutout)
+        for shape in ((4, 4, 3), (2, 12))
+    ),
+    (Dropout(), (), "(N, ...)"),
     (ReLU(), (), "(N, ...)"),
     (LeakyReLU(), (), "(N, ...)"),
     (Tanh(), (), "(N, ...)"),
@@ -93,6 +108,8 @@ def test_wrong_shape(layer, shape, needs):
         (Conv2d(2, 3, 5, padding=1), (2, 2), ["2×2", "4×4", "5×5"]),
         (Conv2d(2, 3, (2, 6)), (6, 5), ["6×5", "2×6"]),
         (Conv2d(2, 3, 2, dilation=4), (4, 4), ["4×4", "5×5"]),
+        (MaxPool2d(3), (2, 5), ["2×5", "3×3"]),
+        (AvgPool2d((2, 5), padding=(0, 1)), (6, 2), ["6×2", "6×4", "2×5"]),
         (ConvTranspose2d(2, 3, 2, padding=3), (2, 2), ["2×2", "-3×-3", "1×1"]),
         (ConvTranspose2d(2, 3, (3, 2), padding=(0, 1)), (2, 1), ["2×1", "4×0", "1×1"]),
     ],
@@ -236,11 +253,15 @@ FROM_ONE = {  # "layer argument": a constructor in need of an integer ≥ 1
     "ConvTranspose2d kernel_size": lambda n: ConvTranspose2d(2, 2, n),
     "ConvTranspose2d stride": lambda n: ConvTranspose2d(2, 2, 3, stride=n),
     "ConvTranspose2d dilation": lambda n: ConvTranspose2d(2, 2, 3, dilation=n),
+    "MaxPool2d kernel_size": lambda n: MaxPool2d(n),
+    "AvgPool2d kernel_size": lambda n: AvgPool2d(n),
+    "AvgPool2d stride": lambda n: AvgPool2d(3, stride=n),
 }
 FROM_ZERO = {
     "Conv2d padding": lambda n: Conv2d(2, 2, 3, padding=n),
     "ConvTranspose2d padding": lambda n: ConvTranspose2d(2, 2, 3, padding=n),
     "ConvTranspose2d output_padding": lambda n: ConvTranspose2d(2, 2, 3, stride=2, output_padding=n),
+    "MaxPool2d padding": lambda n: MaxPool2d(3, padding=n),
 }
 PAIRS = [name for name in (*FROM_ONE, *FROM_ZERO) if "2d" in name and "channels" not in name]
 
@@ -248,6 +269,8 @@ PAIRS = [name for name in (*FROM_ONE, *FROM_ZERO) if "2d" in name and "channels"
 @pytest.mark.parametrize("name", FROM_ONE | FROM_ZERO)
 @pytest.mark.parametrize("value", [-1, True, False, 2.0, "2", None, np.array([2, 2])], ids=repr)
 def test_integers_of_a_constructor(name, value):
+    if name == "AvgPool2d stride" and value is None:
+        pytest.skip("that of the kernel")
     error, needs = (ValueError, "needs at least") if type(value) is int else (TypeError, "needs an integer")
     refuses(partial((FROM_ONE | FROM_ZERO)[name], value), error, *name.split(), repr(value), needs)
 
@@ -285,10 +308,21 @@ def test_output_padding_below_stride_or_dilation(extra, how):
     ConvTranspose2d(2, 2, 3, output_padding=extra, **wider)
 
 
+@pytest.mark.parametrize("pool", [MaxPool2d, AvgPool2d])
+@pytest.mark.parametrize(("kernel", "padding"), [(2, 2), (3, 2), ((4, 1), (2, 1)), (1, (0, 1))])
+def test_padding_of_at_most_half_a_window(pool, kernel, padding):
+    words = f"padding is {padding}, needs at most half of kernel_size {kernel}"
+    refuses(lambda: pool(kernel, padding=padding), ValueError, pool.__name__, words)
+    pool((4, 2), padding=(2, 1))
+
+
 NUMBERS = {  # "owner argument": a constructor in need of a number in a range, and numbers outside of it
     "LeakyReLU slope": (LeakyReLU, [-0.1]),
     "BatchNorm eps": (lambda v: BatchNorm(2, eps=v), [0, -1e-5]),
     "BatchNorm momentum": (lambda v: BatchNorm(2, momentum=v), [-0.1, 1.1]),
+    "Dropout rate": (Dropout, [-0.1, 1]),
+    "RandomShift most": (RandomShift, [-0.1, 1]),
+    "RandomCutout share": (RandomCutout, [-0.1, 1.1]),
     "normal std": (init.normal, [0, -0.02]),
     "SGD lr": (lambda v: optimizer_of(SGD, lr=v), [0, -0.1]),
     "SGD momentum": (lambda v: optimizer_of(SGD, lr=0.1, momentum=v), [-0.1, 1]),
@@ -296,6 +330,11 @@ NUMBERS = {  # "owner argument": a constructor in need of a number in a range, a
     "Adam betas": (lambda v: optimizer_of(Adam, betas=(v, 0.9)), [-0.1, 1]),
     "Adam betas, the second": (lambda v: optimizer_of(Adam, betas=(0.9, v)), [-0.1, 1]),
     "Adam eps": (lambda v: optimizer_of(Adam, eps=v), [0, -1e-8]),
+    "AdamW betas": (lambda v: optimizer_of(AdamW, betas=(0.9, v)), [-0.1, 1]),
+    "AdamW weight_decay": (lambda v: optimizer_of(AdamW, weight_decay=v), [-0.1]),
+    "RMSprop lr": (lambda v: optimizer_of(RMSprop, lr=v), [0, -0.1]),
+    "RMSprop beta": (lambda v: optimizer_of(RMSprop, beta=v), [-0.1, 1]),
+    "RMSprop eps": (lambda v: optimizer_of(RMSprop, eps=v), [0, -1e-8]),
 }
 
 
@@ -320,6 +359,8 @@ def test_what_is_no_number(name, value):
         ("Dense", lambda rng: Dense(2, 2, rng=rng)),
         ("Conv2d", lambda rng: Conv2d(2, 2, 3, rng=rng)),
         ("ConvTranspose2d", lambda rng: ConvTranspose2d(2, 2, 3, rng=rng)),
+        ("Dropout", lambda rng: Dropout(rng=rng)),
+        ("RandomFlip", lambda rng: RandomFlip(rng=rng)),
         ("initialise", lambda rng: initialise(Dense(2, 2), init.he, rng)),
     ],
 )

@@ -8,12 +8,19 @@ import pytest
 from layer_table import randomised
 from refusals import every_bad_state, optimizer_of, refuses, refuses_state
 
-from scratchgen import SGD, Adam, Dense
+from scratchgen import SGD, Adam, AdamW, Dense, RMSprop
 
-OPTIMIZERS = {"SGD": lambda p: SGD(p, 0.1), "SGD with momentum": lambda p: SGD(p, 0.1, momentum=0.9), "Adam": Adam}
+OPTIMIZERS = {
+    "SGD": lambda p: SGD(p, 0.1),
+    "SGD with momentum": lambda p: SGD(p, 0.1, momentum=0.9),
+    "Adam": Adam,
+    "AdamW": AdamW,
+    "RMSprop": RMSprop,
+}
+with_memory = pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "SGD"])
 
 
-@pytest.mark.parametrize("name", ["SGD with momentum", "Adam"])
+@with_memory
 def test_parameters_moved_behind_an_optimizer(name, device):
     layer = randomised(Dense(2, 2))
     optimizer = OPTIMIZERS[name](layer.parameters())
@@ -30,9 +37,6 @@ def test_betas_are_two(betas):
 
 
 # --- optimizers ---------------------------------------------------------------------------------------------------
-
-with_memory = pytest.mark.parametrize("name", ["SGD with momentum", "Adam"])
-
 
 LAYER = Dense(2, 2)
 UNFIT = {
