@@ -17,7 +17,7 @@ from scratchgen.files import printable
 from scratchgen.paths import as_path
 from scratchgen.plots import load_matplotlib
 from scratchgen.recipes import RECIPES, Recipe, RecipeError, build, config_of
-from scratchgen.recipes.options import COMMON, FREE, Config, identity
+from scratchgen.recipes.options import COMMON, FEW, FREE, Config, identity
 from scratchgen.training import OutOfStep, RunFolder, Settings, Training
 from scratchgen.version import __version__
 
@@ -60,17 +60,23 @@ def _add_options(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
     when = "after every epoch and at the end" if recipe.measured_by_epoch else "at the end"
     for name, option in recipe.all_options().items():
         default = recipe.defaults.get(name, option.default)
-        shown = option.help.format(names=names, when=when) + _default(default, points.get(name, default))
+        shown = option.help.format(names=names, when=when)
+        few = default if name == "steps" else recipe.few.get(name, default)
+        shown += _default(default, points.get(name, default), few)
+        if name == "epochs" and "steps" in recipe.few:
+            shown += f"; with up to {FEW:,} images as many as make {recipe.few['steps']:,} steps"
         settings = of_kind(option.kind) | ({"metavar": option.metavar} if option.metavar else {})
         parser.add_argument(f"--{name.replace('_', '-')}", help=shown, default=None, **settings)
 
 
-def _default(of_images: Any, of_points: Any) -> str:
+def _default(of_images: Any, of_points: Any, of_few: Any) -> str:
     """The end of a help text."""
     said = [] if of_images is None else [str(of_images)]
     if of_points != of_images:
         said = [f"{text} for images" for text in said]
         said.append(f"{','.join(map(str, of_points)) if isinstance(of_points, list) else of_points} for points")
+    if of_few != of_images:
+        said.append(f"{of_few} for up to {FEW:,} images")
     return f" (default: {', '.join(said)})" if said and of_images is not False else ""
 
 

@@ -48,7 +48,7 @@ GAME_OPTIONS = {
     ),
     "prior": Option(choice(PRIORS), "density of z; uniform is on [−1, 1]", default="normal"),
     "beta1": Option(fraction, "β₁ of adam and adamw", default=0.5, metavar="X"),
-    "d_lr": Option(rate, "the discriminator's learning rate (default: that of --lr)", metavar="X"),
+    "d_lr": Option(rate, "the discriminator's learning rate; without it that of --lr", metavar="X"),
 }
 
 
@@ -229,6 +229,7 @@ class GANRecipe(Game[Dataset]):
     help = "generative adversarial network, fully connected: of images, or of points in the plane"
     description = "Train a generator against a discriminator, fully connected, on images or on points in the plane."
     defaults = {"epochs": 50, "batch_size": 64, "lr": 2e-4, "latent": 100}
+    few = {"steps": 4000, "batch_size": 32}
     points: ClassVar[type[Recipe[Points]] | None] = PointGANRecipe
     options = PointGANRecipe.options
     panels = (

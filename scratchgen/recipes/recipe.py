@@ -79,7 +79,7 @@ class Recipe(Generic[D]):
 
     model: Autoencoder | VAE | GAN
     optimizers: dict[str, Optimizer]
-    folder: RunFolder | None = None  # of a trained run
+    _folder: RunFolder | None = None
 
     def __init__(self, config: Mapping[str, Any]):
         self.config = config
@@ -93,9 +93,20 @@ class Recipe(Generic[D]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.describe()}>"
 
+    @property
+    def folder(self) -> RunFolder:
+        """Of a trained run. AttributeError where there is none."""
+        if self._folder is None:
+            raise AttributeError("there is no run folder yet: scratchgen.train and load_run give a run that has one")
+        return self._folder
+
+    @folder.setter
+    def folder(self, folder: RunFolder) -> None:
+        self._folder = folder
+
     def _repr_html_(self) -> str | None:
         """For a notebook: the last sheet of samples, and the curves."""
-        if self.folder is None:
+        if self._folder is None:
             return None
         sheets: list[Path] = sorted(self.folder.path.glob("samples/epoch-*.png"), key=lambda p: (len(p.name), p.name))
         pictures = [p for p in (*sheets[-1:], self.folder.path / "losses.png") if p.is_file()]
