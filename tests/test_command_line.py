@@ -1,6 +1,7 @@
 """The command line: what each command prints and writes, and how it fails."""
 
 import importlib.util
+import io
 import json
 import os
 import shlex
@@ -627,6 +628,30 @@ def test_evaluate(name, here, tmp_path, monkeypatch, capsys):
             assert why in printed
         else:
             assert "no labels" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("ae", ["PCA of the training images, 3 components …"]),
+        ("vae", ["−ELBO of the test images …", "importance-weighted NLL, K = 2:"]),
+        ("dcgan", ["nearest training images …"]),
+    ],
+)
+def test_evaluate_says_on_a_terminal_what_it_is_doing(name, says, here, tmp_path, monkeypatch, capsys):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    tiny.no_pictures(monkeypatch)
+    shutil.copytree(name, tmp_path / "run")
+    for options in ([], ["--quiet"]):
+        said = Terminal()
+        monkeypatch.setattr(sys, "stderr", said)
+        assert run("evaluate", tmp_path / "run", "--importance", "2", *options) == 0
+        for words in says:
+            assert (words in said.getvalue()) is (not options)
+    assert said.getvalue() == ""
 
 
 def test_evaluate_of_a_gan_on_labelled_images(here, tmp_path, monkeypatch, capsys):
