@@ -116,7 +116,7 @@ def test_train_prints_where_things_are_and_makes_them(name, trained):
     assert said[-1] == f"report   {Path(name) / 'report.html'}"
     found = {str(p.relative_to(base / name)) for p in (base / name).rglob("*") if p.is_file()}
     files = {"config.json", "metrics.jsonl", "checkpoint.safetensors", "weights.safetensors", "report.html"}
-    files |= {"losses.png", "health.png", *(f"samples/epoch-00{i}.png" for i in range(3))}
+    files |= {"losses.png", "health.png", "samples.gif", *(f"samples/epoch-00{i}.png" for i in range(3))}
     assert {f for f in found if not f.startswith("evaluation")} == files
     for file in files:
         if file.endswith(".png"):
@@ -384,7 +384,7 @@ def test_a_signal_saves_everything_and_the_printed_command_goes_on(number, train
     assert all(np.array_equal(kept[f"model/{k}"], v) for k, v in weights.items())
     assert tiny.records(folder)[-1] == {"kind": "end", "state": "stopped"}
     report = (folder / "report.html").read_text(encoding="utf-8")
-    assert "http-equiv" not in report
+    assert "refresh=" not in report
     assert "stopped" in report
     again = shlex.split(printed.splitlines()[-1])
     assert again[0] == "scratchgen"
@@ -601,7 +601,7 @@ def test_evaluate(name, here, tmp_path, monkeypatch, capsys):
     assert all(np.isfinite(v) for v in measures.values() if isinstance(v, float))
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert "Measures" in report
-    assert "http-equiv" not in report
+    assert "refresh=" not in report
     assert f"report   {folder / 'report.html'}" in printed
     pictures = {p.stem for p in (folder / "evaluation").glob("*.png")}
     last = [r for r in tiny.records(folder) if r["kind"] == "epoch"][-1]

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from browsing import BROWSER, assert_self_contained, opened
 from PIL import Image
-from test_report import BROWSER, assert_self_contained, opened
 from tiny import MODELS, run
 
 from scratchgen.training import RunFolder

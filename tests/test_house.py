@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "scratchgen"
 ORDER = """
     version starting blas paths files errors progress table schema interpolation
     backend checks functions init layers losses optim schedules models safetensors_file weights export gradcheck
-    data plots training measures recipes bench commands cli __init__ __main__
+    data plots training measures recipes report bench commands cli __init__ __main__
 """.split()  # noqa: SIM905
 
 
@@ -89,8 +89,9 @@ def test_no_framework_is_imported():
 
 LATER = """
     scratchgen.gradcheck scratchgen.export scratchgen.data scratchgen.training scratchgen.measures scratchgen.plots
-    scratchgen.recipes scratchgen.bench scratchgen.commands scratchgen.cli scratchgen.backend.numpy_ops
-    scratchgen.backend.cupy_ops cupy numba matplotlib PIL tqdm pooch safetensors argparse subprocess
+    scratchgen.recipes scratchgen.report scratchgen.bench scratchgen.commands scratchgen.cli
+    scratchgen.backend.numpy_ops scratchgen.backend.cupy_ops
+    cupy numba matplotlib PIL tqdm pooch safetensors argparse subprocess
     numpy.random numpy.typing concurrent.futures multiprocessing asyncio
 """.split()  # noqa: SIM905
 

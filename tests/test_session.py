@@ -74,8 +74,8 @@ PLACES = {  # what fails, and what is then said to be missing
     "scratchgen.recipes.vae.VAERecipe.epoch_measures": "the measures of the epoch",
     "scratchgen.recipes.vae.active_units": "active latent units",
     "scratchgen.recipes.vae.VAERecipe.measure": "the evaluation",
-    "scratchgen.commands.training_run.curves": "losses.png",
-    "scratchgen.commands.training_run.write_report": "report.html",
+    "scratchgen.commands.training_run.take_away": "losses.png, health.png, samples.gif",
+    "scratchgen.commands.training_run.write": "report.html",
     "scratchgen.commands.training_run.evaluate": "the evaluation",
     "scratchgen.training.run_folder.save_picture": "the picture of the samples",
 }
@@ -441,7 +441,7 @@ def test_a_code_that_says_nothing_for_long():
 
 
 def test_a_symptom_is_said_once_also_over_a_resume(monkeypatch, capsys):
-    monkeypatch.setattr("scratchgen.recipes.vae.NO_KL", 1e9)
+    monkeypatch.setattr("scratchgen.recipes.judgements.NO_KL", 1e9)
     train("vae", "--epochs", "5")
     assert capsys.readouterr().out.count("posterior collapse") == 1
     resume("vae", "--epochs", "7")
@@ -523,7 +523,7 @@ def test_a_run_whose_reader_leaves_ends_as_one_that_is_stopped(lines, logged, mo
     assert folder.records()[-1] == {"kind": "end", "state": "stopped"}
     assert len(epochs(folder)) == logged
     page = Path("run/report.html").read_text(encoding="utf-8")
-    assert "http-equiv" not in page
+    assert "refresh=" not in page
     assert "renews itself" not in page
     resume("vae")
     assert_same(outcome(Path("run")), whole)
@@ -588,7 +588,7 @@ def test_the_signal_that_stops_a_run_is_its_exit_status(number, interruptible, m
     folder = train("vae", "--epochs", "3", status=128 + number)
     assert "everything is saved. To go on:" in capsys.readouterr().out
     assert folder.records()[-1] == {"kind": "end", "state": "stopped"}
-    assert "http-equiv" not in Path("run/report.html").read_text(encoding="utf-8")
+    assert "refresh=" not in Path("run/report.html").read_text(encoding="utf-8")
     assert outcome(folder.path)["position"]["step"] == 2
 
 
@@ -608,7 +608,7 @@ def test_a_terminal_that_is_closed(tmp_path):
     assert process.wait(60) == 128 + signal.SIGHUP
     folder = RunFolder("run")
     assert folder.records()[-1] == {"kind": "end", "state": "stopped"}
-    assert "http-equiv" not in Path("run/report.html").read_text(encoding="utf-8")
+    assert "refresh=" not in Path("run/report.html").read_text(encoding="utf-8")
     resume("vae", "--epochs", str(epochs(folder)[-1]["epoch"] + 1))
 
 
@@ -648,7 +648,7 @@ def test_however_it_ends_the_page_no_longer_renews_itself(error, monkeypatch, ca
             train("vae", "--epochs", "3")
     else:
         train("vae", "--epochs", "3", status=130 if error is KeyboardInterrupt else 2)
-    assert "http-equiv" not in Path("run/report.html").read_text(encoding="utf-8")
+    assert "refresh=" not in Path("run/report.html").read_text(encoding="utf-8")
     assert RunFolder("run").records()[-1] == {"kind": "end", "state": "stopped"}
 
 

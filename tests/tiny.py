@@ -95,11 +95,13 @@ def few_points(monkeypatch) -> None:
 
 def no_pictures(monkeypatch) -> None:
     """Where it is not they that are tested: neither curves nor sheets, which take most of a tiny run's time."""
-    monkeypatch.setattr("scratchgen.commands.training_run.curves", lambda records, panels: None)
+    monkeypatch.setattr("scratchgen.report.page.curve", lambda *args: None)
+    monkeypatch.setattr("scratchgen.commands.training_run.take_away", lambda *args: {})
     dot = Image.new("L", (1, 1))
     for name in ("autoencoder.AutoencoderRecipe", "vae.VAERecipe", "gan.GANRecipe"):
         monkeypatch.setattr(f"scratchgen.recipes.{name}.sheet", lambda self, data: dot)
-    for name in ("autoencoder.image_rows", "autoencoder.codes", "vae.image_rows", "vae.codes", "gan.scatter"):
+    drawn = "autoencoder.image_rows autoencoder.codes vae.image_rows vae.codes gan.scatter gan.bars"
+    for name in drawn.split():
         monkeypatch.setattr(f"scratchgen.recipes.{name}", lambda *args, **options: dot)
 
 

@@ -6,7 +6,7 @@ from scratchgen.commands.arguments import Commands, add_run_options, typed
 from scratchgen.commands.trained import data_of, evaluate, open_run, other_data
 from scratchgen.files import printable
 from scratchgen.recipes.options import positive
-from scratchgen.training.report import write_report
+from scratchgen.report import write
 
 
 def add_parser(commands: Commands) -> None:
@@ -40,6 +40,6 @@ def main(args: argparse.Namespace) -> int:
         print(f"note     {note}")
     print(*evaluate(folder, recipe, data, importance=args.importance, progress=not args.quiet), sep="\n")
     state = f"{folder.records().epochs} epochs"
-    report = write_report(folder, model=recipe.title, state=state, under_way=False)
+    report = write(folder, recipe, state=state, under_way=False)
     print(f"\nreport   {printable(str(report))}")
     return 0

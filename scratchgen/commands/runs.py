@@ -1,15 +1,14 @@
 """Runs by their names: where RUN is looked for, and which there are."""
 
 import os
-import re
 from pathlib import Path
 
 from scratchgen.files import printable
+from scratchgen.report.pictures import epoch_of, sheets_in
 from scratchgen.training import RunFolder
 
 RUNS = "runs"  # the folder in which `train` makes runs
 LISTED = 5  # in a message
-SHEET = re.compile(r"epoch-([0-9]+)\.png")
 
 
 def find_run(given: Path) -> Path:
@@ -57,9 +56,7 @@ def name_of(folder: RunFolder) -> str:
 
 def sheets(folder: RunFolder) -> list[tuple[int, Path]]:
     """The sheets of samples that there are, in the order of their epochs."""
-    files = (folder.path / "samples").glob("epoch-*.png")
-    found = [(int(match[1]), file) for file in files if file.is_file() and (match := SHEET.fullmatch(file.name))]
-    return sorted(found)
+    return [(epoch_of(file), file) for file in sheets_in(folder)]
 
 
 def _is_run(folder: Path) -> bool:

@@ -3,9 +3,9 @@
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from PIL import Image
 
@@ -13,13 +13,12 @@ from scratchgen.commands import BROKEN_PIPE
 from scratchgen.commands.trained import evaluate
 from scratchgen.data import Dataset, Points
 from scratchgen.errors import sentence
-from scratchgen.files import printable
-from scratchgen.plots import curves
+from scratchgen.files import atomic_write, printable
 from scratchgen.progress import tqdm
 from scratchgen.recipes import Findings, Recipe
+from scratchgen.report import take_away, write
 from scratchgen.safetensors_file import read_arrays
 from scratchgen.training import NotFinite, RunFolder, StepTooLarge, Stopped, StopRequest, Training, stop_request
-from scratchgen.training.report import write_report
 
 FIRST_SAVE = 8  # seconds until the first checkpoint within an epoch, at the most
 SHARE = 0.03  # of the time so far, for pictures and the page while training goes on
@@ -218,24 +217,25 @@ class TrainingRun:
             self.folder.save_picture(picture, f"samples/{name}.png")
 
     def draw(self, *, under_way: bool, state: str | None = None) -> None:
-        """The curves and the report."""
+        """The report, and at the end the curves and the sheets as files too."""
         with self.showing():
             self._draw(under_way, state)
 
     def _draw(self, under_way: bool, state: str | None) -> None:
-        records = self.folder.records()
-        for name, panels in (("losses.png", self.recipe.panels), ("health.png", self.recipe.health)):
-            with self.part(name):
-                figure = curves(records, panels)
-                if figure is not None:
-                    self.folder.save_picture(figure, name)
         training = self.training
         if state is None:
             done = min(training.epoch - 1, training.settings.epochs)
             state = f"{done} of {training.settings.epochs} epochs, {training.steps:,} steps, {training.seconds:.0f} s"
             state += "; this page renews itself" if under_way else ""
         with self.part("report.html"):
-            write_report(self.folder, model=self.recipe.title, state=state, under_way=under_way)
+            write(self.folder, self.recipe, state=state, under_way=under_way)
+        pictures: dict[str, Callable[[IO[bytes]], None]] = {}
+        if not under_way:
+            with self.part("losses.png, health.png, samples.gif"):
+                pictures = take_away(self.folder, self.recipe)
+        for name, picture in pictures.items():
+            with self.part(name), atomic_write(self.folder.path / name) as stream:
+                picture(stream)
 
     def close(self, state: str) -> None:
         """The run stops here: its metrics say so, and its report no longer renews itself, as far as they can

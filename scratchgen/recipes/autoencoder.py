@@ -1,6 +1,6 @@
 """Training an autoencoder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -11,12 +11,14 @@ from scratchgen.data import Dataset, to_float
 from scratchgen.measures import PCA, mean_loss, reconstruction_error
 from scratchgen.models import conv_autoencoder, dense_autoencoder
 from scratchgen.models.autoencoder import LOSSES, Autoencoder
-from scratchgen.plots import Panel, codes, image_rows
+from scratchgen.plots import Panel, Reference, codes, image_rows
 from scratchgen.progress import doing
 from scratchgen.recipes.encoder import SHOWN, EncoderRecipe, network_options
 from scratchgen.recipes.options import Option, positive
 from scratchgen.recipes.recipe import Findings, RecipeError, formatted, typical
 from scratchgen.schema import choice
+
+RANKED = 2000  # test images, from which the best and the worst are shown
 
 
 class AutoencoderRecipe(EncoderRecipe):
@@ -43,12 +45,19 @@ class AutoencoderRecipe(EncoderRecipe):
             raise RecipeError(f"--latent is {config['latent']}, needs no more than there are: {counts}")
         return config
 
-    def build(self, rng: np.random.Generator) -> None:
-        super().build(rng)
+    @property
+    def panels(self) -> Sequence[Panel]:
         unit = "nats" if self.config["loss"] == "bernoulli" else "squared error"
-        self.panels = (
-            Panel(f"loss, {unit} per image", {"loss": "training", "test_loss": "test"}),
-            Panel("test mean squared error per pixel", {"test_mse": "autoencoder"}, limits=(0, None)),
+        pca = Reference(f"PCA, {self.config['latent']} components", "pca_test_mse")
+        return (
+            Panel(f"{unit} per image", {"loss": "training", "test_loss": "test"}, title="Loss"),
+            Panel(
+                "squared error per pixel",
+                {"test_mse": "test images"},
+                (pca,),
+                limits=(0, None),
+                title="Error of reconstruction",
+            ),
         )
 
     def step(self, batch: Array, rng: np.random.Generator) -> dict[str, Array]:
@@ -77,7 +86,7 @@ class AutoencoderRecipe(EncoderRecipe):
 
     def measure(self, data: Dataset, *, progress: bool = True, **options: Any) -> Findings:
         found = Findings([("mean squared error per pixel", f"on the {len(data.test_images):,} test images")])
-        originals = to_float(data.test_images[typical(data, SHOWN)])
+        originals = to_float(data.test_images[self.from_best_to_worst(data)])
         pictures = [("originals", originals)]
         with found.part("the test error"):
             error = found.values["test_mse"] = reconstruction_error(self.reconstruct, data.test_images)
@@ -98,7 +107,13 @@ class AutoencoderRecipe(EncoderRecipe):
         if self.config["latent"] == 2:
             with found.part("codes.png"):
                 z = self.encode(to_float(data.test_images))
-                found.pictures["codes.png"] = codes(
-                    z, data.test_labels, classes=data.classes, title="codes of test images"
-                )
+                found.values["std_of_codes"] = [float(s) for s in z.std(axis=0)]
+                found.pictures["codes.png"] = codes(z, data.test_labels, classes=data.classes)
         return found
+
+    def from_best_to_worst(self, data: Dataset) -> np.ndarray:
+        """Indices of SHOWN test images, evenly from the one that is reproduced best to the one that is worst."""
+        images = to_float(data.test_images[:RANKED])
+        errors = np.square(self.reconstruct(images) - images).reshape(len(images), -1).mean(axis=1)
+        ranks = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).round().astype(int)
+        return np.argsort(errors, kind="stable")[ranks]

@@ -10,6 +10,7 @@ from scratchgen.data import Dataset
 from scratchgen.models.autoencoder import Autoencoder
 from scratchgen.models.vae import VAE
 from scratchgen.plots import Panel
+from scratchgen.recipes import judgements
 from scratchgen.recipes.options import Option, positive, sizes
 from scratchgen.recipes.recipe import Recipe, RecipeError
 from scratchgen.schema import choice
@@ -38,7 +39,6 @@ class EncoderRecipe(Recipe[Dataset]):
     model: Autoencoder | VAE
     has_encoder = True
     few = {"steps": 3000, "batch_size": 32}
-    health: Sequence[Panel] = (Panel("gradient norm", {"gradient": "all parameters"}, log=True),)
     builders: ClassVar[Mapping[str, Callable[..., Any]]]  # of the model, for each --arch
     hidden: ClassVar[list[int]]  # default layer sizes
     of_model: ClassVar[tuple[str, ...]]  # settings that the builder takes beside the sizes
@@ -60,8 +60,16 @@ class EncoderRecipe(Recipe[Dataset]):
         settings = {name: c[name] for name in ("latent", *self.of_model)}
         self.model = self.builders[c["arch"]](self.image_shape, rng=rng, **size, **settings)
 
+    @property
+    def health(self) -> Sequence[Panel]:
+        return (Panel("norm of the gradient", {"gradient": "all parameters"}, log=True, title="Gradient"),)
+
     def describe(self) -> str:
         return f"{self.config['arch']} {super().describe()}, latent dimension {self.config['latent']}"
+
+    def symptoms(self, epochs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        found = {"overfit": judgements.overfit, "vanished": judgements.vanished}
+        return {name: text for name, judge in found.items() if (text := judge(epochs, self.config))}
 
     def expectations(self, data: Dataset) -> list[str]:
         count = len(data.train_images)

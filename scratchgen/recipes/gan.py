@@ -7,6 +7,7 @@ import numpy as np
 
 from scratchgen.backend import Array, transfer
 from scratchgen.data import Dataset, Points, to_float, to_unit
+from scratchgen.functions import sigmoid
 from scratchgen.measures import (
     Classifier,
     FeatureStatistics,
@@ -19,20 +20,24 @@ from scratchgen.measures import (
 from scratchgen.models import dcgan, dense_gan, point_gan
 from scratchgen.models.gan import GAN, LOSSES, PRIORS, mean_probability
 from scratchgen.optim import Optimizer
-from scratchgen.plots import Panel, histogram, image_grid, image_rows, scatter, zoom
+from scratchgen.plots import Panel, Reference, Surface, bars, histogram, image_grid, image_rows, scatter, zoom
+from scratchgen.plots.plane import view
 from scratchgen.progress import doing
+from scratchgen.recipes import judgements
+from scratchgen.recipes.judgements import WITHIN_3_SIGMA, number
 from scratchgen.recipes.options import Option, fraction, positive, rate, sizes
 from scratchgen.recipes.recipe import D, Findings, Recipe, RecipeError, formatted
 from scratchgen.schema import choice
 
 SHOWN = 64  # generated images in a sheet
 DRAWN = 2500  # generated points, to show and to measure
+SURFACE = 64  # points at which D is taken, in each direction
 COMPARED = 100  # generated images compared with all training images
 CONFIDENT = 0.9  # probability of a class
+MODES = {"ring": 8, "grid": 25}  # of the mixtures that `load` draws
 NEIGHBOURS = 12  # of these, shown beside the nearest training image
 LEAST = 1000  # training images, below which not much is to be expected
 BEFORE_SMALLEST = 7  # as DCGANs were built before there was the setting
-CERTAIN = 0.99  # D's mean probability when it has won the game
 
 
 GAME_OPTIONS = {
@@ -56,12 +61,40 @@ class Game(Recipe[D]):
     """What all GANs share: the options of the game, its two optimizers, and a step."""
 
     model: GAN
-    health = (
-        Panel("probability of being real", {"D(x)": "D(x)", "D(G(z))": "D(G(z))"}, ("½", 0.5), limits=(0, 1)),
-        Panel("gradient norm", {"d_gradient": "discriminator", "g_gradient": "generator"}, log=True),
-    )
     has_prior = True
     drop_last = True
+
+    @property
+    def panels(self) -> Sequence[Panel]:
+        _, d_loss, g_loss = judgements.equilibrium(self.config)
+        names = number(d_loss), number(g_loss)
+        if self.config["smoothing"] == 0:
+            names = f"log 4 = {names[0]}", f"{'−' if g_loss < 0 else ''}log 2 = {names[1]}"
+        losses = Panel(
+            "nats per sample",
+            {"d_loss": "discriminator D", "g_loss": "generator G"},
+            (
+                Reference(f"{names[0]}, equilibrium", d_loss, "d_loss"),
+                Reference(f"{names[1]}, equilibrium", g_loss, "g_loss"),
+            ),
+            title="Losses of the two players",
+        )
+        return losses, *self.own_panels()
+
+    @property
+    def health(self) -> Sequence[Panel]:
+        d, _, _ = judgements.equilibrium(self.config)
+        probabilities = {"D(x)": "D(x), data", "D(G(z))": "D(G(z)), samples"}
+        even = Reference("½, equilibrium" if d == 0.5 else f"{d:g}, equilibrium", d)
+        norms = {"d_gradient": "discriminator D", "g_gradient": "generator G"}
+        return (
+            Panel("probability of being real", probabilities, (even,), limits=(0, 1), title="What D says"),
+            Panel("norm of the gradient", norms, log=True, title="Gradients"),
+        )
+
+    def own_panels(self) -> Sequence[Panel]:
+        """What is drawn beside the losses."""
+        return ()
 
     @classmethod
     def resolve_config(cls, given: dict[str, Any], data: Any) -> dict[str, Any]:
@@ -130,23 +163,8 @@ class Game(Recipe[D]):
         return f"{text}  D(x) {r['D(x)']:.2f}  D(G(z)) {r['D(G(z))']:.2f}"
 
     def symptoms(self, epochs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-        last, c = epochs[-1], self.config
-        found: dict[str, str] = {}
-        if "g_loss" not in last:
-            steps = int(last.get("step", 0) / max(1, last.get("epoch", 1)))
-            found["idle"] = f"G was not updated: with --k {c['k']} it is at every {c['k']}th step of {steps} an epoch"
-
-        def won(real: float, fake: float) -> bool:
-            return real >= (1 - c["smoothing"]) * CERTAIN and fake <= 1 - CERTAIN
-
-        if self.for_long(epochs, won, "D(x)", "D(G(z))"):
-            tries = ["--k 1"] if c["k"] > 1 else []
-            tries += ["--loss non-saturating"] if c["loss"] == "minimax" else []
-            tries += ["--smoothing 0.1"] if c["smoothing"] == 0 else []
-            tries += [f"--d-lr {c.get('d_lr', c['lr']) / 4:g}"]
-            what = f"D is sure of every sample (D(x) {last['D(x)']:.2f}, D(G(z)) {last['D(G(z))']:.2f})"
-            found["won"] = f"{what}, which leaves G little to learn from; try {' or '.join(tries)}"
-        return found
+        found = {"idle": judgements.idle, "won": judgements.won, "vanished": judgements.vanished}
+        return {name: text for name, judge in found.items() if (text := judge(epochs, self.config))}
 
 
 class PointGANRecipe(Game[Points]):
@@ -166,11 +184,34 @@ class PointGANRecipe(Game[Points]):
         "latent": 2,
         "hidden": [128, 128, 128],
     }
-    panels = (
-        Panel("loss", {"d_loss": "discriminator", "g_loss": "generator"}),
-        Panel("modes covered", {"modes": "modes"}, limits=(0, None)),
-        Panel("share of high quality", {"high_quality": "within 3σ"}, limits=(0, 1)),
-    )
+
+    @property
+    def modes(self) -> int | None:
+        """Of the data, where it is a mixture."""
+        return MODES.get(self.config["data"])
+
+    def own_panels(self) -> Sequence[Panel]:
+        if self.modes is None:
+            return ()
+        whole = Reference(f"all {self.modes}", self.modes)
+        data = Reference(f"{WITHIN_3_SIGMA:.3f}, the data", WITHIN_3_SIGMA)
+        top = 1.1 * self.modes
+        return (
+            Panel(
+                "modes", {"modes": "reached by samples"}, (whole,), limits=(0, top), title="Modes covered", whole=True
+            ),
+            Panel(
+                "share of the samples",
+                {"high_quality": "within 3σ of a mode"},
+                (data,),
+                limits=(0, 1.05),
+                title="High quality",
+            ),
+        )
+
+    def symptoms(self, epochs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        collapse = judgements.collapsed(epochs, self.config, self.modes)
+        return super().symptoms(epochs) | ({"collapse": collapse} if collapse else {})
 
     @classmethod
     def resolve_config(cls, given: dict[str, Any], data: Points) -> dict[str, Any]:
@@ -201,12 +242,25 @@ class PointGANRecipe(Game[Points]):
         return f"{text}  modes {r['modes']}  high quality {100 * r['high_quality']:.0f} %" if "modes" in r else text
 
     def sheet(self, data: Points) -> object:
-        return scatter(self.generate(self.noise(DRAWN, self.picture_rng())), data.test[:DRAWN])
+        samples, real = self.generate(self.noise(DRAWN, self.picture_rng())), data.test[:DRAWN]
+        return scatter(samples, real, surface=self.surface(real))
+
+    def surface(self, points: np.ndarray) -> Surface:
+        """D(x) over the square in which these points lie."""
+        extent = left, right, bottom, top = view(points)
+        x, y = (
+            np.linspace(left, right, SURFACE, dtype=np.float32),
+            np.linspace(bottom, top, SURFACE, dtype=np.float32),
+        )
+        plane = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+        logits = self.on_host(self.model.discriminator.predict, self.to_model(plane))
+        return Surface(sigmoid(logits).reshape(SURFACE, SURFACE), extent)
 
     def measure(self, data: Points, **options: Any) -> Findings:
         found, points = Findings(), self.drawn(DRAWN)
+        real = data.test[:DRAWN]
         with found.part("samples.png"):
-            found.pictures["samples.png"] = scatter(points, data.test[:DRAWN])
+            found.pictures["samples.png"] = scatter(points, real, surface=self.surface(real))
         if data.centres is None or data.std is None:
             found.rows = [("modes", "none to count: the data is not a mixture of Gaussians")]
             return found
@@ -220,6 +274,11 @@ class PointGANRecipe(Game[Points]):
             ]
             found.values = {"modes": m.modes, "of": m.of, "high_quality": m.high_quality, "reverse_kl": m.reverse_kl}
             found.values["counts"] = [int(n) for n in m.counts]
+            names = [str(k) for k in range(1, m.of + 1)]
+            even = (f"even: {DRAWN / m.of:.4g}", DRAWN / m.of)
+            found.pictures["modes.png"] = bars(
+                [int(n) for n in m.counts], names, "samples within 3σ", even, xlabel="mode"
+            )
         return found
 
 
@@ -232,10 +291,6 @@ class GANRecipe(Game[Dataset]):
     few = {"steps": 4000, "batch_size": 32}
     points: ClassVar[type[Recipe[Points]] | None] = PointGANRecipe
     options = PointGANRecipe.options
-    panels = (
-        Panel("loss", {"d_loss": "discriminator", "g_loss": "generator"}),
-        Panel("Fréchet distance", {"frechet": "generator"}, limits=(0, None)),
-    )
     measured_by_epoch = True
     _classifier: tuple[Classifier, FeatureStatistics] | None = None  # see classifier_of
 
@@ -249,6 +304,10 @@ class GANRecipe(Game[Dataset]):
         if "hidden" in config:
             raise RecipeError("--hidden is for points; for images the layer sizes are fixed")
         return config
+
+    def own_panels(self) -> Sequence[Panel]:
+        data = Reference("between halves of the test images", "frechet_between_test_halves")
+        return (Panel("distance", {"frechet": "samples"}, (data,), limits=(0, None), title="Fréchet distance"),)
 
     def build(self, rng: np.random.Generator) -> None:
         self.model = dense_gan(self.image_shape, **self.builder_arguments(rng))
@@ -324,7 +383,7 @@ class GANRecipe(Game[Dataset]):
             *((f"    {name}", f"{100 * share:.1f} %") for name, share in zip(names, shares, strict=True)),
         ]
         found.values |= {**quality, "frechet_between_test_halves": halves, "confident_of_test_images": sure}
-        found.values["classifier_accuracy"] = accuracy
+        found.values |= {"classifier_accuracy": accuracy, "classes": list(names)}
         found.pictures["classes.png"] = histogram(shares, data.classes, title="classes of the samples")
 
     def _measure_copies(self, data: Dataset, samples: np.ndarray, found: Findings) -> None:

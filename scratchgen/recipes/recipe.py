@@ -23,7 +23,6 @@ from scratchgen.recipes.options import COMMON, FEW, MOMENTUM, WEIGHT_DECAY, Opti
 from scratchgen.training import RunFolder, steps_per_epoch
 
 BLOCK = 500  # samples at a time
-PATIENCE = 3  # epochs in a row that look alike before they are a symptom
 _PICTURES, _MEASURES = 0x91C7, 0x3EA5  # keep their streams apart from all others of the same seed
 
 D = TypeVar("D", Dataset, Points)
@@ -69,8 +68,6 @@ class Recipe(Generic[D]):
     defaults: ClassVar[Mapping[str, Any]]  # of epochs, batch_size and lr, and others instead of the options' own
     few: ClassVar[Mapping[str, Any]] = {}  # the same for FEW images or fewer; `steps` is the least number of updates
     mark_steps = 50  # updates between two sheets, at the least: so many that a sheet costs little beside them
-    panels: Sequence[Panel] = ()  # of the losses
-    health: Sequence[Panel] = ()  # of what tells whether training is healthy
     has_encoder = has_prior = False
     drop_last = False
     always_measured = False  # at the end of training, asked for or not
@@ -220,6 +217,16 @@ class Recipe(Generic[D]):
     # --- what users see ---
 
     @property
+    def panels(self) -> Sequence[Panel]:
+        """Of the losses and of what they are to lead to."""
+        return ()
+
+    @property
+    def health(self) -> Sequence[Panel]:
+        """Of what tells whether training is healthy."""
+        return ()
+
+    @property
     def parameter_count(self) -> int:
         return sum(p.value.size for p in self.model.parameters())
 
@@ -252,13 +259,6 @@ class Recipe(Generic[D]):
         if updated:
             return "try a lower learning rate"
         return "no weight was updated before, so it is not the learning rate; look at the data and the settings"
-
-    def for_long(self, epochs: Sequence[Mapping[str, Any]], fits: Callable[..., bool], *keys: str) -> bool:
-        """Whether the values of these keys fit in each of the last PATIENCE epochs, or in all of a shorter run."""
-        long = min(PATIENCE, self.config["epochs"])
-        rows = [[r.get(key) for key in keys] for r in epochs[-long:]]
-        there = all(isinstance(value, int | float) for row in rows for value in row)
-        return there and len(epochs) >= long and all(fits(*row) for row in rows)
 
     def sheet(self, data: D) -> object:
         """The picture that shows how far training is, always of the same images and noise."""

@@ -13,15 +13,15 @@ from scratchgen.measures.arrays import BLOCK, blocks
 from scratchgen.models import conv_vae, dense_vae
 from scratchgen.models.likelihood import LIKELIHOODS
 from scratchgen.models.vae import VAE
-from scratchgen.plots import Panel, codes, image_grid, image_rows, latent_plane, zoom
+from scratchgen.plots import Panel, Reference, codes, image_grid, image_rows, latent_plane, zoom
 from scratchgen.progress import doing, over
+from scratchgen.recipes import judgements
 from scratchgen.recipes.encoder import SHOWN, EncoderRecipe, network_options
 from scratchgen.recipes.options import Option, non_negative, positive
 from scratchgen.recipes.recipe import Findings, typical
 from scratchgen.schema import choice
 
 ACTIVE = "active latent units"
-NO_KL = 0.01  # nats per image, below which z says nothing
 LARGE_BETA = 1000  # above which β itself is what overflows
 
 
@@ -44,14 +44,6 @@ class VAERecipe(EncoderRecipe):
         ),
     }
     defaults = {"epochs": 20, "batch_size": 128, "lr": 1e-3}
-    panels = (
-        Panel("loss: −ELBO, its KL weighted by β, nats", {"loss": "training", "test_loss": "test"}),
-        Panel("the two terms, nats per image", {"reconstruction": "reconstruction", "kl": "KL"}),
-    )
-    health = (
-        *EncoderRecipe.health,
-        Panel("active latent units", {"active_units": "Var(mu) > 0.01"}, limits=(0, None)),
-    )
     builders = {"dense": dense_vae, "conv": conv_vae}
     of_model = ("likelihood", "beta")
     has_prior = True
@@ -61,6 +53,30 @@ class VAERecipe(EncoderRecipe):
         config = super().resolve_config(given, data)
         config.setdefault("binarise", "dynamic" if config["likelihood"] == "bernoulli" else "none")
         return config
+
+    @property
+    def panels(self) -> Sequence[Panel]:
+        beta = self.config["beta"]
+        title = "Loss, −ELBO" if beta == 1 else f"Loss, with {beta:g} KL"
+        first = {"reconstruction": "training", "test_reconstruction": "test"}
+        return (
+            Panel("nats per image", {"loss": "training", "test_loss": "test"}, title=title),
+            Panel("nats per image", first, title="First term, reconstruction"),
+            Panel("nats per image", {"kl": "training", "test_kl": "test"}, limits=(0, None), title="Second term, KL"),
+        )
+
+    @property
+    def health(self) -> Sequence[Panel]:
+        latent = self.config["latent"]
+        active = Panel(
+            "latent dimensions",
+            {"active_units": "active, Var(μ) > 0.01"},
+            (Reference(f"all {latent}", latent),),
+            limits=(0, 1.1 * latent),
+            title="Active latent units",
+            whole=True,
+        )
+        return *super().health, active
 
     def describe(self) -> str:
         beta = f", β = {self.config['beta']:g}" if self.config["beta"] != 1 else ""
@@ -125,11 +141,8 @@ class VAERecipe(EncoderRecipe):
         return f"loss {r['loss']:7.2f}  {test}"
 
     def symptoms(self, epochs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-        beta = self.config["beta"]
-        if beta == 0 or not self.for_long(epochs, lambda kl: kl < NO_KL, "kl"):
-            return {}
-        what = f"the KL is {epochs[-1]['kl']:.3f} nats: z tells the decoder nothing of the image (posterior collapse)"
-        return {"collapse": f"{what}; try --beta {1 if beta > 1 else beta / 10:g}"}
+        collapse = judgements.posterior_collapse(epochs, self.config)
+        return ({"collapse": collapse} if collapse else {}) | super().symptoms(epochs)
 
     def advice(self, *, updated: bool) -> str:
         beta = self.config["beta"]
@@ -191,9 +204,9 @@ class VAERecipe(EncoderRecipe):
                 found.rows.append((ACTIVE, f"{active} of {self.config['latent']}"))
             if self.config["latent"] == 2:
                 with found.part("codes.png"):
-                    found.pictures["codes.png"] = codes(
-                        mu, data.test_labels, classes=data.classes, title="mu of test images"
-                    )
+                    within = np.square(mu).sum(axis=1) <= 4
+                    found.values["codes_within_2_sigma"] = float(within.mean())
+                    found.pictures["codes.png"] = codes(mu, data.test_labels, classes=data.classes, prior=True)
         with found.part("reconstructions.png"):
             found.pictures["reconstructions.png"] = self.sheet(data)
         with found.part("samples.png"):

@@ -8,7 +8,6 @@ from html import escape
 from pathlib import Path
 
 from scratchgen.training.comparison import ComparedRun, Comparison, Value, measure_of, number
-from scratchgen.training.report import STYLE
 
 # By run, on light and on dark paper: at least 3 : 1 against it, and apart from each other for protanopes and
 # deuteranopes too (`tests/test_compare.py`); strokes tell them apart as well.
@@ -21,7 +20,20 @@ LEFT, RIGHT, TOP, BOTTOM = 60, 48, 10, 48  # margins; the names of reference lin
 FIRST = 0.1  # of the x axis, on which a curve may leave the figure
 Range = tuple[float, float]
 
-OWN_STYLE = """
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c1c1c; --soft: #6b6b6b; --line: #dcdcdc; --paper: #fcfcfb; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8e8e6; --soft: #a0a0a0; --line: #3a3a3a; --paper: #17181a; }
+}
+body { margin: 0 auto; max-width: 72rem; padding: 2rem 1.5rem 4rem; background: var(--paper); color: var(--ink);
+       font: 16px/1.5 system-ui, sans-serif; }
+h1 { margin: 0; font-size: 1.6rem; } h2 { margin: 2.5rem 0 .75rem; font-size: 1.15rem; }
+p.state { margin: .25rem 0 0; color: var(--soft); }
+img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
+figure { margin: 0; } figcaption { color: var(--soft); font-size: .85rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+td { padding: .15rem 1.5rem .15rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td:first-child { color: var(--soft); white-space: pre; }
 .runs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); gap: 2rem 1.5rem; }
 .scroll { overflow-x: auto; }
 th { padding: .15rem 1.5rem .15rem 0; border-bottom: 1px solid var(--line); text-align: left; font-weight: 600; }
@@ -56,7 +68,7 @@ def _style() -> str:
     strokes = (f"stroke: var(--run{i}); stroke-dasharray: {dash or 'none'};" for i, dash in enumerate(DASHES))
     runs = " ".join(f".run{i} {{ {stroke} }}" for i, stroke in enumerate(strokes))
     at_night = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
-    return f"{STYLE}\n:root {{ {light} }}\n{at_night}\n{runs}{OWN_STYLE}"
+    return f"{STYLE}\n:root {{ {light} }}\n{at_night}\n{runs}"
 
 
 def page(comparison: Comparison, sheets: Mapping[str, Sequence[tuple[int, Path]]]) -> str:

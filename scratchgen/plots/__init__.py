@@ -1,0 +1,51 @@
+"""Pictures: each function returns a matplotlib Figure or a Pillow image; none touches matplotlib's global state.
+
+Figures are made and written by matplotlib's own defaults, whatever a matplotlibrc, a style or MPLBACKEND says: they
+are the same everywhere, and need no window and no LaTeX. Legends stand outside of the axes, where they cover no data.
+"""
+
+from scratchgen.plots.curves import Panel, Record, Reference, curve, curves, x_axis
+from scratchgen.plots.images import image_grid, image_rows, zoom
+from scratchgen.plots.plane import Surface, bars, codes, histogram, latent_plane, scatter
+from scratchgen.plots.style import (
+    ACCENT,
+    COLOURS,
+    INK,
+    MUTED,
+    SECOND,
+    as_svg,
+    drawn,
+    load_matplotlib,
+    new_figure,
+    own_style,
+    write_figure,
+)
+
+__all__ = [
+    "ACCENT",
+    "COLOURS",
+    "INK",
+    "MUTED",
+    "SECOND",
+    "Panel",
+    "Record",
+    "Reference",
+    "Surface",
+    "as_svg",
+    "bars",
+    "codes",
+    "curve",
+    "curves",
+    "drawn",
+    "histogram",
+    "image_grid",
+    "image_rows",
+    "latent_plane",
+    "load_matplotlib",
+    "new_figure",
+    "own_style",
+    "scatter",
+    "write_figure",
+    "x_axis",
+    "zoom",
+]

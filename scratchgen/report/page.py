@@ -1,0 +1,261 @@
+"""The page put together: HTML that needs no other file, with a small script that it can do without."""
+
+import html
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from scratchgen.files import atomic_write
+from scratchgen.plots import Panel, as_svg, bars, curve, histogram
+from scratchgen.recipes import Recipe
+from scratchgen.report.pictures import SHEETS, Packed, chosen, moment, packed, sheets_in
+from scratchgen.report.words import TERMS, Caption, words_of
+from scratchgen.training import RunFolder
+
+REFRESH = 10  # seconds between two looks of a browser at a run under way
+HIDDEN = ("image_shape", "data_sha256", "scratchgen", "id", "data_name", "threads", "save_every", "sample_every")
+LEAST = 1e-6  # variance that is still drawn
+# A path from the root on, of either kind of system, up to its last name.
+FOLDERS = re.compile(r"""(?<![\w.])(?:[A-Za-z]:[\\/]|[\\/]{1,2})(?:[^\s\\/'"<>|:]+[\\/])+""")
+
+
+def write(folder: RunFolder, recipe: Recipe, *, state: str, under_way: bool) -> Path:
+    """Write the page anew from what lies in the folder; `state` says how far the run is."""
+    page = _Page(folder, recipe, state, under_way).text()
+    path = folder.path / "report.html"
+    with atomic_write(path) as stream:
+        stream.write(page.encode(errors="replace"))  # a name of bytes that are no text has no other form
+    return path
+
+
+class _Page:
+    def __init__(self, folder: RunFolder, recipe: Recipe, state: str, under_way: bool):
+        self.folder, self.recipe, self.state, self.under_way = folder, recipe, state, under_way
+        self.words = words_of(recipe)
+        self.records = folder.records()
+        self.epochs = [r for r in self.records if r["kind"] == "epoch"]
+        self.measures, self.unreadable = None, ""
+        try:
+            self.measures = folder.measures()
+        except ValueError as error:
+            self.unreadable = str(error)
+        self.terms: list[str] = []  # used so far
+
+    def text(self) -> str:
+        title = escaped(f"{self.recipe.title}: {self.folder.path.resolve().name}")
+        body = "\n".join(
+            [
+                f'<header><h1>{title}</h1><p class="state">{self.escaped(self.state)}</p>'
+                f'<p class="lead">{self.words.lead}</p>{self.data()}{self.notes()}</header>',
+                *self.made(),
+                *self.curves("What the curves say", self.recipe.panels),
+                *self.curves("Health of the training", self.recipe.health),
+                *self.measured(),
+                *self.from_epoch_to_epoch(),
+                *self.settings(),
+                *self.explained(),
+                f"{LARGER}<script>{SCRIPT}</script>",
+            ]
+        )
+        policy = (
+            f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{DIGEST}'; "
+            "base-uri 'none'; form-action 'none'"
+        )
+        refresh = f'<noscript><meta http-equiv="refresh" content="{REFRESH}"></noscript>' if self.under_way else ""
+        again = f' data-refresh="{REFRESH}"' if self.under_way else ""
+        return (
+            f'<!doctype html>\n<html lang="en"{again}><head><meta charset="utf-8"><title>{title}</title>'
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">{refresh}'
+            '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+            f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+        )
+
+    # --- from top to bottom ---
+
+    def data(self) -> str:
+        name = self.folder.config().get("data_name")
+        return f'<p class="state">Data: {self.escaped(without_source(str(name)))}</p>' if name else ""
+
+    def notes(self) -> str:
+        """What is wrong with the training."""
+        symptoms = self.recipe.symptoms(self.epochs) if self.epochs else {}
+        items = "".join(f"<li>{self.escaped(sentence(text))}</li>" for text in symptoms.values())
+        return f'<div class="notes"><strong>What stands out</strong><ul>{items}</ul></div>' if items else ""
+
+    def made(self) -> list[str]:
+        """The newest sheet, large."""
+        files = chosen(sheets_in(self.folder), SHEETS)
+        if self.under_way:
+            files.append(self.folder.path / "samples" / "latest.png")
+        shown = [(moment(p), p.stem, found) for p in files if (found := packed(p))]
+        self.earlier = shown[:-1]
+        if not shown:
+            return []
+        when, _, newest = shown[-1]
+        slider = (
+            '<div class="controls" hidden><button type="button">Play</button>'
+            '<input type="range" min="0" max="1" step="1" value="1" aria-label="epoch that is shown">'
+            "<output></output></div>"
+        )
+        picture = (
+            f'<div class="picture large {shape(newest)}">{as_image(newest, when, "stage")}</div>'
+            f"{slider if self.earlier else ''}"
+            f'<p class="state">The newest is of {"this moment" if when == "now" else f"the model {when}"}.</p>'
+        )
+        beside = " square" if shape(newest) == "grid" else ""
+        return ["<section><h2>What the run made</h2>", self.figure(picture, self.words.sheet, beside), "</section>"]
+
+    def curves(self, heading: str, panels: Sequence[Panel]) -> list[str]:
+        found = []
+        for i, panel in enumerate(panels):
+            drawn = curve(self.records, panel, self.measures)
+            if drawn is not None:
+                name = f"c{i}{re.sub('[^a-z]', '', panel.name.lower())}"
+                found.append(self.figure(as_svg(drawn, name), self.words.panels[panel.name], " beside"))
+        return [f"<section><h2>{heading}</h2>", *found, "</section>"] if found else []
+
+    def measured(self) -> list[str]:
+        """What `scratchgen evaluate` kept, or why it cannot be shown."""
+        if self.unreadable:
+            return ["<section><h2>Measures</h2>", f"<p>Left out: {self.escaped(self.unreadable)}</p></section>"]
+        if self.measures is None:
+            return []
+        self.use(self.words.measures)
+        heading = f"Measures after epoch {self.measures['epoch']}"
+        data = without_source(str(self.measures["data"]))
+        found = [f'<section><h2>{heading}</h2><p class="state">{self.escaped(data)}</p>']
+        found.append(self.table(self.measures["rows"]))
+        found += [self.figure(svg, caption, " beside") for svg, caption in self.drawn_measures()]
+        for name, caption in self.words.pictures.items():
+            picture = packed(self.folder.path / "evaluation" / name) if name.endswith(".png") else None
+            if picture:
+                beside = " square" if shape(picture) == "grid" else ""
+                image = f'<div class="picture {shape(picture)}">{as_image(picture, caption.title)}</div>'
+                found.append(self.figure(image, caption, beside))
+        return [*found, "</section>"]
+
+    def drawn_measures(self) -> Iterable[tuple[str, Caption]]:
+        """Charts of measures that were kept as numbers."""
+        measures, captions = self.measures or {}, self.words.pictures
+        if "variances" in captions and (values := numbers(measures.get("variances_of_mu"))):
+            values = sorted((max(v, LEAST) for v in values), reverse=True)
+            names = [str(i) for i in range(1, len(values) + 1)]
+            figure = bars(values, names, "variance of μ", ("0.01: active above", 0.01), xlabel="rank", log=True)
+            yield as_svg(figure, "variances"), captions["variances"]
+        if "classes" in captions and (shares := numbers(measures.get("histogram"))):
+            classes = measures.get("classes")
+            fit = isinstance(classes, list) and len(classes) == len(shares)
+            yield (
+                as_svg(histogram(shares, list(map(str, classes or ())) if fit else ()), "classes"),
+                captions["classes"],
+            )
+        if "modes" in captions and (counts := numbers(measures.get("counts"))):
+            even = sum(counts) / len(counts)
+            names = [str(i) for i in range(1, len(counts) + 1)]
+            figure = bars(counts, names, "samples within 3σ", (f"even: {even:.4g}", even), xlabel="mode")
+            yield as_svg(figure, "modes"), captions["modes"]
+
+    def from_epoch_to_epoch(self) -> list[str]:
+        if not self.earlier:
+            return []
+        figures = []
+        for when, name, picture in self.earlier:
+            figures.append(
+                f'<figure id="{name}"><a href="#{name}">{as_image(picture, when)}</a>'
+                f"<figcaption>{when}</figcaption></figure>"
+            )
+        rows = " of-rows" if shape(self.earlier[0][2]) == "wide" else ""
+        return [
+            f"<section><h2>Epoch by epoch</h2><p>{self.words.epochs} Each opens; the newest is at the top.</p>",
+            f'<div class="thumbs{rows}">{"".join(figures)}</div></section>',
+        ]
+
+    def settings(self) -> list[str]:
+        config = self.folder.config()
+        rows = [(k.replace("_", " "), as_text(v)) for k, v in config.items() if k not in HIDDEN]
+        rows = [(k, Path(v).name or v) if k == "data" else (k, v) for k, v in rows]
+        return ["<section><h2>Settings</h2>", self.table(rows), "</section>"]
+
+    def explained(self) -> list[str]:
+        items = [f"<dt>{name}</dt><dd>{text}</dd>" for name, text in (TERMS[t] for t in self.terms)]
+        return [f'<section><h2>Terms on this page</h2><dl class="terms">{"".join(items)}</dl></section>']
+
+    # --- parts ---
+
+    def use(self, terms: Iterable[str]) -> None:
+        self.terms += [t for t in dict.fromkeys(terms) if t not in self.terms]
+
+    def figure(self, picture: str, caption: Caption, kind: str = "") -> str:
+        self.use(caption.terms)
+        found = caption.this_run(self.epochs, self.measures) if self.epochs or self.measures else ""
+        run = f'<dt>This run</dt><dd class="run">{self.escaped(found)}</dd>' if found else ""
+        return (
+            f'<figure class="figure{kind}"><div>{picture}</div><figcaption>'
+            f"<h3>{caption.title}</h3><p>{caption.what}</p><dl>"
+            f'<dt>What is plotted</dt><dd class="formula">{caption.formula}</dd>'
+            f"<dt>When all is well</dt><dd>{caption.healthy}</dd>{run}</dl></figcaption></figure>"
+        )
+
+    def table(self, rows: Iterable[Sequence[object]]) -> str:
+        cells = ""
+        for name, value in rows:
+            text = str(name)
+            depth = (len(text) - len(text.lstrip())) // 2
+            kind = ("", ' class="in"', ' class="in-in"')[min(depth, 2)]
+            cells += (
+                f"<tr><th scope=row{kind}>{self.escaped(text.strip())}</th><td>{self.escaped(str(value))}</td></tr>"
+            )
+        return f'<div class="scroll"><table>{cells}</table></div>'
+
+    def escaped(self, text: str) -> str:
+        """Text for the page, without the folders of this machine."""
+        for own in (str(self.folder.path.resolve()), str(self.folder.path)):
+            text = text.replace(own + "/", "") if len(own) > 1 else text
+        return escaped(FOLDERS.sub("", text))
+
+
+STYLE, SCRIPT = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+DIGEST = b64encode(sha256(SCRIPT.encode()).digest()).decode()  # by it the page's policy knows its own script
+LARGER = (
+    '<dialog aria-label="larger view"><p><output></output><button type="button">Close</button></p>'
+    '<div class="picture"><img alt="" src="data:,"></div></dialog>'
+)
+
+
+def escaped(text: str) -> str:
+    return html.escape(text)
+
+
+def shape(picture: Packed) -> str:
+    return "wide" if picture.of_rows else "grid"
+
+
+def as_image(picture: Packed, text: str, name: str = "") -> str:
+    uri, width, height = picture
+    own = f' id="{name}"' if name else ""
+    return f'<img{own} alt="{escaped(text)}" width="{width}" height="{height}" src="{uri}">'
+
+
+def sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def without_source(name: str) -> str:
+    """The name of a data set without where it came from."""
+    return re.sub(r" from \S.*\)$", ")", name, flags=re.DOTALL)
+
+
+def numbers(values: Any) -> list[float]:
+    """A list of numbers; an empty one for anything else."""
+    if not isinstance(values, list) or not all(isinstance(v, int | float) and 0 <= v < 1e12 for v in values):
+        return []
+    return [float(v) for v in values]
+
+
+def as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

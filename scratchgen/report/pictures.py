@@ -1,0 +1,151 @@
+"""The pictures of a page: which, how they are packed, and those for elsewhere."""
+
+import re
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from PIL import Image, features
+
+from scratchgen.plots import Panel, curves, write_figure
+from scratchgen.recipes import Recipe
+from scratchgen.training import RunFolder
+
+SHEETS = 24  # sample sheets in a page, evenly chosen, at the most
+SMALL = 60_000  # bytes of a PNG that goes into the page as it is
+SHEET = re.compile(r"epoch-[0-9]+\.png")
+FRAMES, FRAME, LARGEST = 60, 480, 2_800_000  # of samples.gif at the most: frames, their width in pixels, bytes
+
+
+def sheets_in(folder: RunFolder) -> list[Path]:
+    """The sheets of the epochs, in their order."""
+    found = (folder.path / "samples").glob("epoch-*.png")
+    return sorted((p for p in found if SHEET.fullmatch(p.name) and p.is_file()), key=epoch_of)
+
+
+def epoch_of(sheet: Path) -> int:
+    return int(sheet.stem.removeprefix("epoch-"))
+
+
+def moment(sheet: Path) -> str:
+    """When it was drawn, in words."""
+    if sheet.stem == "latest":
+        return "now"
+    return f"after epoch {epoch_of(sheet)}" if epoch_of(sheet) else "before training"
+
+
+def chosen(sheets: Sequence[Path], most: int) -> list[Path]:
+    """At most so many, evenly, the first and the last among them."""
+    if len(sheets) <= most:
+        return list(sheets)
+    return [sheets[round(i * (len(sheets) - 1) / (most - 1))] for i in range(most)]
+
+
+class Packed(NamedTuple):
+    """A picture as a data URI, and its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+    @property
+    def of_rows(self) -> bool:
+        return self.width > 1.5 * self.height
+
+
+def packed(path: Path) -> Packed | None:
+    """A picture for the page; None when the file is missing or holds none."""
+    try:
+        about = path.stat()
+        return _packed(path, about.st_mtime_ns, about.st_size)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=4 * SHEETS)  # a page is written again and again in the course of a run
+def _packed(path: Path, changed: int, size: int) -> Packed:
+    content, kind = path.read_bytes(), "png"
+    with Image.open(BytesIO(content)) as image:
+        width, height = image.size
+        if len(content) > SMALL:
+            content, kind = _smaller(image, content)
+    return Packed(f"data:image/{kind};base64,{b64encode(content).decode()}", width, height)
+
+
+def _smaller(image: Image.Image, content: bytes) -> tuple[bytes, str]:
+    """The content of a large PNG in another form, where that is shorter."""
+    stream = BytesIO()
+    if features.check("webp"):
+        kind = "webp"
+        image.convert("RGB").save(stream, "WEBP", quality=80, method=2)
+    else:
+        kind = "jpeg"
+        image.convert("RGB").save(stream, "JPEG", quality=85)
+    return (stream.getvalue(), kind) if len(stream.getvalue()) < 0.8 * len(content) else (content, "png")
+
+
+# --- for elsewhere ---
+
+
+def take_away(folder: RunFolder, recipe: Recipe) -> dict[str, Callable[[IO[bytes]], None]]:
+    """What a run that is over leaves beside its page, by name: what writes it into a stream."""
+    records, measures = folder.records(), measures_of(folder)
+    found: dict[str, Callable[[IO[bytes]], None]] = {}
+
+    def of_curves(panels: Sequence[Panel]) -> Callable[[IO[bytes]], None] | None:
+        if not any(panel.drawn_from(records) for panel in panels):
+            return None
+
+        def draw(stream: IO[bytes]) -> None:
+            figure = curves(records, panels, measures)
+            assert figure is not None
+            write_figure(figure, stream)
+
+        return draw
+
+    for name, panels in (("losses.png", recipe.panels), ("health.png", recipe.health)):
+        if draw := of_curves(panels):
+            found[name] = draw
+    sheets = sheets_in(folder)
+    if len(sheets) > 1:
+        found["samples.gif"] = lambda stream: animate(sheets, stream)
+    return found
+
+
+def measures_of(folder: RunFolder) -> Mapping[str, Any] | None:
+    """What was measured, as far as it can be read."""
+    try:
+        return folder.measures()
+    except ValueError:
+        return None
+
+
+def animate(sheets: Sequence[Path], stream: IO[bytes]) -> None:
+    """The sheets as a GIF that stays at the last for a while: of fewer and smaller frames, until it is small."""
+    count, width = FRAMES, FRAME
+    while True:
+        frames = [_frame(path, width) for path in chosen(sheets, count)]
+        frames = [frame if frame.size == frames[-1].size else frame.resize(frames[-1].size) for frame in frames]
+        each = max(80, min(500, 6000 // len(frames)))
+        times = [each] * (len(frames) - 1) + [2000]
+        packed = BytesIO()
+        frames[0].save(packed, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=False)
+        size = len(packed.getvalue())
+        if size <= LARGEST or width <= 120:
+            stream.write(packed.getvalue())
+            return
+        fewer = max(12, int(count * (LARGEST / size)))
+        width = width if fewer < min(count, len(sheets)) else max(120, int(0.95 * width * (LARGEST / size) ** 0.5))
+        count = fewer
+
+
+def _frame(path: Path, width: int) -> Image.Image:
+    with Image.open(path) as image:
+        grey = image.mode == "L"
+        frame = image.convert("L" if grey else "RGB")
+    if frame.width > width:
+        frame = frame.resize((width, round(frame.height * width / frame.width)), Image.Resampling.BOX)
+    return frame if grey else frame.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
