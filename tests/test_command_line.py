@@ -294,7 +294,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(here, capsys):
         (["vae", "--resume", "vae", "--data", "nowhere"], "nowhere"),
         (["ae", "--resume", "vae"], "vae is a run of vae: scratchgen train vae --resume"),
         (["dcgan", "--resume", "gan"], "gan is a run of gan"),
-        (["vae", "--resume", "vae", "--out", "other"], "--out and --resume exclude each other"),
+        (["vae", "--resume", "vae", "--out", "other"], "--out and --resume cannot be given together"),
         (["vae", "--resume", "nowhere"], "nowhere is not a run folder: there is no such folder"),
         (["vae", "--resume", "digits"], "digits is not a run folder: there is no config.json in it"),
     ],
@@ -746,8 +746,11 @@ def test_export_writes_files_that_load(name, here, tmp_path, capsys):
         ([*AE, "--threads", "0"], "--threads"),
         ([*AE, "--nonsense"], "--nonsense. See scratchgen train ae --help"),
         ([*AE, "--lat", "3"], "--lat"),
-        ([*AE, "--arch", "conv"], "--hidden is not of --arch conv, which has --width"),
-        (["train", "vae", "--data", "digits", "--width", "4"], "--width is not of --arch dense, which has --hidden"),
+        ([*AE, "--arch", "conv"], "--hidden does not apply to --arch conv, which has --width"),
+        (
+            ["train", "vae", "--data", "digits", "--width", "4"],
+            "--width does not apply to --arch dense, which has --hidden",
+        ),
         (["train", "ae", "--data", "digits", "--latent", "2", "--arch", "conv", "--image-size", "3"], "at least 4×4"),
         ([*AE, "--data", "no/such/folder"], "no/such/folder"),
         ([*AE, "--data", "empty"], "empty"),
@@ -1342,7 +1345,7 @@ def test_images_that_are_no_squares(form, here, tmp_path, monkeypatch, capsys):
         succeeds(capsys, "sample", folder, "--count", "4", "--output", tmp_path / f"{model}.png")
         succeeds(capsys, "train", model, "--resume", folder, "--epochs", "2", "--image-size", form, "--quiet")
         other = ("train", model, "--resume", folder, "--image-size", "24x16")
-        assert "was started with --image-size 16x24, and goes on so" in fails(capsys, *other)
+        assert "was started with --image-size 16x24, and a resumed run keeps that" in fails(capsys, *other)
         succeeds(capsys, "evaluate", folder, "--quiet", "--importance", "2")
     succeeds(capsys, "reconstruct", tmp_path / "vae", "--count", "2", "--output", tmp_path / "r.npy")
     numbers(tmp_path / "r.npy", (2, 16, 24, 3))
