@@ -1,6 +1,7 @@
 """The command line: what each command prints and writes, and how it fails."""
 
 import importlib.util
+import io
 import json
 import os
 import shlex
@@ -293,7 +294,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(here, capsys):
         (["vae", "--resume", "vae", "--data", "nowhere"], "nowhere"),
         (["ae", "--resume", "vae"], "vae is a run of vae: scratchgen train vae --resume"),
         (["dcgan", "--resume", "gan"], "gan is a run of gan"),
-        (["vae", "--resume", "vae", "--out", "other"], "--out and --resume exclude each other"),
+        (["vae", "--resume", "vae", "--out", "other"], "--out and --resume cannot be given together"),
         (["vae", "--resume", "nowhere"], "nowhere is not a run folder: there is no such folder"),
         (["vae", "--resume", "digits"], "digits is not a run folder: there is no config.json in it"),
     ],
@@ -629,6 +630,30 @@ def test_evaluate(name, here, tmp_path, monkeypatch, capsys):
             assert "no labels" in printed
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("ae", ["PCA of the training images, 3 components …"]),
+        ("vae", ["−ELBO of the test images …", "importance-weighted NLL, K = 2:"]),
+        ("dcgan", ["nearest training images …"]),
+    ],
+)
+def test_evaluate_says_on_a_terminal_what_it_is_doing(name, says, here, tmp_path, monkeypatch, capsys):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    tiny.no_pictures(monkeypatch)
+    shutil.copytree(name, tmp_path / "run")
+    for options in ([], ["--quiet"]):
+        said = Terminal()
+        monkeypatch.setattr(sys, "stderr", said)
+        assert run("evaluate", tmp_path / "run", "--importance", "2", *options) == 0
+        for words in says:
+            assert (words in said.getvalue()) is (not options)
+    assert said.getvalue() == ""
+
+
 def test_evaluate_of_a_gan_on_labelled_images(here, tmp_path, monkeypatch, capsys):
     tiny.no_pictures(monkeypatch)
     monkeypatch.setattr("scratchgen.measures.classifier.SHOWN", 60)
@@ -721,8 +746,11 @@ def test_export_writes_files_that_load(name, here, tmp_path, capsys):
         ([*AE, "--threads", "0"], "--threads"),
         ([*AE, "--nonsense"], "--nonsense. See scratchgen train ae --help"),
         ([*AE, "--lat", "3"], "--lat"),
-        ([*AE, "--arch", "conv"], "--hidden is not of --arch conv, which has --width"),
-        (["train", "vae", "--data", "digits", "--width", "4"], "--width is not of --arch dense, which has --hidden"),
+        ([*AE, "--arch", "conv"], "--hidden does not apply to --arch conv, which has --width"),
+        (
+            ["train", "vae", "--data", "digits", "--width", "4"],
+            "--width does not apply to --arch dense, which has --hidden",
+        ),
         (["train", "ae", "--data", "digits", "--latent", "2", "--arch", "conv", "--image-size", "3"], "at least 4×4"),
         ([*AE, "--data", "no/such/folder"], "no/such/folder"),
         ([*AE, "--data", "empty"], "empty"),
@@ -1317,7 +1345,7 @@ def test_images_that_are_no_squares(form, here, tmp_path, monkeypatch, capsys):
         succeeds(capsys, "sample", folder, "--count", "4", "--output", tmp_path / f"{model}.png")
         succeeds(capsys, "train", model, "--resume", folder, "--epochs", "2", "--image-size", form, "--quiet")
         other = ("train", model, "--resume", folder, "--image-size", "24x16")
-        assert "was started with --image-size 16x24, and goes on so" in fails(capsys, *other)
+        assert "was started with --image-size 16x24, and a resumed run keeps that" in fails(capsys, *other)
         succeeds(capsys, "evaluate", folder, "--quiet", "--importance", "2")
     succeeds(capsys, "reconstruct", tmp_path / "vae", "--count", "2", "--output", tmp_path / "r.npy")
     numbers(tmp_path / "r.npy", (2, 16, 24, 3))

@@ -10,7 +10,7 @@ import tiny
 from tiny import MODELS, run
 
 from scratchgen.data import Dataset
-from scratchgen.recipes import RECIPES
+from scratchgen.recipes import RECIPES, build
 from scratchgen.recipes.options import FEW
 from scratchgen.training import RunFolder
 
@@ -42,6 +42,8 @@ def test_few_images_are_trained_on_for_some_thousand_steps_in_small_batches():
     assert (few["batch_size"], many["batch_size"]) == (16, 128)
     assert few["width"] < many["width"]
     assert few["augment"] == ["flip", "crop"]
+    assert few["d_augment"] == ["shift", "cutout"]
+    assert "d_augment" not in many
     assert "augment" not in many
     assert many["epochs"] == RECIPES["dcgan"].defaults["epochs"]
     assert "augment" not in config("dcgan", images(54, labelled=True))  # digits are not to be mirrored
@@ -51,9 +53,9 @@ def test_few_images_are_trained_on_for_some_thousand_steps_in_small_batches():
 
 
 def test_what_is_given_wins():
-    given = {"epochs": 3, "batch_size": 5, "width": 7, "augment": ["none"]}
+    given = {"epochs": 3, "batch_size": 5, "width": 7, "augment": ["none"], "d_augment": ["none"]}
     made = config("dcgan", images(54), **given)
-    assert {name: made.get(name) for name in given} == given | {"augment": None}
+    assert {name: made.get(name) for name in given} == given | {"augment": None, "d_augment": None}
     assert config("dcgan", images(54), steps=100)["epochs"] == 34  # 3 steps an epoch
     assert "steps" not in config("dcgan", images(54), steps=100)
 
@@ -78,15 +80,29 @@ def test_the_head_says_how_long_it_takes_and_what_to_expect(capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--steps 3 --epochs 2", "--epochs and --steps exclude each other"),
+        ("--steps 3 --epochs 2", "--epochs and --steps cannot be given together"),
         ("--augment turn", "'turn' is not none, or of flip, crop, shift"),
-        ("--augment flip,none", "--augment is flip,none: none goes with nothing else"),
+        ("--d-augment turn", "'turn' is not none, or of flip, shift, cutout"),
+        ("--augment flip,none", "--augment is flip,none: none cannot be combined"),
     ],
 )
 def test_options_that_do_not_go_together(words, said, capsys, tmp_path):
     assert run("train", *DCGAN, *words.split()) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_discriminator_sees_images_through_random_layers():
+    run_config = config("dcgan", images(54), width=1, seed=0)
+    model = build(run_config).model
+    del run_config["d_augment"]
+    plain = build(run_config).model
+    first, second = model.discriminator.layers[:2]
+    assert (type(first).__name__, type(second).__name__) == ("RandomShift", "RandomCutout")
+    assert first.seed != second.seed
+    x = np.random.default_rng(0).standard_normal((4, 16, 16, 3)).astype(np.float32)
+    assert np.array_equal(model.discriminator.predict(x), plain.discriminator.predict(x))
+    assert not np.array_equal(model.discriminator.forward(x)[0], plain.discriminator.forward(x)[0])
 
 
 def test_points_are_not_augmented(capsys):

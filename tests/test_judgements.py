@@ -47,8 +47,8 @@ def test_the_course_of_a_loss():
 def test_learning_by_heart():
     falling = [200.0, 150, 120, 100, 90, 80]
     assert judgements.overfit(epochs(loss=falling, test_loss=[200.0, 150, 130, 140, 150, 160]), VAE) == (
-        "the test loss has risen since epoch 3 (from 130 to 160) while the training loss fell: the model learns the "
-        "training images by heart; try fewer --epochs, a smaller network, or more images"
+        "the test loss has risen since epoch 3 (from 130 to 160) while the training loss fell: the model memorises "
+        "the training images; try fewer --epochs, a smaller network, or more images"
     )
     for test_loss in (
         [200.0, 150, 130, 120, 115, 110],  # falls
@@ -59,7 +59,7 @@ def test_learning_by_heart():
     ):
         assert judgements.overfit(epochs(loss=falling, test_loss=test_loss), VAE) == ""
     rising = epochs(loss=[200.0, 150, 120, 140, 150, 160], test_loss=[200.0, 150, 130, 140, 150, 160])
-    assert judgements.overfit(rising, VAE) == "", "both rise: it diverges, and learns nothing by heart"
+    assert judgements.overfit(rising, VAE) == "", "both rise: it diverges, and memorises nothing"
     assert judgements.overfit(epochs(loss=[1.0]), VAE) == ""
 
 

@@ -424,7 +424,7 @@ def test_a_damaged_cache_file_is_replaced(damage, stripes, tmp_path, capsys):
         save_file(arrays, path)
     assert weights(train_classifier(stripes, **options)) == good
     assert f"{path}" in (said := capsys.readouterr().err)
-    assert "trained anew" in said
+    assert "trained again" in said
     assert {name: array.tobytes() for name, array in load_file(path).items()} == good
     train_classifier(stripes, **options)
     assert capsys.readouterr().err == ""

@@ -65,7 +65,7 @@ def _variants(base: Path) -> None:
     for name, kind in {"under-way": "vae", "nothing-yet": "ring", "long": "gan"}.items():
         folder = RunFolder(shutil.copytree(base / kind, base / name))
         recipe = load_run(folder.path)
-        state = "1 of 2 epochs, 4 steps, 1 s; this page renews itself"
+        state = "1 of 2 epochs, 4 steps, 1 s; this page reloads itself"
         if name == "under-way":
             with Image.open(folder.path / "samples" / "epoch-002.png") as sheet:
                 folder.save_picture(ImageOps.invert(sheet.convert("L")), "samples/latest.png")

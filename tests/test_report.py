@@ -143,7 +143,7 @@ def test_no_folder_of_this_machine_is_on_the_page(trained, tmp_path):
     name = f"photos (1 training image from {secret}/photos)"
     config = copy.config() | {"data": f"{secret}/photos", "data_name": name}
     copy.write_json("config.json", config)
-    rows = [["the classes", f"cannot be had: {secret}/x.npy: no such file"], ["a/b", "1/2 of 3 / 4"]]
+    rows = [["the classes", f"could not be made: {secret}/x.npy: no such file"], ["a/b", "1/2 of 3 / 4"]]
     copy.write_measures({"data": f"photos (2 images from {secret}/of mine)", "epoch": 2, "rows": rows})
     no_space = f"stopped: {copy.path}/metrics.jsonl: no space"
     for state in (f"stopped: {secret}/x: no space left", no_space, r"C:\Users\me\y: z"):

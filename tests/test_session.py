@@ -92,7 +92,7 @@ def failing(error):
 def test_whatever_the_error(says, monkeypatch, capsys):
     monkeypatch.setattr("scratchgen.recipes.vae.VAERecipe.sheet", failing(ERRORS[says]))
     train("vae", "--epochs", "2")
-    assert notes(capsys) == [f"note: the picture of the samples cannot be had: {says}"]
+    assert notes(capsys) == [f"note: the picture of the samples could not be made: {says}"]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -103,7 +103,7 @@ def test_wherever_it_fails_the_run_goes_on_and_says_so_once(place, monkeypatch, 
         capsys.readouterr()
         folder = train("vae", "--epochs", "2", "--evaluate")
         said = notes(capsys)
-        assert said.count(f"note: {PLACES[place]} cannot be had: planted") == 1
+        assert said.count(f"note: {PLACES[place]} could not be made: planted") == 1
         assert len(set(said)) == len(said)
         assert folder.ended
         assert [r["epoch"] for r in epochs(folder)] == [1, 2]
@@ -130,7 +130,7 @@ def test_a_folder_of_few_images_is_enough(model, count, options, missing, tmp_pa
     tiny.photos(tmp_path / "few", count)
     argv = ("train", model, "--data", "few", "--image-size", "8", "--sample-every", "1", "--quiet")
     assert run(*argv, *options, "--epochs", "2", "--out", "run") == 0
-    assert {line.split(" cannot be had")[0] for line in notes(capsys)} == {f"note: {what}" for what in missing}
+    assert {line.split(" could not be made")[0] for line in notes(capsys)} == {f"note: {what}" for what in missing}
     folder = RunFolder("run")
     assert all(r.get("test_loss", 0) == r.get("test_loss", 0) for r in epochs(folder))
     if model in ("ae", "vae"):
@@ -223,7 +223,7 @@ def test_what_cannot_be_written_is_named_with_what_is_safe(name, after, safe, nu
     assert ("scratchgen train vae --resume run goes on" in said) is ("nothing" not in safe)
     if name != "metrics.jsonl":
         assert RunFolder("run").records()[-1] == {"kind": "end", "state": "stopped"}
-    assert "renews itself" not in Path("run/report.html").read_text(encoding="utf-8")
+    assert "reloads itself" not in Path("run/report.html").read_text(encoding="utf-8")
     resume("vae")
     assert_same(outcome(Path("run")), whole)
 
@@ -518,13 +518,13 @@ def test_a_run_whose_reader_leaves_ends_as_one_that_is_stopped(lines, logged, mo
         patch.setattr(sys, "stdout", Pipe(lines))
         folder = train("vae", "--epochs", "4", status=141)
     (said,) = notes(capsys)
-    assert "nobody reads what is printed" in said
+    assert "the output was closed" in said
     assert ("--resume run goes on" in said) is (logged > 0)
     assert folder.records()[-1] == {"kind": "end", "state": "stopped"}
     assert len(epochs(folder)) == logged
     page = Path("run/report.html").read_text(encoding="utf-8")
     assert "refresh=" not in page
-    assert "renews itself" not in page
+    assert "reloads itself" not in page
     resume("vae")
     assert_same(outcome(Path("run")), whole)
 

@@ -50,7 +50,7 @@ def test_data_may_be_arrays():
         ("vea", {}, ValueError, "train: model is 'vea', needs one of ae, vae, gan, dcgan"),
         ("vae", {"latent": "x"}, ValueError, "train: latent is 'x', needs a whole number of at least 1"),
         ("vae", {"epoch": 3}, TypeError, "train: vae has no setting 'epoch': did you mean epochs?"),
-        ("vae", {"epochs": 3, "steps": 3}, ValueError, "train: --epochs and --steps exclude each other"),
+        ("vae", {"epochs": 3, "steps": 3}, ValueError, "train: --epochs and --steps cannot be given together"),
         ("ae", {"latent": 1000}, ValueError, "train: --latent is 1000, needs no more than there are"),
         ("ae", {"data": "nowhere"}, FileNotFoundError, "'nowhere': is not a directory"),
     ],

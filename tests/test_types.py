@@ -47,10 +47,11 @@ WRONG = {  # and what mypy says of each
 }
 
 
-def test_scripts_of_the_readme_pass_mypy_and_wrong_calls_do_not(tmp_path):
+def test_scripts_of_the_guide_pass_mypy_and_wrong_calls_do_not(tmp_path):
     pytest.importorskip("mypy", reason="needs mypy: pip install '.[lint]'")
-    readme = Path(__file__).parents[1] / "README.md"
-    scripts = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    pages = sorted((Path(__file__).parents[1] / "demos/guide").glob("*.md"))
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    scripts = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     scripts += [f"import numpy as np\nimport scratchgen as sg\n{call}\n" for call in WRONG]
     for i, script in enumerate(scripts):
         (tmp_path / f"script{i:02d}.py").write_text(script, encoding="utf-8")
@@ -63,7 +64,7 @@ def test_scripts_of_the_readme_pass_mypy_and_wrong_calls_do_not(tmp_path):
         text=True,
     )
     errors = sorted(line for line in done.stdout.splitlines() if ": error:" in line)
-    assert len(scripts) >= len(WRONG) + 2
+    assert len(scripts) >= len(WRONG) + 6
     for error, (i, said) in zip(errors, enumerate(WRONG.values(), len(scripts) - len(WRONG)), strict=True):
         assert error.startswith(f"script{i:02d}.py:3:"), done.stdout
         assert said in error

@@ -33,7 +33,7 @@ def add_parser(commands: Commands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     folder, recipe = open_run(args)
-    data = data_of(folder, recipe, args.data)
+    data = data_of(folder, recipe, args.data, progress=not args.quiet)
     print(f"run      {printable(str(folder.path))}\ndata     {data.name}")
     note = other_data(recipe, data)
     if note:

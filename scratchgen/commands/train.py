@@ -17,7 +17,7 @@ from scratchgen.files import printable
 from scratchgen.paths import as_path
 from scratchgen.plots import load_matplotlib
 from scratchgen.recipes import RECIPES, Recipe, RecipeError, build, config_of
-from scratchgen.recipes.options import COMMON, FREE, Config, identity
+from scratchgen.recipes.options import COMMON, FEW, FREE, Config, identity
 from scratchgen.training import OutOfStep, RunFolder, Settings, Training
 from scratchgen.version import __version__
 
@@ -30,7 +30,7 @@ def add_parser(commands: Commands) -> None:
         "train",
         help="train a model on images",
         description="Train a model. What it makes goes into a run folder: config.json, metrics.jsonl, checkpoint and "
-        "weights, samples of every epoch, curves, and report.html to watch it in a browser.",
+        "weights, samples as it trains, curves, and report.html to watch it in a browser.",
     )
     models = train.add_subparsers(title="models", metavar="MODEL", required=True)
     for recipe in RECIPES.values():
@@ -60,17 +60,23 @@ def _add_options(parser: argparse.ArgumentParser, recipe: type[Recipe]) -> None:
     when = "after every epoch and at the end" if recipe.measured_by_epoch else "at the end"
     for name, option in recipe.all_options().items():
         default = recipe.defaults.get(name, option.default)
-        shown = option.help.format(names=names, when=when) + _default(default, points.get(name, default))
+        shown = option.help.format(names=names, when=when)
+        few = default if name == "steps" else recipe.few.get(name, default)
+        shown += _default(default, points.get(name, default), few)
+        if name == "epochs" and "steps" in recipe.few:
+            shown += f"; with up to {FEW:,} images as many as make {recipe.few['steps']:,} steps"
         settings = of_kind(option.kind) | ({"metavar": option.metavar} if option.metavar else {})
         parser.add_argument(f"--{name.replace('_', '-')}", help=shown, default=None, **settings)
 
 
-def _default(of_images: Any, of_points: Any) -> str:
+def _default(of_images: Any, of_points: Any, of_few: Any) -> str:
     """The end of a help text."""
     said = [] if of_images is None else [str(of_images)]
     if of_points != of_images:
         said = [f"{text} for images" for text in said]
         said.append(f"{','.join(map(str, of_points)) if isinstance(of_points, list) else of_points} for points")
+    if of_few != of_images:
+        said.append(f"{','.join(of_few) if isinstance(of_few, list) else of_few} for up to {FEW:,} images")
     return f" (default: {', '.join(said)})" if said and of_images is not False else ""
 
 
@@ -99,7 +105,7 @@ def begin(args: argparse.Namespace) -> TrainingRun:
 def resume(args: argparse.Namespace) -> TrainingRun:
     """A run that is there, trained to its end; until all its files are known to fit nothing is written."""
     if args.out:
-        raise UsageError("--out and --resume exclude each other: a resumed run stays in its folder")
+        raise UsageError("--out and --resume cannot be given together: a resumed run stays in its folder")
     folder = open_folder(args.resume)
     args.resume = folder.path
     with folder.locked() as locks:
@@ -120,7 +126,7 @@ def resume(args: argparse.Namespace) -> TrainingRun:
             folder.rewind(training.steps)
             folder.write_json("config.json", config)  # with the epochs that it is to have from now on
         if config["decay"] != "none" and config["epochs"] != before["epochs"] and begun > 0:
-            notes.append("the learning rate falls to 0 over all epochs: with more of them it is another run")
+            notes.append("the learning rate falls to 0 over all epochs: more of them change it from the start")
         run = TrainingRun(folder, recipe, data, training, quiet=args.quiet)
         notes += [] if over else _changes(before, config)
         head = _head(args, run, locks) + [f"note     {note}" for note in notes]
@@ -148,7 +154,7 @@ def _head(args: argparse.Namespace, run: TrainingRun, locks: bool) -> list[str]:
     lines += [f"run      {where}", f"report   {os.path.join(where, 'report.html')}"]
     if not locks:
         lines.append(
-            "note     this file system has no locks: two processes that train this run would spoil it unnoticed"
+            "note     this file system has no locks: two processes that train this run would damage it unnoticed"
         )
     return lines
 
@@ -219,7 +225,7 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
             if isinstance(kept, list):
                 kept = ("x" if name == "image_size" else ",").join(map(str, kept))
             how = f"without {option}" if kept is None else f"with {option} {kept}"
-            raise UsageError(f"{args.resume} was started {how}, and goes on so")
+            raise UsageError(f"{args.resume} was started {how}, and a resumed run keeps that")
     _resolve_device(args, config)
     config["threads"] = _threads(args)
     for name in (
@@ -240,7 +246,7 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
             f"the data is not what {args.resume} was trained on, {printable(config['data_name'])}: choose with --data"
         )
     if args.epochs and args.steps:
-        raise UsageError("--epochs and --steps exclude each other: both say how long to train")
+        raise UsageError("--epochs and --steps cannot be given together: both say how long to train")
     if args.steps:
         config["epochs"] = args.recipe.epochs_of(args.steps, len(data.samples), config["batch_size"])
     config["epochs"] = args.epochs or config["epochs"]

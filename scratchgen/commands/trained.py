@@ -46,7 +46,7 @@ def source_of(config: Mapping[str, Any]) -> str:
     return FORMER.get(config["data"], config["data"])
 
 
-def data_of(folder: RunFolder, recipe: Recipe, other: str | None) -> Any:
+def data_of(folder: RunFolder, recipe: Recipe, other: str | None, *, progress: bool = True) -> Any:
     """The data that the run was trained on, or other data in the same form."""
     c = recipe.config
     size, channels = pixels(c.get("image_size")), c.get("channels")
@@ -56,7 +56,8 @@ def data_of(folder: RunFolder, recipe: Recipe, other: str | None) -> Any:
     if "image_shape" in c and other in POINTS:
         raise UsageError(f"the run is of images {tuple(c['image_shape'])}, and {other} is of points")
     with where_config_says(folder.path, other), memory_for("the data"):
-        data = load(source_of(c) if other is None else other, image_size=size, channels=channels)
+        source = source_of(c) if other is None else other
+        data = load(source, image_size=size, channels=channels, progress=progress)
     if list(getattr(data, "image_shape", ())) != list(c.get("image_shape", ())):
         what = f"images {tuple(c['image_shape'])}" if "image_shape" in c else "points"
         raise UsageError(f"{data.name} does not fit: the run is of {what}")

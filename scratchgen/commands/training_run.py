@@ -74,8 +74,8 @@ class TrainingRun:
             self.say_if_possible(f"{where}\n  {self.resume_command()}", sys.stdout)
             return 128 + self.stop.number
         if isinstance(error, NoReader):
-            self.close("stopped: nobody read what it printed")
-            self.say_if_possible(f"scratchgen: nobody reads what is printed; {self.how_to_go_on()}")
+            self.close("stopped: its output was closed")
+            self.say_if_possible(f"scratchgen: the output was closed; {self.how_to_go_on()}")
             return 128 + self.stop.number if self.stop.is_set() else BROKEN_PIPE  # when a terminal is closed, both
         if isinstance(error, NotFinite):
             self.close(str(error))
@@ -226,7 +226,7 @@ class TrainingRun:
         if state is None:
             done = min(training.epoch - 1, training.settings.epochs)
             state = f"{done} of {training.settings.epochs} epochs, {training.steps:,} steps, {training.seconds:.0f} s"
-            state += "; this page renews itself" if under_way else ""
+            state += "; this page reloads itself" if under_way else ""
         with self.part("report.html"):
             write(self.folder, self.recipe, state=state, under_way=under_way)
         pictures: dict[str, Callable[[IO[bytes]], None]] = {}
@@ -238,7 +238,7 @@ class TrainingRun:
                 picture(stream)
 
     def close(self, state: str) -> None:
-        """The run stops here: its metrics say so, and its report no longer renews itself, as far as they can
+        """The run stops here: its metrics say so, and its report no longer reloads itself, as far as they can
         be written."""
         self.closing = True
         with suppress(OSError):
@@ -263,7 +263,7 @@ class TrainingRun:
         for what, why in found.missing.items():
             if what not in self.reported and not self.closing:
                 self.reported.add(what)
-                self.say(f"note: {what} cannot be had: {why}", sys.stderr)
+                self.say(f"note: {what} could not be made: {why}", sys.stderr)
 
     def say_if_possible(self, text: str, stream: TextIO | None = None) -> None:
         """Print, though there may be no reader any more; on standard error, unless a stream is given."""

@@ -50,7 +50,7 @@ class EncoderRecipe(Recipe[Dataset]):
         config = {"arch": "dense"} | super().resolve_config(given, data)
         own, other = ("hidden", "width") if config["arch"] == "dense" else ("width", "hidden")
         if other in config:
-            raise RecipeError(f"--{other} is not of --arch {config['arch']}, which has --{own}")
+            raise RecipeError(f"--{other} does not apply to --arch {config['arch']}, which has --{own}")
         config.setdefault(own, cls.hidden if own == "hidden" else WIDTH)
         return config
 
@@ -76,8 +76,8 @@ class EncoderRecipe(Recipe[Dataset]):
         if count >= FEW:
             return []
         return [
-            f"{count:,} training images are few: these come out well in the end, images that it has not seen much "
-            "less so; the test images show how much"
+            f"{count:,} training images are few: these come out well in the end, unseen images much less well, as "
+            "the test images show"
         ]
 
     def decode(self, z: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from scratchgen.backend import Array, transfer
 from scratchgen.data import Dataset, Points, to_float, to_unit
 from scratchgen.functions import sigmoid
+from scratchgen.layers import RandomCutout, RandomFlip, RandomShift, Sequential
 from scratchgen.measures import (
     Classifier,
     FeatureStatistics,
@@ -27,7 +28,7 @@ from scratchgen.recipes import judgements
 from scratchgen.recipes.judgements import WITHIN_3_SIGMA, number
 from scratchgen.recipes.options import Option, fraction, positive, rate, sizes
 from scratchgen.recipes.recipe import D, Findings, Recipe, RecipeError, formatted
-from scratchgen.schema import choice
+from scratchgen.schema import choice, several
 
 SHOWN = 64  # generated images in a sheet
 DRAWN = 2500  # generated points, to show and to measure
@@ -36,6 +37,7 @@ COMPARED = 100  # generated images compared with all training images
 CONFIDENT = 0.9  # probability of a class
 MODES = {"ring": 8, "grid": 25}  # of the mixtures that `load` draws
 NEIGHBOURS = 12  # of these, shown beside the nearest training image
+AT_D = {"flip": RandomFlip, "shift": RandomShift, "cutout": RandomCutout}  # by --d-augment
 LEAST = 1000  # training images, below which not much is to be expected
 BEFORE_SMALLEST = 7  # as DCGANs were built before there was the setting
 
@@ -53,7 +55,7 @@ GAME_OPTIONS = {
     ),
     "prior": Option(choice(PRIORS), "density of z; uniform is on [−1, 1]", default="normal"),
     "beta1": Option(fraction, "β₁ of adam and adamw", default=0.5, metavar="X"),
-    "d_lr": Option(rate, "the discriminator's learning rate (default: that of --lr)", metavar="X"),
+    "d_lr": Option(rate, "the discriminator's learning rate; without it that of --lr", metavar="X"),
 }
 
 
@@ -108,7 +110,7 @@ class Game(Recipe[D]):
         if count >= LEAST:
             return []
         return [
-            f"{count:,} training images are few, and the discriminator soon knows them by heart: expect the colours "
+            f"{count:,} training images are few, and the discriminator soon memorises them: expect the colours "
             f"and shapes of such images, and variations of them, but few details; from {LEAST:,} on it gets better"
         ]
 
@@ -288,6 +290,7 @@ class GANRecipe(Game[Dataset]):
     help = "generative adversarial network, fully connected: of images, or of points in the plane"
     description = "Train a generator against a discriminator, fully connected, on images or on points in the plane."
     defaults = {"epochs": 50, "batch_size": 64, "lr": 2e-4, "latent": 100}
+    few = {"steps": 4000, "batch_size": 32}
     points: ClassVar[type[Recipe[Points]] | None] = PointGANRecipe
     options = PointGANRecipe.options
     measured_by_epoch = True
@@ -405,16 +408,40 @@ class DCGANRecipe(GANRecipe):
     help = "deep convolutional GAN: of images of any size, your own too"
     description = "Train a deep convolutional GAN, in the style of Radford et al. 2016, on images."
     defaults = {"epochs": 15, "batch_size": 128, "lr": 2e-4, "latent": 100}
-    # Few images are soon known by heart: a slower D, and a rate that falls, keep the game going.
-    few = {"steps": 4000, "batch_size": 16, "lr": 1e-3, "d_lr": 2.5e-4, "decay": "linear", "width": 24, "latent": 64}
+    # Few images are soon memorised: a D that learns slower and sees each image in another way, and a rate that falls,
+    # keep the game going.
+    few = {
+        "steps": 4000,
+        "batch_size": 16,
+        "lr": 1e-3,
+        "d_lr": 2.5e-4,
+        "decay": "linear",
+        "width": 24,
+        "latent": 64,
+        "d_augment": ["shift", "cutout"],
+    }
     points = None
     options = {
         "latent": Option(positive, "dimension of z", metavar="N"),
         "width": Option(positive, "channels next to the image", default=64, metavar="N"),
         "smallest": Option(positive, "halve images until their side is at most N", default=4, metavar="N"),
+        "d_augment": Option(
+            several(choice(("none", *AT_D)), f"none, or of {', '.join(AT_D)}, as in shift,cutout"),
+            "random layers before the discriminator, for real and generated images alike, so that it cannot memorise "
+            "few of them: flip, shift (by up to an eighth), cutout (a square is set to 0), more than one as in "
+            "shift,cutout; or none",
+            metavar="NAME,NAME",
+        ),
         **GAME_OPTIONS,
     }
 
     def build(self, rng: np.random.Generator) -> None:
         size = {"width": self.config["width"], "smallest": self.config.get("smallest", BEFORE_SMALLEST)}
         self.model = dcgan(self.image_shape, **size, **self.builder_arguments(rng))
+        random = [AT_D[name](rng=rng) for name in self.config.get("d_augment", ())]
+        if random:
+            self.model.discriminator = Sequential(*random, self.model.discriminator)
+
+    def describe(self) -> str:
+        random = self.config.get("d_augment", ())
+        return super().describe() + (f", D sees images with a random {' and '.join(random)}" if random else "")

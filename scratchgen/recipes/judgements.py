@@ -97,7 +97,7 @@ def overfit(epochs: Epochs, config: Config) -> str:
         return ""
     return (
         f"the test loss has risen since epoch {least[0]} (from {number(least[1])} to {number(test[1])}) while the "
-        "training loss fell: the model learns the training images by heart; try fewer --epochs, a smaller network, "
+        "training loss fell: the model memorises the training images; try fewer --epochs, a smaller network, "
         "or more images"
     )
 

@@ -57,17 +57,17 @@ COMMON = {  # the options of every recipe; in help, `names` are those of data, a
         text,
         "a name: {names}; or a folder: of your own images, of IDX files as MNIST and Fashion-MNIST have them, or of "
         "CIFAR-10's binary files; without it the folder in SCRATCHGEN_DATA, else the sample: 10,000 digits that come "
-        "along",
+        "with scratchgen",
         metavar="NAME|DIR",
     ),
     "image_size": Option(
         image_size,
-        "cut out the middle and resize it to N×N pixels, or height × width (default: as they are; folder: 64)",
+        "cut out the middle and resize it to N×N pixels, or height × width (default: unchanged; folder: 64)",
         metavar="N|HxW",
     ),
-    "channels": Option(choice((1, 3)), "1: grey, 3: coloured (default: as they are; folder: 3)"),
+    "channels": Option(choice((1, 3)), "1: grey, 3: coloured (default: unchanged; folder: 3)"),
     "epochs": Option(positive, "passes over the data", metavar="N"),
-    "steps": Option(positive, "updates, in the place of --epochs: as many passes as make that many", metavar="N"),
+    "steps": Option(positive, "training steps, instead of --epochs: as many epochs as make that many", metavar="N"),
     "batch_size": Option(positive, "samples per step", metavar="N"),
     "lr": Option(rate, "learning rate", metavar="X"),
     "optimizer": Option(
@@ -76,7 +76,7 @@ COMMON = {  # the options of every recipe; in help, `names` are those of data, a
     "momentum": Option(fraction, f"of --optimizer sgd (default: {MOMENTUM:g})", metavar="X"),
     "weight_decay": Option(non_negative, f"of --optimizer adamw (default: {WEIGHT_DECAY})", metavar="X"),
     "decay": Option(
-        choice(SCHEDULES), "linear and cosine take the learning rate to 0 at the last of --epochs", default="none"
+        choice(SCHEDULES), "linear and cosine lower the learning rate to 0 by the last epoch", default="none"
     ),
     "warmup": Option(
         whole(0), "steps at the start in which the learning rate grows to its full size", default=0, metavar="N"
@@ -92,7 +92,7 @@ COMMON = {  # the options of every recipe; in help, `names` are those of data, a
     "backend": Option(choice(BACKENDS), "cupy runs on an NVIDIA GPU", default="numpy"),
     "precision": Option(
         choice(PRECISIONS),
-        "of matrix products on the GPU: tf32 has its tensor cores multiply numbers rounded to 10 bits, faster",
+        "of matrix products on the GPU: tf32 its tensor cores multiply elements rounded to 10 bits, faster",
         default="float32",
     ),
     "threads": Option(

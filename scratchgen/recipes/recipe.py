@@ -76,7 +76,7 @@ class Recipe(Generic[D]):
 
     model: Autoencoder | VAE | GAN
     optimizers: dict[str, Optimizer]
-    folder: RunFolder | None = None  # of a trained run
+    _folder: RunFolder | None = None
 
     def __init__(self, config: Mapping[str, Any]):
         self.config = config
@@ -90,9 +90,20 @@ class Recipe(Generic[D]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.describe()}>"
 
+    @property
+    def folder(self) -> RunFolder:
+        """Of a trained run. AttributeError where there is none."""
+        if self._folder is None:
+            raise AttributeError("there is no run folder yet: scratchgen.train and load_run give a run that has one")
+        return self._folder
+
+    @folder.setter
+    def folder(self, folder: RunFolder) -> None:
+        self._folder = folder
+
     def _repr_html_(self) -> str | None:
         """For a notebook: the last sheet of samples, and the curves."""
-        if self.folder is None:
+        if self._folder is None:
             return None
         sheets: list[Path] = sorted(self.folder.path.glob("samples/epoch-*.png"), key=lambda p: (len(p.name), p.name))
         pictures = [p for p in (*sheets[-1:], self.folder.path / "losses.png") if p.is_file()]
@@ -123,7 +134,7 @@ class Recipe(Generic[D]):
         """The config of a run from what was given: with defaults, and with what depends on the data, its shape and a
         batch no larger. RecipeError when the two do not fit."""
         if "epochs" in given and "steps" in given:
-            raise RecipeError("--epochs and --steps exclude each other: both say how long to train")
+            raise RecipeError("--epochs and --steps cannot be given together: both say how long to train")
         own = {name: option.default for name, option in cls.all_options().items() if option.default is not None}
         config = {"model": cls.name, **own, **cls.defaults}
         least, size = 0, len(data.samples)
@@ -141,10 +152,13 @@ class Recipe(Generic[D]):
         config |= given
         _settle_optimizer(config, given)
         config["batch_size"] = min(config["batch_size"], size)
-        if "none" in config.get("augment", ()):
-            if len(config["augment"]) > 1:
-                raise RecipeError(f"--augment is {','.join(config['augment'])}: none goes with nothing else")
-            del config["augment"]  # as in a run from before there was any
+        for name in ("augment", "d_augment"):
+            kinds = config.get(name, [])
+            if "none" in kinds:
+                if len(kinds) > 1:
+                    option = "--" + name.replace("_", "-")
+                    raise RecipeError(f"{option} is {','.join(kinds)}: none cannot be combined")
+                del config[name]  # as in a run from before there was any
         if "steps" in given:
             config["epochs"] = cls.epochs_of(config.pop("steps"), size, config["batch_size"])
         elif "epochs" not in given:

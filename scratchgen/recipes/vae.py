@@ -39,7 +39,7 @@ class VAERecipe(EncoderRecipe):
         "beta": Option(non_negative, "weight of the KL term; 1 is the ELBO", default=1.0, metavar="X"),
         "binarise": Option(
             choice(("none", "threshold", "dynamic")),
-            "grey pixels to 0 and 1: as they are, cut at one half, or drawn afresh each time with the grey as "
+            "grey pixels to 0 and 1: unchanged, cut at one half, or drawn again each time with the grey as "
             "probability (default: dynamic for bernoulli, none for gaussian)",
         ),
     }

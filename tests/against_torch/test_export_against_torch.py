@@ -175,11 +175,14 @@ def test_vae_in_modules_of_ones_own(tmp_path, torch):
 
 def test_dcgan_in_modules_of_ones_own(tmp_path, torch):
     nn = torch.nn
-    model = drawn(dcgan((28, 28, 1), latent=7, width=3))
+    model = drawn(dcgan((28, 28, 1), latent=7, width=3, smallest=7))
     export_torch(model, tmp_path / "gan.safetensors")
     generator = nn.Sequential(
         nn.Unflatten(1, (7, 1, 1)),
-        nn.ConvTranspose2d(7, 6, 7, 1, 0, bias=False),
+        nn.ConvTranspose2d(7, 12, 4, 1, 0, bias=False),
+        nn.BatchNorm2d(12),
+        nn.ReLU(),
+        nn.ConvTranspose2d(12, 6, 3, 2, 1, bias=False),
         nn.BatchNorm2d(6),
         nn.ReLU(),
         nn.ConvTranspose2d(6, 3, 4, 2, 1, bias=False),
@@ -194,7 +197,10 @@ def test_dcgan_in_modules_of_ones_own(tmp_path, torch):
         nn.Conv2d(3, 6, 4, 2, 1, bias=False),
         nn.BatchNorm2d(6),
         nn.LeakyReLU(0.2),
-        nn.Conv2d(6, 1, 7, 1, 0, bias=False),
+        nn.Conv2d(6, 12, 3, 2, 1, bias=False),
+        nn.BatchNorm2d(12),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(12, 1, 4, 1, 0, bias=False),
         nn.Flatten(),
     )
     networks = {"generator": generator, "discriminator": discriminator}

@@ -31,7 +31,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(name, here, device, monkeypatch):
 
 @pytest.mark.parametrize("name", ["ae", "vae"])
 def test_an_epoch_of_true_size_is_near_to_that_of_the_cpu(name, here, gpu):
-    """The losses of an epoch on the 10,000 digits that come along; a GAN's would go other ways within it."""
+    """The losses of an epoch on the 10,000 embedded digits; a GAN's would go other ways within it."""
     for backend, out in (("cupy", "device"), ("numpy", "host")):
         assert run("train", name, "--epochs", "1", "--quiet", "--backend", backend, "--out", out) == 0
     found, wanted = ([r for r in tiny.records(here / b) if r["kind"] == "epoch"][-1] for b in ("device", "host"))

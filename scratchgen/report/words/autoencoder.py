@@ -42,7 +42,7 @@ def words(recipe: AutoencoderRecipe) -> Words:
                 formula=LOSS[c["loss"]],
                 healthy=(
                     "Both fall steeply, then slowly, and stay together. A test loss that turns and rises while the "
-                    "training loss falls says that the training images are being learnt by heart."
+                    "training loss falls says that the training images are being memorised."
                 ),
                 this_run=lambda epochs, measures: judgements.course(epochs, "test_loss", "The test loss"),
                 terms=names if c["loss"] == "bernoulli" else (),

@@ -101,6 +101,6 @@ TERMS = {
     "nearest": (
         "nearest training image",
         "By Euclidean distance between pixels. If samples were far nearer to training images than unseen test images "
-        "are, G would have learnt these by heart.",
+        "are, G would have memorised these.",
     ),
 }

@@ -43,7 +43,7 @@ def words(recipe: VAERecipe) -> Words:
                 formula=(f"L = −E<sub>q(z | x)</sub> log p(x | z) + {weight}KL(q(z | x) ‖ N(0, I))"),
                 healthy=(
                     "Both fall steeply, then slowly, and stay together. A test loss that rises while the training "
-                    "loss falls says that the training images are being learnt by heart."
+                    "loss falls says that the training images are being memorised."
                 ),
                 this_run=bound,
                 terms=("elbo", "nats"),
