@@ -75,7 +75,7 @@ def _variants(base: Path) -> None:
             for sheet in ("epoch-001.png", "epoch-002.png"):
                 (folder.path / "samples" / sheet).unlink()
         if name == "long":
-            long = "a-name-without-a-space-" * 12
+            long = "a_name_without_a_space_" * 12
             config = folder.config()
             config |= {"data_name": long, "data": f"/{long}", "hidden": list(range(1000, 1100)), long: long}
             folder.write_json("config.json", config)
