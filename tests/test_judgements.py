@@ -54,6 +54,7 @@ def test_learning_by_heart():
         [200.0, 150, 130, 120, 115, 110],  # falls
         [200.0, 150, 130, 120, 119, 120.5],  # wavers
         [200.0, 150, 130, 131, 130.5, 130.8],  # by little
+        [1671.0, 1670, 1669, 1679, 1680, 1679],  # by little of what it is
         [130.0, 140, 150, 160, 170, 180],  # never fell: another trouble
         [200.0, 150, 130, None, None, 160],
     ):

@@ -308,6 +308,7 @@ def test_on_paper_there_are_no_controls_and_the_ground_is_white(base, browser):
     assert ground == 1
     assert browser.execute_script(VISIBLE) == len(browser.find_elements("css selector", "figure"))
     assert len(browser.print_page()) > 20_000
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
 @pytest.fixture(scope="module")

@@ -88,12 +88,13 @@ def codes(
     """Codes in the plane (N, 2), coloured by class where there are labels, on equal scales; with `prior` the circles
     of N(0, I) that hold 39 % and 86 % of it, at 1 and 2 standard deviations."""
     figure, axes, beside = _square(bar=labels is not None, title=title)
+    size = max(4.0, min(40.0, 8000 / len(z)))
     if labels is None:
-        axes.scatter(z[:, 0], z[:, 1], s=3, color=ACCENT, alpha=0.5, linewidths=0, label="code of an image")
+        axes.scatter(z[:, 0], z[:, 1], s=size, color=ACCENT, alpha=0.6, linewidths=0, label="code of an image")
     else:
         kinds = int(labels.max()) + 1
         palette = "tab10" if kinds <= 10 else "turbo"
-        dots = axes.scatter(z[:, 0], z[:, 1], c=labels, cmap=palette, s=4, alpha=0.7, linewidths=0)
+        dots = axes.scatter(z[:, 0], z[:, 1], c=labels, cmap=palette, s=size, alpha=0.7, linewidths=0)
         dots.set_clim(-0.5, max(kinds, 10 if palette == "tab10" else 0) - 0.5)
         bar = figure.colorbar(dots, cax=beside, ticks=range(kinds) if kinds <= 20 else None)
         if bar.solids is not None:

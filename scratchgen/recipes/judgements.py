@@ -49,13 +49,14 @@ def after(epoch: int) -> str:
 
 
 def rises_from(values: list[tuple[int, float]]) -> tuple[int, float] | None:
-    """Where the least value is, if each of the last PATIENCE ones is above it by 2 % of the way down from the first:
-    a curve that has turned."""
+    """Where the least value is, if each of the last PATIENCE ones is above it by 5 % of the way down from the first,
+    and by 1 % of itself: a curve that has turned."""
     if len(values) <= PATIENCE:
         return None
     least = min(values, key=lambda pair: pair[1])
     way = values[0][1] - least[1]
-    turned = all(v > least[1] + 0.02 * way for _, v in values[-PATIENCE:])
+    rise = max(0.05 * way, 0.01 * abs(least[1]))
+    turned = all(v > least[1] + rise for _, v in values[-PATIENCE:])
     return least if way > 0 and turned else None
 
 
