@@ -30,7 +30,8 @@ from scratchgen.recipes.options import Option, fraction, positive, rate, sizes
 from scratchgen.recipes.recipe import D, Findings, Recipe, RecipeError, formatted
 from scratchgen.schema import choice, several
 
-SHOWN = 64  # generated images in a sheet
+SHOWN, SHOWN_OF_LARGE = 64, 36  # generated images in a sheet
+LARGE = 48  # pixels of a side
 DRAWN = 2500  # generated points, to show and to measure
 SURFACE = 64  # points at which D is taken, in each direction
 COMPARED = 100  # generated images compared with all training images
@@ -327,7 +328,8 @@ class GANRecipe(Game[Dataset]):
         return text
 
     def sheet(self, data: Dataset) -> object:
-        images = self.generate(self.noise(SHOWN, self.picture_rng()))
+        count = SHOWN if max(self.image_shape[:2]) < LARGE else SHOWN_OF_LARGE
+        images = self.generate(self.noise(count, self.picture_rng()))
         return image_grid(images, scale=zoom(self.image_shape))
 
     def quality(self, data: Dataset, *, progress: bool = True) -> dict[str, Any]:
