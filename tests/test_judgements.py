@@ -163,7 +163,7 @@ def test_the_equilibrium():
 
 
 def game(real, fake, **config):
-    return judgements.game(epochs(**{"D(x)": real, "D(G(z))": fake}), GAME | config)
+    return judgements.game(epochs(**{"D(x)": real, "D(G(z))": fake}), GAME | {"epochs": len(real)} | config)
 
 
 def test_how_the_game_stands():
@@ -171,6 +171,8 @@ def test_how_the_game_stands():
     assert "both near 0.45" in game(constant(0.45), constant(0.44), smoothing=0.1)
     falling = [0.45, 0.48, 0.5, 0.5, 0.48, 0.35, 0.25, 0.18, 0.12]
     assert game([0.6] * 9, falling) == "D(G(z)) ended at 0.12 and has fallen since epoch 4: D is winning."
+    under_way = game([0.6] * 9, falling, epochs=20)
+    assert under_way == "D(G(z)) is at 0.12 and has fallen since epoch 4: D is winning."
     assert "D tells every sample" in game(constant(0.999), constant(0.001))
     assert "D tells every sample" in game(constant(0.897), constant(0.001), smoothing=0.1)
     assert "G deceives D" in game(constant(0.6), constant(0.7))
@@ -226,7 +228,7 @@ def test_modes_and_quality():
 
 def test_losses_of_the_game():
     def said(d, g, **config):
-        return judgements.losses_of_the_game(epochs(d_loss=[d], g_loss=[g]), GAME | config)
+        return judgements.losses_of_the_game(epochs(d_loss=[d], g_loss=[g]), GAME | {"epochs": 1} | config)
 
     assert said(1.38, 0.70) == (
         "D's loss ended at 1.38, at equilibrium it is 1.39; G's at 0.70, at equilibrium 0.69: D is close to guessing."

@@ -44,6 +44,11 @@ def number(value: float) -> str:
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
+def stands(epochs: Epochs, config: Config) -> str:
+    """The verb before a last value, which is the last of all when the run is over."""
+    return "ended at" if epochs[-1]["epoch"] >= config["epochs"] else "is at"
+
+
 def after(epoch: int) -> str:
     return f"after epoch {epoch}"
 
@@ -123,7 +128,8 @@ def norms(epochs: Epochs, key: str, what: str) -> str:
     values = series(epochs, key)
     if len(values) < 2:
         return ""
-    return f"{what} was {number(values[0][1])} in epoch {values[0][0]} and {number(values[-1][1])} at the end."
+    (begun, first), (ended, last) = values[0], values[-1]
+    return f"{what} was {number(first)} in epoch {begun} and {number(last)} in epoch {ended}."
 
 
 # --- autoencoder ---
@@ -290,12 +296,13 @@ def game(epochs: Epochs, config: Config) -> str:
         return ""
     even = equilibrium(config)[0]
     (_, x), (_, g) = real[-1], fake[-1]
-    text = f"D(x) ended at {x:.2f} and D(G(z)) at {g:.2f}"
+    verb = stands(epochs, config)
+    text = f"D(x) {verb} {x:.2f} and D(G(z)) at {g:.2f}"
     since = _since(fake, falling=True)
     if x >= (1 - config["smoothing"]) * CERTAIN and g <= 1 - CERTAIN:
         return f"{text}: D tells every sample, and G has little to learn from."
     if since and g < 0.5 * even:
-        return f"D(G(z)) ended at {g:.2f} and has fallen since epoch {since}: D is winning."
+        return f"D(G(z)) {verb} {g:.2f} and has fallen since epoch {since}: D is winning."
     if abs(x - even) < 0.06 and abs(g - even) < 0.06:
         what = "D can hardly tell samples from data, be it that these are good, or that D is weak"
         return f"{text}, both near {even:.2g}: {what}."
@@ -324,7 +331,7 @@ def losses_of_the_game(epochs: Epochs, config: Config) -> str:
     if not d:
         return ""
     _, even_d, even_g = equilibrium(config)
-    text = f"D's loss ended at {number(d[-1][1])}, at equilibrium it is {number(even_d)}"
+    text = f"D's loss {stands(epochs, config)} {number(d[-1][1])}, at equilibrium it is {number(even_d)}"
     if g:
         text += f"; G's at {number(g[-1][1])}, at equilibrium {number(even_g)}"
     if abs(d[-1][1] - even_d) < 0.05 * even_d:
