@@ -226,3 +226,21 @@ def test_the_page_s_own_files_come_along():
     for name in ("page.css", "page.js"):
         assert (Path(package.__file__).parent / name).is_file()
         assert name in (Path(__file__).parents[1] / "setup.cfg").read_text()
+
+
+def test_an_animation_has_the_colours_of_its_sheets(tmp_path):
+    blue, red, size = (11, 111, 164), (209, 73, 91), (40, 40)
+    for i in range(6):
+        sheet = Image.new("RGB", size, "white")
+        sheet.paste(blue, (0, 0, 20, 5))
+        sheet.paste(red, (20, 0, 40, 5 + i))
+        sheet.save(tmp_path / f"epoch-{i:03d}.png")
+    with open(tmp_path / "samples.gif", "wb") as stream:
+        animate(sorted(tmp_path.glob("*.png")), stream)
+    with Image.open(tmp_path / "samples.gif") as image:
+        assert image.n_frames == 6
+        for i in range(6):
+            image.seek(i)
+            frame = image.convert("RGB")
+            for place, colour in (((5, 2), blue), ((30, 4 + i), red), ((30, 6 + i), (255, 255, 255))):
+                assert max(abs(a - b) for a, b in zip(frame.getpixel(place), colour, strict=True)) < 12, (i, place)

@@ -127,10 +127,8 @@ def animate(sheets: Sequence[Path], stream: IO[bytes]) -> None:
     """The sheets as a GIF that stays at the last for a while: of fewer and smaller frames, until it is small."""
     count, width = FRAMES, FRAME
     while True:
-        frames = [_frame(path, width) for path in chosen(sheets, count)]
-        frames = [frame if frame.size == frames[-1].size else frame.resize(frames[-1].size) for frame in frames]
-        each = max(80, min(500, 6000 // len(frames)))
-        times = [each] * (len(frames) - 1) + [2000]
+        frames = _in_few_colours([_frame(path, width) for path in chosen(sheets, count)])
+        times = [max(80, min(500, 6000 // len(frames)))] * (len(frames) - 1) + [2000]
         packed = BytesIO()
         frames[0].save(packed, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=False)
         size = len(packed.getvalue())
@@ -143,9 +141,22 @@ def animate(sheets: Sequence[Path], stream: IO[bytes]) -> None:
 
 
 def _frame(path: Path, width: int) -> Image.Image:
+    """A sheet in grey or in colours, no wider than that."""
     with Image.open(path) as image:
-        grey = image.mode == "L"
-        frame = image.convert("L" if grey else "RGB")
+        frame = image.convert("L" if image.mode in ("1", "L") else "RGB")
     if frame.width > width:
         frame = frame.resize((width, round(frame.height * width / frame.width)), Image.Resampling.BOX)
-    return frame if grey else frame.quantize(64, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    return frame
+
+
+def _in_few_colours(frames: Sequence[Image.Image]) -> list[Image.Image]:
+    """Frames of the size of the last, as a GIF has them: coloured ones share the colours that four of them need."""
+    width, height = frames[-1].size
+    same = [frame if frame.size == (width, height) else frame.resize((width, height)) for frame in frames]
+    if all(frame.mode == "L" for frame in same):
+        return same
+    some = Image.new("RGB", (width, 4 * height))
+    for i in range(4):
+        some.paste(same[round(i * (len(same) - 1) / 3)], (0, i * height))
+    colours = some.quantize(255, Image.Quantize.FASTOCTREE)
+    return [frame.convert("RGB").quantize(palette=colours, dither=Image.Dither.NONE) for frame in same]
