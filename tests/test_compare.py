@@ -353,7 +353,7 @@ def test_lists_are_spread_and_what_is_missing_is_empty(here, capsys):
     ("argv", "says"),
     [
         (["nowhere"], "nowhere is not a run folder"),
-        (["new"], "has no records yet"),
+        (["new"], "has no records: it was stopped before its first ones"),
         (["vae", "--output", "x.txt"], "ends in .csv"),
         (["vae", "--output", "no/x.csv"], "there is no folder no"),
         (["vae", "--output", "x.csv", "--tensorboard", "logs"], "--output is for CSV"),

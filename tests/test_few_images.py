@@ -10,7 +10,7 @@ import tiny
 from tiny import MODELS, run
 
 from scratchgen.data import Dataset
-from scratchgen.recipes import RECIPES, build
+from scratchgen.recipes import RECIPES, RecipeError, build
 from scratchgen.recipes.options import FEW
 from scratchgen.training import RunFolder
 
@@ -81,9 +81,9 @@ def test_the_head_says_how_long_it_takes_and_what_to_expect(capsys):
     ("words", "said"),
     [
         ("--steps 3 --epochs 2", "--epochs and --steps cannot be given together"),
-        ("--augment turn", "'turn' is not none, or of flip, crop, shift"),
-        ("--d-augment turn", "'turn' is not none, or of flip, shift, cutout"),
-        ("--augment flip,none", "--augment is flip,none: none cannot be combined"),
+        ("--augment turn", "'turn' is not none, or one or more of flip, crop, shift, as in crop,shift"),
+        ("--d-augment turn", "'turn' is not none, or one or more of flip, shift, cutout"),
+        ("--augment flip,none", "'flip,none' is not none, or one or more of"),
     ],
 )
 def test_options_that_do_not_go_together(words, said, capsys, tmp_path):
@@ -103,6 +103,31 @@ def test_the_discriminator_sees_images_through_random_layers():
     x = np.random.default_rng(0).standard_normal((4, 16, 16, 3)).astype(np.float32)
     assert np.array_equal(model.discriminator.predict(x), plain.discriminator.predict(x))
     assert not np.array_equal(model.discriminator.forward(x)[0], plain.discriminator.forward(x)[0])
+
+
+def test_augmentations_have_one_order_and_come_once():
+    assert config("ae", images(54), augment=["crop", "flip"])["augment"] == ["flip", "crop"]
+    assert run("train", *DCGAN, "--augment", "flip,flip") == 2
+    assert run("train", *DCGAN, "--augment", "crop,flip", "--steps", "3", "--out", "run", "--quiet") == 0
+    for same in ("flip,crop", "crop,flip"):
+        assert run("train", "dcgan", "--resume", "run", "--augment", same, "--quiet") == 0
+    assert run("train", *DCGAN, "--augment", "none", "--steps", "3", "--out", "none", "--quiet") == 0
+    assert run("train", "dcgan", "--resume", "none", "--augment", "none", "--quiet") == 0
+
+
+def test_a_few_images_bound_the_latent_dimension_only_where_it_was_asked_for():
+    assert config("ae", images(18))["latent"] == 18
+    with pytest.raises(RecipeError, match="--latent is 19"):
+        config("ae", images(18), latent=19)
+
+
+def test_images_that_cannot_be_trained_on_are_refused_at_once():
+    with pytest.raises(RecipeError, match="there are no test images"):
+        config("ae", Dataset("mine", np.zeros((9, 8, 8, 1), np.uint8), None, np.zeros((0, 8, 8, 1), np.uint8), None))
+    two = images(54, shape=(8, 8, 2))
+    assert "augment" not in config("ae", two)
+    with pytest.raises(RecipeError, match="--augment is for grey and coloured images, these have 2 channels"):
+        config("ae", two, augment=["crop"])
 
 
 def test_points_are_not_augmented(capsys):

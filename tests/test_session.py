@@ -175,6 +175,17 @@ def test_an_epoch_is_saved_before_it_is_measured(place, epoch, monkeypatch):
     assert_same(outcome(Path("run")), whole)
 
 
+def test_an_epoch_is_measured_late_only_by_its_own_weights(monkeypatch):
+    """Where its record was lost, and training has gone on since, it stays lost."""
+    switches = ("--epochs", "6", "--sample-every", "2")
+    tiny.stop_after(monkeypatch, 12)  # 4 steps an epoch: after epoch 3, which is not marked
+    folder = train("vae", *switches, status=130)
+    tiny.stop_after(monkeypatch, None)
+    (folder.path / "metrics.jsonl").unlink()
+    assert run("train", "vae", "--resume", "run", "--force", "--quiet") == 0
+    assert [r["epoch"] for r in epochs(folder)] == [4, 6]
+
+
 # --- what cannot be written ---
 
 

@@ -48,7 +48,16 @@ def test_data_may_be_arrays():
     ("model", "settings", "error", "said"),
     [
         ("vea", {}, ValueError, "train: model is 'vea', needs one of ae, vae, gan, dcgan"),
-        ("vae", {"latent": "x"}, ValueError, "train: latent is 'x', needs a whole number of at least 1"),
+        ("vae", {"latent": "x"}, ValueError, "train: latent 'x' is not a whole number of at least 1"),
+        ("vae", {"latent": 0}, ValueError, "train: latent is 0, needs a whole number of at least 1"),
+        (["ae"], {}, ValueError, "train: model is ['ae'], needs one of ae, vae, gan, dcgan"),
+        (
+            "ae",
+            {"data": np.zeros(3)},
+            TypeError,
+            "train: data is ndarray, needs a name, a path,",
+        ),
+        ("ae", {"resume_from": ""}, ValueError, "'' is not a path"),
         ("vae", {"epoch": 3}, TypeError, "train: vae has no setting 'epoch': did you mean epochs?"),
         ("vae", {"epochs": 3, "steps": 3}, ValueError, "train: --epochs and --steps cannot be given together"),
         ("ae", {"latent": 1000}, ValueError, "train: --latent is 1000, needs no more than there are"),
@@ -61,6 +70,36 @@ def test_what_is_wrong_is_said_before_anything_is_written(model, settings, error
         sg.train(model, settings.pop("data"), **settings)
     assert str(raised.value).startswith(said)
     assert not (tmp_path / "runs").exists()
+
+
+def test_natural_values_are_those_of_the_command_line():
+    given = {
+        "latent": np.int64(2),
+        "lr": np.float32(0.5),
+        "hidden": "6,5",
+        "beta": 1,
+        "image_size": (8, 8),
+        "epochs": 1,
+    }
+    run = sg.train("vae", "digits", **given, seed=None, batch_size=30, quiet=True)
+    line = "vae --data digits --latent 2 --lr 0.5 --hidden 6,5 --beta 1 --image-size 8 --epochs 1 --batch-size 30"
+    assert tiny.run("train", *line.split(), "--quiet", "--out", "shell") == 0
+    assert run.folder.config() == sg.recipes.load_run("shell").folder.config()
+    assert sg.train("ae", "digits", epochs=1, evaluate=True, quiet=True, **SMALL).folder.measures() is not None
+
+
+def test_points_that_are_given_have_their_modes():
+    run = sg.train("gan", load("grid"), steps=2, hidden=[4], quiet=True)
+    assert run.config["modes"] == 25
+    again = sg.train("gan", load("grid"), resume_from=run.folder.path, steps=2, quiet=True)
+    assert again.folder.ended
+    with pytest.raises(ValueError, match=r"was given in Python, as .*: give it again"):
+        sg.train("gan", resume_from=run.folder.path, quiet=True)
+
+
+def test_the_learning_rate_is_the_full_one_again():
+    run = sg.train("ae", "digits", epochs=1, decay="linear", lr=0.01, quiet=True, **SMALL)
+    assert run.optimizers["optimizer"].lr == 0.01
 
 
 def test_how_a_run_ends_early(monkeypatch, capsys):

@@ -6,12 +6,15 @@ import argparse
 import os
 from typing import Any
 
+import numpy as np
+
 from scratchgen.commands import UsageError, did_you_mean
 from scratchgen.commands.train import begin, resume
 from scratchgen.data import Dataset, Points
 from scratchgen.paths import as_path
-from scratchgen.plots import load_matplotlib
+from scratchgen.plots import warm_up
 from scratchgen.recipes import RECIPES, Recipe
+from scratchgen.schema import Kind
 from scratchgen.training import Stopped
 
 
@@ -41,27 +44,27 @@ def train(
     FileExistsError for an `out` with something in it; KeyboardInterrupt when it was stopped, and ArithmeticError when
     a value was no longer finite: what was trained is in the folder.
     """
-    if model not in RECIPES:
+    if not isinstance(model, str) or model not in RECIPES:
         raise ValueError(f"train: model is {model!r}, needs one of {', '.join(RECIPES)}")
     recipe = RECIPES[model]
     options = recipe.all_options()
+    if not isinstance(data, str | os.PathLike | Dataset | Points | None):
+        raise TypeError(
+            f"train: data is {type(data).__name__}, needs a name, a path, or a Dataset or Points of scratchgen.data"
+        )
+    given: dict[str, Any] = dict.fromkeys(options)
     for name, value in settings.items():
-        if name not in options or name == "data":
+        if name == "evaluate" and recipe.always_measured:
+            continue
+        if name not in options:
             raise TypeError(f"train: {model} has no setting {name!r}{did_you_mean(name, options)}")
-        settings[name] = value = list(value) if isinstance(value, tuple) else value
-        try:
-            options[name].kind.check(value)
-        except ValueError as error:
-            raise ValueError(f"train: {name} {error}") from None
-    given = {
-        **dict.fromkeys(options),
-        **settings,
-        "data": data if isinstance(data, Dataset | Points | None) else str(data),
-    }
-    places = {"out": out and as_path(out), "resume": resume_from and as_path(resume_from)}
-    load_matplotlib()
+        if value is not None:
+            given[name] = _as_on_the_command_line(name, value, options[name].kind)
+    given["data"] = data if isinstance(data, Dataset | Points | None) else os.fspath(data)
+    places = {name: None if p is None else as_path(p) for name, p in (("out", out), ("resume", resume_from))}
+    warm_up()
     try:
-        run = (resume if resume_from else begin)(
+        run = (begin if resume_from is None else resume)(
             argparse.Namespace(**given, **places, recipe=recipe, force=force, quiet=quiet)
         )
     except UsageError as error:
@@ -72,3 +75,18 @@ def train(
         raise run.failure
     run.recipe.folder = run.folder
     return run.recipe
+
+
+def _as_on_the_command_line(name: str, value: Any, kind: Kind) -> Any:
+    """The value that the command line reads for the same: so that the same run has the same name for itself."""
+    value = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+    value = list(value) if isinstance(value, tuple) else value
+    try:
+        if isinstance(value, str) and kind.read is not str and not kind.choices:
+            return kind.parse(value)
+        kind.check(value)
+    except ValueError as error:
+        raise ValueError(f"train: {name} {error}") from None
+    if isinstance(value, list) and name == "image_size" and value[0] == value[-1]:
+        return value[0]
+    return float(value) if kind.read is float else value

@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,10 @@ def main(args: argparse.Namespace) -> int:
         check_new(args.output, "--output", args.force)
     records = folder.records()
     trained = Records(r for r in records if r["kind"] in ("steps", "epoch"))
+    if records.unreadable:
+        print(f"note: {folder.metrics}: {records.note}", file=sys.stderr)
     if not trained:
-        raise UsageError(f"{folder.path} has no records yet: it was stopped before its first ones")
+        raise UsageError(f"{folder.path} has no records: it was stopped before its first ones, or they were lost")
     if args.tensorboard:
         print(write_events(folder, trained, args.tensorboard / name_of(folder), args.force))
         return 0

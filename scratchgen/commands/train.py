@@ -15,7 +15,7 @@ from scratchgen.commands.training_run import TrainingRun
 from scratchgen.data import POINTS, SOURCES, Dataset, Points, load
 from scratchgen.files import printable
 from scratchgen.paths import as_path
-from scratchgen.plots import load_matplotlib
+from scratchgen.plots import warm_up
 from scratchgen.recipes import RECIPES, Recipe, RecipeError, build, config_of
 from scratchgen.recipes.options import COMMON, FEW, FREE, Config, identity
 from scratchgen.training import OutOfStep, RunFolder, Settings, Training
@@ -41,7 +41,8 @@ def add_parser(commands: Commands) -> None:
             "--resume",
             type=path,
             metavar="RUN",
-            help="go on with this run as if it had not stopped; --epochs may be raised, and --backend changed",
+            help="go on with this run as if it had not stopped; --epochs, --steps, --sample-every, --save-every, "
+            "--evaluate, --threads and --backend may be others",
         )
         parser.add_argument(
             "--force",
@@ -86,7 +87,7 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(args: argparse.Namespace) -> int:
-    load_matplotlib()  # complains before anything is written
+    warm_up()  # complains before anything is written
     return (resume if args.resume else begin)(args).status
 
 
@@ -126,7 +127,9 @@ def resume(args: argparse.Namespace) -> TrainingRun:
             folder.rewind(training.steps)
             folder.write_json("config.json", config)  # with the epochs that it is to have from now on
         if config["decay"] != "none" and config["epochs"] != before["epochs"] and begun > 0:
-            notes.append("the learning rate falls to 0 over all epochs: more of them change it from the start")
+            notes.append(
+                "the learning rate falls to 0 over all epochs: another number of them changes it from the start"
+            )
         run = TrainingRun(folder, recipe, data, training, quiet=args.quiet)
         notes += [] if over else _changes(before, config)
         head = _head(args, run, locks) + [f"note     {note}" for note in notes]
@@ -219,8 +222,10 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
         )
     given = _given(args)
     for name, value in given.items():
-        kept = config.get(name, args.recipe.all_options()[name].default)  # which configs of earlier versions may lack
-        if name not in FREE and kept != value:
+        kept = config.get(name, args.recipe.before.get(name, args.recipe.all_options()[name].default))
+        same = kept == value or (kept is None and value == ["none"])
+        same |= name == "augment" and sorted(kept or ()) == sorted(value)
+        if name not in FREE and not same:
             option = "--" + name.replace("_", "-")
             if isinstance(kept, list):
                 kept = ("x" if name == "image_size" else ",").join(map(str, kept))
@@ -228,17 +233,14 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
             raise UsageError(f"{args.resume} was started {how}, and a resumed run keeps that")
     _resolve_device(args, config)
     config["threads"] = _threads(args)
-    for name in (
-        "save_every",
-        "sample_every",
-        "keep_weights",
-        "evaluate",
-    ):  # which configs of earlier versions may lack
+    for name in ("save_every", "sample_every", "keep_weights", "evaluate"):  # which earlier configs may lack
         if hasattr(args, name):
             config[name] = given.get(name, config.get(name, COMMON[name].default))
     if config.get("sample_every", 0) is None:
         del config["sample_every"]
     source = source_of(config) if args.data is None else args.data
+    if source == before["data"] == before["data_name"]:
+        raise UsageError(f"the data of {args.resume} was given in Python, as {printable(source)}: give it again")
     with where_config_says(args.resume, args.data):
         data = _load(args, source, config.get("image_size"), config.get("channels"))
     if digest(data) != config["data_sha256"]:

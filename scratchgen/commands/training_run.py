@@ -121,7 +121,8 @@ class TrainingRun:
         self.folder.save_weights(training)  # of a run that ended right after a checkpoint
         self.keep_weights()
         ended = training.ended
-        if training.step == 0 and ended is not None and ended["epoch"] not in [r.get("epoch") for r in self.epochs]:
+        due = training.step == 0 and ended is not None and ended["epoch"] == training.epoch - 1
+        if due and ended is not None and ended["epoch"] not in [r.get("epoch") for r in self.epochs]:
             self.end_epoch(dict(ended))  # the run ended between the checkpoint and this
 
     def pause(self) -> bool:

@@ -82,8 +82,10 @@ def load_folder(
             count += 1
     if count < 2:
         found = "no image" if count == 0 else "only one image"
-        listed = "".join(f"\n  {sentence}" for sentence in tally.sentences()) or " it is empty."
-        raise ValueError(f"{folder}: holds {found} that can be read, needs at least 2;{listed}")
+        listed = "".join(f"\n  {sentence}" for sentence in tally.sentences()) or ("" if count else " it is empty.")
+        raise ValueError(
+            f"{folder}: holds {found} that can be read, needs at least 2{';' if listed else '.'}{listed}"
+        )
     for index, file, name, kind, span in deep:
         if span != pictures.levels[kind].range:  # what came later uses another
             try:

@@ -26,7 +26,9 @@ class Dropout(Random):
 
     def __init__(self, rate: float = 0.5, *, rng: np.random.Generator | None = None):
         super().__init__(rng)
-        self.rate = checks.real("Dropout", "rate", rate, lambda x: 0 <= x < 1, "a number ≥ 0 and below 1")
+        self.rate = checks.real(
+            "Dropout", "rate", rate, lambda x: 0 <= float(np.float32(x)) < 1, "a number ≥ 0 and below 1"
+        )
 
     def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", ...)

@@ -18,6 +18,7 @@ from scratchgen.plots.style import (
     load_matplotlib,
     new_figure,
     own_style,
+    warm_up,
     write_figure,
 )
 
@@ -45,6 +46,7 @@ __all__ = [
     "new_figure",
     "own_style",
     "scatter",
+    "warm_up",
     "write_figure",
     "x_axis",
     "zoom",

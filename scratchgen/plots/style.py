@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import wraps
+from functools import cache, wraps
 from io import BytesIO
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -45,6 +45,21 @@ def load_matplotlib() -> ModuleType:
         with suppress(ValueError):  # there is none of that name: matplotlib finds one when a window is opened
             matplotlib.rcParams["backend"] = backend
     return matplotlib
+
+
+@cache
+def warm_up() -> None:
+    """Draw a little picture, once: what keeps matplotlib from drawing is known then, and what it loads is loaded.
+
+    ValueError, with the reason, where it does not load or draw."""
+    figure = new_figure(figsize=(1, 1))
+    with own_style():
+        axes = figure.subplots()
+        axes.imshow([[0.0]])
+        axes.plot([0, 1], [1, 10], label="log")
+        axes.set_yscale("log")
+        axes.legend()
+    write_figure(figure, BytesIO())
 
 
 @contextmanager

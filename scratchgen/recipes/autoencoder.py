@@ -40,6 +40,8 @@ class AutoencoderRecipe(EncoderRecipe):
     def resolve_config(cls, given: dict[str, Any], data: Dataset) -> dict[str, Any]:
         config = super().resolve_config(given, data)
         pixels, images = prod(data.image_shape), len(data.train_images)
+        if "latent" not in given:
+            config["latent"] = min(config["latent"], pixels, images)
         if config["latent"] > min(pixels, images):
             counts = f"{pixels} pixels and {images:,} training images"
             raise RecipeError(f"--latent is {config['latent']}, needs no more than there are: {counts}")

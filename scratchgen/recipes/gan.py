@@ -26,9 +26,9 @@ from scratchgen.plots.plane import view
 from scratchgen.progress import doing
 from scratchgen.recipes import judgements
 from scratchgen.recipes.judgements import WITHIN_3_SIGMA, number
-from scratchgen.recipes.options import Option, fraction, positive, rate, sizes
+from scratchgen.recipes.options import Option, fraction, positive, rate, sizes, some_of
 from scratchgen.recipes.recipe import D, Findings, Recipe, RecipeError, formatted
-from scratchgen.schema import choice, several
+from scratchgen.schema import choice
 
 SHOWN, SHOWN_OF_LARGE = 64, 36  # generated images in a sheet
 LARGE = 48  # pixels of a side
@@ -36,7 +36,7 @@ DRAWN = 2500  # generated points, to show and to measure
 SURFACE = 64  # points at which D is taken, in each direction
 COMPARED = 100  # generated images compared with all training images
 CONFIDENT = 0.9  # probability of a class
-MODES = {"ring": 8, "grid": 25}  # of the mixtures that `load` draws
+MODES = {"ring": 8, "grid": 25}  # where a config of an earlier version does not say
 NEIGHBOURS = 12  # of these, shown beside the nearest training image
 AT_D = {"flip": RandomFlip, "shift": RandomShift, "cutout": RandomCutout}  # by --d-augment
 LEAST = 1000  # training images, below which not much is to be expected
@@ -191,7 +191,7 @@ class PointGANRecipe(Game[Points]):
     @property
     def modes(self) -> int | None:
         """Of the data, where it is a mixture."""
-        return MODES.get(self.config["data"])
+        return self.config.get("modes", MODES.get(self.config["data"]))
 
     def own_panels(self) -> Sequence[Panel]:
         if self.modes is None:
@@ -220,7 +220,8 @@ class PointGANRecipe(Game[Points]):
     def resolve_config(cls, given: dict[str, Any], data: Points) -> dict[str, Any]:
         # Networks learn best what lies in about [−1, 1]: a grid that reaches to 4 is shrunk by 4 for them.
         scale = max(1, round(float(np.abs(data.train).max())))
-        return super().resolve_config(given, data) | {"scale": scale}
+        modes = {} if data.centres is None else {"modes": len(data.centres)}
+        return super().resolve_config(given, data) | {"scale": scale, **modes}
 
     def build(self, rng: np.random.Generator) -> None:
         c = self.config
@@ -422,13 +423,14 @@ class DCGANRecipe(GANRecipe):
         "latent": 64,
         "d_augment": ["shift", "cutout"],
     }
+    before = {"smallest": BEFORE_SMALLEST}
     points = None
     options = {
         "latent": Option(positive, "dimension of z", metavar="N"),
         "width": Option(positive, "channels next to the image", default=64, metavar="N"),
         "smallest": Option(positive, "halve images until their side is at most N", default=4, metavar="N"),
         "d_augment": Option(
-            several(choice(("none", *AT_D)), f"none, or of {', '.join(AT_D)}, as in shift,cutout"),
+            some_of(AT_D),
             "random layers before the discriminator, for real and generated images alike, so that it cannot memorise "
             "few of them: flip, shift (by up to an eighth), cutout (a square is set to 0), more than one as in "
             "shift,cutout; or none",

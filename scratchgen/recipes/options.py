@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from scratchgen.backend import BACKENDS
@@ -24,7 +24,17 @@ rate = real(lambda x: x > 0, "a positive number")
 non_negative = real(lambda x: x >= 0, "a number of at least 0")
 fraction = real(lambda x: 0 <= x < 1, "a number of at least 0 and below 1")
 sizes = several(positive, "whole numbers of at least 1, as in 512,128")
-augmentations = several(choice(("none", *AUGMENTATIONS)), f"none, or of {', '.join(AUGMENTATIONS)}, as in flip,crop")
+
+
+def some_of(names: Collection[str]) -> Kind:
+    """A list of some of these names, each once, or of "none" alone."""
+
+    def fits(value: Any) -> bool:
+        known = isinstance(value, list) and len(value) > 0 and all(name in names for name in value)
+        return value == ["none"] or (known and len({*value}) == len(value))
+
+    form = f"none, or one or more of {', '.join(names)}, as in {','.join([*names][-2:])}"
+    return Kind(form, fits, lambda text: text.split(","))
 
 
 def _read_image_size(text: str) -> int | list[int]:
@@ -82,7 +92,7 @@ COMMON = {  # the options of every recipe; in help, `names` are those of data, a
         whole(0), "steps at the start in which the learning rate grows to its full size", default=0, metavar="N"
     ),
     "augment": Option(
-        augmentations,
+        some_of(AUGMENTATIONS),
         "what images go through each time they are shown: flip (mirrored left to right), crop (a part of them, "
         "enlarged), shift (moved by a few pixels), more than one as in flip,crop; or none (default: flip,crop for up "
         f"to {FEW:,} images of your own without labels, else none)",
@@ -114,6 +124,7 @@ FOUND: dict[str, Kind] = {  # what is in a config beside these
     "model": text,
     "image_shape": several(positive, "three whole numbers of at least 1: height, width, channels", count=3),
     "dimensions": positive,
+    "modes": positive,
     "scale": positive,
     "parameters": positive,
     "data_name": text,

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scratchgen.backend import Array, load_kernels, to_host, transfer
-from scratchgen.data import Dataset, Points
+from scratchgen.data import AUGMENTATIONS, Dataset, Points
+from scratchgen.data.resize import MODES
 from scratchgen.errors import sentence
 from scratchgen.layers.parameter import Parameter
 from scratchgen.models import GAN, VAE, Autoencoder
@@ -67,6 +68,7 @@ class Recipe(Generic[D]):
     options: ClassVar[Mapping[str, Option]] = {}  # the model's own
     defaults: ClassVar[Mapping[str, Any]]  # of epochs, batch_size and lr, and others instead of the options' own
     few: ClassVar[Mapping[str, Any]] = {}  # the same for FEW images or fewer; `steps` is the least number of updates
+    before: ClassVar[Mapping[str, Any]] = {}  # what a run of an earlier version was, whose config lacks these
     mark_steps = 50  # updates between two sheets, at the least: so many that a sheet costs little beside them
     has_encoder = has_prior = False
     drop_last = False
@@ -144,21 +146,25 @@ class Recipe(Generic[D]):
                 raise RecipeError("--augment is for images, points are shown as they are")
         else:
             config["image_shape"] = list(data.image_shape)
+            if not len(data.test_images):
+                raise RecipeError(f"{data.name}: there are no test images, needs at least one")
+            if data.image_shape[2] not in MODES and given.get("augment", ["none"]) != ["none"]:
+                raise RecipeError(
+                    f"--augment is for grey and coloured images, these have {data.image_shape[2]} channels"
+                )
             if size <= FEW:
                 config |= cls.few
                 least = config.pop("steps", 0)
-                if data.train_labels is None:
+                if data.train_labels is None and data.image_shape[2] in MODES:
                     config["augment"] = ["flip", "crop"]
         config |= given
         _settle_optimizer(config, given)
         config["batch_size"] = min(config["batch_size"], size)
         for name in ("augment", "d_augment"):
-            kinds = config.get(name, [])
-            if "none" in kinds:
-                if len(kinds) > 1:
-                    option = "--" + name.replace("_", "-")
-                    raise RecipeError(f"{option} is {','.join(kinds)}: none cannot be combined")
+            if config.get(name) == ["none"]:
                 del config[name]  # as in a run from before there was any
+        if "augment" in config:
+            config["augment"] = [kind for kind in AUGMENTATIONS if kind in config["augment"]]
         if "steps" in given:
             config["epochs"] = cls.epochs_of(config.pop("steps"), size, config["batch_size"])
         elif "epochs" not in given:

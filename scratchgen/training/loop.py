@@ -233,6 +233,8 @@ class Training:
                     yield record
                 elif on_pause():
                     raise Stopped
+        for key, optimizer in self.recipe.optimizers.items():
+            optimizer.lr = self.rates[key]  # for whoever goes on by hand
 
     def _train_epoch(
         self, bar: tqdm, on_record: Callable[[dict[str, Any]], None], on_pause: Callable[[], bool]
