@@ -2,105 +2,22 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from scratchgen.data import short_name
 from scratchgen.files import printable
+from scratchgen.plots import Reference
+from scratchgen.recipes.gan import at_equilibrium
+from scratchgen.report.words.measures import measure_of
+from scratchgen.report.words.settings import data_of, name_of, settings_of
+from scratchgen.training import RunFolder
 from scratchgen.training.records import Records
-from scratchgen.training.run_folder import RunFolder
 
 FEWEST, MOST = 2, 8  # runs
 POINTS = 400  # of a curve, at the most
-LOG4, LOG2 = math.log(4), math.log(2)
-# Of the config, what decides no result or is shown as something else.
-LEFT_OUT = (
-    *("id", "scratchgen", "data_name", "data_sha256"),
-    *("save_every", "sample_every", "keep_weights", "evaluate"),
-)
 NO_MEASURES = ("step", "epoch", "seconds", "per_second", "importance_samples")  # numbers of records beside these
-OBJECTIVE = ("model", "loss", "likelihood", "beta", "binarise")  # what a loss is of
-GAME = "A lower one is not a better model: it depends on the other network as well."
-
-
-class Measure(NamedTuple):
-    """What a measure is called, what it says, and which of two values is the better."""
-
-    title: str
-    words: str
-    better: str = ""  # "lower", "higher", or neither
-    depends: tuple[str, ...] = ()  # settings that change what is measured: with others of them it is another measure
-    reference: tuple[float, str] | None = None  # a value to compare with, and what it is called
-    log: bool = False
-
-
-MEASURES = {
-    "loss": Measure("training loss", "What training lowers, per image: a mean over batches.", "lower", OBJECTIVE),
-    "test_loss": Measure("test loss", "The same loss, of images that were not trained on.", "lower", OBJECTIVE),
-    "test_mse": Measure("test error", "Mean squared error per pixel of reconstructed test images.", "lower"),
-    "pca_test_mse": Measure("test error of PCA", "With as many components as the code has dimensions."),
-    "ratio": Measure("test error / that of PCA", "Below 1 the autoencoder beats the best linear one.", "lower"),
-    "reconstruction": Measure(
-        "reconstruction term", "−log p(x|z) of the training images, nats per image.", "lower", OBJECTIVE[:1]
-    ),
-    "kl": Measure("KL term", "What z says of a training image, KL(q(z|x) ‖ p(z)), nats per image."),
-    "test_reconstruction": Measure(
-        "test reconstruction term", "−log p(x|z) of the test images, nats per image.", "lower", OBJECTIVE[:1]
-    ),
-    "test_kl": Measure("test KL term", "What z says of a test image, KL(q(z|x) ‖ p(z)), nats per image."),
-    "negative_elbo": Measure("−ELBO", "Of the test images, nats per image.", "lower"),
-    "importance_weighted_nll": Measure("importance-weighted NLL", "Of the test images, nats per image.", "lower"),
-    "active_units": Measure("active latent units", "Dimensions of z whose mean changes from image to image."),
-    "gradient": Measure("gradient norm", "Length of the gradient over all parameters.", log=True),
-    "d_gradient": Measure("gradient norm of D", "Length of the discriminator's gradient.", log=True),
-    "g_gradient": Measure("gradient norm of G", "Length of the generator's gradient.", log=True),
-    "d_loss": Measure(
-        "discriminator loss",
-        f"−log D(x) − log(1 − D(G(z))), in nats; log 4 where D cannot tell real from generated. {GAME}",
-        depends=("smoothing",),
-        reference=(LOG4, "log 4"),
-    ),
-    "g_loss": Measure(
-        "generator loss",
-        f"In nats: −log D(G(z)), or log(1 − D(G(z))) with the minimax loss. {GAME}",
-        depends=("loss",),
-        reference=(LOG2, "log 2"),
-    ),
-    "D(x)": Measure("D(x)", "Mean probability of being real that D gives to real samples.", reference=(0.5, "½")),
-    "D(G(z))": Measure(
-        "D(G(z))", "Mean probability of being real that D gives to generated samples.", reference=(0.5, "½")
-    ),
-    "modes": Measure("modes covered", "Modes of the data that the generated points reach.", "higher"),
-    "high_quality": Measure("share of high quality", "Generated points within 3σ of a mode.", "higher"),
-    "reverse_kl": Measure("reverse KL", "Of the shares of the modes in the samples, nats.", "lower"),
-    "frechet": Measure("Fréchet distance", "Of samples and test images in a classifier's features.", "lower"),
-    "smallest_share": Measure("smallest share of a class", "Of the samples, as a classifier sees them.", "higher"),
-    "confident": Measure("confident share", "Samples of which a classifier is sure.", "higher"),
-}
-NAMES = {
-    "arch": "architecture",
-    "beta": "β of the KL",
-    "beta1": "β₁ of Adam",
-    "binarise": "binarisation",
-    "d_lr": "learning rate of D",
-    "decay": "decay of the learning rate",
-    "hidden": "layer sizes",
-    "image_shape": "image size",
-    "k": "updates of D for one of G",
-    "latent": "latent dimension",
-    "lr": "learning rate",
-    "prior": "prior of z",
-    "smallest": "smallest side of a feature map",
-    "smoothing": "label smoothing",
-    "width": "channels next to the image",
-}
-
-
-def measure_of(key: str) -> Measure:
-    """What is known of a measure by its key in the records."""
-    return MEASURES.get(key) or Measure(key.replace("_", " ").replace(".", " "), "")
 
 
 class Value(NamedTuple):
@@ -211,21 +128,21 @@ class Comparison:
         runs = [run.config for _, run in self.with_key(key)]
         depends = (*measure_of(key).depends, "data_sha256", "image_shape")
         names = [name for name in depends if len({json.dumps(config.get(name)) for config in runs}) > 1]
-        return list(dict.fromkeys("data" if name == "data_sha256" else setting_name(name) for name in names))
+        return list(dict.fromkeys("data" if name == "data_sha256" else name_of(name) for name in names))
 
-    def reference(self, key: str) -> tuple[float, str] | None:
-        """The value that the measure has where the game of two networks is even, where that is the same for all."""
-        runs = [run.config for _, run in self.with_key(key)]
-        minimax = key == "g_loss" and any(config.get("loss") == "minimax" for config in runs)
-        if minimax or any(config.get("smoothing") for config in runs):
+    def reference(self, key: str) -> Reference | None:
+        """The value that the measure has at equilibrium, where that is the same one in all runs."""
+        try:
+            lines = [at_equilibrium({"smoothing": 0, **run.config}).get(key) for _, run in self.with_key(key)]
+        except (KeyError, TypeError, ValueError):  # no game, or a damaged config
             return None
-        return measure_of(key).reference
+        return lines[0] if len(set(lines)) == 1 else None
 
     # --- settings ---
 
     def _settings(self) -> tuple[list[tuple[str, list[str]]], list[tuple[str, str]]]:
         """Those that differ, with the value of each run, and those that are the same."""
-        shown = [dict(self._shown(run)) for run in self.runs]
+        shown = [settings_of(run.config) | self._data(run) for run in self.runs]
         differ, same = [], []
         for name in dict.fromkeys(name for settings in shown for name in settings):
             values = [settings.get(name, "–") for settings in shown]
@@ -235,21 +152,11 @@ class Comparison:
                 same.append((name, values[0]))
         return differ, same
 
-    def _shown(self, run: ComparedRun) -> Iterator[tuple[str, str]]:
-        for name, value in run.config.items():
-            if name not in LEFT_OUT:
-                yield setting_name(name), self._data(run) if name == "data" else _text(name, value)
-
-    def _data(self, run: ComparedRun) -> str:
-        """The name of the data, never where it lies; with a part of its digest where others have that name."""
-        name, digest = _data_name(run.config), run.config.get("data_sha256")
-        others = {c.config.get("data_sha256") for c in self.runs if _data_name(c.config) == name}
-        return f"{name} ({str(digest)[:6]})" if len(others) > 1 else name
-
-
-def setting_name(name: str) -> str:
-    """A setting as it is called in words."""
-    return NAMES.get(name, printable(name.replace("_", " ")))
+    def _data(self, run: ComparedRun) -> dict[str, str]:
+        """The data, with a part of their digest where others have that name."""
+        name, digest = data_of(run.config), run.config.get("data_sha256")
+        others = {c.config.get("data_sha256") for c in self.runs if data_of(c.config) == name}
+        return {"data": f"{name} ({str(digest)[:6]})"} if len(others) > 1 else {}
 
 
 def number(value: float) -> str:
@@ -257,18 +164,6 @@ def number(value: float) -> str:
     whole = float(value).is_integer() and abs(value) < 1e15
     text = f"{value:,.0f}" if whole or abs(value) >= 1e4 else f"{value:#.4g}".removesuffix(".")
     return text.replace("-", "−")
-
-
-def _data_name(config: Mapping[str, Any]) -> str:
-    return short_name(str(config.get("data_name") or "unnamed"))
-
-
-def _text(name: str, value: Any) -> str:
-    if isinstance(value, list):
-        return ("×" if name in ("image_shape", "image_size") else ", ").join(map(str, value))
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return printable(str(value))
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def _is_number(value: Any) -> bool:
