@@ -4,7 +4,7 @@ Figures are made and written by matplotlib's own defaults, whatever a matplotlib
 are the same everywhere, and need no window and no LaTeX. Legends stand outside of the axes, where they cover no data.
 """
 
-from scratchgen.plots.curves import Panel, Point, Record, Reference, curve, curves, overlaid, x_axis
+from scratchgen.plots.curves import Limits, Panel, Point, Record, Reference, curve, curves, overlaid, x_axis
 from scratchgen.plots.images import image_grid, image_rows, zoom
 from scratchgen.plots.plane import Surface, bars, codes, histogram, latent_plane, scatter
 from scratchgen.plots.style import (
@@ -32,6 +32,7 @@ __all__ = [
     "MUTED",
     "SECOND",
     "SERIES",
+    "Limits",
     "Panel",
     "Point",
     "Record",

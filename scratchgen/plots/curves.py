@@ -95,8 +95,8 @@ def overlaid(
     log: bool = False,
     limits: Limits = (None, None),
 ) -> Figure:
-    """One measure of up to eight runs, in the colours and strokes of SERIES; a run that has none of it is empty. Which
-    is which says the page around it, where names have the room that they need."""
+    """One measure of up to eight runs, in the colours and strokes of SERIES; of a run without it there are no points.
+    Which is which says the page around it, where names have the room that they need."""
     height = BOTTOM + HEIGHT + (ROW if reference else 0) + 0.08
     figure = new_figure(figsize=(NARROW, height), dpi=DPI)
     axes = figure.add_axes(_place(0, NARROW, height, NARROW))

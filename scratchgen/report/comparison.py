@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from scratchgen.data import short_name
 from scratchgen.files import printable
 from scratchgen.plots import Reference
 from scratchgen.recipes.gan import at_equilibrium
 from scratchgen.report.words.measures import measure_of
-from scratchgen.report.words.settings import data_of, name_of, settings_of
+from scratchgen.report.words.settings import name_of, settings_of
 from scratchgen.training import RunFolder
 from scratchgen.training.records import Records
 
@@ -36,6 +37,10 @@ class ComparedRun:
     folder: RunFolder
     config: Mapping[str, Any]
     records: Records
+
+    @cached_property
+    def data(self) -> str:
+        return short_name(str(self.config.get("data_name") or "unnamed"))
 
     @cached_property
     def steps(self) -> int:
@@ -142,7 +147,7 @@ class Comparison:
 
     def _settings(self) -> tuple[list[tuple[str, list[str]]], list[tuple[str, str]]]:
         """Those that differ, with the value of each run, and those that are the same."""
-        shown = [settings_of(run.config) | self._data(run) for run in self.runs]
+        shown = [settings_of(run.config, self._data(run)) for run in self.runs]
         differ, same = [], []
         for name in dict.fromkeys(name for settings in shown for name in settings):
             values = [settings.get(name, "–") for settings in shown]
@@ -152,11 +157,10 @@ class Comparison:
                 same.append((name, values[0]))
         return differ, same
 
-    def _data(self, run: ComparedRun) -> dict[str, str]:
-        """The data, with a part of their digest where others have that name."""
-        name, digest = data_of(run.config), run.config.get("data_sha256")
-        others = {c.config.get("data_sha256") for c in self.runs if data_of(c.config) == name}
-        return {"data": f"{name} ({str(digest)[:6]})"} if len(others) > 1 else {}
+    def _data(self, run: ComparedRun) -> str:
+        """The name of the data, with a part of their digest where others have that name."""
+        digests = {c.config.get("data_sha256") for c in self.runs if c.data == run.data}
+        return f"{run.data} ({str(run.config.get('data_sha256'))[:6]})" if len(digests) > 1 else run.data
 
 
 def number(value: float) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from scratchgen.plots import CSS, SERIES, Point, as_svg, overlaid
+from scratchgen.plots import CSS, SERIES, Limits, Point, as_svg, overlaid
 from scratchgen.report.comparison import ComparedRun, Comparison, Value, number
 from scratchgen.report.parts import as_image, document, escaped, explained, table
 from scratchgen.report.pictures import moment, packed, sheets_in
@@ -82,11 +82,8 @@ def _figure(comparison: Comparison, place: int, key: str) -> str:
     measure, runs = measure_of(key), dict(comparison.with_key(key))
     by_steps, reference = comparison.by_steps, comparison.reference(key)
     series = [_points(run, key, by_steps) if key in run.keys else [] for run in comparison.runs]
-    values = [y for points in series for _, y in points]
-    log = measure.log and min(values) > 0
-    limits, highest = (None, None), None
-    if not log:
-        limits, highest = _limits(series, values, [float(reference.value)] if reference else [])
+    log = measure.log and all(y > 0 for points in series for _, y in points)
+    limits, highest = _limits(series, [float(reference.value)] if reference else [], log)
     x = "step" if by_steps else "epoch"
     figure = overlaid(series, x, measure.unit, reference=reference, log=log, limits=limits)
     legend = "".join(
@@ -125,14 +122,15 @@ def _points(run: ComparedRun, key: str, by_steps: bool) -> list[Point]:
     return [(float(v.step if by_steps else v.epoch), v.value) for v in run.curve(key)]
 
 
-def _limits(
-    series: Sequence[Sequence[Point]], values: Sequence[float], more: Sequence[float]
-) -> tuple[tuple[float, float], float | None]:
+def _limits(series: Sequence[Sequence[Point]], more: Sequence[float], log: bool) -> tuple[Limits, float | None]:
     """From where to where the y axis goes, and how high curves are in their first steps where these are left out, as
     all that follows would be flat beside them."""
-    end = max(x for points in series for x, _ in points)
-    later = [y for points in series for x, y in points if x > FIRST * end]
-    low, high, highest = min(*values, *more, values[0]), max(values), None
+    if log:
+        return (None, None), None
+    points = [point for of_run in series for point in of_run]
+    first = FIRST * max(x for x, _ in points)
+    every, later = [y for _, y in points], [y for x, y in points if x > first]
+    low, high, highest = min(*every, *more, every[0]), max(every), None
     if later and high - low > 2 * (max(later) - low) > 0:
         high, highest = max(later), high
     high = max(high, *more, high)

@@ -160,8 +160,9 @@ class _Page:
         ]
 
     def settings(self) -> list[str]:
-        rows = settings_of(self.folder.config()).items()
-        return ["<section><h2>Settings</h2>", table(rows, escaped=self.escaped), "</section>"]
+        config = self.folder.config()
+        found = settings_of(config, data=Path(str(config.get("data", ""))).name)
+        return ["<section><h2>Settings</h2>", table(found.items(), escaped=self.escaped), "</section>"]
 
     # --- parts ---
 

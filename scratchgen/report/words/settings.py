@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from scratchgen.data import short_name
 from scratchgen.files import printable
 
 # What decides no result or is shown as something else.
@@ -30,18 +29,14 @@ NAMES = {
 }
 
 
-def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """Its settings by their names. The data have their name, never the place where they lie."""
+def settings_of(config: Mapping[str, Any], data: str) -> dict[str, str]:
+    """Its settings by their names; `data` stands for the place where the data lie."""
     shown = {k: v for k, v in config.items() if k not in HIDDEN}
-    return {name_of(k): data_of(config) if k == "data" else _text(k, v) for k, v in shown.items()}
+    return {name_of(k): data if k == "data" else _text(k, v) for k, v in shown.items()}
 
 
 def name_of(setting: str) -> str:
     return NAMES.get(setting, printable(setting.replace("_", " ")))
-
-
-def data_of(config: Mapping[str, Any]) -> str:
-    return short_name(str(config.get("data_name") or "unnamed"))
 
 
 def _text(setting: str, value: Any) -> str:
