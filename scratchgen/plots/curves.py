@@ -212,7 +212,7 @@ def above(columns: int, size: int = TINY) -> dict[str, Any]:
 
 def plain(value: float, position: object = None) -> str:
     """A number beside a tick: without an offset, which would stand where the legend is."""
-    return f"{value:.4g}".replace("-", "−")
+    return f"{value:.6g}".replace("-", "−")
 
 
 def dress(axes: Axes) -> None:
