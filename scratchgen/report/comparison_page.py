@@ -82,7 +82,7 @@ def _figure(comparison: Comparison, place: int, key: str) -> str:
     measure, runs = measure_of(key), dict(comparison.with_key(key))
     by_steps, reference = comparison.by_steps, comparison.reference(key)
     series = [_points(run, key, by_steps) if key in run.keys else [] for run in comparison.runs]
-    log = measure.log and all(y > 0 for points in series for _, y in points)
+    log = measure.log and any(y > 0 for points in series for _, y in points)
     limits, highest = _limits(series, [float(reference.value)] if reference else [], log)
     x = "step" if by_steps else "epoch"
     figure = overlaid(series, x, measure.unit, reference=reference, log=log, limits=limits)

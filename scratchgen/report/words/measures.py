@@ -69,12 +69,14 @@ MEASURES = {
     "test_reconstruction": Measure(
         "test reconstruction term",
         NATS,
-        "The same of test images.",
+        "The same term on images that were not trained on.",
         better="lower",
         depends=OBJECTIVE[:1],
         terms=("nats",),
     ),
-    "test_kl": Measure("test KL term", NATS, "The same of test images.", terms=("kl", "collapse")),
+    "test_kl": Measure(
+        "test KL term", NATS, "The same term on images that were not trained on.", terms=("kl", "collapse")
+    ),
     "negative_elbo": Measure("−ELBO", NATS, better="lower", terms=("elbo",)),
     "importance_weighted_nll": Measure("importance-weighted NLL", NATS, better="lower", terms=("gap",)),
     "active_units": Measure(
@@ -112,7 +114,8 @@ MEASURES = {
         "discriminator loss",
         "nats per sample",
         f"What D makes small. {GAME}",
-        "L<sub>D</sub> = −E log D(x) − E log(1 − D(G(z)))",
+        "L<sub>D</sub> = −E log D(x) − E log(1 − D(G(z))); with label smoothing s its first term is "
+        "−E [(1 − s) log D(x) + s log(1 − D(x))]",
         depends=("smoothing",),
         terms=("equilibrium", "nats"),
     ),
