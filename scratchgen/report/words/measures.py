@@ -9,7 +9,8 @@ G_LOSS = {
     "non-saturating": "L<sub>G</sub> = −E log D(G(z))",
     "minimax": "L<sub>G</sub> = E log(1 − D(G(z)))",
 }
-NATS, NORM, REAL = "nats per image", "norm of the gradient", "probability of being real"
+NATS, NORM = "nats per image", "norm of the gradient"
+UNSEEN = "on images that were not trained on."
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,7 @@ MEASURES = {
         better="lower",
         depends=OBJECTIVE,
     ),
-    "test_loss": Measure(
-        "test loss",
-        "per image",
-        "The same loss on images that were not trained on.",
-        better="lower",
-        depends=OBJECTIVE,
-    ),
+    "test_loss": Measure("test loss", "per image", f"The same loss {UNSEEN}", better="lower", depends=OBJECTIVE),
     "test_mse": Measure(
         "test error",
         "squared error per pixel",
@@ -69,14 +64,12 @@ MEASURES = {
     "test_reconstruction": Measure(
         "test reconstruction term",
         NATS,
-        "The same term on images that were not trained on.",
+        f"The same term {UNSEEN}",
         better="lower",
         depends=OBJECTIVE[:1],
         terms=("nats",),
     ),
-    "test_kl": Measure(
-        "test KL term", NATS, "The same term on images that were not trained on.", terms=("kl", "collapse")
-    ),
+    "test_kl": Measure("test KL term", NATS, f"The same term {UNSEEN}", terms=("kl", "collapse")),
     "negative_elbo": Measure("−ELBO", NATS, better="lower", terms=("elbo",)),
     "importance_weighted_nll": Measure("importance-weighted NLL", NATS, better="lower", terms=("gap",)),
     "active_units": Measure(
@@ -94,22 +87,17 @@ MEASURES = {
         terms=("gradient",),
         log=True,
     ),
-    "d_gradient": Measure(
-        "gradient norm of D",
-        NORM,
-        "How steep D's loss is in its own weights, on a logarithmic scale.",
-        "‖∂L<sub>D</sub>/∂θ<sub>D</sub>‖",
-        terms=("gradient",),
-        log=True,
-    ),
-    "g_gradient": Measure(
-        "gradient norm of G",
-        NORM,
-        "How steep G's loss is in its own weights, on a logarithmic scale.",
-        "‖∂L<sub>G</sub>/∂θ<sub>G</sub>‖",
-        terms=("gradient",),
-        log=True,
-    ),
+    **{
+        f"{player.lower()}_gradient": Measure(
+            f"gradient norm of {player}",
+            NORM,
+            f"How steep {player}'s loss is in its own weights, on a logarithmic scale.",
+            f"‖∂L<sub>{player}</sub>/∂θ<sub>{player}</sub>‖",
+            terms=("gradient",),
+            log=True,
+        )
+        for player in "DG"
+    },
     "d_loss": Measure(
         "discriminator loss",
         "nats per sample",
@@ -127,20 +115,16 @@ MEASURES = {
         depends=("loss",),
         terms=("equilibrium", "nats"),
     ),
-    "D(x)": Measure(
-        "D(x)",
-        REAL,
-        "The probability of being real that D gives, on average, to data.",
-        "E D(x), D = σ(logit)",
-        terms=("equilibrium",),
-    ),
-    "D(G(z))": Measure(
-        "D(G(z))",
-        REAL,
-        "The probability of being real that D gives, on average, to samples.",
-        "E D(G(z)), D = σ(logit)",
-        terms=("equilibrium",),
-    ),
+    **{
+        f"D({x})": Measure(
+            f"D({x})",
+            "probability of being real",
+            f"The probability of being real that D gives, on average, to {what}.",
+            f"E D({x}), D = σ(logit)",
+            terms=("equilibrium",),
+        )
+        for x, what in (("x", "data"), ("G(z)", "samples"))
+    },
     "modes": Measure(
         "modes covered",
         "modes",
