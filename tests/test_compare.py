@@ -17,7 +17,8 @@ from PIL import Image
 from tiny import MODELS, run
 
 from scratchgen.plots import CSS, SERIES
-from scratchgen.report.comparison import POINTS, Comparison, number
+from scratchgen.plots.curves import POINTS
+from scratchgen.report.comparison import Comparison, number
 from scratchgen.report.comparison_page import page
 from scratchgen.report.parts import STYLE
 from scratchgen.report.words.measures import MEASURES
@@ -157,7 +158,7 @@ def test_a_line_lies_where_its_values_are(here):
         (path,) = curves_of(figure, i)
         ys = [float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", path)]
         values = [v0 + (y - y0) * (v1 - v0) / (y1 - y0) for y in ys]
-        assert values == pytest.approx([v.value for v in run_.curve("test_mse")], abs=abs(v1 - v0) / 50)
+        assert values == pytest.approx([y for _, y in run_.curve("test_mse", by_steps=False)], abs=abs(v1 - v0) / 50)
 
 
 def test_epochs_or_steps_whichever_is_the_same_for_all(here, capsys):
@@ -245,17 +246,17 @@ def test_long_runs_are_drawn_in_few_points(tmp_path):
         folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
         folders.append(folder)
     comparison = Comparison(folders)
-    curve = comparison.runs[0].curve("loss")
-    assert len(curve) <= POINTS
-    assert curve[-1].step == 20_000
-    assert curve[0].value == pytest.approx(np.mean([1e3 / i + 5 for i in range(1, 51)]))
+    curve = comparison.runs[0].curve("loss", by_steps=True)
+    assert len(curve) == POINTS
+    assert curve[-1][0] == 20_000
+    assert curve[0][1] == pytest.approx(np.mean([1e3 / i + 5 for i in range(1, 20_000 // POINTS + 1)]))
     text = page(comparison)
     assert len(text) < 60_000
     assert "Cut off at the top: the first steps reach " in text
     (figure,) = figures(text)
     ticks = [float(label) for label in re.findall(r"text-anchor: end[^>]*>([\d.]+)<", figure)]
     assert len(ticks) >= 3
-    assert max(ticks) < curve[0].value / 2
+    assert max(ticks) < curve[0][1] / 2
     assert "The same in a and b: one curve hides the other." in text
     assert comparison.differ == [("seed", ["0", "1"])]
 

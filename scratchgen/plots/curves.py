@@ -147,7 +147,7 @@ def _draw(axes: Axes, records: Sequence[Record], panel: Panel, measures: Mapping
         ]
         if points:
             marker = "o" if len(points) < 3 else None
-            axes.plot(*_means(points), color=colours[key], label=label, marker=marker, **LINE)
+            axes.plot(*zip(*fewer(points), strict=True), color=colours[key], label=label, marker=marker, **LINE)
     for reference, value in _references(panel, measures):
         _compare_with(axes, reference.label, value, colours.get(reference.to or "", INK))
     log = panel.log and any((r.get(key) or 0) > 0 for r in records for key in panel.curves)
@@ -185,12 +185,12 @@ def _scale(axes: Axes, x: str, y: str, log: bool, limits: Limits, whole: bool) -
         axes.legend(**above(2))
 
 
-def _means(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+def fewer(points: Sequence[Point]) -> list[Point]:
     """The curve, of many points as the means of so many in a row that POINTS at the most are left, each where the
     last of them is."""
     n = -(-len(points) // POINTS)
     groups = [points[i : i + n] for i in range(0, len(points), n)]
-    return [group[-1][0] for group in groups], [sum(y for _, y in group) / len(group) for group in groups]
+    return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]
 
 
 def above(columns: int, size: int = TINY) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from scratchgen.data import short_name
 from scratchgen.files import printable
-from scratchgen.plots import Reference
+from scratchgen.plots import Point, Reference
+from scratchgen.plots.curves import fewer
 from scratchgen.recipes.gan import at_equilibrium
 from scratchgen.report.words.measures import measure_of
 from scratchgen.report.words.settings import name_of, settings_of
@@ -17,7 +18,6 @@ from scratchgen.training import RunFolder
 from scratchgen.training.records import Records
 
 FEWEST, MOST = 2, 8  # runs
-POINTS = 400  # of a curve, at the most
 NO_MEASURES = ("step", "epoch", "seconds", "per_second", "importance_samples")  # numbers of records beside these
 
 
@@ -80,12 +80,10 @@ class ComparedRun:
             Value(r[key], r["step"], r["epoch"]) for r in self.records if r["kind"] == kind and _is_number(r.get(key))
         ]
 
-    def curve(self, key: str) -> list[Value]:
-        """A measure by step, as finely as the records have it; of more than POINTS each is the mean of some."""
+    def curve(self, key: str, by_steps: bool) -> list[Point]:
+        """A measure by step or by epoch, as finely as the records have it and a curve shows it."""
         values = self.values(key, "steps") or self.values(key, "epoch")
-        n = -(-len(values) // POINTS)
-        groups = [values[i : i + n] for i in range(0, len(values), n)] if n > 1 else [[v] for v in values]
-        return [Value(sum(v.value for v in g) / len(g), g[-1].step, g[-1].epoch) for g in groups]
+        return fewer([(float(v.step if by_steps else v.epoch), v.value) for v in values])
 
     def reached(self, key: str) -> tuple[Value, Value | None]:
         """The last value of a measure, and its best where one is better than another; of epochs, which are less noisy

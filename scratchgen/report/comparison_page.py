@@ -81,7 +81,7 @@ def _figure(comparison: Comparison, place: int, key: str) -> str:
     """One measure of the runs that have it: a legend above the axes, where it covers nothing, and a caption."""
     measure, runs = measure_of(key), dict(comparison.with_key(key))
     by_steps, reference = comparison.by_steps, comparison.reference(key)
-    series = [_points(run, key, by_steps) if key in run.keys else [] for run in comparison.runs]
+    series = [run.curve(key, by_steps) if key in run.keys else [] for run in comparison.runs]
     log = measure.log and any(y > 0 for points in series for _, y in points)
     limits, highest = _limits(series, [float(reference.value)] if reference else [], log)
     x = "step" if by_steps else "epoch"
@@ -116,10 +116,6 @@ def _stroke(i: int) -> str:
     colour, dashes = SERIES[i]
     dashed = f' stroke-dasharray="{" ".join(str(1.4 * d) for d in dashes)}"' if dashes else ""
     return f'<svg viewBox="0 0 28 10"><path d="M0 5h28" stroke="var({CSS[colour]})"{dashed}/></svg>'
-
-
-def _points(run: ComparedRun, key: str, by_steps: bool) -> list[Point]:
-    return [(float(v.step if by_steps else v.epoch), v.value) for v in run.curve(key)]
 
 
 def _limits(series: Sequence[Sequence[Point]], more: Sequence[float], log: bool) -> tuple[Limits, float | None]:
