@@ -16,9 +16,13 @@ from browsing import BROWSER, assert_self_contained, opened
 from PIL import Image
 from tiny import MODELS, run
 
+from scratchgen.plots import CSS, SERIES
+from scratchgen.plots.curves import POINTS
+from scratchgen.report.comparison import Comparison, number
+from scratchgen.report.comparison_page import page
+from scratchgen.report.parts import STYLE
+from scratchgen.report.words.measures import MEASURES
 from scratchgen.training import RunFolder
-from scratchgen.training.comparison import MEASURES, POINTS, Comparison, number
-from scratchgen.training.comparison_page import DARK, DASHES, LIGHT, _log_ticks, _ticks, page
 
 ODD = "<b>&\"'x"
 VAE = tuple(word for word in MODELS["vae"])
@@ -104,47 +108,57 @@ def test_compare_prints_what_differs_and_how_far_each_came(here, capsys):
         assert name in text
 
 
+def figures(text: str) -> list[str]:
+    return re.findall(r"<figure>.*?</figure>", text, re.DOTALL)
+
+
+def curves_of(figure: str, i: int) -> list[str]:
+    """The paths of a run's curves in a figure."""
+    return re.findall(rf'<path d="([^"]+)"[^>]* style="fill: none; stroke: var\(--curve-{i + 1}\)', figure)
+
+
 def test_the_page_has_a_figure_for_each_shared_measure_with_a_legend_and_a_caption(here, capsys):
     _, text = compared(capsys, "ring", "minimax")
     page = assert_self_contained(text)
     keys = Comparison([RunFolder(Path("runs", n)) for n in ("ring", "minimax")]).keys
     assert {"D(x)", "d_loss", "g_loss", "modes", "g_gradient"} <= set(keys)
-    figures = re.findall(r"<figure>(.*?)</figure>", text, re.DOTALL)
-    assert len(figures) == len(keys) + 2  # and the sheets
-    for figure in figures:
+    found = figures(text)
+    assert len(found) == len(keys) + 2  # and the sheets
+    for figure in found:
         assert re.search(r"<figcaption>[^<]{4}", figure)
-    for key, figure in zip(keys, figures, strict=False):
+    for key, figure in zip(keys, found, strict=False):
         assert f"<h3>{MEASURES[key].title}</h3>" in figure
         legend, drawing = figure.split("</ul>")
         assert ">ring <strong>" in legend.replace("\n", "")
         assert ">minimax <strong>" in legend
         for i in range(2):
-            assert f'class="curve run{i}"' in drawing
-            assert f'class="swatch run{i}"' in legend
-    assert len(page.all("polyline")) == 2 * len(keys)
-    by_title = dict(zip(keys, figures, strict=False))
-    assert "log 4" in by_title["d_loss"]
+            assert len(curves_of(drawing, i)) == 1
+            assert f'stroke="var(--curve-{i + 1})"' in legend
+    assert len(page.all("svg")) == 3 * len(keys)
+    by_title = dict(zip(keys, found, strict=False))
+    assert ">log 4 = 1.39, equilibrium</text>" in by_title["d_loss"]
     assert "differ in loss" in by_title["g_loss"]
-    assert 'class="reference"' not in by_title["g_loss"]
+    assert ", equilibrium</text>" not in by_title["g_loss"]
     assert "differ in" not in by_title["d_loss"]
+    assert page.text.count("\nequilibrium\n") == 1  # a term, explained
 
 
 def test_a_line_lies_where_its_values_are(here):
     """By the labels of the y axis."""
     comparison = Comparison([RunFolder(Path("runs", n)) for n in ("ae", ODD)])
-    text = page(comparison, {})
-    figure = next(f for f in re.findall(r"<figure>.*?</figure>", text) if "<h3>test error</h3>" in f)
-    marks = [
-        (float(y) - 4, float(label.replace(",", "")))
-        for y, label in re.findall(r'<text x="\d+" y="([\d.]+)" text-anchor="end">([^<]+)<', figure)
+    figure = next(f for f in figures(page(comparison)) if "<h3>test error</h3>" in f)
+    marks = [  # the tick and the number beside it
+        (float(y), float(label))
+        for y, label in re.findall(
+            r'<use [^>]*y="([\d.]+)"[^>]*/>\s*(?:</g>\s*)+<g>\s*<text[^>]*end[^>]*>([^<]+)<', figure
+        )
     ]
     (y0, v0), (y1, v1) = marks[0], marks[-1]
-    top = float(re.search(r'<svg x="\d+" y="(\d+)"', figure)[1])
-    drawn = re.findall(r'points="([^"]+)"', figure)
-    for run_, points in zip(comparison.runs, drawn, strict=True):
-        ys = [float(p.split(",")[1]) + top for p in points.split()]
+    for i, run_ in enumerate(comparison.runs):
+        (path,) = curves_of(figure, i)
+        ys = [float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", path)]
         values = [v0 + (y - y0) * (v1 - v0) / (y1 - y0) for y in ys]
-        assert values == pytest.approx([v.value for v in run_.curve("test_mse")], abs=abs(v1 - v0) / 50)
+        assert values == pytest.approx([y for _, y in run_.curve("test_mse", by_steps=False)], abs=abs(v1 - v0) / 50)
 
 
 def test_epochs_or_steps_whichever_is_the_same_for_all(here, capsys):
@@ -152,8 +166,8 @@ def test_epochs_or_steps_whichever_is_the_same_for_all(here, capsys):
     printed, text = compared(capsys, "ae", "small-batch")
     assert "x axis are steps, since the runs differ in steps per epoch" in text
     assert cells(printed, "steps") == ["8", "12"]
-    assert ">steps</text>" in text
-    assert ">epochs</text>" not in text
+    assert ">step</text>" in text
+    assert ">epoch</text>" not in text
 
 
 def test_what_is_not_one_measure_is_not_compared(here, capsys):
@@ -162,13 +176,13 @@ def test_what_is_not_one_measure_is_not_compared(here, capsys):
         (("ae", "of-photos"), "test error", "data"),
         (("ae", "vae"), "training loss", "model, loss, likelihood, β of the KL, binarisation"),
     ):
-        figures = re.findall(r"<figure>.*?</figure>", compared(capsys, *runs, "--output", "x.html", "--force")[1])
-        figure = next(f for f in figures if f"<h3>{key}</h3>" in f)
+        _, text = compared(capsys, *runs, "--output", "x.html", "--force")
+        figure = next(f for f in figures(text) if f"<h3>{key}</h3>" in f)
         assert f"Not to be compared: the runs differ in {why}, and" in figure
         assert "best is" not in figure
-    figures = re.findall(r"<figure>.*?</figure>", compared(capsys, "ae", ODD)[1])
-    assert "differ in" not in "".join(figures)
-    assert sum("is better: best is " in figure for figure in figures) == 3
+    alike = figures(compared(capsys, "ae", ODD)[1])
+    assert "differ in" not in "".join(alike)
+    assert sum("is better: best is " in figure for figure in alike) == 3
 
 
 def test_the_page_names_no_place_and_escapes_every_text(here, capsys):
@@ -232,32 +246,24 @@ def test_long_runs_are_drawn_in_few_points(tmp_path):
         folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
         folders.append(folder)
     comparison = Comparison(folders)
-    curve = comparison.runs[0].curve("loss")
-    assert len(curve) <= POINTS
-    assert curve[-1].step == 20_000
-    assert curve[0].value == pytest.approx(np.mean([1e3 / i + 5 for i in range(1, 51)]))
-    text = page(comparison, {})
+    curve = comparison.runs[0].curve("loss", by_steps=True)
+    assert len(curve) == POINTS
+    assert curve[-1][0] == 20_000
+    assert curve[0][1] == pytest.approx(np.mean([1e3 / i + 5 for i in range(1, 20_000 // POINTS + 1)]))
+    text = page(comparison)
     assert len(text) < 60_000
     assert "Cut off at the top: the first steps reach " in text
+    (figure,) = figures(text)
+    ticks = [float(label) for label in re.findall(r"text-anchor: end[^>]*>([\d.]+)<", figure)]
+    assert len(ticks) >= 3
+    assert max(ticks) < curve[0][1] / 2
     assert "The same in a and b: one curve hides the other." in text
     assert comparison.differ == [("seed", ["0", "1"])]
 
 
-@pytest.mark.parametrize("ends", [(0, 1), (0, 7), (-0.63, 0.94), (1e-5, 3e-5), (0, 123_456)])
-def test_ticks_are_round_and_between_the_ends(ends):
-    ticks = _ticks(ends)
-    assert 3 <= len(ticks) <= 7
-    assert min(ticks) >= ends[0] - 1e-12
-    assert max(ticks) <= ends[1] + 1e-12
-
-
-def test_ticks_of_powers():
-    assert _log_ticks((0.5, 2000)) == pytest.approx([1, 10, 100, 1000])
-    assert _log_ticks((2.4, 30)) == pytest.approx([5, 10, 20])
-
-
 # --- colours ---
 
+SCREEN = STYLE[: STYLE.index("@media print")]  # which has the colours twice: on light, then on dark
 SIGHT = {  # matrices on linear RGB: Machado et al. 2009, in full severity
     "normal": np.eye(3),
     "deuteranope": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
@@ -277,9 +283,11 @@ def lightness_and_hue(rgb: np.ndarray) -> np.ndarray:
     return np.cbrt(np.clip(lms, 0, None)) @ np.array(to_lab).T
 
 
-@pytest.mark.parametrize(("colours", "paper"), [(LIGHT, "#fcfcfb"), (DARK, "#17181a")])
-def test_colours_of_runs_are_told_apart_by_everybody(colours, paper):
-    assert len(colours) == len(DASHES) == 8
+@pytest.mark.parametrize("at", [0, -1], ids=["light", "dark"])
+def test_colours_of_runs_are_told_apart_by_everybody(at):
+    names = [CSS[colour] for colour, _ in SERIES]
+    assert len(set(names)) == 8
+    *colours, paper = (re.findall(rf"{name}: (#[0-9a-f]{{6}});", SCREEN)[at] for name in (*names, "--paper"))
     luminance = [float(linear(c) @ [0.2126, 0.7152, 0.0722]) for c in (*colours, paper)]
     for ours in luminance[:-1]:
         light, dark = sorted((ours, luminance[-1]), reverse=True)
@@ -303,6 +311,7 @@ def test_a_browser_shows_the_page_and_nothing_is_wider(here, capsys):
         " [...document.querySelectorAll('svg[role=img]')].filter(e => e.getBoundingClientRect().height > 100).length;"
         "parent.postMessage(document.title, '*')</script>"
     )
+    text = re.sub("<meta http-equiv[^>]*>", "", text)  # which lets no script run
     Path("look.html").write_text(text.replace("</body>", f"{look}</body>"), encoding="utf-8")
     phone = '<iframe src="look.html" style="width: 360px; height: 900px"></iframe>'
     Path("phone.html").write_text(

@@ -36,6 +36,7 @@ RUNS = {  # name: command line of a tiny run, epochs
     "grid": (("gan", "--data", "grid", "--batch-size", "64", "--hidden", "8", "--evaluate"), 1),
     "moons": (("gan", "--data", "moons", "--batch-size", "64", "--hidden", "8", "--loss", "minimax"), 1),
 }
+COMPARED = {"compared": ("ae", "ae-plane", "ae-conv"), "games": ("ring", "grid", "moons")}
 WIDTHS = (360, 768, 1280)
 
 
@@ -56,6 +57,9 @@ def base(tmp_path_factory):
             patch.setattr(tiny.toys, points, lambda rng, made=made: made(256, 40, rng))
         for name, (argv, epochs) in RUNS.items():
             assert run("train", *argv, "--epochs", epochs, "--out", name, "--quiet") == 0
+        for name, runs in COMPARED.items():
+            (base / name).mkdir()
+            assert run("compare", *runs, "--output", f"{name}/report.html") == 0
     _variants(base)
     return base
 
@@ -84,7 +88,7 @@ def _variants(base: Path) -> None:
         report.write(folder, recipe, state=state, under_way=name != "long")
 
 
-PAGES = (*RUNS, "under-way", "nothing-yet", "long")
+PAGES = (*RUNS, *COMPARED, "under-way", "nothing-yet", "long")
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +186,7 @@ def test_a_page_fits_is_readable_and_asks_for_nothing(name, base, browser):
         assert poor == []
         assert ground < 0.02 if dark else ground > 0.9
     figures = browser.execute_script(
-        "return [...document.querySelectorAll('figure')].map(f => [f.querySelectorAll('img, svg').length, "
+        "return [...document.querySelectorAll('figure')].map(f => [f.querySelectorAll('img, svg.chart').length, "
         "f.querySelector('figcaption')?.innerText.trim().length || 0, "
         "[...f.querySelectorAll('img')].map(i => i.complete && i.naturalWidth)])"
     )

@@ -18,6 +18,7 @@ from scratchgen.plots import (
     image_grid,
     image_rows,
     latent_plane,
+    overlaid,
     scatter,
     x_axis,
     zoom,
@@ -282,6 +283,17 @@ def test_svg_for_a_page_has_its_colours_and_no_address():
     assert not ids & set(re.findall(r'\bid="([^"]+)"', as_svg(curve(records, LOSS), "b")))
 
 
+def test_each_of_eight_runs_has_a_colour_of_the_page():
+    svg = as_svg(overlaid([[(1, i), (2, i + 1)] for i in range(8)], "epoch", "nats"), "a")
+    assert not re.search(r"#[0-9a-f]{6}", svg)
+    for variable in ("curve-1", "curve-2", *(f"series-{i}" for i in range(3, 9))):
+        assert len(re.findall(rf"stroke: var\(--{variable}\); stroke-width: 1.4", svg)) == 1
+    assert svg.count("stroke-dasharray") == 4
+    without_the_first = as_svg(overlaid([[], [(1, 2)]], "epoch", "nats"), "a")
+    assert "var(--curve-2)" in without_the_first
+    assert "var(--curve-1)" not in without_the_first
+
+
 # --- legends and labels cover no data, and nothing is cut off ---
 
 CORNERS = {
@@ -359,6 +371,15 @@ def test_legends_of_curves_cover_no_data(where, shape):
     assert_nothing_is_covered(curve(records, SHAPES[shape]))
     if shape != "plain":
         assert_nothing_is_covered(curves(records, (SHAPES[shape], SHAPES["references"])))
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("where", CORNERS)
+def test_runs_laid_over_each_other_are_covered_by_nothing(where, log):
+    series = [[(x, y * factor) for x, y in CORNERS[where]] for factor in (1, 0.5)]
+    reference = Reference("log 4 = 1.39, equilibrium", 1.386)
+    figure = overlaid(series, "epoch", "squared error per pixel", reference=reference, log=log)
+    assert_nothing_is_covered(figure)
 
 
 def test_the_assertion_sees_a_legend_on_the_data():

@@ -106,7 +106,7 @@ def test_the_page_says_what_the_run_was(trained):
     assert page.text.count("autoencoder: ") == 2  # title and heading
     for words in ("2 of 2 epochs, 8 steps", "What the run made", "What the curves say", "Health", "Settings", "PCA"):
         assert words in page.text
-    for words in ("batch size\n16", "latent\n2", "model\nae", "hidden\n6", "data\ndigits"):
+    for words in ("batch size\n16", "latent dimension\n2", "model\nae", "layer sizes\n6", "data\ndigits"):
         assert words in page.text
     assert "data_sha256" not in page.text
     headings = ("run made", "curves say", "Health of", "Measures", "Epoch by", "Settings", "Terms")

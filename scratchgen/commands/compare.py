@@ -7,11 +7,11 @@ from itertools import combinations
 from scratchgen.commands import UsageError
 from scratchgen.commands.arguments import RUN_HELP, Commands, add_output_options, path
 from scratchgen.commands.results import check_new, usual_file
-from scratchgen.commands.runs import open_folder, sheets
+from scratchgen.commands.runs import open_folder
 from scratchgen.files import atomic_write
+from scratchgen.report.comparison import FEWEST, MOST, Comparison
+from scratchgen.report.comparison_page import page, rows_of_measures
 from scratchgen.table import aligned
-from scratchgen.training.comparison import FEWEST, MOST, Comparison
-from scratchgen.training.comparison_page import page, rows_of_measures
 
 
 def add_parser(commands: Commands) -> None:
@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError(f"--output is {file}, needs a name that ends in .html")
     check_new(file, "--output", args.force)
     comparison = Comparison(folders)
-    text = page(comparison, {run.name: sheets(run.folder) for run in comparison.runs})
+    text = page(comparison)
     print(*_table(comparison), "", sep="\n")
     with atomic_write(file) as stream:
         stream.write(text.encode(errors="replace"))

@@ -15,8 +15,9 @@ from PIL import Image
 from scratchgen.commands import UsageError
 from scratchgen.commands.arguments import RUN_HELP, Commands, add_force, path
 from scratchgen.commands.results import check_new
-from scratchgen.commands.runs import name_of, open_folder, sheets
+from scratchgen.commands.runs import name_of, open_folder
 from scratchgen.files import atomic_write, make_folder
+from scratchgen.report.pictures import epoch_of, sheets_in
 from scratchgen.table import markdown_table
 from scratchgen.training import RunFolder
 from scratchgen.training.records import Records
@@ -121,8 +122,8 @@ def write_events(folder: RunFolder, records: Records, target: Path, force: bool)
             for name, value in _flat({key: value for key, value in r.items() if key not in FIRST}):
                 if value is not None:
                     writer.add_scalar(f"{r['kind']}/{_tag(name)}", value, r["step"], time(r["step"]))
-        for epoch, file in sheets(folder):
-            step = round(epoch * _steps_per_epoch(records))
+        for file in sheets_in(folder):
+            step = round(epoch_of(file) * _steps_per_epoch(records))
             pixels = np.asarray(Image.open(file).convert("RGB"))
             writer.add_image("samples", pixels, step, time(step), dataformats="HWC")
     return target

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from scratchgen.files import printable
-from scratchgen.report.pictures import epoch_of, sheets_in
 from scratchgen.training import RunFolder
 
 RUNS = "runs"  # the folder in which `train` makes runs
@@ -52,11 +51,6 @@ def open_folder(given: Path) -> RunFolder:
 def name_of(folder: RunFolder) -> str:
     """The run's own name, for files that are made of it."""
     return folder.path.resolve().name or "run"
-
-
-def sheets(folder: RunFolder) -> list[tuple[int, Path]]:
-    """The sheets of samples that there are, in the order of their epochs."""
-    return [(epoch_of(file), file) for file in sheets_in(folder)]
 
 
 def _is_run(folder: Path) -> bool:

@@ -4,15 +4,17 @@ Figures are made and written by matplotlib's own defaults, whatever a matplotlib
 are the same everywhere, and need no window and no LaTeX. Legends stand outside of the axes, where they cover no data.
 """
 
-from scratchgen.plots.curves import Panel, Record, Reference, curve, curves, x_axis
+from scratchgen.plots.curves import Limits, Panel, Point, Record, Reference, curve, curves, overlaid, x_axis
 from scratchgen.plots.images import image_grid, image_rows, zoom
 from scratchgen.plots.plane import Surface, bars, codes, histogram, latent_plane, scatter
 from scratchgen.plots.style import (
     ACCENT,
     COLOURS,
+    CSS,
     INK,
     MUTED,
     SECOND,
+    SERIES,
     as_svg,
     drawn,
     load_matplotlib,
@@ -25,10 +27,14 @@ from scratchgen.plots.style import (
 __all__ = [
     "ACCENT",
     "COLOURS",
+    "CSS",
     "INK",
     "MUTED",
     "SECOND",
+    "SERIES",
+    "Limits",
     "Panel",
+    "Point",
     "Record",
     "Reference",
     "Surface",
@@ -44,6 +50,7 @@ __all__ = [
     "latent_plane",
     "load_matplotlib",
     "new_figure",
+    "overlaid",
     "own_style",
     "scatter",
     "warm_up",

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from scratchgen.plots.style import COLOURS, INK, SMALL, TINY, drawn, new_figure
+from scratchgen.plots.style import COLOURS, INK, SERIES, SMALL, TINY, drawn, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Record: TypeAlias = Mapping[str, Any]
+Point: TypeAlias = tuple[float, float]
+Limits: TypeAlias = tuple[float | None, float | None]
 FEW_STEPS = 20  # in an epoch: below that the steps are counted instead
 POINTS = 250  # of a curve at the most: more cannot be told apart
 WIDTH, LEFT, RIGHT = 4.4, 0.82, 0.16  # inches: of a panel, and what is left free beside its axes
+NARROW = 3.4  # of one that stands beside others in a page
 HEIGHT, BOTTOM = 2.0, 0.46  # of the axes, and of what is below
 ROW, TITLE = 0.19, 0.24  # of a row of the legend, and of a title
 DPI = 110
+LINE: dict[str, Any] = {"linewidth": 1.4, "markersize": 4}
 
 
 class Reference(NamedTuple):
@@ -38,7 +42,7 @@ class Panel:
     curves: dict[str, str]
     references: tuple[Reference, ...] = ()
     log: bool = False
-    limits: tuple[float | None, float | None] = field(default=(None, None))
+    limits: Limits = (None, None)
     title: str = ""
     whole: bool = False  # what is counted
 
@@ -81,15 +85,42 @@ def curve(records: Sequence[Record], panel: Panel, measures: Mapping[str, Any] |
     return figure
 
 
+@drawn
+def overlaid(
+    series: Sequence[Sequence[Point]],
+    x: str,
+    y: str,
+    *,
+    reference: Reference | None = None,
+    log: bool = False,
+    limits: Limits = (None, None),
+) -> Figure:
+    """One measure of up to eight runs, in the colours and strokes of SERIES; of a run without it there are no points.
+    Which is which says the page around it, where names have the room that they need."""
+    height = BOTTOM + HEIGHT + (ROW if reference else 0) + 0.08
+    figure = new_figure(figsize=(NARROW, height), dpi=DPI)
+    axes = figure.add_axes(_place(0, NARROW, height, NARROW))
+    for points, (colour, dashes) in zip(series, SERIES, strict=False):
+        if points:
+            stroke = (0, dashes) if dashes else "-"
+            marker = "o" if len(points) < 10 else None
+            axes.plot(*zip(*points, strict=True), color=colour, linestyle=stroke, marker=marker, **LINE)
+    if reference:
+        _compare_with(axes, reference.label, float(reference.value), INK)
+    whole = all(float(value).is_integer() for points in series for _, value in points)
+    _scale(axes, x, y, log, limits, whole)
+    return figure
+
+
 def x_axis(records: Sequence[Record]) -> str:
     """What a training is counted in: "epoch", or "step" where an epoch has few of them."""
     counts = [r["step"] / r["epoch"] for r in records if r.get("step") and r.get("epoch")]
     return "step" if counts and max(counts) < FEW_STEPS else "epoch"
 
 
-def _place(left: float, width: float, height: float) -> tuple[float, float, float, float]:
+def _place(left: float, width: float, height: float, panel: float = WIDTH) -> tuple[float, float, float, float]:
     """Where a panel's axes are in a figure of that many inches, as fractions of it."""
-    return (left + LEFT) / width, BOTTOM / height, (WIDTH - LEFT - RIGHT) / width, HEIGHT / height
+    return (left + LEFT) / width, BOTTOM / height, (panel - LEFT - RIGHT) / width, HEIGHT / height
 
 
 def _references(panel: Panel, measures: Mapping[str, Any] | None) -> list[tuple[Reference, float]]:
@@ -103,8 +134,6 @@ def _rows_of_legend(panel: Panel, measures: Mapping[str, Any] | None) -> int:
 
 
 def _draw(axes: Axes, records: Sequence[Record], panel: Panel, measures: Mapping[str, Any] | None) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-
     x = x_axis(records)
     colours = dict(zip(panel.curves, COLOURS, strict=False))
     for key, label in panel.curves.items():
@@ -118,38 +147,50 @@ def _draw(axes: Axes, records: Sequence[Record], panel: Panel, measures: Mapping
         ]
         if points:
             marker = "o" if len(points) < 3 else None
-            axes.plot(*_means(points), color=colours[key], label=label, linewidth=1.4, marker=marker)
+            axes.plot(*zip(*fewer(points), strict=True), color=colours[key], label=label, marker=marker, **LINE)
     for reference, value in _references(panel, measures):
-        colour = colours.get(reference.to or "", INK)
-        dashes = (0, (4, 2.5))  # below the curves, which it may lie on
-        axes.axhline(value, color=colour, linewidth=1.1, linestyle=dashes, label=reference.label, zorder=1.5)
-    if panel.log and any((r.get(key) or 0) > 0 for r in records for key in panel.curves):
+        _compare_with(axes, reference.label, value, colours.get(reference.to or "", INK))
+    log = panel.log and any((r.get(key) or 0) > 0 for r in records for key in panel.curves)
+    _scale(axes, x, panel.ylabel, log, panel.limits, panel.whole)
+
+
+def _compare_with(axes: Axes, label: str, value: float, colour: str) -> None:
+    """A dashed line below the curves, which it may lie on."""
+    axes.axhline(value, color=colour, linewidth=1.1, linestyle=(0, (4, 2.5)), label=label, zorder=1.5)
+
+
+def _scale(axes: Axes, x: str, y: str, log: bool, limits: Limits, whole: bool) -> None:
+    """What is along the axes of curves that are drawn, and their legend, where they have labels."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    if log:
         axes.set_yscale("log")
-        axes.set_ylim(*panel.limits)
+        axes.set_ylim(*limits)
         low, high = axes.get_ylim()
-        subs = (1, 2, 5) if high < 100 * low else (1,)
+        subs = (1, 1.5, 2, 3, 5, 7) if high < 5 * low else (1, 2, 5) if high < 100 * low else (1,)
         axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=7))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
-        axes.set_ylim(*panel.limits)
-        axes.yaxis.set_major_locator(MaxNLocator(5, integer=panel.whole))
+        axes.set_ylim(*limits)
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=whole))
     if axes.get_yscale() != "log" or axes.get_ylim()[0] > 1e-5:
         axes.yaxis.set_major_formatter(FuncFormatter(plain))
     axes.set_xlim(left=0)
     axes.set_xlabel(x, fontsize=SMALL, color=INK)
-    axes.set_ylabel(panel.ylabel, fontsize=SMALL, color=INK)
+    axes.set_ylabel(y, fontsize=SMALL, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.tick_params(labelsize=TINY, colors=INK)
     dress(axes)
-    axes.legend(**above(2))
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(**above(2))
 
 
-def _means(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+def fewer(points: Sequence[Point]) -> list[Point]:
     """The curve, of many points as the means of so many in a row that POINTS at the most are left, each where the
     last of them is."""
     n = -(-len(points) // POINTS)
     groups = [points[i : i + n] for i in range(0, len(points), n)]
-    return [group[-1][0] for group in groups], [sum(y for _, y in group) / len(group) for group in groups]
+    return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]
 
 
 def above(columns: int, size: int = TINY) -> dict[str, Any]:
@@ -171,7 +212,7 @@ def above(columns: int, size: int = TINY) -> dict[str, Any]:
 
 def plain(value: float, position: object = None) -> str:
     """A number beside a tick: without an offset, which would stand where the legend is."""
-    return f"{value:.4g}".replace("-", "−")
+    return f"{value:.6g}".replace("-", "−")
 
 
 def dress(axes: Axes) -> None:

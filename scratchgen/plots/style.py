@@ -22,7 +22,18 @@ P = ParamSpec("P")
 F = TypeVar("F")
 INK, ACCENT, MUTED, SECOND = "#222222", "#0b6fa4", "#9a9a9a", "#d1495b"
 COLOURS = (ACCENT, SECOND, "#3a8f5c", "#8661c1", MUTED)
-CSS = {INK: "--ink", MUTED: "--muted", **{c: f"--curve-{i}" for i, c in enumerate(COLOURS[:4], 1)}}  # in a page
+# Of curves of several runs, with the lengths of dashes and gaps: eight that everybody tells apart, and on a dark page
+# too, where they have other colours (`tests/test_compare.py`).
+SERIES: tuple[tuple[str, tuple[float, ...]], ...] = (
+    *((ACCENT, ()), (SECOND, ()), ("#381127", ()), ("#8870f4", ())),
+    *(("#5d3f15", (5, 2)), ("#5a92ab", (1.5, 1.5)), ("#000dad", (6, 2, 1.5, 2)), ("#1d4a68", (3, 1.5))),
+)
+CSS = {  # in a page
+    INK: "--ink",
+    MUTED: "--muted",
+    **{c: f"--series-{i}" for i, (c, _) in enumerate(SERIES, 1)},
+    **{c: f"--curve-{i}" for i, c in enumerate(COLOURS[:4], 1)},
+}
 SMALL, TINY = 9, 8  # points of letters
 
 

@@ -60,6 +60,21 @@ GAME_OPTIONS = {
 }
 
 
+def at_equilibrium(config: Mapping[str, Any]) -> dict[str, Reference]:
+    """What the measures of a game are where neither player gains by a change, for those that are then known."""
+    d, d_loss, g_loss = judgements.equilibrium(config)
+    names = number(d_loss), number(g_loss)
+    if config["smoothing"] == 0:
+        names = f"log 4 = {names[0]}", f"{'−' if g_loss < 0 else ''}log 2 = {names[1]}"
+    even = Reference("½, equilibrium" if d == 0.5 else f"{d:g}, equilibrium", d)
+    return {
+        "D(x)": even,
+        "D(G(z))": even,
+        "d_loss": Reference(f"{names[0]}, equilibrium", d_loss, "d_loss"),
+        "g_loss": Reference(f"{names[1]}, equilibrium", g_loss, "g_loss"),
+    }
+
+
 class Game(Recipe[D]):
     """What all GANs share: the options of the game, its two optimizers, and a step."""
 
@@ -69,26 +84,19 @@ class Game(Recipe[D]):
 
     @property
     def panels(self) -> Sequence[Panel]:
-        _, d_loss, g_loss = judgements.equilibrium(self.config)
-        names = number(d_loss), number(g_loss)
-        if self.config["smoothing"] == 0:
-            names = f"log 4 = {names[0]}", f"{'−' if g_loss < 0 else ''}log 2 = {names[1]}"
+        lines = at_equilibrium(self.config)
         losses = Panel(
             "nats per sample",
             {"d_loss": "discriminator D", "g_loss": "generator G"},
-            (
-                Reference(f"{names[0]}, equilibrium", d_loss, "d_loss"),
-                Reference(f"{names[1]}, equilibrium", g_loss, "g_loss"),
-            ),
+            (lines["d_loss"], lines["g_loss"]),
             title="Losses of the two players",
         )
         return losses, *self.own_panels()
 
     @property
     def health(self) -> Sequence[Panel]:
-        d, _, _ = judgements.equilibrium(self.config)
         probabilities = {"D(x)": "D(x), data", "D(G(z))": "D(G(z)), samples"}
-        even = Reference("½, equilibrium" if d == 0.5 else f"{d:g}, equilibrium", d)
+        even = at_equilibrium(self.config)["D(x)"]
         norms = {"d_gradient": "discriminator D", "g_gradient": "generator G"}
         return (
             Panel("probability of being real", probabilities, (even,), limits=(0, 1), title="What D says"),

@@ -1,25 +1,22 @@
 """The page put together: HTML that needs no other file, with a small script that it can do without."""
 
-import html
 import re
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from hashlib import sha256
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from scratchgen.files import atomic_write
 from scratchgen.plots import Panel, as_svg, bars, curve, histogram
 from scratchgen.recipes import Recipe
-from scratchgen.report.pictures import SHEETS, Packed, chosen, moment, packed, sheets_in
-from scratchgen.report.words import TERMS, Caption, words_of
+from scratchgen.report.parts import as_image, document, escaped, explained, shape, table
+from scratchgen.report.pictures import SHEETS, chosen, moment, packed, sheets_in
+from scratchgen.report.words import Caption, words_of
+from scratchgen.report.words.settings import settings_of
 from scratchgen.training import RunFolder
 
 REFRESH = 10  # seconds between two looks of a browser at a run under way
-HIDDEN = ("image_shape", "data_sha256", "scratchgen", "id", "data_name", "threads", "save_every", "sample_every")
 LEAST = 1e-6  # variance that is still drawn
-# A path from the root on, of either kind of system, up to its last name.
-FOLDERS = re.compile(r"""(?<![\w.])(?:[A-Za-z]:[\\/]|[\\/]{1,2})(?:[^\s\\/'"<>|:]+[\\/])+""")
 
 
 def write(folder: RunFolder, recipe: Recipe, *, state: str, under_way: bool) -> Path:
@@ -45,10 +42,10 @@ class _Page:
         self.terms: list[str] = []  # used so far
 
     def text(self) -> str:
-        title = escaped(f"{self.recipe.title}: {self.folder.path.resolve().name}")
+        title = f"{self.recipe.title}: {self.folder.path.resolve().name}"
         body = "\n".join(
             [
-                f'<header><h1>{title}</h1><p class="state">{self.escaped(self.state)}</p>'
+                f'<header><h1>{escape(title)}</h1><p class="state">{self.escaped(self.state)}</p>'
                 f'<p class="lead">{self.words.lead}</p>{self.data()}{self.notes()}</header>',
                 *self.made(),
                 *self.curves("What the curves say", self.recipe.panels),
@@ -56,22 +53,11 @@ class _Page:
                 *self.measured(),
                 *self.from_epoch_to_epoch(),
                 *self.settings(),
-                *self.explained(),
-                f"{LARGER}<script>{SCRIPT}</script>",
+                explained(self.terms),
+                LARGER,
             ]
         )
-        policy = (
-            f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{DIGEST}'; "
-            "base-uri 'none'; form-action 'none'"
-        )
-        refresh = f'<noscript><meta http-equiv="refresh" content="{REFRESH}"></noscript>' if self.under_way else ""
-        again = f' data-refresh="{REFRESH}"' if self.under_way else ""
-        return (
-            f'<!doctype html>\n<html lang="en"{again}><head><meta charset="utf-8"><title>{title}</title>'
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">{refresh}'
-            '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-            f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
-        )
+        return document(title, body, SCRIPT, REFRESH if self.under_way else 0)
 
     # --- from top to bottom ---
 
@@ -123,11 +109,11 @@ class _Page:
             return ["<section><h2>Measures</h2>", f"<p>Left out: {self.escaped(self.unreadable)}</p></section>"]
         if self.measures is None:
             return []
-        self.use(self.words.measures)
+        self.terms += self.words.measures
         heading = f"Measures after epoch {self.measures['epoch']}"
         data = without_source(str(self.measures["data"]))
         found = [f'<section><h2>{heading}</h2><p class="state">{self.escaped(data)}</p>']
-        found.append(self.table(self.measures["rows"]))
+        found.append(table(self.measures["rows"], escaped=self.escaped))
         found += [self.figure(svg, caption, " beside") for svg, caption in self.drawn_measures()]
         for name, caption in self.words.pictures.items():
             picture = packed(self.folder.path / "evaluation" / name) if name.endswith(".png") else None
@@ -175,21 +161,13 @@ class _Page:
 
     def settings(self) -> list[str]:
         config = self.folder.config()
-        rows = [(k.replace("_", " "), as_text(v)) for k, v in config.items() if k not in HIDDEN]
-        rows = [(k, Path(v).name or v) if k == "data" else (k, v) for k, v in rows]
-        return ["<section><h2>Settings</h2>", self.table(rows), "</section>"]
-
-    def explained(self) -> list[str]:
-        items = [f"<dt>{name}</dt><dd>{text}</dd>" for name, text in (TERMS[t] for t in self.terms)]
-        return [f'<section><h2>Terms on this page</h2><dl class="terms">{"".join(items)}</dl></section>']
+        found = settings_of(config, data=Path(str(config.get("data", ""))).name)
+        return ["<section><h2>Settings</h2>", table(found.items(), escaped=self.escaped), "</section>"]
 
     # --- parts ---
 
-    def use(self, terms: Iterable[str]) -> None:
-        self.terms += [t for t in dict.fromkeys(terms) if t not in self.terms]
-
     def figure(self, picture: str, caption: Caption, kind: str = "") -> str:
-        self.use(caption.terms)
+        self.terms += caption.terms
         found = caption.this_run(self.epochs, self.measures) if self.epochs or self.measures else ""
         run = f'<dt>This run</dt><dd class="run">{self.escaped(found)}</dd>' if found else ""
         return (
@@ -199,44 +177,18 @@ class _Page:
             f"<dt>When all is well</dt><dd>{caption.healthy}</dd>{run}</dl></figcaption></figure>"
         )
 
-    def table(self, rows: Iterable[Sequence[object]]) -> str:
-        cells = ""
-        for name, value in rows:
-            text = str(name)
-            depth = (len(text) - len(text.lstrip())) // 2
-            kind = ("", ' class="in"', ' class="in-in"')[min(depth, 2)]
-            cells += (
-                f"<tr><th scope=row{kind}>{self.escaped(text.strip())}</th><td>{self.escaped(str(value))}</td></tr>"
-            )
-        return f'<div class="scroll"><table>{cells}</table></div>'
-
     def escaped(self, text: str) -> str:
         """Text for the page, without the folders of this machine."""
         for own in (str(self.folder.path.resolve()), str(self.folder.path)):
             text = text.replace(own + "/", "") if len(own) > 1 else text
-        return escaped(FOLDERS.sub("", text))
+        return escaped(text)
 
 
-STYLE, SCRIPT = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-DIGEST = b64encode(sha256(SCRIPT.encode()).digest()).decode()  # by it the page's policy knows its own script
+SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
 LARGER = (
     '<dialog aria-label="larger view"><p><output></output><button type="button">Close</button></p>'
     '<div class="picture"><img alt="" src="data:,"></div></dialog>'
 )
-
-
-def escaped(text: str) -> str:
-    return html.escape(text)
-
-
-def shape(picture: Packed) -> str:
-    return "wide" if picture.of_rows else "grid"
-
-
-def as_image(picture: Packed, text: str, name: str = "") -> str:
-    uri, width, height = picture
-    own = f' id="{name}"' if name else ""
-    return f'<img{own} alt="{escaped(text)}" width="{width}" height="{height}" src="{uri}">'
 
 
 def sentence(text: str) -> str:
@@ -253,9 +205,3 @@ def numbers(values: Any) -> list[float]:
     if not isinstance(values, list) or not all(isinstance(v, int | float) and 0 <= v < 1e12 for v in values):
         return []
     return [float(v) for v in values]
-
-
-def as_text(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

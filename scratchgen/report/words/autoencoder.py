@@ -2,7 +2,7 @@
 
 from scratchgen.recipes import judgements
 from scratchgen.recipes.autoencoder import AutoencoderRecipe
-from scratchgen.report.words.caption import Caption, Words
+from scratchgen.report.words.caption import Caption, Words, of_measure
 from scratchgen.report.words.things import kind_of_images
 
 LOSS = {
@@ -47,10 +47,9 @@ def words(recipe: AutoencoderRecipe) -> Words:
                 this_run=lambda epochs, measures: judgements.course(epochs, "test_loss", "The test loss"),
                 terms=names if c["loss"] == "bernoulli" else (),
             ),
-            "test_mse": Caption(
+            "test_mse": of_measure(
+                "test_mse",
                 title="Error of reconstruction",
-                what="How far reconstructions of test images are from the originals, beside the best linear code.",
-                formula="E<sub>x</sub> (1/pixels) Σ<sub>pixels</sub> (x − x̂)², with pixels from 0 to 1",
                 healthy=(
                     f"It falls below the line of PCA with {latent} components, which is measured when training ends, "
                     "and stays there. Autoencoders pass it after about ten epochs of some ten thousand images."
@@ -58,7 +57,6 @@ def words(recipe: AutoencoderRecipe) -> Words:
                 this_run=lambda epochs, measures: (
                     judgements.beside_pca(epochs, c, measures) or judgements.course(epochs, "test_mse", "The error")
                 ),
-                terms=("pca",),
             ),
             "gradient": gradient(),
         },
@@ -96,14 +94,12 @@ def words(recipe: AutoencoderRecipe) -> Words:
 
 
 def gradient() -> Caption:
-    return Caption(
+    return of_measure(
+        "gradient",
         title="Gradient",
-        what="How steep the loss is in all weights together, on a logarithmic scale.",
-        formula="‖∂L/∂θ‖, the mean over steps",
         healthy=(
             "It falls at first and then stays within a factor of a few. Rising by powers of ten announces that "
             "training breaks up: lower the learning rate. Falling to nothing means that nothing is learnt any more."
         ),
         this_run=lambda epochs, measures: judgements.norms(epochs, "gradient", "The norm"),
-        terms=("gradient",),
     )

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from scratchgen.report.words.measures import MEASURES
+
 Epochs: TypeAlias = Sequence[Mapping[str, Any]]
 Measures: TypeAlias = Mapping[str, Any] | None
 
@@ -22,6 +24,12 @@ class Caption:
     healthy: str  # how it looks when all is well
     this_run: Callable[[Epochs, Measures], str] = silent  # plain text, from the records of the epochs, or ""
     terms: Sequence[str] = ()  # of `terms.py`, which it uses
+
+
+def of_measure(key: str, *, title: str, healthy: str, this_run: Callable[[Epochs, Measures], str]) -> Caption:
+    """Of the figure of one measure, which says of it what every page says."""
+    measure = MEASURES[key]
+    return Caption(title, measure.what, measure.formula, healthy, this_run, measure.terms)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,7 @@
 from scratchgen.recipes import judgements
 from scratchgen.recipes.gan import Game
 from scratchgen.report.words.caption import Caption
-
-G_LOSS = {
-    "non-saturating": "L<sub>G</sub> = −E log D(G(z))",
-    "minimax": "L<sub>G</sub> = E log(1 − D(G(z)))",
-}
+from scratchgen.report.words.measures import G_LOSS, MEASURES
 
 
 def captions(recipe: Game) -> dict[str, Caption]:
@@ -46,7 +42,7 @@ def captions(recipe: Game) -> dict[str, Caption]:
         "d_gradient": Caption(
             title="Gradients",
             what="How steep each player's loss is in its own weights, on a logarithmic scale.",
-            formula="‖∂L<sub>D</sub>/∂θ<sub>D</sub>‖ and ‖∂L<sub>G</sub>/∂θ<sub>G</sub>‖, means over steps",
+            formula=f"{MEASURES['d_gradient'].formula} and {MEASURES['g_gradient'].formula}, means over steps",
             healthy=(
                 "Both stay within a factor of ten or so. G's at nothing while D is sure is the vanishing gradient of "
                 "the minimax loss; both rising by powers of ten announces that training breaks up."

@@ -2,7 +2,7 @@
 
 from scratchgen.recipes import judgements
 from scratchgen.recipes.gan import Game
-from scratchgen.report.words.caption import Caption, Words
+from scratchgen.report.words.caption import Caption, Words, of_measure
 from scratchgen.report.words.game import captions, noise
 from scratchgen.report.words.things import kind_of_images
 
@@ -28,16 +28,11 @@ def words(recipe: Game) -> Words:
         ),
         panels={
             **captions(recipe),
-            "frechet": Caption(
+            "frechet": of_measure(
+                "frechet",
                 title="Fréchet distance",
-                what="How far samples are from test images, in the features of a classifier of these data.",
-                formula=(
-                    "|μ<sub>1</sub> − μ<sub>2</sub>|² + tr(Σ<sub>1</sub> + Σ<sub>2</sub> − 2 (Σ<sub>1</sub>"
-                    "Σ<sub>2</sub>)<sup>½</sup>)"
-                ),
                 healthy="It falls towards the line, which is what two halves of the test images have between them.",
                 this_run=lambda epochs, measures: judgements.course(epochs, "frechet", "The distance"),
-                terms=("frechet",),
             ),
         },
         pictures={

@@ -2,7 +2,7 @@
 
 from scratchgen.recipes import judgements
 from scratchgen.recipes.gan import PointGANRecipe
-from scratchgen.report.words.caption import Caption, Epochs, Measures, Words
+from scratchgen.report.words.caption import Caption, Epochs, Measures, Words, of_measure
 from scratchgen.report.words.game import captions, noise
 
 SHAPES = {"ring": "the ring of points", "grid": "the grid of points", "moons": "the two moons"}
@@ -38,21 +38,17 @@ def words(recipe: PointGANRecipe) -> Words:
         ),
         panels={
             **captions(recipe),
-            "modes": Caption(
+            "modes": of_measure(
+                "modes",
                 title="Modes covered",
-                what="How many of the normal distributions that make up the data are reached by 2,500 samples.",
-                formula="#{k : min<sub>z</sub> ‖G(z) − c<sub>k</sub>‖ ≤ 3σ}",
                 healthy=f"It rises to {modes} within some epochs and stays. Losing modes again is mode collapse.",
                 this_run=lambda epochs, measures: judgements.covered(epochs, c, modes),
-                terms=("modes", "collapse_of_modes"),
             ),
-            "high_quality": Caption(
+            "high_quality": of_measure(
+                "high_quality",
                 title="High quality",
-                what="The share of 2,500 samples that lie where data do.",
-                formula="P(min<sub>k</sub> ‖G(z) − c<sub>k</sub>‖ ≤ 3σ)",
                 healthy="It rises towards the line; what is missing lies on the way from one mode to the next.",
                 this_run=lambda epochs, measures: judgements.quality(epochs, c),
-                terms=("quality",),
             ),
         },
         pictures={

@@ -3,7 +3,7 @@
 from scratchgen.recipes import judgements
 from scratchgen.recipes.vae import VAERecipe
 from scratchgen.report.words.autoencoder import gradient
-from scratchgen.report.words.caption import Caption, Epochs, Measures, Words
+from scratchgen.report.words.caption import Caption, Epochs, Measures, Words, of_measure
 from scratchgen.report.words.things import kind_of_images
 
 
@@ -48,10 +48,9 @@ def words(recipe: VAERecipe) -> Words:
                 this_run=bound,
                 terms=("elbo", "nats"),
             ),
-            "reconstruction": Caption(
+            "reconstruction": of_measure(
+                "reconstruction",
                 title="Its first term: reconstruction",
-                what="How badly the decoder foretells the pixels of an image from a z drawn for it by the encoder.",
-                formula="−E<sub>q(z | x)</sub> log p(x | z)",
                 healthy=(
                     "It falls as z comes to say more of the image, and is most of the loss. It cannot fall to 0 "
                     "where pixels are noise or grey."
@@ -59,33 +58,25 @@ def words(recipe: VAERecipe) -> Words:
                 this_run=lambda epochs, measures: judgements.course(
                     epochs, "test_reconstruction", "The term of the test images", "nats"
                 ),
-                terms=("nats",),
             ),
-            "kl": Caption(
+            "kl": of_measure(
+                "kl",
                 title="Its second term: KL",
-                what="How much the encoder says of an image by its z: what each code costs.",
-                formula=(
-                    "KL(q(z | x) ‖ N(0, I)) = "
-                    "½ Σ<sub>j</sub> (μ<sub>j</sub>² + σ<sub>j</sub>² − 1 − log σ<sub>j</sub>²)"
-                ),
                 healthy=(
                     "It rises from near 0 to some nats and stays: what it takes away from the loss by better "
                     "reconstruction is more than it adds. A KL that stays at 0 is posterior collapse."
                 ),
                 this_run=lambda epochs, measures: judgements.information(epochs, c),
-                terms=("kl", "collapse"),
             ),
             "gradient": gradient(),
-            "active_units": Caption(
+            "active_units": of_measure(
+                "active_units",
                 title="Active latent units",
-                what="How many of the latent dimensions the model uses, by the test images.",
-                formula="#{j : Var<sub>x</sub>(μ<sub>j</sub>(x)) &gt; 0.01}",
                 healthy=(
                     "It rises and then stays; with many dimensions some usually stay unused, since a dimension that "
                     "says less than it costs in KL is switched off. None at all is posterior collapse."
                 ),
                 this_run=lambda epochs, measures: judgements.used_dimensions(epochs, c),
-                terms=("active", "collapse"),
             ),
         },
         pictures={
