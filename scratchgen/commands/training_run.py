@@ -9,6 +9,7 @@ from typing import IO, Any, TextIO
 
 from PIL import Image
 
+from scratchgen.backend import fast
 from scratchgen.commands import BROKEN_PIPE
 from scratchgen.commands.trained import evaluate
 from scratchgen.data import Dataset, Points
@@ -21,8 +22,8 @@ from scratchgen.safetensors_file import read_arrays
 from scratchgen.training import NotFinite, RunFolder, StepTooLarge, Stopped, StopRequest, Training, stop_request
 
 FIRST_SAVE = 8  # seconds until the first checkpoint within an epoch, at the most
-SHARE = 0.03  # of the time so far, for pictures and the page while training goes on
-CREDIT = 0.4  # seconds that these may take beyond their share: the first of them come early
+SHARE = 0.02  # of the time so far, for pictures and the page while training goes on
+CREDIT = 0.3  # seconds that these may take beyond their share: the first of them come early
 
 
 class NoReader(Exception):
@@ -110,6 +111,8 @@ class TrainingRun:
 
     def begin(self) -> None:
         training = self.training
+        if self.recipe.backend == "numpy" and fast.available():
+            fast.numba()  # which the first step would load, and must not count as the time of the first picture
         self.epochs = [r for r in self.folder.records() if r["kind"] == "epoch"]
         for n in range(1, len(self.epochs) + 1):  # printed before the run was resumed
             self.reported |= self.recipe.symptoms(self.epochs[:n]).keys()
@@ -136,18 +139,23 @@ class TrainingRun:
             self.cost = time.perf_counter() - now
         return stop
 
+    def has_sheet(self, epoch: int) -> bool:
+        """Whether a marked epoch has a picture of its own."""
+        return self.training.is_marked(epoch, self.recipe.sheet_steps)
+
     def affordable(self, now: float) -> bool:
         """Whether the page can be drawn again without taking more than its share of the time."""
         return self.shown + self.cost <= CREDIT + SHARE * (now - self.began)
 
     def end_epoch(self, record: dict[str, Any]) -> None:
         """All that a marked epoch leaves beside its checkpoint, which is written already."""
-        recipe, last = self.recipe, self.training.finished
+        recipe = self.recipe
         record |= self.measured()
-        self.sheet(f"epoch-{record['epoch']:03d}")
+        if self.has_sheet(record["epoch"]):
+            self.sheet(f"epoch-{record['epoch']:03d}")
         self.folder.log({"kind": "epoch", **record})
-        if last or self.affordable(time.perf_counter()):
-            self.draw(under_way=not last)
+        if self.affordable(time.perf_counter()):
+            self.draw(under_way=True)
         of = str(self.training.settings.epochs)
         speed = f"{record['per_second']:,.0f} samples/s"
         self.say(f"epoch {record['epoch']:>{max(3, len(of))}}/{of}  {recipe.line(record)}  {speed}")
@@ -182,8 +190,9 @@ class TrainingRun:
     def keep_weights(self) -> None:
         """At a checkpoint, and again when a run goes on that may have ended right after it."""
         training = self.training
-        if training.step == 0 and training.is_marked(training.epoch - 1):  # whose own sheet shows the same
-            (self.folder.path / "samples" / "latest.png").unlink(missing_ok=True)
+        if training.step == 0 and training.is_marked(training.epoch - 1):
+            if self.has_sheet(training.epoch - 1):  # which shows the same
+                (self.folder.path / "samples" / "latest.png").unlink(missing_ok=True)
             if self.config.get("keep_weights") and training.epoch > 1:
                 self.folder.save_weights(training, f"weights/epoch-{training.epoch - 1:03d}.safetensors")
 

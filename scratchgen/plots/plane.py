@@ -135,7 +135,7 @@ def _square(*, bar: bool, title: str) -> tuple[Figure, Axes, Any]:
 
     left, bottom, top, right = 1.05, 0.62, 0.42 + 0.32 * bool(title), 1.15 if bar else 0.16
     width, height = left + SIDE + right, bottom + SIDE + top
-    figure = new_figure(figsize=(width, height), dpi=DPI)
+    figure = new_figure(figsize=(width, height), dpi=90)
     axes = figure.add_axes((left / width, bottom / height, SIDE / width, SIDE / height))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6))

@@ -66,7 +66,7 @@ def warm_up() -> None:
     figure = new_figure(figsize=(1, 1))
     with own_style():
         axes = figure.subplots()
-        axes.imshow([[0.0]])
+        figure.colorbar(axes.imshow([[0.0]]))
         axes.plot([0, 1], [1, 10], label="log")
         axes.set_yscale("log")
         axes.legend()
@@ -101,7 +101,7 @@ def new_figure(**options: Any) -> Figure:
 def write_figure(figure: Figure, stream: IO[bytes]) -> None:
     """Write a Figure as PNG."""
     with own_style():
-        figure.savefig(stream, format="png", dpi=figure.dpi)
+        figure.savefig(stream, format="png", dpi=figure.dpi, pil_kwargs={"compress_level": 3})
 
 
 def as_svg(figure: Figure, name: str) -> str:

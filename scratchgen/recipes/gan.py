@@ -186,7 +186,7 @@ class PointGANRecipe(Game[Points]):
         "hidden": Option(sizes, "layer sizes", metavar="N,N"),
         **GAME_OPTIONS,
     }
-    mark_steps = 700
+    sheet_steps = 1000
     defaults = {
         "epochs": 20,
         "batch_size": 256,

@@ -69,7 +69,10 @@ class Recipe(Generic[D]):
     defaults: ClassVar[Mapping[str, Any]]  # of epochs, batch_size and lr, and others instead of the options' own
     few: ClassVar[Mapping[str, Any]] = {}  # the same for FEW images or fewer; `steps` is the least number of updates
     before: ClassVar[Mapping[str, Any]] = {}  # what a run of an earlier version was, whose config lacks these
-    mark_steps = 50  # updates between two sheets, at the least: so many that a sheet costs little beside them
+    mark_steps = (
+        50  # updates between two records and sheets, at the least: so many that these cost little beside them
+    )
+    sheet_steps = 50  # the same, where a sheet is dearer
     has_encoder = has_prior = False
     drop_last = False
     always_measured = False  # at the end of training, asked for or not

@@ -106,15 +106,15 @@ class Training:
     def finished(self) -> bool:
         return self.epoch > self.settings.epochs
 
-    def is_marked(self, epoch: int) -> bool:
+    def is_marked(self, epoch: int, steps: int | None = None) -> bool:
         """Whether an epoch is summed up at its end: the last is, and every `sample_every`th. Without that every 1st,
         2nd, 5th, 10th, 20th …: the first of these with `mark_steps` steps or more between two, and MARKS of them or
-        fewer among the epochs so far."""
+        fewer among the epochs so far; `steps` in the place of `mark_steps` gives a part of them."""
         if epoch == self.settings.epochs:
             return True
         if self.settings.sample_every is not None:
             return epoch % self.settings.sample_every == 0
-        least = max(epoch / MARKS, self.settings.mark_steps / self.steps_per_epoch)
+        least = max(epoch / MARKS, (steps or self.settings.mark_steps) / self.steps_per_epoch)
         gaps = (digit * 10**power for power in count() for digit in (1, 2, 5))
         return epoch % next(gap for gap in gaps if gap >= least) == 0
 
