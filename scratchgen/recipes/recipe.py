@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
 from math import prod
-from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -36,7 +35,7 @@ class RecipeError(ValueError):
 @dataclass
 class Findings:
     """What measures found: rows to print, values to keep (JSON), and pictures by file name; and what could not be
-    had, with the reason."""
+    made, with the reason."""
 
     rows: list[tuple[str, str]] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
@@ -105,15 +104,16 @@ class Recipe(Generic[D]):
 
     def _repr_html_(self) -> str | None:
         """For a notebook: the last sheet of samples, and the curves."""
-        if self._folder is None:
+        folder = self._folder
+        if folder is None:
             return None
-        sheets: list[Path] = sorted(self.folder.path.glob("samples/epoch-*.png"), key=lambda p: (len(p.name), p.name))
-        pictures = [p for p in (*sheets[-1:], self.folder.path / "losses.png") if p.is_file()]
+        sheets = [p for p in (*folder.sheets(), folder.latest_sheet) if p.is_file()]
+        pictures = [p for p in (*sheets[-1:], folder.path / "losses.png") if p.is_file()]
         shown = "".join(
             f'<img style="max-width: 100%" src="data:image/png;base64,{b64encode(p.read_bytes()).decode()}"><br>'
             for p in pictures
         )
-        return f"<p>{escape(self.describe())}, {escape(str(self.folder.path))}</p>{shown}"
+        return f"<p>{escape(self.describe())}, {escape(str(folder.path))}</p>{shown}"
 
     # --- the config ---
 
