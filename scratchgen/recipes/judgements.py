@@ -197,7 +197,10 @@ def used_dimensions(epochs: Epochs, config: Config) -> str:
         return f"All {of} latent dimensions are used." if of > 1 else "The one latent dimension is used."
     if active == 0:
         return f"None of the {of} latent dimensions is used: the mean of z hardly depends on the image."
-    return f"{active} of {of} latent dimensions are used; in the others the mean of z hardly depends on the image."
+    verb, others = "is" if active == 1 else "are", "other" if of - active == 1 else "others"
+    return (
+        f"{active} of {of} latent dimensions {verb} used; in the {others} the mean of z hardly depends on the image."
+    )
 
 
 def gap(measures: Mapping[str, Any] | None) -> str:

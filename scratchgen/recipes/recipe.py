@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
 from math import prod
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -104,10 +105,10 @@ class Recipe(Generic[D]):
 
     def _repr_html_(self) -> str | None:
         """For a notebook: the last sheet of samples, and the curves."""
-        folder = self._folder
-        if folder is None:
+        if self._folder is None:
             return None
-        sheets = [p for p in (*folder.sheets(), folder.latest_sheet) if p.is_file()]
+        folder: RunFolder = self._folder
+        sheets: list[Path] = [p for p in (*folder.sheets(), folder.latest_sheet) if p.is_file()]
         pictures = [p for p in (*sheets[-1:], folder.path / "losses.png") if p.is_file()]
         shown = "".join(
             f'<img style="max-width: 100%" src="data:image/png;base64,{b64encode(p.read_bytes()).decode()}"><br>'
