@@ -2,9 +2,12 @@
 
 from math import log
 
+import numpy as np
 import pytest
 
-from scratchgen.recipes import build, judgements
+from scratchgen.data import Dataset, toys
+from scratchgen.recipes import RECIPES, build, judgements
+from scratchgen.report.words import words_of
 
 GAME = {"epochs": 20, "loss": "non-saturating", "smoothing": 0.0, "k": 1, "lr": 1e-3}
 VAE = {"epochs": 20, "beta": 1.0, "latent": 20}
@@ -41,6 +44,12 @@ def test_the_course_of_a_loss():
     assert "has not fallen" in said(100, 110, 120)
     assert said(200, None, 100) == "The test loss fell from 200 after epoch 1 to 100 nats after epoch 3."
     assert judgements.course(epochs(a=[1.0]), "test_loss", "The test loss") == ""
+    assert said(44.32, 44.28) == "The test loss has hardly changed: 44.3 nats after epoch 1, 44.3 after epoch 2."
+    assert "has hardly changed" in said(200, 199.5, 199.1)
+    assert "has hardly changed" in said(200, 200.5)
+    assert "has hardly changed" in said(100.0, 100.0, 100.0, 100.0, 100.0, 100.0)
+    assert said(200, 100, 199, 201, 200).endswith("and was least, 100, after epoch 2.")
+    assert "fell from" in said(200, 198.9)
     assert "fell from −120 after epoch 1 to −260" in said(-120.0, -260.0)  # a density of pixels may be above 1
 
 
@@ -99,6 +108,15 @@ def test_an_autoencoder_beside_pca():
         "PCA is ahead (0.0310 against 0.0170): try more --epochs, a larger network, or a higher --lr."
     )
     assert said(30, 0.006, 0.012).startswith("The error is 50 % below that of PCA")
+    measures = {"test_mse": 0.031, "pca_test_mse": 0.017}
+    stopped = judgements.beside_pca([], {"latent": 2}, measures | {"step": 120, "epoch": 1})
+    assert stopped.startswith("After 120 steps this is early: PCA is ahead")
+    records = epochs(test_mse=[0.2, 0.1])
+    within = judgements.beside_pca(records, {"latent": 2}, measures | {"step": 2500, "epoch": 3})
+    assert within.startswith("After 2,500 steps this is early")
+    assert within.endswith("after about ten epochs.")
+    at_end = judgements.beside_pca(records, {"latent": 2}, measures | {"step": 200, "epoch": 2})
+    assert at_end.startswith("After two epochs this is early")
     for measures in (None, {}, {"test_mse": 0.1}, {"test_mse": "x", "pca_test_mse": 0.1}):
         assert judgements.beside_pca(epochs(test_mse=[0.1]), {}, measures) == ""
 
@@ -123,11 +141,19 @@ def test_a_dead_kl():
 
 @pytest.mark.parametrize(
     ("active", "latent", "says"),
-    [(20, 20, "All 20"), (17, 20, "17 of 20"), (0, 20, "None of the 20"), (1, 1, "The one")],
+    [
+        (20, 20, "All 20"),
+        (17, 20, "17 of 20"),
+        (0, 20, "None of the 20"),
+        (1, 1, "The one"),
+        (1, 2, "1 of 2 latent dimensions is used; in the other the mean"),
+    ],
 )
 def test_used_dimensions(active, latent, says):
     records = epochs(active_units=[0, active])
     assert judgements.used_dimensions(records, VAE | {"latent": latent}).startswith(says)
+    said = judgements.used_dimensions(records, VAE | {"latent": latent})
+    assert said.endswith("the mean of z hardly depends on the image.") is (active < latent)
     assert judgements.used_dimensions(epochs(loss=[1.0]), VAE) == ""
 
 
@@ -285,3 +311,75 @@ def test_the_terminal_and_the_page_have_their_symptoms_from_here():
     assert recipe.symptoms(records).keys() == {"won", "vanished", "collapse"}
     assert recipe.modes == 8
     assert build(ring | {"data": "moons"}).modes is None
+
+
+# --- all of them ---
+
+
+def recipe_of(name, size=(8, 8), **given):
+    """A small recipe as `train` builds it, of images, or of the ring."""
+    data = toys.ring(64, 20, np.random.default_rng(0))
+    if name != "ring":
+        images = np.zeros((20, *size, 1), np.uint8)
+        data = Dataset(
+            "digits", images, (np.arange(20) % 4).astype(np.uint8), images[:4], np.arange(4, dtype=np.uint8)
+        )
+    recipe = RECIPES["gan" if name == "ring" else name].of_data(data)
+    return build(recipe.resolve_config({"data": name, "threads": 1, **given}, data))
+
+
+SMALL = {
+    "ae": {"latent": 2, "hidden": [4]},
+    "vae": {"latent": 2, "hidden": [4]},
+    "gan": {"latent": 2},
+    "dcgan": {"latent": 2, "width": 1},
+    "ring": {"latent": 2, "hidden": [4]},
+}
+MEASURED = {
+    "data": "digits",
+    "rows": [],
+    "step": 5,
+    "epoch": 1,
+    "test_mse": 0.2,
+    "pca_test_mse": 0.1,
+    "std_of_codes": [2.0, 1.0],
+    "negative_elbo": 9.0,
+    "importance_weighted_nll": 8.0,
+    "active_units": 1,
+    "variances_of_mu": [0.9, 0.001],
+    "codes_within_2_sigma": 0.5,
+    "histogram": [0.5, 0.5],
+    "nearest_training_image": 1.0,
+    "nearest_of_test_images": 2.0,
+    "modes": 3,
+    "of": 8,
+    "reverse_kl": 1.0,
+    "counts": [1, 2],
+}
+KEYS = "loss test_loss test_mse reconstruction test_reconstruction kl test_kl active_units gradient frechet modes"
+KEYS += " d_loss g_loss D(x) D(G(z)) d_gradient g_gradient high_quality reverse_kl"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_caption_is_of_whatever_there_is(name):
+    """Without epochs, as of a run stopped before its first mark, and without measures."""
+    words = words_of(recipe_of(name, **SMALL[name]))
+    captions = [words.sheet, *words.panels.values(), *words.pictures.values()]
+    records = epochs(**{key: constant(0.4) for key in KEYS.split()})
+    for some, measures in (([], MEASURED), ([], None), (records, None), (records, MEASURED)):
+        for caption in captions:
+            said = caption.this_run(some, measures)
+            assert isinstance(said, str)
+            assert said == "" or said.endswith(".")
+            assert some or measures or said == ""
+
+
+@pytest.mark.parametrize("model", ["gan", "dcgan"])
+@pytest.mark.parametrize(("size", "count"), [((32, 32), 64), ((16, 48), 36), ((47, 47), 64)])
+def test_a_sheet_of_samples_is_of_as_many_as_its_caption_says(model, size, count, monkeypatch):
+    recipe = recipe_of(model, size, **SMALL[model])
+    drawn = []
+    monkeypatch.setattr("scratchgen.recipes.gan.image_grid", lambda images, **options: drawn.append(len(images)))
+    recipe.sheet(None)
+    assert drawn == [count]
+    assert f" {count} draws of z" in words_of(recipe).sheet.what

@@ -17,7 +17,8 @@ from tiny import MODELS, run
 
 from scratchgen import report
 from scratchgen.recipes import load_run
-from scratchgen.report.pictures import FRAMES, LARGEST, SHEETS, animate
+from scratchgen.report.page import without_source
+from scratchgen.report.pictures import FRAMES, LARGEST, SHEETS, animate, measures_of
 from scratchgen.training import RunFolder
 
 ODD = "<b>&\"'x"
@@ -158,6 +159,47 @@ def test_no_folder_of_this_machine_is_on_the_page(trained, tmp_path):
     text = report.write(copy, recipe, state="", under_way=False).read_text()
     assert "Left out: " in text
     assert str(tmp_path) not in text
+
+
+@pytest.mark.parametrize("folder", ["photos", "pics from Rome", "a (2 of us) from B", "x from y)"])
+def test_of_a_data_set_its_source_is_left_out_and_no_part_of_its_name(folder):
+    counts = "18 training and 2 test images of 16 × 16"
+    other = "; this data is photos, and the run was trained on pics from Rome (8)"
+    for source in (f"/home/me/{folder}", folder, f"/tmp/1 from 2 (3 training images from 4)/{folder}"):
+        for end in ("", other):
+            assert without_source(f"{folder} ({counts} from {source}){end}") == f"{folder} ({counts}){end}"
+    embedded = "MNIST sample (6,000 training and 1,000 test digits, embedded)"
+    assert without_source(embedded) == embedded
+
+
+def test_measures_are_said_of_now_only_where_they_are_of_these_data_and_weights(trained, tmp_path):
+    folder = RunFolder(shutil.copytree(trained[0], tmp_path / "run"))
+    recipe, plain = load_run(folder.path), folder.measures()
+    assert (plain["step"], plain["epoch"], plain["data_sha256"]) == (8, 2, folder.config()["data_sha256"])
+    first = next(r["test_mse"] for r in folder.records() if r["kind"] == "epoch")
+    plain |= {"rows": [], "test_mse": 0.5, "pca_test_mse": 0.25}
+
+    def said(**change):
+        """On the curve of the error, in the section of the measures, and whether PCA's line is drawn."""
+        measures = {k: v for k, v in (plain | change).items() if v is not ...}
+        folder.write_measures(measures)
+        page = Page(report.write(folder, recipe, state="", under_way=False).read_text(encoding="utf-8"))
+        captions = {f["caption"].split("How far")[0].split("Test images in")[0]: f["caption"] for f in page.figures}
+        curve, best = captions["Error of reconstruction"], captions["From the best to the worst"]
+        return "PCA is ahead" in curve, "PCA is ahead" in best, "PCA, 2 components" in page.text
+
+    assert said() == (True, True, True)
+    assert said(step=...) == (True, True, True)  # of 0.1
+    for stale in ({"step": 7}, {"step": ..., "epoch": 1}):
+        assert said(**stale) == (False, True, True)
+    of_other_data = f"photos; this data is photos, and the run was trained on {ODD}"
+    for other in ({"data_sha256": "0" * 64}, {"data_sha256": ..., "data": of_other_data}):
+        assert said(**other) == (False, True, False)
+    assert first > 0
+    assert measures_of(folder) is None
+    folder.save_picture(Image.new("L", (9, 9)), "samples/latest.png", step=9)  # trained on since, without a record
+    assert said() == (False, True, True)
+    assert measures_of(folder) is not None
 
 
 def test_text_is_escaped_wherever_it_comes_from(trained, tmp_path):

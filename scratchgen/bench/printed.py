@@ -92,7 +92,7 @@ EXTRAS = {"torch": ("PyTorch", "oracle"), "jax": ("JAX", "jax")}
 
 
 def missing(report: Report) -> list[str]:
-    """How to get the comparisons that were wanted and could not be had."""
+    """How to get the comparisons that were wanted and were not possible."""
     lines = [
         f"{name} cannot be used here ({report['missing'][side]}), nothing is compared with it: "
         f'pip install "scratchgen-nn[{extra}]" brings it'

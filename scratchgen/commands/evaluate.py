@@ -3,7 +3,7 @@
 import argparse
 
 from scratchgen.commands.arguments import Commands, add_run_options, typed
-from scratchgen.commands.trained import data_of, evaluate, open_run, other_data
+from scratchgen.commands.trained import data_of, evaluate, how_far, open_run, other_data
 from scratchgen.files import printable
 from scratchgen.recipes.options import positive
 from scratchgen.report import write
@@ -39,7 +39,8 @@ def main(args: argparse.Namespace) -> int:
     if note:
         print(f"note     {note}")
     print(*evaluate(folder, recipe, data, importance=args.importance, progress=not args.quiet), sep="\n")
-    state = f"{folder.records().epochs} epochs"
+    position = folder.position()
+    state = how_far(recipe, position.epochs, position.steps, position.seconds)
     report = write(folder, recipe, state=state, under_way=False)
     print(f"\nreport   {printable(str(report))}")
     return 0

@@ -17,9 +17,8 @@ from scratchgen.commands.arguments import RUN_HELP, Commands, add_force, path
 from scratchgen.commands.results import check_new
 from scratchgen.commands.runs import name_of, open_folder
 from scratchgen.files import atomic_write, make_folder
-from scratchgen.report.pictures import epoch_of, sheets_in
 from scratchgen.table import markdown_table
-from scratchgen.training import RunFolder
+from scratchgen.training import RunFolder, epoch_of
 from scratchgen.training.records import Records
 
 FIRST = ("kind", "step", "epoch")  # columns
@@ -122,7 +121,7 @@ def write_events(folder: RunFolder, records: Records, target: Path, force: bool)
             for name, value in _flat({key: value for key, value in r.items() if key not in FIRST}):
                 if value is not None:
                     writer.add_scalar(f"{r['kind']}/{_tag(name)}", value, r["step"], time(r["step"]))
-        for file in sheets_in(folder):
+        for file in folder.sheets():
             step = round(epoch_of(file) * _steps_per_epoch(records))
             pixels = np.asarray(Image.open(file).convert("RGB"))
             writer.add_image("samples", pixels, step, time(step), dataformats="HWC")

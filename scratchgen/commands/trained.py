@@ -106,6 +106,11 @@ def digest(data: Dataset | Points) -> str:
     return hashlib.sha256(np.ascontiguousarray(data.samples).data).hexdigest()
 
 
+def how_far(recipe: Recipe, epochs: int, steps: int, seconds: float) -> str:
+    """The state of a run, for its page."""
+    return f"{epochs:,} of {recipe.config['epochs']:,} epochs, {steps:,} steps, {seconds:.0f} s"
+
+
 def evaluate(folder: RunFolder, recipe: Recipe, data: Dataset | Points, **options: Any) -> list[str]:
     """Measure, keep evaluation/ in the run folder, and return what to print."""
     found = recipe.measure(data, **options)
@@ -113,9 +118,14 @@ def evaluate(folder: RunFolder, recipe: Recipe, data: Dataset | Points, **option
         with found.part(name):
             folder.save_picture(picture, f"evaluation/{name}")
     found.rows += [(what, f"could not be measured: {why}") for what, why in found.missing.items()]
-    records = folder.records()
+    records, position = folder.records(), folder.position()
     other = other_data(recipe, data)
-    name = f"{data.name}; {other}" if other else data.name
-    folder.write_measures({"data": name, "epoch": records.epochs, "rows": found.rows, **found.values})
+    about = {
+        "data": f"{data.name}; {other}" if other else data.name,
+        "data_sha256": digest(data),
+        "step": position.steps,
+        "epoch": position.epoch,
+    }
+    folder.write_measures({**about, "rows": found.rows, **found.values})
     note = [f"note     {folder.metrics}: {records.note}"] if records.unreadable else []
     return ["", *aligned(found.rows, left=(0, 1)), *note]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from scratchgen.backend import fast
 from scratchgen.commands import BROKEN_PIPE
-from scratchgen.commands.trained import evaluate
+from scratchgen.commands.trained import evaluate, how_far
 from scratchgen.data import Dataset, Points
 from scratchgen.errors import sentence
 from scratchgen.files import atomic_write, printable
@@ -35,7 +35,7 @@ class TrainingRun:
 
     What must be kept is saved first: the checkpoint, the weights, the record of a marked epoch. Measures, pictures
     and the report come after it; where one fails, a line says so. A picture of the latest samples and a page of the
-    run under way are made when they have been saved up for (`SHARE`), so that little of a run goes into them.
+    run under way are made whenever all of them so far, and these, take no more than `SHARE` of the time.
     """
 
     def __init__(self, folder: RunFolder, recipe: Recipe, data: Dataset | Points, training: Training, *, quiet: bool):
@@ -45,7 +45,7 @@ class TrainingRun:
         self.next_save = self.began + min(FIRST_SAVE, self.config["save_every"])
         self.shown, self.cost = 0.0, 0.0  # seconds that went into pictures and pages, and into the last of them
         self.epochs: list[dict[str, Any]] = []  # the records of the epochs so far
-        self.reported: set[str] = set()  # symptoms, and what could not be had: each is printed once
+        self.reported: set[str] = set()  # symptoms, and what could not be made: each is printed once
         self.closing, self.stop = False, StopRequest()
         self.status = 0  # the exit status
         self.failure: BaseException | None = None  # what ended the run before its end, where it has been reported
@@ -192,7 +192,7 @@ class TrainingRun:
         training = self.training
         if training.step == 0 and training.is_marked(training.epoch - 1):
             if self.has_sheet(training.epoch - 1):  # which shows the same
-                (self.folder.path / "samples" / "latest.png").unlink(missing_ok=True)
+                self.folder.latest_sheet.unlink(missing_ok=True)
             if self.config.get("keep_weights") and training.epoch > 1:
                 self.folder.save_weights(training, f"weights/epoch-{training.epoch - 1:03d}.safetensors")
 
@@ -224,19 +224,19 @@ class TrainingRun:
             if isinstance(picture, Image.Image) and picture.mode == "RGB" and not self.training.finished:
                 # A third of the bytes: a long run has many sheets on the way.
                 picture = picture.quantize(256, method=Image.Quantize.FASTOCTREE)
-            self.folder.save_picture(picture, f"samples/{name}.png")
+            step = self.training.steps if name == "latest" else None
+            self.folder.save_picture(picture, f"samples/{name}.png", step=step)
 
-    def draw(self, *, under_way: bool, state: str | None = None) -> None:
-        """The report, and at the end the curves and the sheets as files too."""
+    def draw(self, *, under_way: bool, ended: str = "") -> None:
+        """The report, and at the end the curves and the sheets as files too; `ended`: why a run did before its
+        end."""
         with self.showing():
-            self._draw(under_way, state)
+            self._draw(under_way, "this page reloads itself" if under_way else ended)
 
-    def _draw(self, under_way: bool, state: str | None) -> None:
+    def _draw(self, under_way: bool, note: str) -> None:
         training = self.training
-        if state is None:
-            done = min(training.epoch - 1, training.settings.epochs)
-            state = f"{done} of {training.settings.epochs} epochs, {training.steps:,} steps, {training.seconds:.0f} s"
-            state += "; this page reloads itself" if under_way else ""
+        state = how_far(self.recipe, training.epoch - 1, training.steps, training.tick())
+        state += f"; {note}" if note else ""
         with self.part("report.html"):
             write(self.folder, self.recipe, state=state, under_way=under_way)
         pictures: dict[str, Callable[[IO[bytes]], None]] = {}
@@ -247,7 +247,7 @@ class TrainingRun:
             with self.part(name), atomic_write(self.folder.path / name) as stream:
                 picture(stream)
 
-    def close(self, state: str) -> None:
+    def close(self, why: str) -> None:
         """The run stops here: its metrics say so, and its report no longer reloads itself, as far as they can
         be written."""
         self.closing = True
@@ -256,7 +256,7 @@ class TrainingRun:
                 return
             self.folder.log({"kind": "end", "state": "stopped"})
         with suppress(OSError):
-            self.draw(under_way=False, state=state)
+            self.draw(under_way=False, ended=why)
 
     @contextmanager
     def part(self, what: str) -> Iterator[None]:
@@ -269,7 +269,7 @@ class TrainingRun:
     # --- what is printed ---
 
     def report_missing(self, found: Findings) -> None:
-        """What could not be had: a line on each, the first time, unless the run stops for a better reason."""
+        """What could not be made: a line on each, the first time, unless the run stops for a better reason."""
         for what, why in found.missing.items():
             if what not in self.reported and not self.closing:
                 self.reported.add(what)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache, wraps
 from io import BytesIO
@@ -98,10 +98,12 @@ def new_figure(**options: Any) -> Figure:
     return load_matplotlib().figure.Figure(facecolor="white", **options)
 
 
-def write_figure(figure: Figure, stream: IO[bytes]) -> None:
-    """Write a Figure as PNG."""
+def write_figure(figure: Figure, stream: IO[bytes], about: Mapping[str, str] | None = None) -> None:
+    """Write a Figure as PNG; `about`: texts to keep in it, by name."""
     with own_style():
-        figure.savefig(stream, format="png", dpi=figure.dpi, pil_kwargs={"compress_level": 3})
+        figure.savefig(
+            stream, format="png", dpi=figure.dpi, metadata=dict(about or {}), pil_kwargs={"compress_level": 3}
+        )
 
 
 def as_svg(figure: Figure, name: str) -> str:

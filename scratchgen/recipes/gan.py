@@ -336,9 +336,13 @@ class GANRecipe(Game[Dataset]):
             text += f"  Fréchet {r['frechet']:.2f}  smallest class {100 * r['smallest_share']:.1f} %"
         return text
 
+    @property
+    def shown(self) -> int:
+        """Samples in a sheet."""
+        return SHOWN if max(self.image_shape[:2]) < LARGE else SHOWN_OF_LARGE
+
     def sheet(self, data: Dataset) -> object:
-        count = SHOWN if max(self.image_shape[:2]) < LARGE else SHOWN_OF_LARGE
-        images = self.generate(self.noise(count, self.picture_rng()))
+        images = self.generate(self.noise(self.shown, self.picture_rng()))
         return image_grid(images, scale=zoom(self.image_shape))
 
     def quality(self, data: Dataset, *, progress: bool = True) -> dict[str, Any]:

@@ -14,6 +14,7 @@ Config: TypeAlias = Mapping[str, Any]
 PATIENCE = 3  # epochs in a row that look alike before they are a symptom
 NO_KL = 0.01  # nats per image, below which z says nothing
 CERTAIN = 0.99  # D's mean probability when it has won the game
+HARDLY = 0.005  # of what a loss was at first, below which a change of it is none
 VANISHED = 1e-4  # of what a gradient's norm was at first
 EARLY, EARLY_STEPS = 10, 800  # epochs, and steps, before which an autoencoder need not be ahead of PCA
 BITS = 1 / log(2)  # a nat
@@ -77,14 +78,17 @@ def course(epochs: Epochs, key: str, what: str, unit: str = "") -> str:
     unit = f" {unit}" if unit else ""
     if begun == ended:
         return f"{what} is {number(last)}{unit} {after(ended)}."
-    if last >= first:
-        return f"{what} has not fallen: {number(first)}{unit} {after(begun)}, {number(last)} {after(ended)}."
-    text = f"{what} fell from {number(first)} {after(begun)} to {number(last)}{unit} {after(ended)}"
+    alike = number(first) == number(last) or abs(last - first) < HARDLY * abs(first)
+    if alike or last > first:
+        text = f"{what} has {'hardly changed' if alike else 'not fallen'}"
+        text += f": {number(first)}{unit} {after(begun)}, {number(last)} {after(ended)}"
+    else:
+        text = f"{what} fell from {number(first)} {after(begun)} to {number(last)}{unit} {after(ended)}"
     turned = rises_from(values)
     if turned:
         return f"{text}, and was least, {number(turned[1])}, {after(turned[0])}."
     third = values[-max(2, len(values) // 3)][1]
-    if len(values) >= 6 and last == min(v for _, v in values):
+    if not alike and len(values) >= 6 and last == min(v for _, v in values):
         share = (third - last) / (first - last)
         if share > 0.05:
             return f"{text}, and was still falling: more epochs would lower it further."
@@ -144,16 +148,18 @@ def beside_pca(epochs: Epochs, config: Config, measures: Mapping[str, Any] | Non
     if error < pca:
         less = f"{100 * (1 - error / pca):.0f} %" if error < 0.995 * pca else "a little"
         return f"The error is {less} below that of PCA with as many components {numbers}."
-    epoch, step = epochs[-1]["epoch"], epochs[-1].get("step", EARLY_STEPS)
-    if epoch < EARLY:
+    at = next((r for r in (measures, *epochs[-1:]) if r and "step" in r), {})
+    epoch, step = at.get("epoch", EARLY), at.get("step", EARLY_STEPS)
+    if epoch < EARLY and step in [r["step"] for r in epochs]:  # at the end of an epoch
         n = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")[epoch - 1]
         s = "s" if epoch > 1 else ""
         return (
             f"After {n} epoch{s} this is early: PCA is ahead {numbers}; autoencoders pass it after about ten epochs."
         )
-    if step < EARLY_STEPS:
+    if epoch < EARLY or step < EARLY_STEPS:
+        about = "ten epochs" if step >= EARLY_STEPS else "a thousand"
         return (
-            f"After {step} steps this is early: PCA is ahead {numbers}; autoencoders pass it after about a thousand."
+            f"After {step:,} steps this is early: PCA is ahead {numbers}; autoencoders pass it after about {about}."
         )
     return f"PCA is ahead {numbers}: try more --epochs, a larger network, or a higher --lr."
 
@@ -190,8 +196,11 @@ def used_dimensions(epochs: Epochs, config: Config) -> str:
     if active == of:
         return f"All {of} latent dimensions are used." if of > 1 else "The one latent dimension is used."
     if active == 0:
-        return f"None of the {of} latent dimensions is used: the decoder makes the same of every image."
-    return f"{active} of {of} latent dimensions are used; in the others q(z | x) is the prior, whatever x is."
+        return f"None of the {of} latent dimensions is used: the mean of z hardly depends on the image."
+    verb, others = "is" if active == 1 else "are", "other" if of - active == 1 else "others"
+    return (
+        f"{active} of {of} latent dimensions {verb} used; in the {others} the mean of z hardly depends on the image."
+    )
 
 
 def gap(measures: Mapping[str, Any] | None) -> str:

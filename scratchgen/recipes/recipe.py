@@ -36,7 +36,7 @@ class RecipeError(ValueError):
 @dataclass
 class Findings:
     """What measures found: rows to print, values to keep (JSON), and pictures by file name; and what could not be
-    had, with the reason."""
+    made, with the reason."""
 
     rows: list[tuple[str, str]] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
@@ -110,13 +110,14 @@ class Recipe(Generic[D]):
         """For a notebook: the last sheet of samples, and the curves."""
         if self._folder is None:
             return None
-        sheets: list[Path] = sorted(self.folder.path.glob("samples/epoch-*.png"), key=lambda p: (len(p.name), p.name))
-        pictures = [p for p in (*sheets[-1:], self.folder.path / "losses.png") if p.is_file()]
+        folder: RunFolder = self._folder
+        sheets: list[Path] = [p for p in (*folder.sheets(), folder.latest_sheet) if p.is_file()]
+        pictures = [p for p in (*sheets[-1:], folder.path / "losses.png") if p.is_file()]
         shown = "".join(
             f'<img style="max-width: 100%" src="data:image/png;base64,{b64encode(p.read_bytes()).decode()}"><br>'
             for p in pictures
         )
-        return f"<p>{escape(self.describe())}, {escape(str(self.folder.path))}</p>{shown}"
+        return f"<p>{escape(self.describe())}, {escape(str(folder.path))}</p>{shown}"
 
     # --- the config ---
 

@@ -127,8 +127,9 @@ class VAERecipe(EncoderRecipe):
                 "test_reconstruction": reconstruction,
                 "test_kl": kl,
             }
-            with found.part(ACTIVE):
-                found.values["active_units"] = active_units(mu)[0]
+            if len(mu) > 1:  # one image has no variance
+                with found.part(ACTIVE):
+                    found.values["active_units"] = active_units(mu)[0]
         return found
 
     def line(self, r: Mapping[str, Any]) -> str:
@@ -198,10 +199,11 @@ class VAERecipe(EncoderRecipe):
                     (f"  importance-weighted NLL, K = {importance}", f"{nll:.2f}"),
                     ("  gap", f"{-elbo - nll:.2f}"),
                 ]
-            with found.part(ACTIVE):
-                active, variances = active_units(mu)
-                found.values |= {"active_units": active, "variances_of_mu": [float(v) for v in variances]}
-                found.rows.append((ACTIVE, f"{active} of {self.config['latent']}"))
+            if len(mu) > 1:
+                with found.part(ACTIVE):
+                    active, variances = active_units(mu)
+                    found.values |= {"active_units": active, "variances_of_mu": [float(v) for v in variances]}
+                    found.rows.append((ACTIVE, f"{active} of {self.config['latent']}"))
             if self.config["latent"] == 2:
                 with found.part("codes.png"):
                     within = np.square(mu).sum(axis=1) <= 4

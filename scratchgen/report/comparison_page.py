@@ -6,7 +6,7 @@ from html import escape
 from scratchgen.plots import CSS, SERIES, Limits, Point, as_svg, overlaid
 from scratchgen.report.comparison import ComparedRun, Comparison, Value, number
 from scratchgen.report.parts import as_image, document, escaped, explained, table
-from scratchgen.report.pictures import moment, packed, sheets_in
+from scratchgen.report.pictures import moment, packed
 from scratchgen.report.words.measures import measure_of
 
 FIRST = 0.1  # of the x axis, on which a curve may leave the figure
@@ -69,7 +69,7 @@ def _best(best: Value) -> str:
 
 def _sheet(run: ComparedRun) -> str:
     """The newest, where there is one that can be read."""
-    files = sheets_in(run.folder)
+    files = run.folder.sheets()
     picture = packed(files[-1]) if files else None
     if picture is None:
         return ""

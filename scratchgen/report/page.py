@@ -10,12 +10,15 @@ from scratchgen.files import atomic_write
 from scratchgen.plots import Panel, as_svg, bars, curve, histogram
 from scratchgen.recipes import Recipe
 from scratchgen.report.parts import as_image, document, escaped, explained, shape, table
-from scratchgen.report.pictures import SHEETS, chosen, moment, packed, sheets_in
+from scratchgen.report.pictures import SHEETS, chosen, moment, packed
 from scratchgen.report.words import Caption, words_of
+from scratchgen.report.words.caption import Epochs, Measures
 from scratchgen.report.words.settings import settings_of
 from scratchgen.training import RunFolder
 
 REFRESH = 10  # seconds between two looks of a browser at a run under way
+# Where data came from, after how many they are; then what `evaluate` says of data that are not the run's own.
+SOURCE = re.compile(r"( \([\d,]+ (?:training|image)[^()]*?) from .*?\)(; this data is .*)?$", re.DOTALL)
 LEAST = 1e-6  # variance that is still drawn
 
 
@@ -39,6 +42,8 @@ class _Page:
             self.measures = folder.measures()
         except ValueError as error:
             self.unreadable = str(error)
+        self.own = folder.own(self.measures)
+        self.latest = packed(folder.latest_sheet)
         self.terms: list[str] = []  # used so far
 
     def text(self) -> str:
@@ -73,10 +78,10 @@ class _Page:
 
     def made(self) -> list[str]:
         """The newest sheet, large."""
-        files = chosen(sheets_in(self.folder), SHEETS)
-        if self.under_way:
-            files.append(self.folder.path / "samples" / "latest.png")
+        files = chosen(self.folder.sheets(), SHEETS)
         shown = [(moment(p), p.stem, found) for p in files if (found := packed(p))]
+        if self.latest:
+            shown.append(("now" if self.under_way else self.after_step(), "latest", self.latest))
         self.earlier = shown[:-1]
         if not shown:
             return []
@@ -92,15 +97,20 @@ class _Page:
             f'<p class="state">The newest is of {"this moment" if when == "now" else f"the model {when}"}.</p>'
         )
         beside = " square" if shape(newest) == "grid" else ""
-        return ["<section><h2>What the run made</h2>", self.figure(picture, self.words.sheet, beside), "</section>"]
+        return ["<section><h2>What the run made</h2>", self.of_now(picture, self.words.sheet, beside), "</section>"]
+
+    def after_step(self) -> str:
+        """When the latest sheet was made; one of 0.1 does not say so."""
+        step = self.latest.step if self.latest else None
+        return f"after step {self.folder.position().steps if step is None else step:,}"
 
     def curves(self, heading: str, panels: Sequence[Panel]) -> list[str]:
         found = []
         for i, panel in enumerate(panels):
-            drawn = curve(self.records, panel, self.measures)
+            drawn = curve(self.records, panel, self.own)
             if drawn is not None:
                 name = f"c{i}{re.sub('[^a-z]', '', panel.name.lower())}"
-                found.append(self.figure(as_svg(drawn, name), self.words.panels[panel.name], " beside"))
+                found.append(self.of_now(as_svg(drawn, name), self.words.panels[panel.name], " beside"))
         return [f"<section><h2>{heading}</h2>", *found, "</section>"] if found else []
 
     def measured(self) -> list[str]:
@@ -110,18 +120,35 @@ class _Page:
         if self.measures is None:
             return []
         self.terms += self.words.measures
-        heading = f"Measures after epoch {self.measures['epoch']}"
+        epoch, step = self.measures["epoch"], self.measures.get("step")
+        heading = f"Measures after {f'epoch {epoch}' if step is None else f'step {step:,} (epoch {epoch})'}"
         data = without_source(str(self.measures["data"]))
         found = [f'<section><h2>{heading}</h2><p class="state">{self.escaped(data)}</p>']
         found.append(table(self.measures["rows"], escaped=self.escaped))
-        found += [self.figure(svg, caption, " beside") for svg, caption in self.drawn_measures()]
+        told = self.until_measured(), self.measures
+        found += [self.figure(svg, caption, " beside", *told) for svg, caption in self.drawn_measures()]
         for name, caption in self.words.pictures.items():
             picture = packed(self.folder.path / "evaluation" / name) if name.endswith(".png") else None
             if picture:
                 beside = " square" if shape(picture) == "grid" else ""
                 image = f'<div class="picture {shape(picture)}">{as_image(picture, caption.title)}</div>'
-                found.append(self.figure(image, caption, beside))
+                found.append(self.figure(image, caption, beside, *told))
         return [*found, "</section>"]
+
+    def until_measured(self) -> Epochs:
+        """The records of the epochs that were over when it was measured."""
+        measures = self.measures or {}
+        last, by = (measures["step"], "step") if "step" in measures else (measures.get("epoch", 0), "epoch")
+        return [r for r in self.epochs if r[by] <= last]
+
+    def measures_of_now(self) -> Measures:
+        """The measures, where they are of the run's own data and nothing was trained since."""
+        if self.own is None:
+            return None
+        if "step" in self.own:
+            latest = (self.latest and self.latest.step) or 0
+            return self.own if self.own["step"] >= max(self.records.step, latest) else None
+        return self.own if self.own["epoch"] >= max((r.get("epoch", 0) for r in self.records), default=0) else None
 
     def drawn_measures(self) -> Iterable[tuple[str, Caption]]:
         """Charts of measures that were kept as numbers."""
@@ -166,9 +193,13 @@ class _Page:
 
     # --- parts ---
 
-    def figure(self, picture: str, caption: Caption, kind: str = "") -> str:
+    def of_now(self, picture: str, caption: Caption, kind: str) -> str:
+        """A figure of how the run stands now."""
+        return self.figure(picture, caption, kind, self.epochs, self.measures_of_now())
+
+    def figure(self, picture: str, caption: Caption, kind: str, epochs: Epochs, measures: Measures) -> str:
         self.terms += caption.terms
-        found = caption.this_run(self.epochs, self.measures) if self.epochs or self.measures else ""
+        found = caption.this_run(epochs, measures)
         run = f'<dt>This run</dt><dd class="run">{self.escaped(found)}</dd>' if found else ""
         return (
             f'<figure class="figure{kind}"><div>{picture}</div><figcaption>'
@@ -196,8 +227,8 @@ def sentence(text: str) -> str:
 
 
 def without_source(name: str) -> str:
-    """The name of a data set without where it came from."""
-    return re.sub(r" from \S.*\)$", ")", name, flags=re.DOTALL)
+    """The name of a data set without where it came from, which is the end of its bracket."""
+    return SOURCE.sub(r"\1)\2", name)
 
 
 def numbers(values: Any) -> list[float]:

@@ -63,6 +63,6 @@ def shape(picture: Packed) -> str:
 
 
 def as_image(picture: Packed, text: str, name: str = "") -> str:
-    uri, width, height = picture
+    uri, width, height, _ = picture
     own = f' id="{name}"' if name else ""
     return f'<img{own} alt="{escape(text)}" width="{width}" height="{height}" src="{uri}">'

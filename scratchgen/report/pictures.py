@@ -12,28 +12,16 @@ from PIL import Image, features
 
 from scratchgen.plots import Panel, curves, write_figure
 from scratchgen.recipes import Recipe
-from scratchgen.training import RunFolder
+from scratchgen.training import RunFolder, epoch_of
 
 SHEETS = 24  # sample sheets in a page, evenly chosen, at the most
+STEP = re.compile("[0-9]{1,18}")
 SMALL = 60_000  # bytes of a PNG that goes into the page as it is
-SHEET = re.compile(r"epoch-[0-9]+\.png")
 FRAMES, FRAME, LARGEST = 60, 480, 2_800_000  # of samples.gif at the most: frames, their width in pixels, bytes
 
 
-def sheets_in(folder: RunFolder) -> list[Path]:
-    """The sheets of the epochs, in their order."""
-    found = (folder.path / "samples").glob("epoch-*.png")
-    return sorted((p for p in found if SHEET.fullmatch(p.name) and p.is_file()), key=epoch_of)
-
-
-def epoch_of(sheet: Path) -> int:
-    return int(sheet.stem.removeprefix("epoch-"))
-
-
 def moment(sheet: Path) -> str:
-    """When it was drawn, in words."""
-    if sheet.stem == "latest":
-        return "now"
+    """After which epoch it was made, in words."""
     return f"after epoch {epoch_of(sheet)}" if epoch_of(sheet) else "before training"
 
 
@@ -45,11 +33,12 @@ def chosen(sheets: Sequence[Path], most: int) -> list[Path]:
 
 
 class Packed(NamedTuple):
-    """A picture as a data URI, and its size in pixels."""
+    """A picture as a data URI, its size in pixels, and the step after which it was made, if it says so."""
 
     uri: str
     width: int
     height: int
+    step: int | None
 
     @property
     def of_rows(self) -> bool:
@@ -70,9 +59,15 @@ def _packed(path: Path, changed: int, size: int) -> Packed:
     content, kind = path.read_bytes(), "png"
     with Image.open(BytesIO(content)) as image:
         width, height = image.size
+        step = str(image.info.get("step", ""))
         if len(content) > SMALL:
             content, kind = _smaller(image, content)
-    return Packed(f"data:image/{kind};base64,{b64encode(content).decode()}", width, height)
+    return Packed(
+        f"data:image/{kind};base64,{b64encode(content).decode()}",
+        width,
+        height,
+        int(step) if STEP.fullmatch(step) else None,
+    )
 
 
 def _smaller(image: Image.Image, content: bytes) -> tuple[bytes, str]:
@@ -109,16 +104,16 @@ def take_away(folder: RunFolder, recipe: Recipe) -> dict[str, Callable[[IO[bytes
     for name, panels in (("losses.png", recipe.panels), ("health.png", recipe.health)):
         if draw := of_curves(panels):
             found[name] = draw
-    sheets = sheets_in(folder)
+    sheets = folder.sheets()
     if len(sheets) > 1:
         found["samples.gif"] = lambda stream: animate(sheets, stream)
     return found
 
 
 def measures_of(folder: RunFolder) -> Mapping[str, Any] | None:
-    """What was measured, as far as it can be read."""
+    """What was measured of the data that the run was trained on, as far as it can be read."""
     try:
-        return folder.measures()
+        return folder.own(folder.measures())
     except ValueError:
         return None
 

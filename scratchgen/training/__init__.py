@@ -2,7 +2,7 @@
 
 from scratchgen.training.checkpoint import load_checkpoint, save_checkpoint
 from scratchgen.training.loop import Settings, StepTooLarge, Stopped, Trainable, Training, steps_per_epoch
-from scratchgen.training.run_folder import OutOfStep, RunFolder, save_picture
+from scratchgen.training.run_folder import OutOfStep, RunFolder, epoch_of, save_picture
 from scratchgen.training.stop import StopRequest, stop_request
 from scratchgen.training.watch import Means, NotFinite, Watch
 
@@ -18,6 +18,7 @@ __all__ = [
     "Trainable",
     "Training",
     "Watch",
+    "epoch_of",
     "load_checkpoint",
     "save_checkpoint",
     "save_picture",

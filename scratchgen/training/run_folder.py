@@ -14,20 +14,23 @@ seconds that report.html shows.
 import json
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from PIL.PngImagePlugin import PngInfo
 
 from scratchgen.files import InUse, atomic_write, clear, locked, make_folder, naming, read_json, sync
 from scratchgen.layers.module import Module
 from scratchgen.paths import as_path
 from scratchgen.plots import write_figure
 from scratchgen.safetensors_file import read_arrays
-from scratchgen.schema import Kind, check, text
+from scratchgen.schema import Kind, check, text, whole
 from scratchgen.training.loop import Training
-from scratchgen.training.records import COUNT, Records, read_records
+from scratchgen.training.records import COUNT, NUMBER, Records, read_records
 from scratchgen.weights import fit, save_weights
 
 TRAINED = (  # what comes after the first checkpoint
@@ -45,8 +48,40 @@ def _is_pairs(value: Any) -> bool:
     )
 
 
-MEASURES = {"data": text, "epoch": COUNT, "rows": Kind("a list of pairs of texts", _is_pairs), "run": text}
+MEASURES = {
+    "data": text,
+    "data_sha256": text,
+    "epoch": COUNT,
+    "step": COUNT,
+    "run": text,
+    "rows": Kind("a list of pairs of texts", _is_pairs),
+}
 MARKS = {"run": text, "step": COUNT}  # in what weights say about themselves
+POSITION = {"epoch": whole(1), "step": COUNT, "steps_per_epoch": whole(1), "seconds": NUMBER}
+SHEET = re.compile(r"epoch-[0-9]+\.png")
+
+
+class Position(NamedTuple):
+    """How far weights are trained."""
+
+    steps: int
+    steps_per_epoch: int
+    seconds: float
+
+    @property
+    def epochs(self) -> int:
+        """Those that are over."""
+        return self.steps // self.steps_per_epoch
+
+    @property
+    def epoch(self) -> int:
+        """The one in which the last step was."""
+        return -(-self.steps // self.steps_per_epoch)
+
+
+def epoch_of(sheet: Path) -> int:
+    """After which epoch a sheet of `RunFolder.sheets` was made."""
+    return int(sheet.stem.removeprefix("epoch-"))
 
 
 class OutOfStep(ValueError):
@@ -200,6 +235,27 @@ class RunFolder:
             arrays = {k.removeprefix("model/"): a for k, a in arrays.items() if k.startswith("model/")}
         fit(model, arrays, path)
 
+    def position(self) -> Position:
+        """How far the weights are trained: as they say and the checkpoint, or else as far as the records go."""
+        records = self.records()
+        steps = records.step
+        seconds = max((r["seconds"] for r in records if NUMBER.fits(r.get("seconds"))), default=0)
+        rates = (r["step"] / r["epoch"] for r in records if r.get("step") and r.get("epoch"))
+        steps_per_epoch = max(1, round(next(rates, steps)))
+        try:
+            _, found = read_arrays(self.checkpoint)
+            check(found, POSITION, required=tuple(POSITION))
+            steps_per_epoch, seconds = found["steps_per_epoch"], found["seconds"]
+            steps = (found["epoch"] - 1) * steps_per_epoch + found["step"]
+        except (OSError, ValueError):
+            pass
+        with suppress(OSError, ValueError):
+            _, about = read_arrays(self.weights, ours=False)
+            check(about, MARKS)
+            if about.get("run", self.id) == self.id:
+                steps = about.get("step", steps)
+        return Position(steps, steps_per_epoch, seconds)
+
     def _mark(self) -> dict[str, Any]:
         return {} if self.id is None else {"run": self.id}
 
@@ -278,7 +334,7 @@ class RunFolder:
     # --- what was measured ---
 
     def write_measures(self, measures: dict[str, Any]) -> None:
-        """Keep what `scratchgen evaluate` found: its data, epoch and rows (pairs of texts), and more."""
+        """Keep what `scratchgen evaluate` found: its data, step, epoch and rows (pairs of texts), and more."""
         make_folder(self.path / "evaluation")
         self.write_json("evaluation/measures.json", {**self._mark(), **measures})
 
@@ -297,23 +353,47 @@ class RunFolder:
             raise ValueError(f"{path} is of another run")
         return measures
 
+    def own(self, measures: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Such measures, where they are of the data that the run was trained on; those of other data say nothing of
+        how its training went."""
+        if measures is None:
+            return None
+        config = self.config()
+        if "data_sha256" in measures:
+            return measures if measures["data_sha256"] == config.get("data_sha256") else None
+        return None if "; this data is " in measures["data"] else measures  # of 0.1
+
     # --- pictures ---
 
-    def save_picture(self, picture: Any, name: str) -> Path:
-        """Write a matplotlib Figure or a Pillow image as PNG."""
+    def sheets(self) -> list[Path]:
+        """The sheets of samples of the marked epochs, in their order."""
+        found = (self.path / "samples").glob("epoch-*.png")
+        return sorted((p for p in found if SHEET.fullmatch(p.name) and p.is_file()), key=epoch_of)
+
+    @property
+    def latest_sheet(self) -> Path:
+        """The sheet that was made since the last of these, if one was."""
+        return self.path / "samples" / "latest.png"
+
+    def save_picture(self, picture: Any, name: str, *, step: int | None = None) -> Path:
+        """Write a matplotlib Figure or a Pillow image as PNG, which can say after which step it was made."""
         path = self.path / name
         make_folder(path.parent)
-        save_picture(picture, path)
+        save_picture(picture, path, {} if step is None else {"step": str(step)})
         return path
 
 
-def save_picture(picture: Any, path: str | os.PathLike[str]) -> None:
-    """Write a matplotlib Figure or a Pillow image as PNG; the file appears whole or not at all."""
+def save_picture(picture: Any, path: str | os.PathLike[str], about: Mapping[str, str] | None = None) -> None:
+    """Write a matplotlib Figure or a Pillow image as PNG; the file appears whole or not at all. `about`: texts to
+    keep in it, by name."""
     with atomic_write(path) as stream:
         if hasattr(picture, "savefig"):
-            write_figure(picture, stream)
-        else:
-            picture.save(stream, format="PNG")
+            write_figure(picture, stream, about)
+            return
+        texts = PngInfo()
+        for name, value in (about or {}).items():
+            texts.add_text(name, value)
+        picture.save(stream, format="PNG", pnginfo=texts)
 
 
 def _finite(value: Any) -> Any:

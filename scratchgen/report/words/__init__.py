@@ -2,7 +2,7 @@
 
 from scratchgen.recipes import Recipe
 from scratchgen.recipes.autoencoder import AutoencoderRecipe
-from scratchgen.recipes.gan import Game, PointGANRecipe
+from scratchgen.recipes.gan import GANRecipe, PointGANRecipe
 from scratchgen.recipes.vae import VAERecipe
 from scratchgen.report.words import autoencoder, gan, points, vae
 from scratchgen.report.words.caption import Caption, Words
@@ -17,7 +17,7 @@ def words_of(recipe: Recipe) -> Words:
         return vae.words(recipe)
     if isinstance(recipe, PointGANRecipe):
         return points.words(recipe)
-    assert isinstance(recipe, Game)
+    assert isinstance(recipe, GANRecipe)
     return gan.words(recipe)
 
 

@@ -99,7 +99,7 @@ def gradient() -> Caption:
         title="Gradient",
         healthy=(
             "It falls at first and then stays within a factor of a few. Rising by powers of ten announces that "
-            "training breaks up: lower the learning rate. Falling to nothing means that nothing is learnt any more."
+            "training diverges: lower the learning rate. Falling to nothing means that nothing is learnt any more."
         ),
         this_run=lambda epochs, measures: judgements.norms(epochs, "gradient", "The norm"),
     )

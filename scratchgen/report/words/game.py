@@ -45,7 +45,7 @@ def captions(recipe: Game) -> dict[str, Caption]:
             formula=f"{MEASURES['d_gradient'].formula} and {MEASURES['g_gradient'].formula}, means over steps",
             healthy=(
                 "Both stay within a factor of ten or so. G's at nothing while D is sure is the vanishing gradient of "
-                "the minimax loss; both rising by powers of ten announces that training breaks up."
+                "the minimax loss; both rising by powers of ten announces that training diverges."
             ),
             this_run=lambda epochs, measures: judgements.norms(epochs, "g_gradient", "The norm of G's gradient"),
             terms=("gradient",),

@@ -1,13 +1,13 @@
 """The page of a GAN of images."""
 
 from scratchgen.recipes import judgements
-from scratchgen.recipes.gan import Game
+from scratchgen.recipes.gan import GANRecipe
 from scratchgen.report.words.caption import Caption, Words, of_measure
 from scratchgen.report.words.game import captions, noise
 from scratchgen.report.words.things import kind_of_images
 
 
-def words(recipe: Game) -> Words:
+def words(recipe: GANRecipe) -> Words:
     c = recipe.config
     images = kind_of_images(c)
     return Words(
@@ -17,7 +17,7 @@ def words(recipe: Game) -> Words:
         ),
         sheet=Caption(
             title="Samples from the same noise",
-            what=f"{images.capitalize()} that G makes of 64 draws of z, the same in every epoch.",
+            what=f"{images.capitalize()} that G makes of {recipe.shown} draws of z, the same in every epoch.",
             formula=f"G(z), {noise(recipe)}",
             healthy=(
                 f"They look like the {images} of the data, and differ from each other as these do. Many that are "

@@ -48,7 +48,7 @@ MEASURES = {
     "reconstruction": Measure(
         "reconstruction term",
         NATS,
-        "How badly the decoder foretells the pixels of an image from a z drawn for it by the encoder.",
+        "How badly the decoder predicts the pixels of an image from a z drawn for it by the encoder.",
         "−E<sub>q(z | x)</sub> log p(x | z)",
         better="lower",
         depends=OBJECTIVE[:1],

@@ -44,7 +44,8 @@ TERMS = {
     "active": (
         "active unit",
         "A latent dimension j whose posterior mean depends on the image: Var<sub>x</sub>(μ<sub>j</sub>(x)) &gt; 0.01 "
-        "over the test images (Burda et al. 2016). In any other, q(z | x) is the prior, and the decoder ignores it.",
+        "over the test images (Burda et al. 2016). The mean of any other hardly changes from image to image, as "
+        "where q(z | x) is the prior and the decoder ignores it.",
     ),
     "collapse": (
         "posterior collapse",

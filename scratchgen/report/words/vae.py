@@ -108,7 +108,7 @@ def words(recipe: VAERecipe) -> Words:
             "plane.png": Caption(
                 title="The latent plane",
                 what=(
-                    "Images decoded from a lattice of codes. The lattice is even in probability: each image stands "
+                    "Images decoded from a grid of codes. The grid is even in probability: each image stands "
                     "for the same share of N(0, I), so that z is dense near 0 and wide at the rim, as the axes show."
                 ),
                 formula="g(z), with z₁ and z₂ at the quantiles Φ<sup>−1</sup>((i + ½)/n)",
