@@ -103,6 +103,7 @@ class TrainingRun:
         try:
             self.end()
         except KeyboardInterrupt:
+            self.draw(under_way=False)
             self.say(f"\nstopped while measuring; the trained model is saved. To go on:\n  {self.resume_command()}")
             return 130
         return 0
