@@ -97,7 +97,7 @@ def test_compare_prints_what_differs_and_how_far_each_came(here, capsys):
     assert "β of the KL" not in same
     last = [[r for r in tiny.records(Path("runs", n)) if r["kind"] == "epoch"] for n in ("vae", "beta")]
     for key in ("test_loss", "kl", "active_units"):
-        row = cells(printed, MEASURES[key].title)
+        row = cells(printed, MEASURES[key].title + " (≠: other β of the KL)" * (key == "test_loss"))
         for cell, epochs in zip(row, last, strict=True):
             assert cell.startswith(number(epochs[-1][key]))
             if MEASURES[key].better:
@@ -176,9 +176,10 @@ def test_what_is_not_one_measure_is_not_compared(here, capsys):
         (("ae", "of-photos"), "test error", "data"),
         (("ae", "vae"), "training loss", "model, loss, likelihood, β of the KL, binarisation"),
     ):
-        _, text = compared(capsys, *runs, "--output", "x.html", "--force")
+        printed, text = compared(capsys, *runs, "--output", "x.html", "--force")
         figure = next(f for f in figures(text) if f"<h3>{key}</h3>" in f)
         assert f"Not to be compared: the runs differ in {why}, and" in figure
+        assert f"{key} (≠: other {why})" in printed
         assert "best is" not in figure
     alike = figures(compared(capsys, "ae", ODD)[1])
     assert "differ in" not in "".join(alike)

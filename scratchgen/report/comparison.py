@@ -128,7 +128,7 @@ class Comparison:
 
     def unlike(self, key: str) -> list[str]:
         """The settings in which runs differ so that this measure is not the same one in all of them."""
-        runs = [run.config for _, run in self.with_key(key)]
+        runs = [run.config for run in self.runs if key in run.keys or key in run.evaluated]
         depends = (*measure_of(key).depends, "data_sha256", "image_shape")
         names = [name for name in depends if len({json.dumps(config.get(name)) for config in runs}) > 1]
         return list(dict.fromkeys("data" if name == "data_sha256" else name_of(name) for name in names))

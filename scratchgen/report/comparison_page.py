@@ -49,11 +49,17 @@ def rows_of_measures(comparison: Comparison) -> list[tuple[str, list[str]]]:
     ]
     for key in comparison.keys:
         reached = [run.reached(key) if key in run.keys else None for run in runs]
-        rows.append((measure_of(key).title, ["–" if pair is None else _reached(*pair) for pair in reached]))
+        rows.append((_title(comparison, key), ["–" if pair is None else _reached(*pair) for pair in reached]))
     for key in comparison.evaluated:
         values = [run.evaluated.get(key) for run in runs]
-        rows.append((f"{measure_of(key).title}, evaluated", ["–" if v is None else number(v) for v in values]))
+        rows.append((f"{_title(comparison, key)}, evaluated", ["–" if v is None else number(v) for v in values]))
     return rows
+
+
+def _title(comparison: Comparison, key: str) -> str:
+    """Of a measure, with a mark where it is not the same one in all runs."""
+    unlike = comparison.unlike(key)
+    return f"{measure_of(key).title} (≠: other {', '.join(unlike)})" if unlike else measure_of(key).title
 
 
 def _reached(last: Value, best: Value | None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 OBJECTIVE = ("model", "loss", "likelihood", "beta", "binarise")  # what a loss is of
+DENSITY = ("model", "likelihood", "binarise")  # what a density of pixels is of
 GAME = "A lower one is not a better model: it depends on the other network as well."
 G_LOSS = {
     "non-saturating": "L<sub>G</sub> = −E log D(G(z))",
@@ -33,7 +34,7 @@ MEASURES = {
         "per image",
         "What training makes small, on the training images as it goes.",
         better="lower",
-        depends=OBJECTIVE,
+        depends=(*OBJECTIVE, "augment"),
     ),
     "test_loss": Measure("test loss", "per image", f"The same loss {UNSEEN}", better="lower", depends=OBJECTIVE),
     "test_mse": Measure(
@@ -51,7 +52,7 @@ MEASURES = {
         "How badly the decoder predicts the pixels of an image from a z drawn for it by the encoder.",
         "−E<sub>q(z | x)</sub> log p(x | z)",
         better="lower",
-        depends=OBJECTIVE[:1],
+        depends=DENSITY,
         terms=("nats",),
     ),
     "kl": Measure(
@@ -66,12 +67,14 @@ MEASURES = {
         NATS,
         f"The same term {UNSEEN}",
         better="lower",
-        depends=OBJECTIVE[:1],
+        depends=DENSITY,
         terms=("nats",),
     ),
     "test_kl": Measure("test KL term", NATS, f"The same term {UNSEEN}", terms=("kl", "collapse")),
-    "negative_elbo": Measure("−ELBO", NATS, better="lower", terms=("elbo",)),
-    "importance_weighted_nll": Measure("importance-weighted NLL", NATS, better="lower", terms=("gap",)),
+    "negative_elbo": Measure("−ELBO", NATS, better="lower", depends=DENSITY, terms=("elbo",)),
+    "importance_weighted_nll": Measure(
+        "importance-weighted NLL", NATS, better="lower", depends=DENSITY, terms=("gap",)
+    ),
     "active_units": Measure(
         "active latent units",
         "latent dimensions",
