@@ -47,6 +47,7 @@ def test_the_course_of_a_loss():
     assert said(44.32, 44.28) == "The test loss has hardly changed: 44.3 nats after epoch 1, 44.3 after epoch 2."
     assert "has hardly changed" in said(200, 199.5, 199.1)
     assert "has hardly changed" in said(200, 200.5)
+    assert said(0.104, 0.101).startswith("The test loss has hardly changed: 0.10 nats")
     assert "has hardly changed" in said(100.0, 100.0, 100.0, 100.0, 100.0, 100.0)
     assert said(200, 100, 199, 201, 200).endswith("and was least, 100, after epoch 2.")
     assert "fell from" in said(200, 198.9)

@@ -16,7 +16,7 @@ from PIL import Image
 from tiny import MODELS, run
 
 from scratchgen import report
-from scratchgen.recipes import load_run
+from scratchgen.recipes import judgements, load_run
 from scratchgen.report.page import without_source
 from scratchgen.report.pictures import FRAMES, LARGEST, SHEETS, animate, measures_of
 from scratchgen.training import RunFolder
@@ -161,7 +161,7 @@ def test_no_folder_of_this_machine_is_on_the_page(trained, tmp_path):
     assert str(tmp_path) not in text
 
 
-@pytest.mark.parametrize("folder", ["photos", "pics from Rome", "a (2 of us) from B", "x from y)"])
+@pytest.mark.parametrize("folder", ["photos", "pics from Rome", "a (2 images) from B", "x from y)"])
 def test_of_a_data_set_its_source_is_left_out_and_no_part_of_its_name(folder):
     counts = "18 training and 2 test images of 16 × 16"
     other = "; this data is photos, and the run was trained on pics from Rome (8)"
@@ -200,6 +200,23 @@ def test_measures_are_said_of_now_only_where_they_are_of_these_data_and_weights(
     folder.save_picture(Image.new("L", (9, 9)), "samples/latest.png", step=9)  # trained on since, without a record
     assert said() == (False, True, True)
     assert measures_of(folder) is not None
+    folder.save_picture(Image.new("L", (9, 9)), "samples/latest.png")  # of 0.1: as far as the weights are
+    assert "after step 8." in report.write(folder, recipe, state="", under_way=False).read_text(encoding="utf-8")
+
+
+def test_a_measured_picture_is_told_of_by_the_epochs_until_then(trained, tmp_path, monkeypatch):
+    folder = RunFolder(shutil.copytree(trained[0], tmp_path / "run"))
+    recipe, plain = load_run(folder.path), folder.measures()
+    monkeypatch.setattr(judgements, "beside_pca", lambda epochs, config, measures: f"{len(epochs)} of them")
+    for change, count in (({}, 2), ({"step": 7, "epoch": 2}, 1), ({"step": 3, "epoch": 1}, 0)):
+        folder.write_measures(plain | change)
+        page = Page(report.write(folder, recipe, state="", under_way=False).read_text(encoding="utf-8"))
+        told = {f["caption"][:12]: re.search("[0-9] of them", f["caption"]) for f in page.figures}
+        assert told["Error of rec"][0] == "2 of them"
+        assert told["From the bes"][0] == f"{count} of them"
+    del plain["step"]  # as of 0.1
+    folder.write_measures(plain | {"epoch": 1})
+    assert "1 of them" in report.write(folder, recipe, state="", under_way=False).read_text(encoding="utf-8")
 
 
 def test_text_is_escaped_wherever_it_comes_from(trained, tmp_path):

@@ -20,6 +20,7 @@ from tiny import MODELS, assert_same, outcome, run
 from scratchgen.recipes import RECIPES, build, load_run
 from scratchgen.safetensors_file import read_arrays
 from scratchgen.training import RunFolder, Training, stop_request
+from scratchgen.weights import save_weights
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -231,6 +232,10 @@ def test_how_far_a_run_is_comes_from_its_weights_or_else_from_what_is_left(monke
     folder = train("ae", "--epochs", "9", "--sample-every", "9", status=130)
     found = folder.position()
     assert (found.steps, found.epochs, found.epoch) == (13, 3, 4)
+    save_weights(load_run("run").model, folder.weights, about={"run": folder.id, "step": 11})  # before a power cut
+    assert folder.position()[:2] == (11, 4)
+    save_weights(load_run("run").model, folder.weights, about={"run": "another", "step": 2})
+    assert folder.position() == found
     folder.weights.unlink()
     assert folder.position() == found
     folder.checkpoint.write_bytes(b"")
