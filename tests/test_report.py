@@ -184,8 +184,8 @@ def test_measures_are_said_of_now_only_where_they_are_of_these_data_and_weights(
         measures = {k: v for k, v in (plain | change).items() if v is not ...}
         folder.write_measures(measures)
         page = Page(report.write(folder, recipe, state="", under_way=False).read_text(encoding="utf-8"))
-        captions = {f["caption"].split("How far")[0].split("Test images in")[0]: f["caption"] for f in page.figures}
-        curve, best = captions["Error of reconstruction"], captions["From the best to the worst"]
+        figures = {f["caption"].split("How far")[0].split("Test images in")[0]: f["caption"] for f in page.figures}
+        curve, best = figures["Error of reconstruction"], figures["From the best to the worst"]
         return "PCA is ahead" in curve, "PCA is ahead" in best, "PCA, 2 components" in page.text
 
     assert said() == (True, True, True)
@@ -202,6 +202,10 @@ def test_measures_are_said_of_now_only_where_they_are_of_these_data_and_weights(
     assert measures_of(folder) is not None
     folder.save_picture(Image.new("L", (9, 9)), "samples/latest.png")  # of 0.1: as far as the weights are
     assert "after step 8." in report.write(folder, recipe, state="", under_way=False).read_text(encoding="utf-8")
+    for step, moment in ((7, "after step 7"), (8, "now"), (9, "now")):  # the last record is of step 8
+        folder.save_picture(Image.new("L", (9, 9)), "samples/latest.png", step=step)
+        text = report.write(folder, recipe, state="", under_way=True).read_text(encoding="utf-8")
+        assert captions(Page(text))[0] == moment
 
 
 def test_a_measured_picture_is_told_of_by_the_epochs_until_then(trained, tmp_path, monkeypatch):

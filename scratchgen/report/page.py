@@ -81,7 +81,7 @@ class _Page:
         files = chosen(self.folder.sheets(), SHEETS)
         shown = [(moment(p), p.stem, found) for p in files if (found := packed(p))]
         if self.latest:
-            shown.append(("now" if self.under_way else self.after_step(), "latest", self.latest))
+            shown.append((self.latest_moment(self.latest.step), "latest", self.latest))
         self.earlier = shown[:-1]
         if not shown:
             return []
@@ -99,9 +99,10 @@ class _Page:
         beside = " square" if shape(newest) == "grid" else ""
         return ["<section><h2>What the run made</h2>", self.of_now(picture, self.words.sheet, beside), "</section>"]
 
-    def after_step(self) -> str:
-        """When the latest sheet was made; one of 0.1 does not say so."""
-        step = self.latest.step if self.latest else None
+    def latest_moment(self, step: int | None) -> str:
+        """When the latest sheet was made, which may have been before the last record; one of 0.1 does not say so."""
+        if self.under_way and (step is None or step >= self.records.step):
+            return "now"
         return f"after step {self.folder.position().steps if step is None else step:,}"
 
     def curves(self, heading: str, panels: Sequence[Panel]) -> list[str]:
