@@ -99,6 +99,8 @@ class TrainingRun:
                 self.save()
                 self.end_epoch(record)
                 if self.stop.is_set() and not training.finished:
+                    if not self.has_sheet(record["epoch"]):
+                        self.sheet("latest")
                     raise Stopped
         try:
             self.end()
