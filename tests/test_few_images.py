@@ -9,8 +9,9 @@ import pytest
 import tiny
 from tiny import MODELS, run
 
+import scratchgen as sg
 from scratchgen.data import Dataset
-from scratchgen.recipes import RECIPES, RecipeError, build
+from scratchgen.recipes import RECIPES, RecipeError, build, load_run
 from scratchgen.recipes.options import FEW
 from scratchgen.training import RunFolder
 
@@ -174,3 +175,15 @@ def test_the_last_line_says_the_time_by_the_clock(capsys):
     assert run("train", *DCGAN, "--epochs", "1", "--out", "run", "--quiet") == 0
     out = capsys.readouterr().out
     assert re.search(r"^trained  \d+ s, \d+\.\d % of the time for pictures and the report$", out, re.MULTILINE)
+
+
+def test_weights_that_overflow_are_named(capsys):
+    assert run("train", *DCGAN, "--steps", "3", "--out", "run", "--quiet") == 0
+    gan = load_run("run")
+    for p in gan.model.parameters():
+        p.value = p.value * np.float32(1e30)
+    gan.folder.weights.unlink()
+    sg.save_weights(gan.model, gan.folder.weights)
+    capsys.readouterr()
+    assert run("sample", "run") == 2
+    assert "the weights in run/weights.safetensors are too large" in capsys.readouterr().err

@@ -314,8 +314,9 @@ class Recipe(Generic[D]):
     def demand_finite(self, *arrays: ArrayLike) -> None:
         """ValueError, with what to try, when something that the model computed is not finite."""
         if not all(np.isfinite(array).all() for array in arrays):
+            whose = "its weights" if self._folder is None else f"the weights in {self._folder.trained}"
             remedy = self.advice(updated=True)
-            raise ValueError(f"what the model computes is not finite, its weights are too large: {remedy}")
+            raise ValueError(f"what the model computes is not finite, {whose} are too large: {remedy}")
 
 
 def _settle_optimizer(config: dict[str, Any], given: Mapping[str, Any]) -> None:

@@ -158,6 +158,11 @@ class RunFolder:
         return self.path / "weights.safetensors"
 
     @property
+    def trained(self) -> Path:
+        """What weights are taken from: those of the checkpoint where they have no file of their own."""
+        return self.weights if self.weights.exists() else self.checkpoint
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
@@ -223,7 +228,7 @@ class RunFolder:
 
         FileNotFoundError when there are none; ValueError when they are damaged, of another run or another model.
         """
-        path = self.weights if self.weights.exists() else self.checkpoint
+        path = self.trained
         if not path.exists():
             if self._left_of_training(self.records()):
                 raise FileNotFoundError(f"{self.weights} is missing, and so is the checkpoint")

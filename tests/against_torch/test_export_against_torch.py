@@ -175,7 +175,7 @@ def test_vae_in_modules_of_ones_own(tmp_path, torch):
 
 def test_dcgan_in_modules_of_ones_own(tmp_path, torch):
     nn = torch.nn
-    model = drawn(dcgan((28, 28, 1), latent=7, width=3, smallest=7))
+    model = drawn(dcgan((28, 28, 1), latent=7, width=3))
     export_torch(model, tmp_path / "gan.safetensors")
     generator = nn.Sequential(
         nn.Unflatten(1, (7, 1, 1)),
