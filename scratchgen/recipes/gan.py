@@ -30,7 +30,7 @@ from scratchgen.recipes.options import Option, fraction, positive, rate, sizes, 
 from scratchgen.recipes.recipe import D, Findings, Recipe, RecipeError, formatted
 from scratchgen.schema import choice
 
-SHOWN, SHOWN_OF_LARGE = 64, 36  # generated images in a sheet
+SHOWN, SHOWN_OF_LARGE = 64, 25  # generated images in a sheet
 LARGE = 48  # pixels of a side
 DRAWN = 2500  # generated points, to show and to measure
 SURFACE = 64  # points at which D is taken, in each direction

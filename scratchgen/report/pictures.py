@@ -17,7 +17,7 @@ from scratchgen.training import RunFolder, epoch_of
 SHEETS = 24  # sample sheets in a page, evenly chosen, at the most
 STEP = re.compile("[0-9]{1,18}")
 SMALL = 60_000  # bytes of a PNG that goes into the page as it is
-FRAMES, FRAME, LARGEST = 60, 480, 2_800_000  # of samples.gif at the most: frames, their width in pixels, bytes
+FRAMES, FRAME, LARGEST = 60, 480, 1_000_000  # of samples.gif at the most: frames, their width in pixels, bytes
 
 
 def moment(sheet: Path) -> str:
