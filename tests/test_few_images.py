@@ -12,6 +12,7 @@ from tiny import MODELS, run
 import scratchgen as sg
 from scratchgen.data import Dataset
 from scratchgen.recipes import RECIPES, RecipeError, build, load_run
+from scratchgen.recipes.gan import PointGANRecipe
 from scratchgen.recipes.options import FEW
 from scratchgen.training import RunFolder
 
@@ -187,3 +188,19 @@ def test_weights_that_overflow_are_named(capsys):
     capsys.readouterr()
     assert run("sample", "run") == 2
     assert "the weights in run/weights.safetensors are too large" in capsys.readouterr().err
+
+
+def test_sheets_that_are_dear_come_less_often_than_records(monkeypatch):
+    """And a run that is stopped between two of them shows where it was."""
+    monkeypatch.setattr(PointGANRecipe, "mark_steps", 1)
+    monkeypatch.setattr(PointGANRecipe, "sheet_steps", 8)  # 2 epochs
+    monkeypatch.setattr("scratchgen.commands.training_run.TrainingRun.affordable", lambda self, now: False)
+    points = MODELS["points"][:-2]
+    assert run("train", *points, "--epochs", "5", "--out", "run", "--quiet") == 0
+    folder = RunFolder.open("run")
+    assert [r["epoch"] for r in folder.records() if r["kind"] == "epoch"] == [1, 2, 3, 4, 5]
+    assert [p.name for p in folder.sheets()] == [f"epoch-00{n}.png" for n in (0, 2, 4, 5)]
+    for steps, shown in ((8, False), (12, True)):  # after epoch 2, which has a sheet, and after 3, which has none
+        tiny.stop_after(monkeypatch, steps)
+        assert run("train", *points, "--epochs", "5", "--out", f"stopped{steps}", "--quiet") == 130
+        assert RunFolder(f"stopped{steps}").latest_sheet.exists() is shown

@@ -28,7 +28,7 @@ import numpy as np
 
 from scratchgen import checks, init
 from scratchgen.backend import Array, Correlation, channel_sum
-from scratchgen.backend.geometry import Geometry, correlated_size, transposed_size
+from scratchgen.backend.geometry import Geometry, transposed_size
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
 from scratchgen.layers.pullback import Pullback
@@ -72,14 +72,7 @@ class Conv2d(Layer):
 
     def geometry(self, H: int, W: int) -> Geometry:
         """Input (H, W) is the large map, output the small one."""
-        w = self.window
-        OH, OW = map(correlated_size, (H, W), w.kernel, w.stride, w.padding, w.dilation)
-        if min(OH, OW) < 1:
-            raise ValueError(
-                f"{self}: x is {H}×{W}, {H + 2 * w.padding[0]}×{W + 2 * w.padding[1]} with padding; "
-                f"needs at least {w.extent[0]}×{w.extent[1]}, the extent of the kernel"
-            )
-        return w.geometry(large=(H, W), small=(OH, OW))
+        return self.window.over(H, W, layer=self)
 
     def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", "H", "W", self.in_channels)

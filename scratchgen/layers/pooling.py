@@ -20,7 +20,7 @@ from math import inf
 import numpy as np
 
 from scratchgen.backend import Array, array_library
-from scratchgen.backend.geometry import Geometry, correlated_size
+from scratchgen.backend.geometry import Geometry
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.pullback import Pullback
 from scratchgen.layers.window import Size, Window, short
@@ -37,14 +37,7 @@ class _Pool2d(Layer):
 
     def geometry(self, H: int, W: int) -> Geometry:
         """Input (H, W) is the large map, output the small one."""
-        w = self.window
-        OH, OW = map(correlated_size, (H, W), w.kernel, w.stride, w.padding, w.dilation)
-        if min(OH, OW) < 1:
-            raise ValueError(
-                f"{self}: x is {H}×{W}, {H + 2 * w.padding[0]}×{W + 2 * w.padding[1]} with padding; "
-                f"needs at least {w.kernel[0]}×{w.kernel[1]}, the size of the window"
-            )
-        return w.geometry(large=(H, W), small=(OH, OW))
+        return self.window.over(H, W, layer=self)
 
     def taps(self, x: Array, border: float) -> list[Array]:
         """Every x_t, (N, OH, OW, C), as a view; `border` is what the padding holds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from scratchgen import checks
-from scratchgen.backend.geometry import Geometry
+from scratchgen.backend.geometry import Geometry, correlated_size
 
 Size: TypeAlias = int | tuple[int, int]
 
@@ -21,6 +21,17 @@ class Window:
 
         self.taps = self.kernel[0] * self.kernel[1]
         self.stride_area = self.stride[0] * self.stride[1]
+
+    def over(self, H: int, W: int, *, layer: object) -> Geometry:
+        """The window on a large map (H, W), which has a small one of (OH, OW) places. ValueError, which names the
+        layer, where there is none."""
+        OH, OW = map(correlated_size, (H, W), self.kernel, self.stride, self.padding, self.dilation)
+        if min(OH, OW) < 1:
+            raise ValueError(
+                f"{layer}: x is {H}×{W}, {H + 2 * self.padding[0]}×{W + 2 * self.padding[1]} with padding; "
+                f"needs at least {self.extent[0]}×{self.extent[1]}, the extent of the kernel"
+            )
+        return self.geometry(large=(H, W), small=(OH, OW))
 
     def geometry(self, large: tuple[int, int], small: tuple[int, int]) -> Geometry:
         return Geometry(self.kernel, self.stride, self.padding, self.dilation, large=large, small=small)
