@@ -62,6 +62,12 @@ def test_what_is_given_wins():
     assert "steps" not in config("dcgan", images(54), steps=100)
 
 
+def test_a_rate_that_is_given_is_that_of_both_players():
+    assert "d_lr" not in config("dcgan", images(54), lr=0.01)
+    assert config("dcgan", images(54), lr=0.01, d_lr=0.02)["d_lr"] == 0.02
+    assert config("dcgan", images(54))["d_lr"] < config("dcgan", images(54))["lr"]
+
+
 def test_large_images_have_convolutional_networks():
     large, small = images(54, shape=(64, 64, 3)), images(54)
     assert config("ae", large)["arch"] == config("vae", large)["arch"] == "conv"

@@ -194,6 +194,25 @@ def test_a_run_stopped_between_marks_goes_on_as_if_it_had_not(tmp_path):
     assert [(r["epoch"], r["loss"]) for r in records] == [(r["epoch"], r["loss"]) for r in whole[2]]
 
 
+def test_each_image_is_seen_in_another_way_each_time(tmp_path):
+    images = np.zeros((8, 4, 4, 1), np.uint8)
+    images[:, :, 0, 0] = np.arange(1, 9)[:, None]  # marked at the left
+
+    def mirrored(recipe):
+        """Of each batch, whether its images are, in their order."""
+        return [tuple(batch[:, 0, 0, 0] == 0) for batch in recipe.batches]
+
+    settings = {"augment": ("flip",), "epochs": 4, "batch_size": 4}
+    seen = mirrored(train(images, **settings)[0])
+    assert len(set(seen)) > 4  # of 8: neither epochs nor batches are alike
+    assert seen == mirrored(train(images, **settings)[0]) != mirrored(train(images, **settings, seed=1)[0])
+    recipe, _, _, training = train(images, **settings | {"epochs": 2})
+    training.epoch, training.step, training.settings.epochs = 2, 1, 4  # as if it had been stopped there
+    recipe.batches.clear()
+    list(training.train(progress=False))
+    assert mirrored(recipe) == seen[3:]
+
+
 def test_images_come_as_floats():
     recipe = train(np.full((3, 1), 255, np.uint8), epochs=1)[0]
     assert (recipe.batches[0].dtype, recipe.batches[0].max()) == (np.float32, 1)
