@@ -83,6 +83,8 @@ def _default(of_images: Any, of_points: Any, of_few: Any) -> str:
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
     """The settings of a run that were given."""
+    if args.epochs and args.steps:
+        raise UsageError("--epochs and --steps cannot be given together: both say how long to train")
     return {name: value for name, value in vars(args).items() if value is not None and name not in NOT_KEPT}
 
 
@@ -247,8 +249,6 @@ def _resumed_config(args: argparse.Namespace, before: Config) -> tuple[Config, D
         raise UsageError(
             f"the data is not what {args.resume} was trained on, {printable(config['data_name'])}: choose with --data"
         )
-    if args.epochs and args.steps:
-        raise UsageError("--epochs and --steps cannot be given together: both say how long to train")
     if args.steps:
         config["epochs"] = args.recipe.epochs_of(args.steps, len(data.samples), config["batch_size"])
     config["epochs"] = args.epochs or config["epochs"]

@@ -64,7 +64,7 @@ class TrainingRun:
         except BaseException as error:
             self.close(f"stopped: {type(error).__name__}")
             raise
-        if self.status == 130:
+        if self.status == 130 and self.failure is None:
             self.failure = KeyboardInterrupt()
 
     def _ended_by(self, error: Exception) -> int:
@@ -126,9 +126,8 @@ class TrainingRun:
             return
         self.folder.save_weights(training)  # of a run that ended right after a checkpoint
         self.keep_weights()
-        ended = training.ended
-        due = training.step == 0 and ended is not None and ended["epoch"] == training.epoch - 1
-        if due and ended is not None and ended["epoch"] not in [r.get("epoch") for r in self.epochs]:
+        ended, last, recorded = training.ended, training.epoch - 1, [r.get("epoch") for r in self.epochs]
+        if ended and training.step == 0 and ended["epoch"] == last and last not in recorded:
             self.end_epoch(dict(ended))  # the run ended between the checkpoint and this
 
     def pause(self) -> bool:
@@ -136,7 +135,9 @@ class TrainingRun:
         now, stop = time.perf_counter(), self.stop.is_set()
         if stop or now >= self.next_save:
             self.save()
-        if stop or self.affordable(now):
+        if stop:
+            self.sheet("latest")  # for the page that closes the run
+        elif self.affordable(now):
             self.sheet("latest")
             self.draw(under_way=True)
             self.cost = time.perf_counter() - now

@@ -12,13 +12,12 @@ from scratchgen.models.vae import VAE
 from scratchgen.plots import Panel
 from scratchgen.recipes import judgements
 from scratchgen.recipes.options import Option, positive, sizes
-from scratchgen.recipes.recipe import Recipe, RecipeError
+from scratchgen.recipes.recipe import LEAST, Recipe, RecipeError
 from scratchgen.schema import choice
 
 SHOWN = 12  # images in a row of a picture
 WIDTH = 32  # channels next to the image
 DENSE = 4096  # elements of an image, up to which fully connected networks are small enough
-FEW = 1000  # training images, below which new ones come out worse
 
 
 def network_options(latent: Option, hidden: list[int]) -> dict[str, Option]:
@@ -73,7 +72,7 @@ class EncoderRecipe(Recipe[Dataset]):
 
     def expectations(self, data: Dataset) -> list[str]:
         count = len(data.train_images)
-        if count >= FEW:
+        if count >= LEAST:
             return []
         return [
             f"{count:,} training images are few: these come out well in the end, unseen images much less well, as "

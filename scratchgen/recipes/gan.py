@@ -27,7 +27,7 @@ from scratchgen.progress import doing
 from scratchgen.recipes import judgements
 from scratchgen.recipes.judgements import WITHIN_3_SIGMA, number
 from scratchgen.recipes.options import Option, fraction, positive, rate, sizes, some_of
-from scratchgen.recipes.recipe import D, Findings, Recipe, RecipeError, formatted
+from scratchgen.recipes.recipe import LEAST, D, Findings, Recipe, RecipeError, formatted
 from scratchgen.schema import choice
 
 SHOWN, SHOWN_OF_LARGE = 64, 25  # generated images in a sheet
@@ -39,7 +39,6 @@ CONFIDENT = 0.9  # probability of a class
 MODES = {"ring": 8, "grid": 25}  # where a config of an earlier version does not say
 NEIGHBOURS = 12  # of these, shown beside the nearest training image
 AT_D = {"flip": RandomFlip, "shift": RandomShift, "cutout": RandomCutout}  # by --d-augment
-LEAST = 1000  # training images, below which not much is to be expected
 BEFORE_SMALLEST = 7  # as DCGANs were built before there was the setting
 
 
@@ -113,15 +112,6 @@ class Game(Recipe[D]):
         if "lr" in given and "d_lr" not in given:
             config.pop("d_lr", None)  # a default that goes with the default of lr
         return config
-
-    def expectations(self, data: D) -> list[str]:
-        count = len(data.samples)
-        if count >= LEAST:
-            return []
-        return [
-            f"{count:,} training images are few, and the discriminator soon memorises them: expect the colours "
-            f"and shapes of such images, and variations of them, but few details; from {LEAST:,} on it gets better"
-        ]
 
     def builder_arguments(self, rng: np.random.Generator) -> dict[str, Any]:
         """The arguments that every builder takes."""
@@ -316,6 +306,15 @@ class GANRecipe(Game[Dataset]):
         if "hidden" in config:
             raise RecipeError("--hidden is for points; for images the layer sizes are fixed")
         return config
+
+    def expectations(self, data: Dataset) -> list[str]:
+        count = len(data.train_images)
+        if count >= LEAST:
+            return []
+        return [
+            f"{count:,} training images are few, and the discriminator soon memorises them: expect the colours "
+            f"and shapes of such images, and variations of them, but few details; from {LEAST:,} on it gets better"
+        ]
 
     def own_panels(self) -> Sequence[Panel]:
         data = Reference("between halves of the test images", "frechet_between_test_halves")

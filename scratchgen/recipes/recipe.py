@@ -24,6 +24,7 @@ from scratchgen.recipes.options import COMMON, FEW, MOMENTUM, WEIGHT_DECAY, Opti
 from scratchgen.training import RunFolder, steps_per_epoch
 
 BLOCK = 500  # samples at a time
+LEAST = 1000  # training images, below which not much is to be expected of new ones
 _PICTURES, _MEASURES = 0x91C7, 0x3EA5  # keep their streams apart from all others of the same seed
 
 D = TypeVar("D", Dataset, Points)
@@ -69,10 +70,8 @@ class Recipe(Generic[D]):
     defaults: ClassVar[Mapping[str, Any]]  # of epochs, batch_size and lr, and others instead of the options' own
     few: ClassVar[Mapping[str, Any]] = {}  # the same for FEW images or fewer; `steps` is the least number of updates
     before: ClassVar[Mapping[str, Any]] = {}  # what a run of an earlier version was, whose config lacks these
-    mark_steps = (
-        50  # updates between two records and sheets, at the least: so many that these cost little beside them
-    )
-    sheet_steps = 50  # the same, where a sheet is dearer
+    mark_steps = 50  # updates between two records, at the least, so that these cost little beside them
+    sheet_steps = 50  # the same of sheets of samples
     has_encoder = has_prior = False
     drop_last = False
     always_measured = False  # at the end of training, asked for or not
@@ -139,8 +138,6 @@ class Recipe(Generic[D]):
     def resolve_config(cls, given: dict[str, Any], data: D) -> dict[str, Any]:
         """The config of a run from what was given: with defaults, and with what depends on the data, its shape and a
         batch no larger. RecipeError when the two do not fit."""
-        if "epochs" in given and "steps" in given:
-            raise RecipeError("--epochs and --steps cannot be given together: both say how long to train")
         own = {name: option.default for name, option in cls.all_options().items() if option.default is not None}
         config = {"model": cls.name, **own, **cls.defaults}
         least, size = 0, len(data.samples)
