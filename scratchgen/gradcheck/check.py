@@ -1,5 +1,6 @@
 """The check of a backward: at the values given, beside a kink, and at other points."""
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,16 +12,19 @@ from scratchgen.backend import Array
 from scratchgen.backend.threads import one_blas_thread
 from scratchgen.gradcheck import contract
 from scratchgen.gradcheck.arrays import is_float64
-from scratchgen.gradcheck.compare import Gradients, Variable, broken
+from scratchgen.gradcheck.compare import Gradients, broken
+from scratchgen.gradcheck.diagnosis import explain, explain_by_parts
 from scratchgen.gradcheck.guard import contained, described
 from scratchgen.gradcheck.learned import Learned, with_values
 from scratchgen.gradcheck.points import Point, nudged, other_points, other_sign
 from scratchgen.gradcheck.report import Report, TensorReport
 from scratchgen.gradcheck.styles import takes_no_argument
 from scratchgen.gradcheck.subject import Subject
+from scratchgen.gradcheck.variable import Variable
 from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 
+EXPLAINING = 20.0  # seconds, after which no further gradient is explained
 NUDGE = 1e-3  # how far from a kink the check is made again
 HERE_ALONE = (
     f"right {NUDGE:g} beside it: at zeros or equal elements alone a branch is wrong, or kinks cancel there, as in "
@@ -82,6 +86,7 @@ class _Check:
     many: dict[str, int]
     variables: list[Variable] = field(default_factory=list)
     moves: bool = False  # whether y was seen to depend on anything
+    wrong_at: dict[str, Point] = field(default_factory=dict)  # where a gradient is that is right at the values given
 
     def everything(self, contract_too: bool, show: Callable[[Report], object]) -> None:
         report = self.report
@@ -99,6 +104,7 @@ class _Check:
                 self.elsewhere([other_sign(self.inputs, moved, self.rng)])
             if not self.moves and report.ok:
                 report.notes.append("every gradient is 0: y depends on nothing at the points that were tried")
+        self.diagnose()
         show(report)
         if contract_too and not report.faults and all(np.isfinite(t.error) for t in report.tensors):
             with with_values(generic.values):
@@ -238,10 +244,34 @@ class _Check:
         wrong = [v for v, row in rows.items() if row.verdict == "WRONG"]
         beside = self.beside(point, wrong)[0] if point.ties and wrong else {}
         for v in wrong:
-            hint = f"right at the values given, wrong with {point.name}"
-            hint += f": {rows[v].hint}" if rows[v].hint else ""
-            hint += f"; {HERE_ALONE}" if v.name in beside and beside[v.name].ok else ""
+            hint = f"{HERE_ALONE}" if v.name in beside and beside[v.name].ok else rows[v].hint
             self.replace(replace(rows[v], hint=hint))
+            self.wrong_at[v.name] = point
+
+    # --- what is wrong ---
+
+    def diagnose(self) -> None:
+        """Say of every wrong gradient what explains it: the part of a network that is wrong, or its own formula."""
+        rows = {row.name: row for row in self.report.tensors}
+        wrong = [v for v in self.variables if rows[v.name].verdict == "WRONG" and np.isfinite(rows[v.name].error)]
+        if not wrong:
+            return
+        given = Point("the values given", self.inputs)
+        point = self.wrong_at.get(wrong[0].name, given)
+        part = _tried(explain_by_parts, self.subject, point, _check_part)
+        until = time.monotonic() + EXPLAINING
+        for v in wrong:
+            row, point = rows[v.name], self.wrong_at.get(v.name, given)
+            said = part if v is wrong[0] else ""
+            if not part:
+                in_time = time.monotonic() < until
+                said = _tried(explain, self.subject, v, self.variables, point) if in_time else None
+            if said is not None and HERE_ALONE in row.hint:
+                said = f"{said}; {HERE_ALONE}" if said else HERE_ALONE
+            hint = row.hint if said is None else said
+            if v.name in self.wrong_at:
+                hint = f"right at the values given, wrong with {point.name}" + (f": {hint}" if hint else "")
+            self.replace(replace(row, hint=hint))
 
     def compare(self, gradients: Gradients, v: Variable) -> TensorReport:
         self.moves |= gradients.greatest > 0
@@ -286,6 +316,18 @@ class _Check:
     def replace(self, row: TensorReport) -> None:
         """Put the row in the place of the one of its name."""
         self.report.tensors = [row if old.name == row.name else old for old in self.report.tensors]
+
+
+def _tried(explanation: Callable[..., str | None], *arguments: Any) -> str | None:
+    """What it says, None where it raises: a hint may be missing, the verdict may not."""
+    try:
+        return explanation(*arguments)
+    except Exception:
+        return None
+
+
+def _check_part(part: Any, *inputs: Any) -> Report:
+    return check(part, *inputs, contract_too=False)
 
 
 def _has_zeros(inputs: list, variables: list[Variable]) -> bool:

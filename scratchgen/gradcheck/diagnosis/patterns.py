@@ -30,10 +30,10 @@ def diagnose(name: str, analytic: Array, numeric: Array, wrong: Array, sizes: di
         return "the function does not depend on it, its gradient is zero"
     return (
         factor(a, n, sizes)
-        or _rearranged(a, n, is_kernel=name.endswith(".grad") and a.ndim == 4)
-        or _constant(a, n)
-        or _place(a, wrong)
-        or _nearly(a, n)
+        or rearranged(a, n, is_kernel=name.endswith(".grad") and a.ndim == 4)
+        or constant(a, n)
+        or place(a, wrong)
+        or nearly(a, n)
     )
 
 
@@ -43,8 +43,8 @@ def cosine(a: Array, b: Array) -> float:
     return float(np.sum(a * b) / norms) if norms else float("nan")
 
 
-def factor(a: Array, n: Array, sizes: dict[str, int]) -> str:
-    """What one wrong factor throughout may come from."""
+def factor(a: Array, n: Array, sizes: dict[str, int], scale: float = 1.0) -> str:
+    """What one wrong factor throughout may come from. `scale` is one that forward is known to have."""
     c = float(np.sum(a * n) / np.sum(n * n)) if n.any() else 0.0
     if not (np.isfinite(c) and _explains(c * n, a, n)):
         return ""
@@ -56,10 +56,17 @@ def factor(a: Array, n: Array, sizes: dict[str, int]) -> str:
     if abs(c - 0.5) < 1e-4:
         found.append("a factor 2 is missing")
     for what, size in sizes.items():
+        for root, power in ((f"√{size}", 0.5), (f"1/√{size}", -0.5)) if size > 1 else ():
+            if abs(c / size**power - 1) < 1e-4:
+                found.append(
+                    f"it is {root} times, {size} being {what}: the root that forward divides or multiplies by is lost"
+                )
         if size > 1 and abs(c / size - 1) < 1e-4:
             found.append(f"it is multiplied by {what}, {size}: the forward averages and the backward does not")
         if size > 1 and abs(c * size - 1) < 1e-4:
             found.append(f"it is divided by {what}, {size}: the forward sums and the backward averages")
+    if abs(scale - 1) > 1e-4 and abs(c * scale - 1) < 1e-4:
+        found.append(f"the factor {scale:.5g} by which forward scales what it keeps is missing")
     if not found and _telling(n) < 2:
         return ""
     digits = 6 if abs(c - 1) > 1e-4 else 6 + int(-np.log10(max(abs(c - 1), 1e-12)))
@@ -76,7 +83,7 @@ def _telling(n) -> int:
     return int(np.count_nonzero(np.abs(n) > 1e-3 * np.abs(n).max(initial=0)))
 
 
-def _rearranged(a, n, is_kernel: bool) -> str:
+def rearranged(a, n, is_kernel: bool) -> str:
     """The right elements in the wrong places."""
     if _telling(n) < 3:
         return ""
@@ -111,7 +118,7 @@ def _is_shifted(a, n, axes, shift) -> bool:
     return bool(enough and _explains(expected, a, there))
 
 
-def _constant(a, n) -> str:
+def constant(a, n) -> str:
     """A constant left out, for all, for each channel or for each row.
 
     Behind x − mean(x) the true gradient sums to 0 over what the mean was taken of. If the backward's does not, and
@@ -134,7 +141,7 @@ def _constant(a, n) -> str:
     return ""
 
 
-def _place(a, wrong) -> str:
+def place(a, wrong) -> str:
     """Where the wrong elements lie."""
     share = f"{np.count_nonzero(wrong)} of {wrong.size} elements are wrong"
     if wrong.all() or not wrong.any():
@@ -143,15 +150,26 @@ def _place(a, wrong) -> str:
         share += ", all of them zero, so that part of the gradient is dropped"
     if np.count_nonzero(wrong) < 3:
         return share
+    if holes := [axis for axis, n in enumerate(wrong.shape) if n > 3 and _is_every_second(wrong, axis)]:
+        named = f"axis {holes[0]}" if len(holes) == 1 else f"axes {', '.join(map(str, holes))}"
+        return f"{share}; right are those at every second index of {named}, as a stride leaves holes between them"
     for axis, size in enumerate(wrong.shape):
         hit = np.flatnonzero(wrong.any(axis=tuple(i for i in range(wrong.ndim) if i != axis)))
         if len(hit) == 1 and size >= 3:
             return f"{share}; they lie at index {hit[0]} of axis {axis}"
+        if size >= 4 and 1 < len(hit) <= size // 2 and (np.diff(hit) == 1).all():
+            return f"{share}; they lie at indices {hit[0]} to {hit[-1]} of axis {axis}"
     if wrong.ndim == 4:  # images, or the gradient of kernels
         for axes, where in (((1,), "the border of axis 1"), ((2,), "the border of axis 2"), ((1, 2), "a border")):
             if all(wrong.shape[axis] >= 4 for axis in axes) and not (wrong & ~_border(wrong.shape, axes)).any():
                 return f"{share}; they lie at {where}: look at padding and the ends of slices"
     return share
+
+
+def _is_every_second(wrong: Array, axis: int) -> bool:
+    """Whether the elements that are not wrong lie at the even, or the odd, indices of an axis alone."""
+    hit = np.flatnonzero((~wrong).any(axis=tuple(i for i in range(wrong.ndim) if i != axis)))
+    return len(hit) > 1 and len({i % 2 for i in hit}) == 1 and len(hit) >= wrong.shape[axis] // 2
 
 
 def _border(shape, axes) -> Array:
@@ -160,6 +178,6 @@ def _border(shape, axes) -> Array:
     return border
 
 
-def _nearly(a, n) -> str:
+def nearly(a, n) -> str:
     close = _telling(n) >= 3 and cosine(a, n) > 0.99
     return "cosine near 1: the direction is nearly right, look for a small term" if close else ""

@@ -1,0 +1,52 @@
+"""Gradients of something else: of a layer whose kernel is flipped, whose weights are transposed, or of another place."""
+
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+
+from scratchgen.backend import Array
+from scratchgen.gradcheck.diagnosis.evidence import Evidence
+from scratchgen.gradcheck.diagnosis.formulas import allowance
+
+
+def by_other_values(evidence: Evidence) -> str:
+    """Whether the backward's gradient is the true one for other values of a parameter, or of another variable."""
+    given, allowed = evidence.given(), allowance(evidence)
+    if given.size < 8:
+        return ""
+
+    def is_given(gradients: list[Array] | None) -> bool:
+        return gradients is not None and bool(
+            np.linalg.norm(np.concatenate([g.ravel() for g in gradients]) - given) <= allowed
+        )
+
+    for name in evidence.scenes[0].others:
+        if all(s.others[name].size == s.given.size for s in evidence.scenes):
+            if is_given([s.others[name] for s in evidence.scenes]):
+                return f"it is the gradient of {_of(name)}: the two are exchanged"
+            if all(s.others[name].shape == s.given.shape[::-1] for s in evidence.scenes) and is_given(
+                [s.others[name].T for s in evidence.scenes]
+            ):
+                return f"it is the gradient of {_of(name)}, transposed"
+    for name, value in evidence.parameters.items():
+        if f"{name}.grad" == evidence.name:
+            continue
+        if value.ndim == 2 and value.shape[0] == value.shape[1] and is_given(evidence.changed(name, np.transpose)):
+            return f"it is the gradient of a layer whose {name} is transposed: {name} stands where {name}ᵀ belongs, or the other way round"
+        if value.ndim >= 3:
+            for axes in combinations(range(value.ndim), 2):
+                if min(value.shape[a] for a in axes) > 1 and is_given(evidence.changed(name, _flip(axes))):
+                    return (
+                        f"it is the gradient of a layer whose kernel {name} is flipped: in the adjoint the kernel "
+                        "turns round, correlation and convolution are mixed up"
+                    )
+    return ""
+
+
+def _flip(axes: tuple[int, ...]) -> Callable[[Array], Array]:
+    return lambda W: np.flip(W, axes).copy()
+
+
+def _of(name: str) -> str:
+    return name.removesuffix(".grad") if name.endswith(".grad") else name.removeprefix("d")
