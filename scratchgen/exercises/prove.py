@@ -1,7 +1,7 @@
 """What the proofs of exercises share: the gradient check of what a student wrote, and what it found in sentences."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -13,6 +13,7 @@ from scratchgen.exercises.exercise import Result
 from scratchgen.gradcheck import Report, TensorReport, check
 from scratchgen.gradcheck.guard import contained, described
 from scratchgen.gradcheck.styles import takes_no_argument
+from scratchgen.gradcheck.subject import Subject
 from scratchgen.layers.module import Module
 
 Proof = Callable[[Any, np.random.Generator], Result]
@@ -21,12 +22,17 @@ UNWRITTEN = "write "  # how the message of a skeleton's NotImplementedError begi
 
 @dataclass(frozen=True)
 class Case:
-    """Something to check, inputs to check it at, and what forward gives there: `formula` says it in words."""
+    """Something to check, inputs to check it at, and what forward gives there: `formula` says it in words.
+
+    `known` gives, for a dy, gradients that a well-known mistake leads to, each with the name of the gradient and a
+    sentence: of mistakes that lie inside, where a check from outside cannot tell them.
+    """
 
     target: Any
     inputs: tuple[Any, ...]
     expected: Array | Sequence[Array]
     formula: str
+    known: Callable[[Array], Iterable[tuple[str, Array, str]]] = lambda dy: ()
 
 
 def contained_proof(prove: Proof) -> Proof:
@@ -64,7 +70,7 @@ def proof(rng: np.random.Generator, *cases: Case) -> Result:
             return Result(False, [moved], "\n\n".join(details))
         report = check(case.target, *case.inputs, rng=rng)
         details.append(str(report))
-        if faults := _faults(report):
+        if faults := _faults(report, _known(case, rng)):
             return Result(False, faults, "\n\n".join(details))
     return Result(True, [], "\n\n".join(details))
 
@@ -101,8 +107,29 @@ def close(a: Any, b: Any, tolerance: float = 1e-9) -> bool:
     return bool(np.all(np.abs(a - b) <= tolerance * np.abs(b).max(initial=1e-3)))
 
 
-def _faults(report: Report) -> list[str]:
-    faults = [_sentence(row) for row in report.tensors if not row.ok]
+def _known(case: Case, rng: np.random.Generator) -> dict[str, str]:
+    """The sentence on each gradient that is what a well-known mistake makes of it, by its name."""
+    subject, inputs = Subject(copy.deepcopy(case.target)), list(case.inputs)
+    try:
+        y, backward = subject.evaluate(inputs)
+        dy = np.ones(()) if not y.ndim else rng.standard_normal(y.shape)
+        dxs = subject.pull(backward, dy)
+    except Exception:  # which the check told of
+        return {}
+    given = dict(zip([f"d{name}" for name in subject.input_names(len(inputs))], dxs, strict=False))
+    given |= {f"{name}.grad": p.grad for name, p in subject.parameters.items()}
+    known = case.known(dy)
+    return {
+        name: said for name, gradient, said in known if given.get(name) is not None and close(given[name], gradient)
+    }
+
+
+def _faults(report: Report, known: dict[str, str]) -> list[str]:
+    said: dict[str, list[str]] = {}  # what is said of several gradients is said once
+    for row in report.tensors:
+        if not row.ok:
+            said.setdefault(known.get(row.name) or _sentence(row), []).append(row.name)
+    faults = [f"{', '.join(names)}: {sentence}" for sentence, names in said.items()]
     # An exercise is about the mathematics: that float32 stays float32 is not asked here.
     faults += [fault for fault in report.faults if not fault.startswith("for float32")]
     return faults + [f"could not be checked: {what}" for what in report.unchecked]
@@ -110,7 +137,7 @@ def _faults(report: Report) -> list[str]:
 
 def _sentence(row: TensorReport) -> str:
     if row.hint:
-        return f"{row.name}: {row.hint}"
+        return row.hint
     if row.verdict == "UNPROVED":
-        return f"{row.name}: the check could not decide whether it is right"
-    return f"{row.name}: at {row.index} it is {row.analytic:.5g}, and differences give {row.numeric:.5g}"
+        return "the check could not decide whether it is right"
+    return f"at {row.index} it is {row.analytic:.5g}, and differences give {row.numeric:.5g}"

@@ -1,4 +1,4 @@
-# cause: softmax.*(twice|again)|(Σ|sum).*(axis|row)|pulled back
+# cause: softmax.*(twice|again|second)|(Σ|sum).*(axis|row)|pulled back
 import numpy as np
 
 
