@@ -1,0 +1,35 @@
+"""Average pooling: the mean of the pixels under a window, of each channel by itself.
+
+    y_nrqc = 1/k² Σ_ij x_n,rs+i,qs+j,c      x (N, H, W, C) → y (N, OH, OW, C)
+
+The window has k × k pixels, and s is its stride; windows overlap where s < k.
+
+forward is written; write backward. L is some scalar, the loss, that is computed from y further on. backward gets
+dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape.
+
+Check it:  scratchgen exercise check average_pool.py
+"""
+
+import numpy as np
+
+from scratchgen import Layer
+
+
+class AvgPool2d(Layer):
+    def __init__(self, kernel_size, stride):
+        self.kernel_size, self.stride = kernel_size, stride
+
+    def forward(self, x):
+        k, s = self.kernel_size, self.stride
+        N, height, width, C = x.shape
+        OH, OW = (height - k) // s + 1, (width - k) // s + 1
+        y = np.zeros((N, OH, OW, C), x.dtype)
+        for r in range(OH):
+            for q in range(OW):
+                window = x[:, r * s : r * s + k, q * s : q * s + k]  # (N, k, k, C)
+                y[:, r, q] = window.mean(axis=(1, 2))
+
+        def backward(dy):  # (N, OH, OW, C)
+            raise NotImplementedError("write backward")
+
+        return y, backward

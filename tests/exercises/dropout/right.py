@@ -1,0 +1,17 @@
+import numpy as np
+
+from scratchgen import Layer
+
+
+class Dropout(Layer):
+    def __init__(self, rate):
+        self.rate = rate
+
+    def forward(self, x, kept):
+        rate = self.rate
+        y = np.where(kept, x / (1 - rate), 0)
+
+        def backward(dy):
+            return np.where(kept, dy / (1 - rate), 0)
+
+        return y, backward

@@ -1,0 +1,18 @@
+# cause: mask|lets dy through|where y is 0|equals .*dy.* where
+import numpy as np
+
+from scratchgen import Layer
+
+
+class Dropout(Layer):
+    def __init__(self, rate):
+        self.rate = rate
+
+    def forward(self, x, kept):
+        rate = self.rate
+        y = np.where(kept, x / (1 - rate), 0)
+
+        def backward(dy):
+            return dy.copy()
+
+        return y, backward

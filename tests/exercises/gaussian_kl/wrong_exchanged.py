@@ -1,0 +1,11 @@
+# cause: exchanged|swapped|each other's|in the place of
+import numpy as np
+
+
+def gaussian_kl(mu, logvar):
+    N = len(mu)
+    var = np.exp(logvar)
+    loss = 0.5 * (mu * mu + var - 1 - logvar).sum() / N
+    dmu = 0.5 * (var - 1) / N
+    dlogvar = mu / N
+    return loss, dmu, dlogvar

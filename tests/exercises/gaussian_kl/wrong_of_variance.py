@@ -1,0 +1,11 @@
+# cause: exp\(−?-?logvar\)|1 ?/ ?(σ²|var)|chain|e\^|variance|not of its logarithm
+import numpy as np
+
+
+def gaussian_kl(mu, logvar):
+    N = len(mu)
+    var = np.exp(logvar)
+    loss = 0.5 * (mu * mu + var - 1 - logvar).sum() / N
+    dmu = mu / N
+    dlogvar = 0.5 * (1 - 1 / var) / N
+    return loss, dmu, dlogvar

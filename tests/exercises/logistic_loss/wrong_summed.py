@@ -1,0 +1,11 @@
+# cause: batch size|1/N
+import numpy as np
+
+
+def logistic_loss(logits, target):
+    N = len(logits)
+    s = logits
+    loss = (np.maximum(s, 0) - target * s + np.log1p(np.exp(-abs(s)))).sum() / N
+    p = 1 / (1 + np.exp(-s))
+    dlogits = p - target
+    return loss, dlogits

@@ -1,0 +1,9 @@
+import numpy as np
+
+
+def mse(y, target):
+    N = len(y)
+    r = y - target  # (N, D)
+    loss = np.sum(r * r) / N
+    dy = 2 / N * r
+    return loss, dy

@@ -1,0 +1,10 @@
+# cause: sign
+import numpy as np
+
+
+def mse(y, target):
+    N = len(y)
+    r = y - target  # (N, D)
+    loss = np.sum(r * r) / N
+    dy = 2 / N * (target - y)
+    return loss, dy

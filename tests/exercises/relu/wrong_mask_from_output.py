@@ -1,0 +1,14 @@
+# cause: mask|equals dy where|lets dy through
+import numpy as np
+
+from scratchgen import Layer
+
+
+class ReLU(Layer):
+    def forward(self, x):
+        y = np.maximum(x, 0)
+
+        def backward(dy):
+            return dy * (y >= 0)
+
+        return y, backward

@@ -1,0 +1,12 @@
+# cause: σ|std|exp\(½|standard deviation|z − mu|\(y − mu\)
+import numpy as np
+
+
+def reparameterise(mu, logvar, eps):
+    std = np.exp(0.5 * logvar)
+    z = mu + std * eps
+
+    def backward(dz):
+        return dz.copy(), dz * eps * 0.5
+
+    return z, backward

@@ -1,0 +1,13 @@
+import numpy as np
+
+from scratchgen import Layer
+
+
+class Tanh(Layer):
+    def forward(self, x):
+        y = np.tanh(x)
+
+        def backward(dy):
+            return dy * (1 - y * y)
+
+        return y, backward
