@@ -51,6 +51,13 @@ def _backward_is_linear(subject: Subject, inputs: list, dy: Array) -> Iterator[s
     if takes_no_argument(subject.evaluate(inputs)[1]):
         return
     if not _agree(_gradients(subject, inputs, -1e3 * dy), _times(-1e3, subject, inputs, dy)):
+        moved = [name for name, step in subject.step.items() if np.any(step)]
+        if moved:
+            yield (
+                f"backward is not linear in dy: it updates {', '.join(moved)} and uses what it has updated: take "
+                "every gradient with the weights as they were in forward, and move them afterwards"
+            )
+            return
         yield "backward is not linear in dy: −1000 times dy does not give −1000 times the gradients"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scratchgen.backend import Array
-from scratchgen.gradcheck.arrays import is_float64
+from scratchgen.gradcheck.arrays import copied, is_float64
 from scratchgen.gradcheck.diagnosis.parts import Output
 from scratchgen.gradcheck.learned import Learned, with_values
 from scratchgen.gradcheck.numeric import STEP, scale_of
@@ -55,7 +55,8 @@ class Evidence:
     variable by elements of y, as the Jacobian is; None where y has too many elements. `ties`: the first point has
     equal elements, and no derivative; `together` is its Jacobian where equal elements move as one,
     values by elements of y. `redraws`: a backward that is called again gives another gradient. `changed(name,
-    change)` is the true gradient in each scene with `change(value)` in the place of a parameter's value.
+    change)` is the true gradient in each scene with `change(value)` in the place of a parameter's value. `outputs`
+    are the shapes of several outputs, none where there is one.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Evidence:
     ties: bool
     redraws: bool
     together: Array | None
+    outputs: list[tuple[int, ...]]
     sizes: dict[str, int]
     inputs: list[str]
     parameters: dict[str, Array]
@@ -132,10 +134,12 @@ def gather(
         return found
 
     names = subject.input_names(len(point.inputs))
+    shapes = [np.shape(output) for output in subject.call(map(copied, point.inputs)).outputs]
+    outputs = shapes if len(shapes) > 1 else []
     counts = sizes_of(point.inputs, y) | _fans(scenes[0].jacobian)
     counts |= _axes_of(point.inputs, names, counts)
     values = {name: np.array(p.value) for name, p in subject.parameters.items() if p in learned}
-    return Evidence(v.name, scenes, pulled, point.ties, redraws, together, counts, names, values, changed)
+    return Evidence(v.name, scenes, pulled, point.ties, redraws, together, outputs, counts, names, values, changed)
 
 
 def _scenes(
@@ -194,7 +198,10 @@ def _fans(jacobian: Array) -> dict[str, int]:
     """How many elements an output depends on, and on how many outputs an element acts, where that is one number."""
     depends = np.abs(jacobian) > 1e-9 * np.abs(jacobian).max()
     found = {}
-    for what, axis in (("the number of inputs of an output", 0), ("the number of outputs of an input", 1)):
+    for what, axis in (
+        ("the number of elements that an output is made of, as under a window", 0),
+        ("the number of outputs that an element acts on", 1),
+    ):
         counts = {int(n) for n in depends.sum(axis=axis)} - {0}
         if len(counts) == 1:
             found[what] = counts.pop()
@@ -243,8 +250,10 @@ def _of_ties(subject: Subject, v: Variable | Output, point: Point) -> Array:
     unique, which = np.unique(x, return_inverse=True)
     which = which.reshape(x.shape)
     steps = STEP * scale_of(unique)
-    moves = [(which == k) * h for k, h in enumerate(steps)]
-    slopes = [(evaluate(x + u) - evaluate(x - u)).ravel() / (2 * h) for u, h in zip(moves, steps, strict=True)]
+    slopes = []
+    for k, step in enumerate(steps):
+        u = (which == k) * step
+        slopes.append((evaluate(x + u) - evaluate(x - u)).ravel() / (2 * step))
     return np.stack(slopes)
 
 
@@ -252,9 +261,9 @@ def _as_matrix(subject: Subject, v: Variable | Output, point: Point, y: Array) -
     """The backward as a matrix: column j is what it gives for a dy that is 1 at element j and 0 elsewhere."""
     columns = []
     for j in range(y.size):
-        dy = np.zeros(y.size)
-        dy[j] = 1
-        columns.append(_pull(subject, v, point, dy.reshape(y.shape)).ravel())
+        unit = np.zeros(y.size)
+        unit[j] = 1
+        columns.append(_pull(subject, v, point, unit.reshape(y.shape)).ravel())
     matrix = np.stack(columns, axis=1)
     dy = np.random.default_rng(0).standard_normal(y.shape)
     is_linear = np.allclose(matrix @ dy.ravel(), _pull(subject, v, point, dy).ravel())

@@ -83,6 +83,11 @@ def solve(terms: Sequence[Term], target: Array, allowed: float) -> Fit | None:
     return Fit(tuple(terms), tuple(map(float, coefficients)))
 
 
+def allowance(given: Array, true: Array) -> float:
+    """How much of the difference may remain unexplained."""
+    return LEFT * float(np.linalg.norm(given - true)) + ROUNDING * float(np.linalg.norm(true))
+
+
 # --- how a coefficient is called ---
 
 

@@ -93,6 +93,7 @@ def rearranged(a, n, is_kernel: bool) -> str:
     for i, j in combinations(range(a.ndim), 2):
         if a.shape[i] == a.shape[j] and _explains(np.swapaxes(n, i, j), a, n):
             found.append(f"axes {i} and {j} are swapped: transposed")
+    found += _permuted(a, n)
     for count in range(1, a.ndim + 1):
         for axes in combinations([i for i in range(a.ndim) if a.shape[i] > 1], count):
             if _explains(np.flip(n, axes), a, n):
@@ -103,6 +104,23 @@ def rearranged(a, n, is_kernel: bool) -> str:
                 along = ", ".join(map(str, axes))
                 found.append(f"it is shifted by one along axis {along}: off by one in padding or a slice")
     return found[0] if len(found) == 1 else ""
+
+
+def _permuted(a, n) -> list[str]:
+    """Along an axis the right slices in another order, which is not simply the reverse."""
+    found = []
+    for axis, size in enumerate(n.shape):
+        slices, wanted = np.moveaxis(a, axis, 0).reshape(size, -1), np.moveaxis(n, axis, 0).reshape(size, -1)
+        if not 3 <= size <= 100 or np.abs(wanted).max(axis=1).min() == 0:
+            continue
+        off = np.linalg.norm(slices[:, None] - wanted[None], axis=2)
+        order = off.argmin(axis=1)
+        is_order = len(set(order)) == size and not np.array_equal(order, np.arange(size)[::-1])
+        moved = np.flatnonzero(order != np.arange(size))
+        if is_order and len(moved) and _explains(np.take(n, order, axis), a, n):
+            pairs = ", ".join(f"{i} stands where {order[i]} belongs" for i in moved[:2])
+            found.append(f"slices along axis {axis} are exchanged: index {pairs}{' …' if len(moved) > 2 else ''}")
+    return found
 
 
 def _is_shifted(a, n, axes, shift) -> bool:

@@ -1,18 +1,23 @@
 """What is wrong with the backward as a matrix: beside the Jacobian it shows what is dropped, moved, or mixed."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from scratchgen.backend import Array
 from scratchgen.gradcheck.diagnosis.evidence import Evidence
 
 CLOSE = 1e-6  # of the largest element of the Jacobian
+LOOKED_AT = 200  # rows or columns, for where they have moved
+
+Shape = tuple[int, ...]
 
 
 def by_structure(evidence: Evidence) -> str:
     """A sentence on which outputs' share is dropped or taken from elsewhere, or ""."""
     given, scene = evidence.pulled, evidence.scenes[0]
     true = scene.jacobian
-    if given is None or given.shape != true.shape or min(true.shape) < 2 or evidence.ties:
+    if given is None or given.shape != true.shape or min(true.shape) < 2:
         return ""
     size = np.abs(true).max()
     depends, gives = np.abs(true) > CLOSE * size, np.abs(given) > CLOSE * size
@@ -20,11 +25,19 @@ def by_structure(evidence: Evidence) -> str:
     if not depends.any() or not gives.any():
         return ""
     shape, outputs = scene.value.shape, scene.y.shape
-    if (same | ~gives).all():
-        return _dropped(depends & ~gives, depends, shape, outputs, evidence)
-    if moved := _moved(given, true, outputs, size):
-        return moved
-    return _mixed(gives & ~depends, depends, shape, outputs)
+    said = _several_outputs(same, gives, evidence.outputs)
+    if not said and (same | ~gives).all():
+        said = _dropped(depends & ~gives, depends, shape, outputs)
+    return (
+        said
+        or _moved(given, true, size, shape, outputs)
+        or _several_for_one(given, true, depends, gives, same, scene.value)
+        or _factor_of_elements(given, true, depends, gives)
+        or _mixed(gives & ~depends, depends, shape, outputs)
+    )
+
+
+# --- equal elements ---
 
 
 def by_ties(evidence: Evidence) -> str:
@@ -51,85 +64,202 @@ def by_ties(evidence: Evidence) -> str:
     return ""
 
 
-def _dropped(dropped: Array, depends: Array, shape: tuple, outputs: tuple, evidence: Evidence) -> str:
+# --- what is dropped ---
+
+
+def _several_outputs(same: Array, gives: Array, outputs: list[Shape]) -> str:
+    """Of several outputs, those whose share is right and those whose share is wrong."""
+    ends = np.cumsum([0, *(int(np.prod(shape)) for shape in outputs)])
+    blocks = [slice(a, b) for a, b in pairwise(ends)]
+    right = [k for k, block in enumerate(blocks) if same[:, block].all()]
+    wrong = [k for k in range(len(blocks)) if k not in right]
+    if not right or not wrong:
+        return ""
+    which = ", ".join(f"y[{k}]" for k in wrong)
+    rest = f"what comes from {', '.join(f'y[{k}]' for k in right)} is right"
+    if not any(gives[:, blocks[k]].any() for k in wrong):
+        return f"the path through {which} is missing: {rest}, and nothing comes from {which}"
+    return f"{rest}, what comes from {which} is wrong: a path through {which} is missing, or has a wrong factor"
+
+
+def _dropped(dropped: Array, depends: Array, shape: Shape, outputs: Shape) -> str:
     """What backward gives is right, but some outputs' share is not in it."""
-    count, kept = depends.sum(axis=1), (depends & ~dropped).sum(axis=1)
+    count = depends.sum(axis=1)
+    rows, columns = np.flatnonzero(dropped.any(axis=1)), np.flatnonzero(dropped.any(axis=0))
     if shape == outputs:
         diagonal = np.eye(len(depends), dtype=bool)
         if (dropped == (depends & ~diagonal)).all():
-            axes = _axes_between(dropped, shape)
+            axes = _named(_axes_between(dropped, shape))
             return (
-                f"only the diagonal of the Jacobian is there: each output depends on all elements along {_named(axes)}"
-                ", and backward counts for each element only the output in its own place"
+                f"only the diagonal of the Jacobian is there: each output depends on all elements along {axes}, and "
+                "backward counts for each element only the output in its own place"
             )
-    rows, columns = np.flatnonzero(dropped.any(axis=1)), np.flatnonzero(dropped.any(axis=0))
-    by_output = dropped[:, columns]
-    if by_output[depends[:, columns]].all():  # everything from these outputs
-        place = _place(columns, outputs)
-        if place:
-            return f"what comes from dy at {place} is dropped: those outputs give no gradient"
-    if kept[rows].any() and (kept[rows] <= 1).all() and count.max() > 1:
-        which = [
-            _which(np.flatnonzero(depends[i]), int(np.flatnonzero(depends[i] & ~dropped[i])[0]))
-            for i in rows
-            if kept[i]
-        ]
-        word = "last" if all(w == "last" for w in which) else "first" if all(w == "first" for w in which) else ""
-        what = f"only the {word} of them" if word else "only one of them"
-        return (
-            f"an element acts on up to {count.max()} outputs, and {what} gives it a gradient: the shares must be "
-            "added (+=), and here one overwrites the others (=)"
-        )
-    steps = _kept_shares(dropped, depends, rows, outputs)
-    return steps
+    if dropped[:, columns][depends[:, columns]].all() and (place := _place(columns, outputs)):
+        axis, hit = place
+        if axis == 0 and outputs[0] - len(hit) == 1:
+            only = next(i for i in range(outputs[0]) if i not in hit)
+            word = {0: "first", outputs[0] - 1: "last"}.get(only, f"sample {only}")
+            return f"only the {word} sample of the batch gives it a gradient: sum over all of them"
+        return f"what comes from dy at {_indices(hit)} of axis {axis} is dropped: those outputs give no gradient"
+    for channels in (None, *range(1, len(outputs))):
+        position = _positions(outputs, channels)
+        kept = [np.unique(position[depends[i] & ~dropped[i]]) for i in rows]
+        all_of = [np.unique(position[depends[i]]) for i in rows]
+        if any(len(k) for k in kept) and max(map(len, kept)) == 1 < max(map(len, all_of)):
+            return (
+                f"an element acts on up to {max(map(len, all_of))} places of y{_block(depends[rows[0]], outputs)}, "
+                f"and only {_end(kept, all_of)} of them gives it a gradient: where windows overlap, or an element is "
+                "used again, the shares are added (+=), and here one overwrites the others (=)"
+            )
+    return _kept_at_one_end(dropped, depends, rows, outputs) if count.max() > 1 else ""
 
 
-def _kept_shares(dropped: Array, depends: Array, rows: Array, outputs: tuple) -> str:
-    """Along one axis of the outputs all but the last or first place is dropped: a sum assigned in a loop."""
+def _end(kept: list[Array], all_of: list[Array]) -> str:
+    """Which of its places an element keeps: the last, the first, or one."""
+    pairs = [(int(k[0]), a) for k, a in zip(kept, all_of, strict=True) if len(k)]
+    if all(k == a[-1] for k, a in pairs):
+        return "the last"
+    return "the first" if all(k == a[0] for k, a in pairs) else "one"
+
+
+def _positions(outputs: Shape, channels: int | None) -> Array:
+    """The place of each element of y, in which the channels along an axis count as one."""
+    index = np.arange(int(np.prod(outputs))).reshape(outputs)
+    if channels is None:
+        return index.ravel()
+    return np.broadcast_to(index.take([0], channels), outputs).ravel()
+
+
+def _block(reads: Array, outputs: Shape) -> str:
+    """The outputs as a block: (2×2 of them)."""
+    spans = [len(np.unique(i)) for i in np.nonzero(reads.reshape(outputs))]
+    wide = [n for n in spans if n > 1]
+    return f", a block of {'×'.join(map(str, wide))}" if len(wide) > 1 else ""
+
+
+def _kept_at_one_end(dropped: Array, depends: Array, rows: Array, outputs: Shape) -> str:
+    """Along one axis of y all but the last or first place is dropped: a sum that is assigned in a loop."""
     for axis, n in enumerate(outputs):
-        if n < 2:
-            continue
         index = np.indices(outputs)[axis].ravel()
-        for which, word in ((max, "last"), (min, "first")):
-            kept_as_said = all((dropped[i] == (depends[i] & (index != which(index[depends[i]])))).all() for i in rows)
-            if kept_as_said and (axis == 0 or len(rows) > 1):
+        for which, word in ((max, "last"), (min, "first")) if n > 1 else ():
+            if all((dropped[i] == (depends[i] & (index != which(index[depends[i]])))).all() for i in rows):
                 whose = "sample" if axis == 0 else f"place along axis {axis}"
                 return (
-                    f"of the outputs that an element acts on, only those of the {word} {whose} give it a gradient: "
-                    "the shares must be added (+=), and here one overwrites the others (=)"
+                    f"of the outputs that an element acts on only those of the {word} {whose} give it a gradient: "
+                    "the shares are added (+=), and here one overwrites the others (=)"
                 )
     return ""
 
 
-def _which(all_of: Array, kept: int) -> str:
-    return "last" if kept == all_of[-1] else "first" if kept == all_of[0] else "other"
+# --- what is moved ---
 
 
-def _moved(given: Array, true: Array, outputs: tuple, size: float) -> str:
-    """Whether what is taken from dy is taken from a neighbouring place: the right weights, at the wrong outputs."""
-    found = []
-    for axis, n in enumerate(outputs):
-        if axis == 0 and len(outputs) > 1:
-            continue
-        for shift in (1, -1, 2, -2):
-            if n <= abs(shift) + 1:
-                continue
-            there = np.roll(true.reshape(-1, *outputs), shift, axis=axis + 1)
-            inside = [slice(None)] * (len(outputs) + 1)
-            inside[axis + 1] = slice(shift, None) if shift > 0 else slice(None, shift)
-            a, b = given.reshape(-1, *outputs)[tuple(inside)], there[tuple(inside)]
-            if np.abs(b).max(initial=0) > CLOSE * size and np.abs(a - b).max() <= 10 * CLOSE * size:
-                found.append(
-                    f"dy is read {_places(abs(shift))} too {'far' if shift > 0 else 'early'} along axis {axis}"
-                )
-    return found[0] + ": off by one in padding, stride or a slice" if len(found) == 1 else ""
+def _moved(given: Array, true: Array, size: float, shape: Shape, outputs: Shape) -> str:
+    """Whether what an output gives lands elsewhere in x, or what an element reads is read elsewhere in dy."""
+    return _shifts(given.T, true.T, size, outputs, shape, "what comes from dy lands") or _shifts(
+        given, true, size, shape, outputs, "dy is read"
+    )
 
 
-def _places(n: int) -> str:
-    return "one place" if n == 1 else f"{n} places"
+def _shifts(given: Array, true: Array, size: float, fixed: Shape, moving: Shape, what: str) -> str:
+    """Each row, of shape `moving`, beside the right one: moved by the same, or in proportion to its place."""
+    tiny = CLOSE * size
+    rows = np.flatnonzero((np.abs(given) > tiny).any(axis=1) & (np.abs(true) > tiny).any(axis=1))
+    rows = rows[:: max(1, len(rows) // LOOKED_AT)]
+    places = np.stack(np.unravel_index(rows, fixed), axis=1)
+    pairs = [(given[i].reshape(moving), true[i].reshape(moving)) for i in rows]
+    steps = [_shift_of(a, b, tiny) for a, b in pairs]
+    known = [k for k, by in enumerate(steps) if by is not None]
+    if not any(any(steps[k] or ()) for k in known) or 2 * len(known) < len(rows):
+        return ""
+    seen = np.array([steps[k] for k in known])
+    said, predicted = [], np.zeros((len(rows), len(moving)), int)
+    for axis in np.flatnonzero(seen.any(axis=0)):
+        by, at = seen[:, axis], places[known, axis] if len(fixed) == len(moving) else np.zeros(len(known))
+        if axis == 0 and len(moving) > 1:
+            return ""
+        if len(set(by)) == 1:
+            predicted[:, axis] = by[0]
+            off = f"{_places(abs(by[0]))} too {'far' if by[0] > 0 else 'early'} along axis {axis}"
+            said.append(f"{what} {off}, shifted: look at padding and slices")
+        elif len(set(at)) > 1:
+            slope, start = np.polyfit(at, by, 1)
+            if abs(slope) < 0.5 or not np.allclose(slope * at + start, by, atol=1e-6):
+                return ""
+            predicted[:, axis] = np.round(slope * places[:, axis] + start)
+            said.append(f"{what} the farther off the larger the index along axis {axis}: the stride is not used")
+        else:
+            return ""
+    fits = all(_is_moved(a, b, tuple(by), tiny) for (a, b), by in zip(pairs, predicted, strict=True))
+    return said[0] if said and fits else ""
 
 
-def _mixed(extra: Array, depends: Array, shape: tuple, outputs: tuple) -> str:
+def _shift_of(a: Array, b: Array, tiny: float) -> Shape | None:
+    """By how much `a` is `b` moved, as far as it stays inside; None where it is no such thing, or too much is cut."""
+    at_a, at_b = np.argwhere(np.abs(a) > tiny), np.argwhere(np.abs(b) > tiny)
+    for corner in (np.min, np.max):
+        by = tuple(int(n) for n in corner(at_a, axis=0) - corner(at_b, axis=0))
+        stays = np.linalg.norm(b[_inside(by, b.shape)[1]])
+        if stays > 0.5 * np.linalg.norm(b) and _is_moved(a, b, by, tiny):
+            return by
+    return None
+
+
+def _is_moved(a: Array, b: Array, by: Shape, tiny: float) -> bool:
+    """Whether `a` is `b` moved; what comes in from outside may be anything."""
+    to, of = _inside(by, b.shape)
+    return bool(np.abs(a[to] - b[of]).max(initial=0) <= 10 * tiny)
+
+
+def _inside(by: Shape, shape: Shape) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where an array that is moved goes, and what of it stays inside."""
+    to = tuple(slice(max(s, 0), max(min(n, n + s), 0)) for s, n in zip(by, shape, strict=True))
+    return to, tuple(slice(max(-s, 0), max(min(n, n - s), 0)) for s, n in zip(by, shape, strict=True))
+
+
+# --- what is mixed ---
+
+
+def _several_for_one(given: Array, true: Array, depends: Array, gives: Array, same: Array, x: Array) -> str:
+    """Outputs that pick one element, as a maximum does, and give their dy to others as well."""
+    if (depends.sum(axis=0) > 1).any() or not same[depends].all():
+        return ""
+    extra = gives & ~depends
+    columns = np.flatnonzero(extra.any(axis=0) & depends.any(axis=0))
+    if not len(columns):
+        return ""
+    flat, apart = x.ravel(), 0.0
+    for j in columns:
+        picked = int(np.flatnonzero(depends[:, j])[0])
+        if not np.allclose(given[extra[:, j], j], true[picked, j]):
+            return ""
+        apart = max(apart, float(np.abs(flat[extra[:, j]] - flat[picked]).max()))
+    return (
+        "an output that is one of the elements, as a maximum is, gives its dy to others too: to elements that are "
+        f"close to it, up to {apart:.2g} away, and not the largest"
+    )
+
+
+def _factor_of_elements(given: Array, true: Array, depends: Array, gives: Array) -> str:
+    """Whether each element's gradient is off by a factor of its own, the same for every dy."""
+    if not (depends == gives).all() or len(true) < 4:
+        return ""
+    factors = []
+    for a, n in zip(given, true, strict=True):
+        if n.any():
+            k = int(np.abs(n).argmax())
+            c = a[k] / n[k]
+            if np.abs(a - c * n).max() > 1e-5 * np.abs(a).max():
+                return ""
+            factors.append(1 / c)
+    if len(factors) < 4 or np.ptp(factors) < 1e-3:
+        return ""
+    span = f"from {min(factors):.3g} to {max(factors):.3g}"
+    kind = ", as σ or a gate is," if min(factors) > 0 and max(factors) < 1 else ""
+    return f"every element lacks a factor of its own, the same for every dy, {span}{kind} that depends on the inputs"
+
+
+def _mixed(extra: Array, depends: Array, shape: Shape, outputs: Shape) -> str:
     """Gradients that come from outputs which do not depend on the element: from other samples."""
     if not extra.any() or len(shape) < 2 or not outputs or shape[0] != outputs[0] or shape[0] < 2:
         return ""
@@ -140,7 +270,10 @@ def _mixed(extra: Array, depends: Array, shape: tuple, outputs: tuple) -> str:
     return "a sample gets gradients from outputs of other samples, which do not depend on it: the batch is mixed up"
 
 
-def _axes_between(pairs: Array, shape: tuple) -> list[int]:
+# --- words ---
+
+
+def _axes_between(pairs: Array, shape: Shape) -> list[int]:
     """The axes along which element and output differ in any of these pairs."""
     i, j = (np.array(np.unravel_index(k, shape)) for k in np.nonzero(pairs))
     return [axis for axis in range(len(shape)) if (i[axis] != j[axis]).any()]
@@ -150,18 +283,22 @@ def _named(axes: list[int]) -> str:
     return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
 
 
-def _place(columns: Array, outputs: tuple) -> str:
-    """These elements as an index or a border of one axis; "" where they are no such thing."""
+def _places(n: int) -> str:
+    return "one place" if n == 1 else f"{n} places"
+
+
+def _indices(hit: list[int]) -> str:
+    more = " …" if len(hit) > 6 else ""
+    return f"index {hit[0]}" if len(hit) == 1 else f"indices {', '.join(map(str, hit[:6]))}{more}"
+
+
+def _place(columns: Array, outputs: Shape) -> tuple[int, list[int]] | None:
+    """These elements of y as whole indices of one axis: (axis, indices)."""
     where = np.zeros(int(np.prod(outputs)), bool)
     where[columns] = True
     where = where.reshape(outputs)
     for axis, n in enumerate(outputs):
         hit = np.flatnonzero(where.any(axis=tuple(i for i in range(where.ndim) if i != axis)))
         if n > 1 and len(hit) < n and where.take(hit, axis).all():
-            runs = (
-                f"index {hit[0]}"
-                if len(hit) == 1
-                else f"indices {', '.join(map(str, hit[:6]))}{' …' if len(hit) > 6 else ''}"
-            )
-            return f"{runs} of axis {axis}"
-    return ""
+            return axis, [int(i) for i in hit]
+    return None

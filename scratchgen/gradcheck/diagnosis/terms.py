@@ -1,7 +1,7 @@
 """The candidate terms: what a wrong backward is usually made of, from dy, the inputs, y and the parameters."""
 
-from collections.abc import Iterator
-from itertools import combinations
+from collections.abc import Callable, Iterator
+from itertools import combinations, permutations
 
 import numpy as np
 
@@ -14,14 +14,22 @@ EPS = 1e-5  # of a standard deviation, as nearly everybody has it
 Named = tuple[str, Array, float]  # how it is written, its value in one scene, how long a formula it is
 
 
+def multiples(evidence: Evidence) -> Dictionary:
+    """The true gradient times each factor: w · g."""
+    return _common(evidence, lambda scene: _of_the_gradient(scene, list(_weights(scene)), scene.true.shape))
+
+
 def dictionary(evidence: Evidence, with_true: bool = True) -> Dictionary:
     """Every candidate that can be made in all scenes. Those made of the true gradient itself, w · g, are left
     out where the true gradient is to be explained."""
+    return _common(evidence, lambda scene: _candidates(scene, with_true))
+
+
+def _common(evidence: Evidence, candidates: Callable[[Scene], Iterator[Named]]) -> Dictionary:
     made = []
     with np.errstate(all="ignore"):
         for scene in evidence.scenes:
-            found = {text: (value, cost) for text, value, cost in reversed(list(_candidates(scene, with_true)))}
-            made.append(found)
+            made.append({text: (value, cost) for text, value, cost in reversed(list(candidates(scene)))})
     common = [text for text in made[0] if all(text in found for found in made[1:])]
     return Dictionary(
         [
@@ -54,12 +62,19 @@ def _weights(scene: Scene) -> Iterator[Named]:
     """What dy may be multiplied by: functions of the inputs, of y and of the parameters."""
     yield "", np.ones(()), 0.0
     plain = {name: f for name, f in scene.fields.items() if f.size > 1 or f.ndim == 0}
+    x = next(iter(plain.values()), None)
+    y = scene.fields.get("y")
+    if y is not None and x is not None and y.shape == x.shape:
+        yield "[y ≠ 0]", (y != 0) * 1.0, 1.4
+        if not np.allclose(y, x):
+            branch = f"(y − {next(iter(plain))})"
+            yield f"(1 − {branch}²)", 1 - (y - x) ** 2, 3.0
     for name, f in plain.items():
         yield from _functions(name, f)
     for (a, f), (b, g) in combinations(plain.items(), 2):
         if _fits(f.shape, g.shape):
             yield f"{a}·{b}", f * g, 2.2
-            yield f"({a} − {b})", f - g, 2.2
+            yield f"({a} − {b})", f - g, 3.2
             if f.shape == g.shape:
                 yield f"({a} − {b})²", (f - g) ** 2, 3.2
                 yield f"[{a} > {b}]", (f > g) * 1.0, 3.0
@@ -69,16 +84,12 @@ def _weights(scene: Scene) -> Iterator[Named]:
                     yield f"(σ({of}) − {other})", s - q, 3.0
                     yield f"(σ({of}) − {other})·σ′({of})", (s - q) * s * (1 - s), 4.0
                     yield f"(σ({of}) − {other})/σ′({of})", (s - q) / (s * (1 - s)), 4.0
-                    yield f"(exp({of}/2)·{other})", np.exp(p / 2) * q, 3.0
-                    yield f"(exp({of})·{other})", np.exp(p) * q, 3.0
+                    yield f"exp({of}/2)·{other}", np.exp(p / 2) * q, 3.0
+                    yield f"exp({of})·{other}", np.exp(p) * q, 3.0
                     yield f"{other}/{of}²", q / p**2, 3.5
-    x = next(iter(plain.values()), None)
-    y = scene.fields.get("y")
-    if y is not None and x is not None and y.shape == x.shape:
-        yield "[y ≠ 0]", (y != 0) * 1.0, 1.8
     for name, f in plain.items():
         if f.ndim >= 2 and name == next(iter(plain)):
-            for axes, where in _axes_sets(f.ndim):
+            for axes, where in axes_sets(f.ndim):
                 x_hat, s = _normalised(f, axes)
                 yield f"{name}̂{where}", x_hat, 2.6
                 yield f"{name}̂²{where}", x_hat**2, 3.6
@@ -115,9 +126,9 @@ def _functions(name: str, f: Array) -> Iterator[Named]:
     yield f"tanh({name})", t, 2.0
     yield f"(1 − tanh²({name}))", 1 - t * t, 2.3
     yield f"{name}³", f**3, 2.0
-
-
-SHORT = ("", "y", "x", "gamma")  # names of factors inside of a sum
+    yield f"sin({name})", np.sin(f), 2.4
+    yield f"cos({name})", np.cos(f), 2.4
+    yield f"sin({name})·cos({name})", np.sin(f) * np.cos(f), 2.8
 
 
 # --- terms ---
@@ -153,7 +164,7 @@ def _across(scene: Scene, shape: tuple[int, ...]) -> Iterator[Named]:
         inner += [(f"softmax({n})", p, 1.6)]
     inner += [(n, f, 1.2) for n, f in vectors.items()]
     inner += [(f"{m}·{n}", f * g, 2.2) for n, f in fields.items() for m, g in vectors.items()]
-    for axes, where in _axes_sets(y.ndim):
+    for axes, where in axes_sets(y.ndim):
         if np.prod([y.shape[a] for a in axes]) < 3:  # the sum less an element would be the other element
             continue
         for inside, w, cost in inner:
@@ -202,6 +213,11 @@ def _matrices(scene: Scene, shape: tuple[int, ...]) -> Iterator[Named]:
             for text, w in ((name, g), (f"(1 − {name}²)", 1 - g * g), (f"{name}·(1 − {name})", g * (1 - g))):
                 dys.append((f"(dy·{text})", rows * w, 1.5))
             dys.append((f"(dy·[{name} > 0])", rows * (g > 0), 1.5))
+    x, y = next(iter(scene.fields.values())), scene.fields.get("y")
+    if y is not None and x.shape == y.shape:
+        name = next(iter(scene.fields))
+        dys.append((f"(dy·(1 − (y − {name})²))", rows * (1 - (y - x).reshape(rows.shape) ** 2), 2.5))
+    dys += _through_a_layer(scene, rows)
     arrays = {name: f for name, f in scene.fields.items() if f.ndim >= 2}
     if len(shape) == 2:
         for name, f in arrays.items():
@@ -223,6 +239,28 @@ def _matrices(scene: Scene, shape: tuple[int, ...]) -> Iterator[Named]:
                     for other, f in scene.fields.items():
                         if f.shape == shape and other != "y":
                             yield f"({text} {label})·{other}", product * f, 4 + cost
+
+
+def _through_a_layer(scene: Scene, dy: Array) -> Iterator[Named]:
+    """dy Vᵀ times the derivative of a hidden layer's activation: y is made of act(x W) V, perhaps with biases."""
+    matrices = {name: f for name, f in scene.fields.items() if f.ndim == 2 and name != "y"}
+    x = next((f for f in matrices.values() if len(f) == len(dy)), None)
+    for (name, V), (first, W) in permutations(matrices.items(), 2):
+        if x is None or V.shape[1] != dy.shape[1] or W.shape != (x.shape[1], V.shape[0]):
+            continue
+        dh = dy @ V.T
+        yield f"(dy {name}ᵀ)", dh, 1.0
+        biases = {f" + {b}": f for b, f in scene.fields.items() if f.size == W.shape[1] and f.ndim <= 2}
+        for written, b in {"": np.zeros(1), **biases}.items():
+            z = x @ W + b.reshape(1, -1)
+            s, t, inside = _sigmoid(z), np.tanh(z), f"x {first}{written}"
+            derivatives = (
+                (f"(1 − tanh²({inside}))", 1 - t * t),
+                (f"σ′({inside})", s * (1 - s)),
+                (f"[{inside} > 0]", z > 0),
+            )
+            for text, derivative in derivatives:
+                yield f"(dy {name}ᵀ · {text})", dh * derivative, 2.0
 
 
 def _of_the_gradient(scene: Scene, weights: list[Named], shape: tuple[int, ...]) -> Iterator[Named]:
@@ -247,7 +285,7 @@ def _over(axes: tuple[int, ...]) -> str:
     return f" over axis {axes[0]}" if len(axes) == 1 else f" over axes {', '.join(map(str, axes))}"
 
 
-def _axes_sets(ndim: int) -> list[tuple[tuple[int, ...], str]]:
+def axes_sets(ndim: int) -> list[tuple[tuple[int, ...], str]]:
     """The axes over which one sums or normalises: the last, all but the last, those of an image, of a sample, …"""
     if ndim < 2:
         return [((0,), " over axis 0")]

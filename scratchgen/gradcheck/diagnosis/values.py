@@ -1,4 +1,4 @@
-"""Gradients of something else: of a layer whose kernel is flipped, whose weights are transposed, or of another place."""
+"""Gradients of something else: of a layer with a flipped kernel or transposed weights, or of another variable."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -7,12 +7,13 @@ import numpy as np
 
 from scratchgen.backend import Array
 from scratchgen.gradcheck.diagnosis.evidence import Evidence
-from scratchgen.gradcheck.diagnosis.formulas import allowance
+from scratchgen.gradcheck.diagnosis.fit import allowance
 
 
 def by_other_values(evidence: Evidence) -> str:
     """Whether the backward's gradient is the true one for other values of a parameter, or of another variable."""
-    given, allowed = evidence.given(), allowance(evidence)
+    given = evidence.given()
+    allowed = allowance(given, evidence.true())
     if given.size < 8:
         return ""
 
@@ -33,7 +34,7 @@ def by_other_values(evidence: Evidence) -> str:
         if f"{name}.grad" == evidence.name:
             continue
         if value.ndim == 2 and value.shape[0] == value.shape[1] and is_given(evidence.changed(name, np.transpose)):
-            return f"it is the gradient of a layer whose {name} is transposed: {name} stands where {name}ᵀ belongs, or the other way round"
+            return f"it is the gradient of a layer whose {name} is transposed: {name} and {name}ᵀ are mixed up"
         if value.ndim >= 3:
             for axes in combinations(range(value.ndim), 2):
                 if min(value.shape[a] for a in axes) > 1 and is_given(evidence.changed(name, _flip(axes))):

@@ -236,7 +236,7 @@ BUGS = (
         right="dG = Jᵀ ∂L/∂fake",
         wrong="dG = 0",
         symptom="G never changes",
-        cause=r"zero everywhere|never adds",
+        cause=r"zero everywhere|never adds|gradient is lost",
         sources=("https://github.com/nikhilsinghmus/image2reverb/issues/37",),
     ),
     _of_gan(
@@ -247,7 +247,7 @@ BUGS = (
         right="dG = Jᵀ ∂L/∂fake",
         wrong="dG = Jᵀ 2 (fake − 0) / N",
         symptom="G learns zeros, whatever D says",
-        cause=r"fake|∂L/∂fake|generator|output|last layer|loss",
+        cause=r"gradient is lost|fake|∂L/∂fake|generator|output|last layer|loss",
         sources=("https://github.com/mlpack/mlpack/pull/1933",),
     ),
     _of_gan(
@@ -268,7 +268,7 @@ BUGS = (
         right="dD = that of the real batch + that of the fake one",
         wrong="dD = that of the real batch",
         symptom="D calls everything real",
-        cause=r"fake|one of (the )?two|second batch|a path|\bz\b",
+        cause=r"its gradient is lost|fake|one of (the )?two|second batch|a path|\bz\b",
     ),
     _of_gan(
         MovesBoth,

@@ -1,4 +1,4 @@
-# cause: σ|std|exp\(½|standard deviation|z − mu|\(y − mu\)
+# cause: σ|std|exp\(logvar/2\) is missing|exp\(½|standard deviation|z − mu|\(y − mu\)
 import numpy as np
 
 

@@ -1,4 +1,4 @@
-# cause: (is|equals) (dy · y|y · dy)\b(?!²)|taken as y\b
+# cause: gives dy · y; the gradient is dy · \(1 − y²\)|(is|equals) (dy · y|y · dy)\b(?!²)|taken as y\b
 import numpy as np
 
 from scratchgen import Layer
