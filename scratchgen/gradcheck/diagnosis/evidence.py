@@ -265,7 +265,7 @@ def _as_matrix(subject: Subject, v: Variable | Output, point: Point, y: Array) -
         unit[j] = 1
         columns.append(_pull(subject, v, point, unit.reshape(y.shape)).ravel())
     matrix = np.stack(columns, axis=1)
-    dy = np.random.default_rng(0).standard_normal(y.shape)
+    dy = np.asarray(np.random.default_rng(0).standard_normal(y.shape))
     is_linear = np.allclose(matrix @ dy.ravel(), _pull(subject, v, point, dy).ravel())
     return matrix if is_linear and np.isfinite(matrix).all() else None
 

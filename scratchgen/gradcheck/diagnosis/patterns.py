@@ -115,7 +115,11 @@ def _permuted(a, n) -> list[str]:
             continue
         off = np.linalg.norm(slices[:, None] - wanted[None], axis=2)
         order = off.argmin(axis=1)
-        is_order = len(set(order)) == size and not np.array_equal(order, np.arange(size)[::-1])
+        turns = [
+            np.arange(size)[::-1],
+            *(np.roll(np.arange(size), k) for k in range(size)),
+        ]  # have names of their own
+        is_order = len(set(order)) == size and not any(np.array_equal(order, turn) for turn in turns)
         moved = np.flatnonzero(order != np.arange(size))
         if is_order and len(moved) and _explains(np.take(n, order, axis), a, n):
             pairs = ", ".join(f"{i} stands where {order[i]} belongs" for i in moved[:2])

@@ -182,7 +182,7 @@ def _shifts(given: Array, true: Array, size: float, fixed: Shape, moving: Shape,
             predicted[:, axis] = by[0]
             off = f"{_places(abs(by[0]))} too {'far' if by[0] > 0 else 'early'} along axis {axis}"
             said.append(f"{what} {off}, shifted: look at padding and slices")
-        elif len(set(at)) > 1:
+        elif len(set(at)) > 2 or (len(set(at)) == 2 and moving[axis] > 3):
             slope, start = np.polyfit(at, by, 1)
             if abs(slope) < 0.5 or not np.allclose(slope * at + start, by, atol=1e-6):
                 return ""
@@ -252,7 +252,7 @@ def _factor_of_elements(given: Array, true: Array, depends: Array, gives: Array)
             if np.abs(a - c * n).max() > 1e-5 * np.abs(a).max():
                 return ""
             factors.append(1 / c)
-    if len(factors) < 4 or np.ptp(factors) < 1e-3:
+    if len(factors) < 4 or np.ptp(factors) < 1e-3 or np.mean(np.abs(np.array(factors) - 1) > 1e-5) < 0.5:
         return ""
     span = f"from {min(factors):.3g} to {max(factors):.3g}"
     kind = ", as σ or a gate is," if min(factors) > 0 and max(factors) < 1 else ""
