@@ -17,7 +17,7 @@ The proof, in the order to read it:
     points.py    other points, where a gradient that looks right may be wrong
     check.py     the whole check
     contract.py  the rules of the layer contract beside the gradient
-    hints.py     a guess at what went wrong
+    diagnosis/   what is wrong with a gradient that is
     report.py    what was found, as data and as a table
 
 What is proved, whatever way it is written in:
