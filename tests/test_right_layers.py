@@ -15,6 +15,7 @@ KNOWN = {  # false alarms that are left, and where
         ("solve", "log_determinant", "standardize", "correlation_loss"),
         "where samples are equal there is a pole, and rounding makes it finite",
     ),
+    "info_nce": "probabilities below 1e-308 have few digits left, and their logarithm is a staircase",
 }
 
 
