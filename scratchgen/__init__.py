@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from scratchgen import gradcheck
     from scratchgen.commands.in_python import train
     from scratchgen.export import export_torch
+    from scratchgen.plots.sheet import show
 else:
 
     def __getattr__(name):
@@ -83,6 +84,8 @@ else:
             return import_module("scratchgen.gradcheck")
         if name == "export_torch":
             return import_module("scratchgen.export").export_torch
+        if name == "show":
+            return import_module("scratchgen.plots.sheet").show
         if name == "train":
             return import_module("scratchgen.commands.in_python").train
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -145,6 +148,7 @@ __all__ = [
     "point_gan",
     "save_weights",
     "set_threads",
+    "show",
     "softmax_cross_entropy",
     "train",
 ]

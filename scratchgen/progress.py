@@ -1,16 +1,19 @@
-"""The library's progress bars: tqdm's, with a lock for threads only.
+"""The library's progress bars: tqdm's, with a lock for threads only; widgets in a notebook that has them, else text.
 
 tqdm's own also locks against other processes, by a semaphore of the system's. A program that is killed leaves that
 behind, and from Python 3.14 on a warning appears on the terminal for it. Bars of the user's own stay as they are.
 """
 
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any, TypeVar
 
-from tqdm import tqdm as _tqdm
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of ipywidgets that are missing, and of widgets as such
+    from tqdm.autonotebook import tqdm as _tqdm
 
 T = TypeVar("T")
 
@@ -21,10 +24,19 @@ class tqdm(_tqdm):
     def __init__(self, *args: Any, **options: Any) -> None:
         if options.get("file") is None and sys.stderr is None:
             options["disable"] = True
+        elif _in_notebook():  # whose streams are no terminals, and show bars; those of errors on a ground of red
+            options["disable"] = bool(options.get("disable"))
+            options["file"] = options.get("file") or sys.stdout
         super().__init__(*args, **options)
 
 
 tqdm.set_lock(RLock())
+
+
+def _in_notebook() -> bool:
+    """Whether a kernel of Jupyter runs this."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 def over(things: Iterable[T], what: str, *, total: int | None = None, progress: bool = True) -> Iterator[T]:

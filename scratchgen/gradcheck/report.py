@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from scratchgen.notebook import block, label, listed, table
 from scratchgen.table import text_table
 
 HEAD = ("gradient", "shape", "checked", "rel. error", "at", "analytic", "numeric", "cosine", "ratio", "verdict")
+KINDS = {"right": "good", "kink": "good", "WRONG": "bad", "UNPROVED": "open"}  # of verdicts
 
 
 @dataclass
@@ -36,6 +38,21 @@ class TensorReport:
     @property
     def ok(self) -> bool:
         return self.verdict in ("right", "kink")
+
+    def cells(self) -> tuple[str, ...]:
+        """A row below HEAD."""
+        return (
+            self.name,
+            _shape(self.shape),
+            self.checked,
+            f"{self.error:.1e}",
+            self.index if isinstance(self.index, str) else _shape(self.index),
+            _number(self.analytic),
+            _number(self.numeric),
+            _cosine(self.cosine),
+            _number(self.norm_ratio),
+            self.verdict,
+        )
 
 
 @dataclass
@@ -73,29 +90,22 @@ class Report:
         return max((t.error for t in self.tensors), default=0.0)
 
     def __str__(self) -> str:
-        rows = [
-            (
-                t.name,
-                _shape(t.shape),
-                t.checked,
-                f"{t.error:.1e}",
-                t.index if isinstance(t.index, str) else _shape(t.index),
-                _number(t.analytic),
-                _number(t.numeric),
-                _cosine(t.cosine),
-                _number(t.norm_ratio),
-                t.verdict,
-            )
-            for t in self.tensors
-        ]
-        lines = [self.name, *(f"  {line}" for line in text_table(HEAD, rows, left=range(len(HEAD))) if rows)]
-        lines += [f"  {t.name}: {t.hint}" for t in self.tensors if t.hint]
-        lines += [f"  FAULT: {fault}" for fault in self.faults]
-        lines += [f"  NOT CHECKED: {what}" for what in self.unchecked]
-        lines += [f"  note: {note}" for note in self.notes]
-        if self.points:
-            lines.append(f"  checked also with {', '.join(self.points)}")
-        return "\n".join(lines)
+        rows = text_table(HEAD, [t.cells() for t in self.tensors], left=range(len(HEAD))) if self.tensors else []
+        return "\n".join([self.name, *(f"  {line}" for line in (*rows, *self.sentences()))])
+
+    def sentences(self) -> list[str]:
+        """What there is to say besides the figures."""
+        said = [f"{t.name}: {t.hint}" for t in self.tensors if t.hint]
+        said += [f"FAULT: {fault}" for fault in self.faults]
+        said += [f"NOT CHECKED: {what}" for what in self.unchecked]
+        said += [f"note: {note}" for note in self.notes]
+        return said + [f"checked also with {', '.join(self.points)}"] * bool(self.points)
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the same table and sentences."""
+        rows = [(*t.cells()[:-1], label(t.verdict, KINDS[t.verdict])) for t in self.tensors]
+        found = label(self.verdict, KINDS[self.verdict])
+        return block(self.name, table(HEAD, rows) if rows else "", listed(self.sentences()), about=found)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

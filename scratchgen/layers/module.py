@@ -202,6 +202,12 @@ class Module:
         def __call__(self, *inputs, **options):
             raise TypeError(f"{type(self).__name__} is not called itself; {self._instead}")
 
+    def _repr_html_(self) -> str | None:
+        """For a notebook: the parts, their output shapes, and how much each learns."""
+        from scratchgen.layers.summary import as_html  # which knows the layers
+
+        return as_html(self)
+
     @contextmanager
     def no_gradient_on_error(self) -> Iterator[None]:
         """Sets every gradient to zero when the block raises: a backward pass that fails half way leaves no part."""

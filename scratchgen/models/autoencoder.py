@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -28,6 +29,7 @@ class Autoencoder(Model):
     """
 
     _instead = "use reconstruct(x), encode(x) or decode(z), or loss(x) for the loss and its pullback"
+    inputs_like = MappingProxyType({"encoder": "decoder"})
 
     def __init__(self, encoder: Layer, decoder: Layer, *, loss: str = "bernoulli"):
         if loss not in LOSSES:

@@ -68,6 +68,7 @@ class GAN(Model):
         "use generate(z), or discriminator_loss(real, z) and generator_loss(z) for the losses and their pullbacks"
     )
     player = MappingProxyType({"discriminator_loss": "discriminator", "generator_loss": "generator"})
+    inputs_like = MappingProxyType({"discriminator": "generator"})
 
     def __init__(
         self,

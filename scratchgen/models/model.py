@@ -20,10 +20,12 @@ class Model(Module):
     """A loss over networks. Parameters, `state`, `to` and `astype` are those of the networks together.
 
     Where players have losses of their own, `player` says whose each is: {"generator_loss": "generator"}. Its backward
-    adds gradients of that network alone.
+    adds gradients of that network alone. `inputs_like` says which network's input has the shape of another's output:
+    {"discriminator": "generator"}.
     """
 
     player: Mapping[str, str] = MappingProxyType({})
+    inputs_like: Mapping[str, str] = MappingProxyType({})
 
     def check_networks(self, **networks: Any) -> None:
         """TypeError unless each of them is a Layer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import log
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,6 +90,7 @@ class VAE(Model):
     _instead = (
         "use reconstruct(x), encode(x), decode(z) or sample(count), or loss(x, eps) for the loss and its pullback"
     )
+    inputs_like = MappingProxyType({"encoder": "decoder"})
 
     def __init__(
         self, encoder: Layer, decoder: Layer, latent: int, *, likelihood: Any = "bernoulli", beta: float = 1.0

@@ -1,10 +1,8 @@
 """What the training of one kind of model consists of: its options, networks, step, pictures and measures."""
 
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from html import escape
 from math import prod
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -18,6 +16,7 @@ from scratchgen.data.resize import MODES
 from scratchgen.errors import sentence
 from scratchgen.layers.parameter import Parameter
 from scratchgen.models import GAN, VAE, Autoencoder
+from scratchgen.notebook import block, picture
 from scratchgen.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from scratchgen.plots import Panel
 from scratchgen.recipes.options import COMMON, FEW, MOMENTUM, WEIGHT_DECAY, Option
@@ -112,11 +111,8 @@ class Recipe(Generic[D]):
         folder: RunFolder = self._folder
         sheets: list[Path] = [p for p in (*folder.sheets(), folder.latest_sheet) if p.is_file()]
         pictures = [p for p in (*sheets[-1:], folder.path / "losses.png") if p.is_file()]
-        shown = "".join(
-            f'<img style="max-width: 100%" src="data:image/png;base64,{b64encode(p.read_bytes()).decode()}"><br>'
-            for p in pictures
-        )
-        return f"<p>{escape(self.describe())}, {escape(str(folder.path))}</p>{shown}"
+        shown = (picture(p.read_bytes(), "curves" if p.stem == "losses" else "the last sheet") for p in pictures)
+        return block(self.describe(), *shown, about=f"in {folder.path}")
 
     # --- the config ---
 
