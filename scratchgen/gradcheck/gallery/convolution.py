@@ -211,7 +211,7 @@ BUGS = (
         right="dtap_ij += dy W[i, j]ᵀ",
         wrong="dtap_ij = dy W[i, j]ᵀ",
         symptom="right where windows do not overlap",
-        cause=r"overwrit|assign|\+=|overlap|last",
+        cause=r"overwrit|assign|\+=|overlap",
     ),
     _conv(
         StrideForgotten,
@@ -262,7 +262,7 @@ BUGS = (
         right="dx for each pixel of x",
         wrong="dx[1::2] = dx[:, 1::2] = 0",
         symptom="three quarters of the gradient are lost, and what is left points the right way",
-        cause=r"every second|strid|dropped|holes",
+        cause=r"every second|strid|dropped",
     ),
     Bug(
         name="first-image-alone",
