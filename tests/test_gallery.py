@@ -130,7 +130,7 @@ def test_one_is_shown_live(run, tmp_path, name):
     assert status == 0
     assert all(text in out for text in (bug.title, bug.wrong, bug.right, *bug.sources))
     assert "WRONG" in out or "FAULT" in out
-    assert "Without it: right" in out
+    assert "Without the bug: right" in out
     assert "│" in out
     assert "·" in out
     assert "x" in out

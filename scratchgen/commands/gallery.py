@@ -4,14 +4,14 @@ import argparse
 from collections.abc import Callable, Sequence
 from math import log10
 from pathlib import Path
-from textwrap import wrap
+from textwrap import fill
 
 import numpy as np
 
 from scratchgen.commands import UsageError
 from scratchgen.commands.gradcheck import checked
 from scratchgen.commands.results import check_new, usual_file
-from scratchgen.gradcheck.gallery import BUGS, Bug, find
+from scratchgen.gradcheck.gallery import BUGS, Bug, Case, find
 from scratchgen.plots import Panel, curves
 from scratchgen.table import text_table
 from scratchgen.training import save_picture
@@ -53,43 +53,41 @@ def show(args: argparse.Namespace) -> int:
         raise UsageError(f"--output is {file}, needs a name that ends in .png")
     check_new(file, "--output", args.force)
 
+    facts = [("right", bug.right), ("wrong", bug.wrong), ("symptom", bug.symptom)]
+    facts += [("reported" if i == 0 else "", address) for i, address in enumerate(bug.sources)]
     print(f"{bug.name}: {bug.title}\n")
-    for what, text in (("right", bug.right), ("wrong", bug.wrong), ("symptom", bug.symptom)):
-        print(*wrap(text, 100, initial_indent=f"  {what:9}", subsequent_indent=" " * 11), sep="\n")
-    print(*(f"  {'reported' if i == 0 else '':9}{address}" for i, address in enumerate(bug.sources)), sep="\n")
-    print(end="\n" if bug.sources else "")
-
-    found = _objective(bug, args) if bug.caught_by == "objective" else _gradients(bug, args)
-
-    curve = {bug_in: bug.train(bug_in) for bug_in in (False, True)}
+    for what, text in facts:
+        print(fill(text, 110, initial_indent=f"  {what:9}", subsequent_indent=" " * 11, break_on_hyphens=False))
+    print()
+    case = bug.make(np.random.default_rng([args.seed, 1]))
+    found = _by_objective(case) if bug.caught_by == "objective" else _by_gradients(case, args)
+    with_it, without = bug.train(True), bug.train(False)
     print(f"A small training: {bug.measure}, step by step, without the bug (·) and with it (x)\n")
-    print(*(f"  {line}" for line in chart(curve[False], curve[True])), sep="\n")
-    print(f"\n  at the end {curve[False][-1]:.4g} without the bug, {_end(curve[True], len(curve[False]))} with it\n")
-    _draw(bug, curve[False], curve[True], file)
+    print(*(f"  {line}" for line in chart(without, with_it)), sep="\n")
+    stop = f" and stops, in step {len(with_it)}" if len(with_it) < len(without) else ""
+    print(f"\n  at the end it is {without[-1]:.4g} without the bug, and {with_it[-1]:.4g} with it{stop}\n")
+    _draw(bug, without, with_it, file)
     print(file)
     return 0 if found else 1
 
 
-def _gradients(bug: Bug, args: argparse.Namespace) -> bool:
-    case = bug.make(np.random.default_rng([args.seed, 1]))
+def _by_gradients(case: Case, args: argparse.Namespace) -> bool:
+    """Print what the check of gradients says; whether it finds the bug, and nothing without it."""
     wrong = checked(case.wrong, case.inputs, args, name="With the bug")
-    right = checked(case.right, case.inputs, args, name="Without it")
-    print(wrong, end="\n\n")
-    print(f"Without it: {right.verdict}, the largest relative error is {right.error:.1e}\n" if right.ok else right)
+    right = checked(case.right, case.inputs, args, name="Without the bug")
+    error = f"Without the bug: {right.verdict}, the largest relative error is {right.error:.1e}"
+    print(wrong, error if right.ok else right, sep="\n\n", end="\n\n")
     return right.ok and not wrong.ok
 
 
-def _objective(bug: Bug, args: argparse.Namespace) -> bool:
-    from scratchgen.gradcheck.objective import objective  # not needed for the others
+def _by_objective(case: Case) -> bool:
+    """The same of the check of objectives."""
+    from scratchgen.gradcheck.objective import objective
 
-    case = bug.make(np.random.default_rng([args.seed, 1]))
     wrong, right = objective(case.wrong, *case.inputs), objective(case.right, *case.inputs)
-    print(
-        "A gradient check cannot see it: backward is the derivative of the loss, and the loss is another one than it"
-    )
-    print("should be. The check of the objective, scratchgen gradcheck --objective, says of it:\n")
-    print(wrong, end="\n\n")
-    print("Without it: right\n" if right.ok else right)
+    print("A gradient check cannot see it: backward is right, the derivative of a loss that is not the one meant.")
+    print("The check of the objective says, with the bug:\n")
+    print(wrong, "Without the bug: right" if right.ok else f"Without the bug:\n{right}", sep="\n\n", end="\n\n")
     return right.ok and not wrong.ok
 
 
@@ -118,11 +116,6 @@ def chart(without: Sequence[float], with_it: Sequence[float]) -> list[str]:
         f"{'':{width}} └{'─' * COLUMNS}",
         f"{'':{width}}  0{last:>{COLUMNS - 1}}{'  (logarithmic)' if logarithmic else ''}",
     ]
-
-
-def _end(curve: Sequence[float], steps: int) -> str:
-    """The last loss of a training, and where that is before the others'."""
-    return f"{curve[-1]:.4g}" + (f", after which it stops, in step {len(curve)}," if len(curve) < steps else "")
 
 
 def _draw(bug: Bug, without: Sequence[float], with_it: Sequence[float], file: Path) -> None:

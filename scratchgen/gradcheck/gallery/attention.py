@@ -76,7 +76,7 @@ def _train_attention(bug: bool) -> list[float]:
             pull(d.reshape(-1, 6).copy(), need_dx=False) for pull, d in zip(pulls, backward(dy), strict=True)
         ]
 
-    return descend(loss, [p for layer in projections for p in layer.parameters()], lr=0.05)
+    return descend(loss, [p for layer in projections for p in layer.parameters()], lr=0.015)
 
 
 def _dropout(

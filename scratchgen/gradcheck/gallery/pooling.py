@@ -4,6 +4,7 @@ import numpy as np
 
 from scratchgen import layers as L
 from scratchgen.gradcheck.gallery.bug import Bug
+from scratchgen.gradcheck.gallery.convolution import upsample
 from scratchgen.gradcheck.gallery.training import Map, both, fit_stripes
 
 # Windows of 2×2 side by side: x as (N, H/2, 2, W/2, 2, C), where axes 2 and 4 go over a window.
@@ -87,6 +88,11 @@ def _close(rng):
     return x
 
 
+def _train_on_ties(bug):
+    """Behind an upsampling, which makes all four elements of a window equal."""
+    return fit_stripes(L.Sequential(Map(upsample, False), Map(max_pool_ties, bug)), size=108)
+
+
 BUGS = (
     Bug(
         name="max-pool-ties",
@@ -98,7 +104,7 @@ BUGS = (
         caught_by="gradient",
         cause=r"equal (inputs|elements)|\btie",
         make=lambda rng: both(max_pool_ties, _images(rng)),
-        train=lambda bug: fit_stripes(L.Sequential(L.ReLU(), Map(max_pool_ties, bug)), size=27),
+        train=_train_on_ties,
     ),
     Bug(
         name="max-pool-nearly-equal",
