@@ -31,7 +31,7 @@ RIGHTLY, WRONGLY, UNNAMED = "rightly", "WRONGLY", "unnamed"
 ELSEWHERE = re.compile(r"^(\S+: )?right at the values given, wrong with [^:]*(: )?")
 # What is said where nothing is known: figures and places.
 FIGURES = re.compile(
-    r"""(\S+:\ )?(
+    r"""([^:]+:\ )?(
         exactly\ [-\d.e]+\ times\ the\ true\ gradient
         | \d+\ of\ \d+\ (elements|probes)\ are\ wrong\b.*
         | cosine\ near\ 1\b.*

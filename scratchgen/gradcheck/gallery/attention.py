@@ -104,7 +104,7 @@ BUGS = (
         "Dropout's backward forgets the mask",
         wrong="dx = dy",
         symptom="elements that were dropped learn as well; it trains, with more noise",
-        cause=r"mask|dropout|y (is|=) 0|(equals|is) dy\b",
+        cause=r"mask|dropout|y (is|=|≠) 0",
         dx=mask_forgotten,
     ),
     _dropout(
@@ -112,7 +112,7 @@ BUGS = (
         "Dropout's backward forgets the scale",
         wrong="dx = dy · [mask > 0]",
         symptom="layers below learn more slowly, by 1 − rate",
-        cause=r"\brate\b|\bscale\b|1 ?/ ?\(1|mask",
+        cause=r"\brate\b|\bscales?\b|1 ?/ ?\(1|mask",
         dx=scale_forgotten,
     ),
     _dropout(

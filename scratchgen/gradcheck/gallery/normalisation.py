@@ -158,7 +158,7 @@ BUGS = (
         "Batch norm: a term too many in the mean's gradient, divided by m twice",
         wrong="dμ = −Σ dx̂/σ − 2 dσ² Σ x / m, and dx = … + dμ / m",
         symptom="hard to see at a large m",
-        cause=r"constant per channel|\bmean\b",
+        cause=r"too (many|much)|the mean is (missing or )?wrong|constant per channel(?!.*is missing)",
         dx=term_too_many,
         formula="dμ = −Σ dx̂/σ,  dx = dx̂/σ + 2 dσ² (x − μ)/m + dμ/m",
         sources=("https://github.com/apache/mxnet/issues/1053",),
