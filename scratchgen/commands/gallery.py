@@ -101,9 +101,11 @@ def chart(without: Sequence[float], with_it: Sequence[float]) -> list[str]:
     steps = max(len(without), len(with_it), 2)
     cells = [[" "] * COLUMNS for _ in range(ROWS)]
     for curve, mark in ((without, "·"), (with_it, "x")):
-        for i in range(len(curve)):
-            row = ROWS - 1 - round((height(curve[i]) - bottom) / span * (ROWS - 1))
-            cells[row][i * (COLUMNS - 1) // (steps - 1)] = mark
+        for column in range(COLUMNS):
+            begin, end = column * steps // COLUMNS, (column + 1) * steps // COLUMNS
+            for value in curve[begin : max(begin + 1, end)]:
+                row = ROWS - 1 - round((height(value) - bottom) / span * (ROWS - 1))
+                cells[row][column] = mark
     labels = [""] * ROWS
     for row in (0, ROWS // 2, ROWS - 1):
         at = bottom + span * (ROWS - 1 - row) / (ROWS - 1)
