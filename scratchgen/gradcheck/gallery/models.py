@@ -240,7 +240,7 @@ BUGS = (
         right="dG = Jᵀ ∂L/∂fake",
         wrong="dG = 0",
         symptom="G never changes",
-        cause=r"zero everywhere|never adds|never used",
+        cause=r"zero everywhere|never adds|gradient is lost",
         sources=("https://github.com/nikhilsinghmus/image2reverb/issues/37",),
     ),
     _of_gan(
@@ -251,7 +251,7 @@ BUGS = (
         right="dG = Jᵀ ∂L/∂fake",
         wrong="dG = Jᵀ 2 (fake − 0) / N",
         symptom="G learns zeros, whatever D says",
-        cause=r"\bfake|discriminator.*never used|not .*from D\b",
+        cause=r"\bfake|from D\b|discriminator.*gradient is lost",
         sources=("https://github.com/mlpack/mlpack/pull/1933",),
     ),
     _of_gan(
@@ -272,7 +272,7 @@ BUGS = (
         right="dD = that of the real batch + that of the fake one",
         wrong="dD = that of the real batch",
         symptom="D calls everything real",
-        cause=r"\bfake|one of (the )?two|call 2\b.*never used",
+        cause=r"\bfake|one of (the )?two|call 2\b.*gradient is lost",
     ),
     _of_gan(
         MovesBoth,

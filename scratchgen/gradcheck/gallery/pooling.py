@@ -150,7 +150,7 @@ BUGS = (
         symptom="layers below take steps that are 4 times too large",
         sources=(),
         caught_by="gradient",
-        cause=r"kernel area|of a window|number of inputs of an output",
+        cause=r"kernel area|of a window|number of (inputs of an output|elements that)",
         make=lambda rng: both(average_pool, _images(rng)),
         train=lambda bug: fit_stripes(Map(average_pool, bug), size=27),
     ),
