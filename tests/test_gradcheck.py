@@ -8,49 +8,36 @@ import pytest
 import scratchgen as sg
 from scratchgen.gradcheck import Report, check
 from scratchgen.gradcheck.diagnosis.patterns import diagnose
+from scratchgen.gradcheck.gallery import find
 from scratchgen.gradcheck.judge import Judge
-from scratchgen.gradcheck.mutants import mutants
 from scratchgen.gradcheck.numeric import Estimate, Probe
 
-GALLERY = list(mutants(np.random.default_rng(0)))
-
-
-@pytest.mark.parametrize("mutant", GALLERY, ids=[m.bug for m in GALLERY])
-def test_every_mutant_is_found(mutant):
-    for seed in range(5):
-        report = check(mutant.target, *mutant.inputs, rng=np.random.default_rng(seed))
-        assert not report.ok, report
-        assert "WRONG" in str(report) or "FAULT" in str(report)
-        by_its_gradient = "raised" not in str(report) or "needs (3, 4)" in str(report)
-        assert by_its_gradient, report
-
-
 HINTS = {
-    "every gradient × 1.001": "exactly 1.001 times",
-    "bias gradient forgotten": "zero everywhere",
-    "bias gradient averaged over the batch": "divided by the batch size, 5",
-    "weight gradient not divided by the batch size": "multiplied by the batch size, 5",
-    "sign of dx": "sign is wrong",
-    "weight gradient transposed": "transposed",
-    "weight gradient of the wrong shape": "needs (3, 4)",
-    "gradient assigned, not added": "does not add to W.grad",
-    "cache on the layer, overwritten by the next forward": "the cache is on the layer",
-    "backward reads the weights as they are now": "not as they were evaluated",
-    "backward returns nothing": "is a return missing?",
-    "kernel flipped in dW": "the kernel is flipped",
-    "dx shifted by one pixel": "shifted by one along axis 1",
-    "dx forgets the last row": "part of the gradient is dropped",
-    "batch norm: mean term missing in dx": "the term through the mean is missing",
-    "ReLU writes into dy": "writes into dy",
-    "squared error without the 2": "a factor 2 is missing",
-    "loss averaged over features too, gradient not": "multiplied by the number of features, 3",
+    "a-thousandth-off": "exactly 1.001 times",
+    "bias-gradient-forgotten": "zero everywhere",
+    "bias-gradient-averaged": "divided by the batch size, 5",
+    "weight-gradient-times-batch": "multiplied by the batch size, 5",
+    "wrong-sign": "sign is wrong",
+    "weight-gradient-transposed": "transposed",
+    "weight-gradient-shape": "needs (3, 4)",
+    "gradient-assigned": "does not add to W.grad",
+    "cache-overwritten": "the cache is on the layer",
+    "weights-read-late": "not as they were evaluated",
+    "backward-returns-nothing": "is a return missing?",
+    "kernel-flipped-in-dw": "the kernel is flipped",
+    "dx-shifted": "shifted by one along axis 1",
+    "last-row-forgotten": "part of the gradient is dropped",
+    "batch-norm-mean-term": "the term through the mean is missing",
+    "relu-writes-into-dy": "writes into dy",
+    "mse-without-two": "a factor 2 is missing",
+    "mse-averaged-over-features": "multiplied by the number of features, 3",
 }
 
 
 @pytest.mark.parametrize(("bug", "hint"), HINTS.items(), ids=HINTS)
 def test_hints_name_the_bug(bug, hint):
-    (mutant,) = (m for m in GALLERY if m.bug == bug)
-    assert hint in str(check(mutant.target, *mutant.inputs))
+    case = find(bug).make(np.random.default_rng(1))
+    assert hint in str(check(case.wrong, *case.inputs))
 
 
 def test_report_says_which_gradient_where_and_by_how_much(rng):

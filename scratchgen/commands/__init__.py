@@ -5,6 +5,7 @@ arguments.py      what they say to argparse alike
 trained.py        a trained model, its data and its evaluation
 runs.py           where a run is looked for by its name
 results.py        the files that they write
+gallery.py        bugs that the gradient check finds, shown live
 training_run.py   a training run from where it is to its end
 in_python.py      a training run as a function
 """

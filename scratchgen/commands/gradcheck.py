@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from scratchgen.commands import UsageError
-from scratchgen.commands.arguments import Commands, typed
+from scratchgen.commands.arguments import Commands, add_output_options, typed
 from scratchgen.files import shown
 from scratchgen.gradcheck import Report, check
 from scratchgen.gradcheck.apart import check_apart
 from scratchgen.gradcheck.grid import cases, kinds
-from scratchgen.gradcheck.mutants import mutants
 from scratchgen.gradcheck.student import PASSED_OVER
 from scratchgen.recipes.options import seed
 from scratchgen.schema import real
@@ -80,16 +79,31 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="print a table for every configuration")
     parser.add_argument(
-        "--mutants", action="store_true", help="show what the checker says of layers with well-known bugs"
+        "--gallery",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="list the bugs that published code has had; with the NAME of one show it: its formulas, what the check "
+        "says, and a training with it and without",
     )
+    parser.add_argument(
+        "--mutants", action="store_true", help="show what the check says of all of these that it can see"
+    )
+    add_output_options(parser, default="gallery_NAME.png", help="the picture of that training, .png")
     parser.set_defaults(main=main)
 
 
 def main(args: argparse.Namespace) -> int:
-    if args.mutants:
-        if args.target:
-            raise UsageError("--mutants shows the whole gallery, leave out the names")
-        return _show_mutants(args)
+    if args.mutants and (args.target or args.gallery is not None):
+        raise UsageError("--mutants shows the whole gallery, leave out the names")
+    if args.gallery is not None and args.target:
+        raise UsageError("--gallery NAME shows one bug, leave out the other names")
+    if (args.output or args.force) and not args.gallery:
+        raise UsageError("--output and --force go with --gallery NAME, whose picture they are of")
+    if args.mutants or args.gallery is not None:
+        from scratchgen.commands import gallery  # which nothing else needs
+
+        return gallery.show_all(args) if args.mutants else gallery.show(args) if args.gallery else gallery.list_bugs()
     own = [t for t in args.target if ":" in t or t.endswith(".py") or "/" in t]
     if 0 < len(own) < len(args.target):
         raise UsageError("built-in layers and your own are checked in calls of their own")
@@ -116,7 +130,7 @@ def _check_built_in(args: argparse.Namespace) -> int:
     by_kind: dict[str, list[Report]] = {}
     for case in cases(np.random.default_rng(args.seed)):
         if case.kind in wanted:
-            report = _checked(case.target, case.inputs, args, name=case.label)
+            report = checked(case.target, case.inputs, args, name=case.label)
             by_kind.setdefault(case.kind, []).append(report)
             if args.verbose or not report.ok:
                 print(report, end="\n\n")
@@ -172,17 +186,8 @@ def _check_own(spec: str, args: argparse.Namespace) -> int:
     return 2 if why or not verdicts else 1 if verdicts != {"right"} else 0
 
 
-def _show_mutants(args: argparse.Namespace) -> int:
-    missed = 0
-    for mutant in mutants(np.random.default_rng(args.seed)):
-        report = _checked(mutant.target, mutant.inputs, args, name=mutant.bug)
-        missed += report.ok
-        print(report, end="\n\n")
-    print("MISSED some" if missed else "every one was found")
-    return 1 if missed else 0
-
-
-def _checked(target: Any, inputs: tuple, args: argparse.Namespace, name: str) -> Report:
+def checked(target: Any, inputs: tuple, args: argparse.Namespace, name: str) -> Report:
+    """The report on a target under the command's options."""
     rng = np.random.default_rng([args.seed, 2])
     return check(target, *inputs, rng=rng, tolerance=args.tolerance, contract_too=not args.gradients_only, name=name)
 

@@ -6,7 +6,7 @@
     assert report.ok, report
 
 On the command line `scratchgen gradcheck` proves every built-in layer, `scratchgen gradcheck file.py:MyLayer` yours,
-and `scratchgen gradcheck --mutants` shows it layers that are wrong in well-known ways.
+and `scratchgen gradcheck --gallery` shows bugs that published code has had, and what it says of them.
 
 The proof, in the order to read it:
 
@@ -27,7 +27,7 @@ What is proved, whatever way it is written in:
     learned.py   arrays that are learned and are no Parameters; arrays.py finds what an object holds
     student.py   takes it out of a file; trials.py finds inputs for it
     apart.py     does that in a process of its own; guard.py makes the calls
-    grid.py      every built-in layer, loss and model; mutants.py: layers that are wrong in well-known ways
+    grid.py      every built-in layer, loss and model; gallery/: bugs, each beside the same without it
 """
 
 from scratchgen.gradcheck.adjoint import adjoint_error

@@ -10,6 +10,8 @@ then look. bug.py says what an entry is; training.py has the small trainings tha
 """
 
 from difflib import get_close_matches
+from importlib import import_module
+from importlib.util import find_spec
 
 from scratchgen.gradcheck.gallery import (
     activations,
@@ -24,6 +26,7 @@ from scratchgen.gradcheck.gallery import (
 )
 from scratchgen.gradcheck.gallery.bug import Bug, Case
 
+OBJECTIVES = f"{__name__}.objectives"  # of models whose gradients are right
 BUGS: tuple[Bug, ...] = (
     *dense.BUGS,
     *activations.BUGS,
@@ -34,6 +37,7 @@ BUGS: tuple[Bug, ...] = (
     *pooling.BUGS,
     *losses.BUGS,
     *models.BUGS,
+    *(import_module(OBJECTIVES).BUGS if find_spec(OBJECTIVES) else ()),
 )
 
 

@@ -202,7 +202,7 @@ BUGS = (
         right="dx = dy · y (1 − y)",
         wrong="dx = dy · (1 − y)",
         symptom="gradients are some times too large; it trains with a smaller learning rate",
-        cause=r"factor y|times y|y ?[·*(]|y²|y \(1 [−-] y\)",
+        cause=r"factor y\b|times y\b|[·*] ?y\b|\by ?[·*(]|\by²",
     ),
     _bug(
         sigmoid_sign,
@@ -211,7 +211,7 @@ BUGS = (
         right="dx = dy · y (1 − y)",
         wrong="dx = dy · y (1 + y)",
         symptom="it trains; the gradient does not fade where y nears 1",
-        cause=r"y²|y ?[·*] ?y|1 [−-] y|1 \+ y",
+        cause=r"y²|[·*] ?y ?[·*] ?y\b|1 [−-] y|1 \+ y",
     ),
     _bug(
         softmax_diagonal,
@@ -220,7 +220,7 @@ BUGS = (
         right="dx = y · (dy − Σ dy·y)",
         wrong="dx = dy · y (1 − y)",
         symptom="the check fails, and training is slower than it should be",
-        cause=r"\brow\b|off.?diagonal|other (outputs|elements)|Σ|last axis|sum",
+        cause=r"\brow\b|off.?diagonal|other (outputs|elements)|Σ|last axis|\bsum (of|over)",
         sources=("https://github.com/SebLague/Neural-Network-Experiments/pull/5",),
         train=_on_top,
     ),
@@ -231,7 +231,7 @@ BUGS = (
         right="dx = dy − eʸ · Σ dy",
         wrong="dx = dy − eʸ · dy",
         symptom="under a log-likelihood only the true class moves; it trains slowly",
-        cause=r"\brow\b|off.?diagonal|other (outputs|elements)|Σ|last axis|sum",
+        cause=r"\brow\b|off.?diagonal|other (outputs|elements)|Σ|last axis|\bsum (of|over)",
         train=lambda function, bug: _on_top(function, bug, log_likelihood),
     ),
 )

@@ -27,9 +27,9 @@ class Bug:
     `name` is for the command line, `title` one line; `right` and `wrong` are the formula as it should be and as it
     was written; `symptom` is what its author saw; `sources` are addresses where it was reported (none: everybody
     meets it). `caught_by` says which check sees it. `cause` is a regular expression that matches a hint which names
-    the cause, and no other. `make` draws the case (from another generator than the check draws dy from, or x and dy may
-    be the same); `train` gives the loss step by step, of a small training with the
-    bug (True) or without.
+    the cause, and no other. `make` draws the case, from another generator than the check draws dy from, or x and dy
+    may be the same; `train` gives the loss step by step, of a small training with the bug (True) or without, or
+    what `measure` says in its place.
     """
 
     name: str
@@ -42,3 +42,4 @@ class Bug:
     cause: str
     make: Callable[[np.random.Generator], Case]
     train: Callable[[bool], list[float]]
+    measure: str = "loss"

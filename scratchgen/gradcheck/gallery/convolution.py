@@ -211,7 +211,7 @@ BUGS = (
         right="dtap_ij += dy W[i, j]ᵀ",
         wrong="dtap_ij = dy W[i, j]ᵀ",
         symptom="right where windows do not overlap",
-        cause=r"overwrit|assign|\+=|overlap|last",
+        cause=r"overwrit|assign|\+=|overlap",
     ),
     _conv(
         StrideForgotten,
@@ -262,7 +262,7 @@ BUGS = (
         right="dx for each pixel of x",
         wrong="dx[1::2] = dx[:, 1::2] = 0",
         symptom="three quarters of the gradient are lost, and what is left points the right way",
-        cause=r"every second|strid|dropped|holes",
+        cause=r"every second|strid|dropped",
     ),
     Bug(
         name="first-image-alone",
@@ -272,7 +272,7 @@ BUGS = (
         symptom="right for a batch of one",
         sources=(),
         caught_by="gradient",
-        cause=r"first (image|sample)|one sample|of the batch|sample 0",
+        cause=r"first (image|sample)|(indices|images|samples) 1, 2\b.*(axis 0|dropped)",
         make=lambda rng: pair(
             lambda bug, rng: (FirstImageAlone if bug else ConvTranspose)(2, 3, rng),
             rng,
@@ -308,7 +308,7 @@ BUGS = (
         symptom="three quarters of the gradient are lost",
         sources=(),
         caught_by="gradient",
-        cause=r"block|neighbour|window|every second|of four|Σ.*2×2|copies",
+        cause=r"\bblock|of (the )?four|copies|only the first of them",
         make=lambda rng: both(upsample, rng.standard_normal((2, 3, 4, 2))),
         train=lambda bug: fit_stripes(Map(upsample, bug), size=12 * 12 * 3),
     ),

@@ -263,9 +263,10 @@ BUGS = (
         "The weights' gradient is N times too large",
         right_formula="dW = xᵀ dy",
         wrong_formula="dW = N · xᵀ dy",
-        symptom="diverges, or wants another learning rate for every batch size",
+        symptom="it diverges, or wants another learning rate for every batch size",
         cause=r"multiplied by (the batch size|N\b)",
         pull=weights_times_batch,
+        train=_on_two_batches,
     ),
     _bug(
         "wrong-sign",

@@ -107,7 +107,7 @@ BUGS = (
         symptom="samples that are furthest off are never learned; a GAN whose D is sure stops",
         sources=(),
         caught_by="gradient",
-        cause=r"clip|dropped|satura|\bp\b|σ|sure|zero where|large",
+        cause=r"clip|satura|\bsure\b|where .*(logits|\bp\b)|large (inputs|logits)",
         make=lambda rng: both(bce_clipped, 40 * rng.standard_normal((4, 3)), np.round(rng.random((4, 3)))),
         train=_train_sure,
     ),

@@ -15,15 +15,15 @@ from scratchgen.layers.parameter import Parameter
 
 
 def two_paths(x, *, bug):
-    """y = x² + 3x: x goes two ways."""
-    y = x * x + 3 * x
+    """y = x² + x: x goes two ways."""
+    y = x * x + x
 
     def backward(dy):
         dx = 2 * x * dy
         if bug:
-            dx = 3 * dy
+            dx = dy.copy()
         else:
-            dx += 3 * dy
+            dx += dy
         return dx
 
     return y, backward
@@ -135,14 +135,14 @@ BUGS = (
     Bug(
         name="path-forgotten",
         title="Of two paths that meet in x the second overwrites the first",
-        right="dx = 2x · dy,  dx += 3 dy",
-        wrong="dx = 2x · dy,  dx = 3 dy",
+        right="dx = 2x · dy,  dx += dy",
+        wrong="dx = 2x · dy,  dx = dy",
         symptom="a variable that is used twice gets the gradient of its last use alone",
         sources=("https://github.com/sebgao/cTensor/issues/5",),
         caught_by="gradient",
-        cause=r"path|\+=|overwrit|term .*(is )?missing|missing|dy ?[·*] ?x|x ?[·*] ?dy",
+        cause=r"path|\+=|overwrit|dy ?[·*] ?x\b|x ?[·*] ?dy",
         make=lambda rng: both(two_paths, rng.standard_normal((5, 4))),
-        train=lambda bug: fit_vectors(Map(two_paths, bug), lr=0.01),
+        train=lambda bug: fit_vectors(Map(two_paths, bug), lr=0.05),
     ),
     Bug(
         name="path-counted-twice",
@@ -188,7 +188,7 @@ BUGS = (
         symptom="shapes fit, and values are wrong",
         sources=("https://community.deeplearning.ai/t/402919",),
         caught_by="gradient",
-        cause=r"elementwise|matrix product|off.?diagonal|⊙|tanh",
+        cause=r"elementwise|matrix product|off.?diagonal|⊙",
         make=lambda rng: pair(
             lambda bug, rng: (MatrixProduct if bug else TwoLayers)(rng).loss, rng, *_regression(rng)
         ),

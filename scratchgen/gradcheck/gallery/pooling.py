@@ -4,6 +4,7 @@ import numpy as np
 
 from scratchgen import layers as L
 from scratchgen.gradcheck.gallery.bug import Bug
+from scratchgen.gradcheck.gallery.convolution import upsample
 from scratchgen.gradcheck.gallery.training import Map, both, fit_stripes
 
 # Windows of 2×2 side by side: x as (N, H/2, 2, W/2, 2, C), where axes 2 and 4 go over a window.
@@ -87,6 +88,11 @@ def _close(rng):
     return x
 
 
+def _train_on_ties(bug):
+    """Behind an upsampling, which makes all four elements of a window equal."""
+    return fit_stripes(L.Sequential(Map(upsample, False), Map(max_pool_ties, bug)), size=108)
+
+
 BUGS = (
     Bug(
         name="max-pool-ties",
@@ -96,9 +102,9 @@ BUGS = (
         symptom="Σ dx ≠ Σ dy where elements are equal, as in images with a black ground; (1, 1) is no subgradient",
         sources=("https://github.com/Theano/Theano/issues/4568",),
         caught_by="gradient",
-        cause=r"equal|tie",
+        cause=r"equal (inputs|elements)|\btie",
         make=lambda rng: both(max_pool_ties, _images(rng)),
-        train=lambda bug: fit_stripes(L.Sequential(L.ReLU(), Map(max_pool_ties, bug)), size=27),
+        train=_train_on_ties,
     ),
     Bug(
         name="max-pool-nearly-equal",
@@ -108,7 +114,7 @@ BUGS = (
         symptom="a leak to the neighbours of the maximum; rare in what is drawn at random",
         sources=("https://github.com/mni-ml/framework/pull/22",),
         caught_by="gradient",
-        cause=r"equal|tie|largest|maxim|threshold|toleran|window|gets? (the same )?dy|neighbour",
+        cause=r"\btie|largest|maxim|threshold|toleran|(equals|is|gets?) dy\b|neighbour",
         make=lambda rng: both(max_pool_nearly, _close(rng)),
         train=lambda bug: fit_stripes(Map(max_pool_nearly, bug), size=27),
     ),
@@ -120,7 +126,7 @@ BUGS = (
         symptom="it still converges: the layers above learn",
         sources=("https://github.com/riccardoandreoni0/CNN-from-scratch/issues/1",),
         caught_by="gradient",
-        cause=r"dropped|first window|return|loop",
+        cause=r"first window|loop|only (the first|at|from)",
         make=lambda rng: both(max_pool_returns_early, _images(rng)),
         train=lambda bug: fit_stripes(Map(max_pool_returns_early, bug), size=27),
     ),
@@ -144,7 +150,7 @@ BUGS = (
         symptom="layers below take steps that are 4 times too large",
         sources=(),
         caught_by="gradient",
-        cause=r"kernel area|window|2×2|pooled",
+        cause=r"kernel area|of a window|number of (inputs of an output|elements that)",
         make=lambda rng: both(average_pool, _images(rng)),
         train=lambda bug: fit_stripes(Map(average_pool, bug), size=27),
     ),
