@@ -1,0 +1,338 @@
+"""A GAN's objectives from outside: functions of the logits that D gives.
+
+A stand-in discriminator gives the first feature of a sample as its logit, and a stand-in generator puts the first
+element of z there: so the logits are what one chooses, and the losses are seen as they are, whatever the networks.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from scratchgen.backend import Array
+from scratchgen.gradcheck.guard import described
+from scratchgen.gradcheck.objective.batch import (
+    coupled,
+    meets_by_design,
+    of_duplicates,
+    of_influence,
+    pulled,
+    twice,
+)
+from scratchgen.gradcheck.objective.findings import Finding, ObjectiveReport, figure
+from scratchgen.gradcheck.objective.specimen import Specimen, as_loss, put, segment
+from scratchgen.gradcheck.objective.standin import CannotStandIn, affine, manner_of
+from scratchgen.gradcheck.styles import required
+
+REACH = 4.0  # logits go from −REACH to REACH: z from a uniform prior has to stay within 1
+
+
+class Table:
+    """A GAN between stand-ins: its losses as functions of logits (N,)."""
+
+    def __init__(self, specimen: Specimen):
+        missing = [name for name in ("generator", specimen.critic) if name not in specimen.networks]
+        if missing:
+            raise CannotStandIn(f"the model has no {' and no '.join(missing)}")
+        self.specimen, self.own = specimen, specimen.copy()
+        generator, critic = specimen.networks["generator"], specimen.networks[specimen.critic]
+        self.scores = manner_of(critic, specimen.x)[1]
+        self.probabilities = _bounded(critic, specimen.x)
+        first = np.zeros((specimen.features, self.scores[0].size))
+        first[0] = 1
+        to_pixel = np.zeros((specimen.latent, specimen.features))
+        to_pixel[0, 0] = REACH
+        self.generator = affine(generator, specimen.eps, to_pixel, np.zeros_like(specimen.x))
+        self.critic = affine(critic, specimen.x, first, np.zeros_like(self.scores))
+        put(self.own, **{"generator": self.generator, specimen.critic: self.critic})
+
+    def batches(self, real: Array, fake: Array) -> tuple[Array, Array]:
+        """Samples and noise with these logits."""
+        x = np.zeros((len(real), *self.specimen.x.shape[1:]))
+        x.reshape(len(x), -1)[:, 0] = real
+        z = np.zeros((len(fake), *self.specimen.eps.shape[1:]))
+        z.reshape(len(z), -1)[:, 0] = fake / REACH
+        return x, z
+
+    def loss(self, name: str, real: Array, fake: Array) -> float:
+        value = self.own.value(name, *self.batches(real, fake))
+        if not self.critic.seen:
+            raise CannotStandIn(f"its {name} does not call self.{self.specimen.critic}")
+        if not self.generator.seen:
+            raise CannotStandIn(f"its {name} does not call self.generator")
+        return value
+
+    def d(self, real: Array, fake: Array) -> float:
+        return self.loss("discriminator_loss", real, fake)
+
+    def g(self, real: Array, fake: Array) -> float:
+        return self.loss("generator_loss", real, fake)
+
+
+def _bounded(critic: object, x: Array) -> bool:
+    """Whether a discriminator gives probabilities, and not logits: nothing takes its score out of [0, 1]."""
+    rng = np.random.default_rng(11)
+    found = [manner_of(critic, scale * rng.standard_normal(x.shape))[1] for scale in (1, 30, 1000)]
+    return all(((y >= 0) & (y <= 1)).all() for y in found)
+
+
+def check(specimen: Specimen, report: ObjectiveReport) -> None:
+    report.checks += _meeting(specimen)
+    try:
+        _in_logits(Table(specimen), report)
+    except CannotStandIn as error:
+        report.notes.append(f"the losses as functions of logits are not checked: {error}")
+    except Exception as error:
+        report.notes.append(
+            f"the losses as functions of logits are not checked, with networks of ours they fail: {described(error)}"
+        )
+    penalty(specimen, report)
+
+
+def _meeting(specimen: Specimen) -> Iterator[Finding]:
+    inputs = {"generator": specimen.eps, specimen.critic: specimen.x}
+    for name, network in specimen.networks.items():
+        if coupled(network, inputs[name]) and not meets_by_design(network):
+            yield Finding(
+                f"samples meet in the {name}",
+                "no",
+                "yes",
+                f"what the {name} makes of one sample depends on the others of the batch, and it has no layer that "
+                "is named for that",
+                "A mean, a maximum or a softmax along axis 0, which is the batch, in the place of the features.",
+            )
+
+
+def _in_logits(table: Table, report: ObjectiveReport) -> None:
+    specimen, rng = table.specimen, np.random.default_rng(12)
+    n = len(specimen.x)
+    low, high = (0.2, 0.8) if table.probabilities else (-1.0, 1.0)
+    span = high - low
+    a = high + 0.1 * span * rng.uniform(-1, 1, n)
+    b = low + 0.1 * span * rng.uniform(-1, 1, n)
+    for name in specimen.losses:
+        once = table.loss(name, a, b)
+        report.checks.append(of_duplicates(specimen, name, once, table.loss(name, twice(a), twice(b)), ", logits given"))
+
+    # D
+    right_way, swapped = table.d(a, b), table.d(b, a)
+    says = why = ""
+    if specimen.near(right_way, swapped, scale=1.0):
+        says = "swapping real and fake leaves D's loss as it is"
+        why = (
+            "D has nothing to tell them apart by: both batches have one label, or one term stands twice. It learns "
+            "to give one score to everything, and G's gradient says nothing."
+        )
+    found = f"{figure(right_way)} / {figure(swapped)}"
+    report.checks.append(Finding("D's loss: real and fake swapped", "two values", found, says, why))
+    upward = 1 if right_way < swapped else -1  # whether D gives real samples the higher score
+    if upward < 0 and not says:
+        report.notes.append("D gives real samples the lower score")
+
+    fakes = table.d(a, b + 0.1 * span) - table.d(a, b)
+    reals = table.d(a + 0.1 * span, b) - table.d(a, b)
+    if not says:
+        report.checks += _depends(specimen, reals, fakes)
+
+    c = 0.05 * span
+    shifted = specimen.near(table.d(a + c, b + c), right_way, scale=1.0)
+    if shifted and not table.probabilities and not says:
+        report.checks += _relative(table, a, b)
+    else:
+        x, z = table.batches(a, b)
+        report.checks.append(of_influence(table.own, "discriminator_loss", _spread(x), z, rng, ", logits given"))
+
+    # G
+    says = why = ""
+    f0, f1 = (0.2, 0.5) if table.probabilities else (-3.0, -1.5)
+    if upward < 0:
+        f0, f1 = (0.8, 0.5) if table.probabilities else (3.0, 1.5)
+    before, after = (table.g(a, np.full(n, f) + 0.01 * span * b) for f in (f0, f1))
+    if specimen.near(before, after, scale=1.0):
+        says = "G's loss does not depend on the score of its samples"
+        why = "G has nothing to learn from."
+    elif after > before:
+        says = "G's loss rises as D takes its samples for real: G and D want the same"
+        why = (
+            "G has to raise the score E D(G(z)) that D lowers. Minimising it helps D: fakes move away from the data, "
+            "while both losses look as if training went well."
+        )
+    report.checks.append(Finding("G's loss: fakes score as real", f"below {figure(before)}", figure(after), says, why))
+
+
+def _spread(x: Array) -> Array:
+    """With other features than the first, so that a permutation of features changes the sample's logit."""
+    return x + 0.1 * np.random.default_rng(13).random(x.shape)
+
+
+def _depends(specimen: Specimen, reals: float, fakes: float) -> Iterator[Finding]:
+    for name, moved in (("real", reals), ("fake", fakes)):
+        says = why = ""
+        if abs(moved) <= 100 * specimen.tolerance:
+            says = f"D's loss does not depend on the scores of {name} samples"
+            why = f"One of its two terms is missing, or has no gradient: D never learns what {name} samples are."
+        yield Finding(f"D's loss: scores of {name} samples move", "another value", figure(moved), says, why)
+
+
+def _relative(table: Table, a: Array, b: Array) -> Iterator[Finding]:
+    """A loss of differences of logits (relativistic, or Wasserstein's) is the same when real and fake are swapped and
+    their signs flipped: D says "real is more real than fake" in both terms alike."""
+    spread = np.linspace(-1, 1, len(a))
+    real, fake = a + spread, b - 0.5 * spread**2
+    there, back = table.d(real, fake), table.d(-fake, -real)
+    says = why = ""
+    if not table.specimen.near(there, back, scale=1.0):
+        says = "swapping real and fake and flipping their signs changes a loss of differences"
+        why = (
+            "Its two terms are not each other's mirror image: each real sample is compared with the mean fake twice, "
+            "and no fake sample with the mean real."
+        )
+    yield Finding("D's loss: swapped, signs flipped", figure(there), figure(back), says, why)
+
+
+# --- the gradient penalty ---
+
+
+def penalty(specimen: Specimen, report: ObjectiveReport) -> None:
+    """`gradient_penalty(real, fake, alpha)`: λ E (‖∇D(x̂)‖ − 1)² with x̂ = alpha · real + (1 − alpha) · fake.
+
+    alpha is one number from 0 to 1 for each sample, (N, 1, …). A third argument `rng` is a generator to draw it from,
+    and without a third argument the model draws for itself.
+    """
+    method = getattr(specimen.model, "gradient_penalty", None)
+    if not callable(method):
+        report.notes.append("not checked: the model has no gradient_penalty(real, fake, alpha)")
+        return
+    try:
+        report.checks += _penalty(specimen)
+    except Exception as error:
+        report.unchecked.append(f"gradient_penalty(real, fake, alpha) fails: {described(error)}")
+
+
+def _penalty(specimen: Specimen) -> Iterator[Finding]:
+    rng = np.random.default_rng(14)
+    shape = specimen.x.shape
+    real, fake = rng.uniform(0, 1, shape), rng.uniform(-1, 0.4, shape)
+    direction = rng.standard_normal(specimen.features)
+    direction /= np.linalg.norm(direction)
+    critic = specimen.networks[specimen.critic]
+    scores = np.zeros((len(real), 1))
+    seen: list[Array] = []
+
+    def call(own: Specimen, x: Array = real, y: Array = fake) -> tuple[float, object]:
+        names = required(own.model.gradient_penalty)
+        alpha = np.random.default_rng(15) if names[2:] == ["rng"] else segment(len(x), x.ndim)
+        return as_loss("gradient_penalty", own.call("gradient_penalty", x, y, *[alpha][: len(names) - 2]))
+
+    def of_affine(length: float) -> float:
+        own = specimen.copy()
+        put(own, **{specimen.critic: affine(critic, specimen.x, length * direction[:, None], scores)})
+        value, _ = call(own)
+        seen[:] = getattr(own.model, specimen.critic).seen
+        return value
+
+    values = {length: of_affine(length) for length in (1.0, 2.0, 3.0)}
+    yield _segment(seen, real, fake)
+
+    says = why = ""
+    if abs(values[1.0]) > 1e-6 * max(abs(values[3.0]), 1e-6):
+        says = "the penalty of an affine critic whose gradient has length 1 everywhere is not 0"
+        why = (
+            "The norm is taken over a part of the elements (one axis, the channels), or the critic's score goes "
+            "through a sigmoid first, or it is squared without its root: D is held to another slope than 1."
+        )
+        one = values[1.0]
+        pixels = np.linalg.norm(direction.reshape(-1, shape[-1]), axis=1)
+        logit = _through_sigmoid(seen, direction)
+        if values[3.0] < values[1.0] and logit is not None:
+            says += ": it is that of σ(score), and the score itself belongs there"
+        elif len(shape) > 2 and abs(one / values[2.0] - _ratio(pixels)) < 1e-6:
+            says += ": the norm is over the channels of each pixel, not over all elements of a sample"
+    yield Finding("penalty: affine critic, ‖w‖ = 1", "0", figure(values[1.0]), says, why)
+    if not says:
+        grows = values[3.0] / values[2.0] if values[2.0] else float("nan")
+        if not abs(grows - 4) < 1e-4:
+            says = "the penalty does not grow as (‖w‖ − 1)²"
+            why = "With ‖w‖ from 2 to 3 it should be four times as large."
+        yield Finding("penalty: ‖w‖ = 3, over that of 2", "4", figure(grows), says, why)
+    once, doubled = call(specimen.copy())[0], call(specimen.copy(), twice(real), twice(fake))[0]
+    if required(specimen.model.gradient_penalty)[2:] == ["alpha"]:  # of the same alphas, twice
+        own = specimen.copy()
+        alpha = segment(len(real), real.ndim)
+        doubled = as_loss("", own.call("gradient_penalty", twice(real), twice(fake), twice(alpha)))[0]
+        yield of_duplicates(specimen, "penalty", once, doubled)
+    yield from _penalty_moves(specimen, call)
+    yield _at_zero(specimen, call)
+
+
+def _ratio(pixels: Array) -> float:
+    """The penalty of ‖w‖ = 1 over that of 2, were the norm that of each pixel's channels."""
+    return float(((pixels - 1) ** 2).sum() / ((2 * pixels - 1) ** 2).sum())
+
+
+def _through_sigmoid(seen: list[Array], direction: Array) -> bool | None:
+    return True if seen else None
+
+
+def _segment(seen: list[Array], real: Array, fake: Array) -> Finding:
+    """x̂ lies on the segment between a real and a fake sample."""
+    says = why = ""
+    expected, found = "one α of [0, 1] each", "one α of [0, 1] each"
+    if not seen:
+        return Finding("penalty: x̂ on the segment", expected, "no x̂", "it does not ask the critic at any x̂", "")
+    r, f, x = (a.reshape(len(real), -1) for a in (real, fake, seen[-1]))
+    if x.shape != r.shape:
+        found, says = f"x̂ of shape {seen[-1].shape}", "x̂ has not the shape of the batch"
+        return Finding("penalty: x̂ on the segment", expected, found, says, "")
+    alpha = (x - f) / (r - f)
+    if np.ptp(alpha, axis=1).max() > 1e-6:
+        found = f"α from {alpha[0].min():.2f} to {alpha[0].max():.2f}"
+        says = "x̂ does not lie on the segment between a real and a fake sample: α differs from element to element"
+        if abs(r - x).max() < 1e-9:
+            says = "x̂ is the real sample itself"
+        why = "The optimal critic has slope 1 along the straight lines between them, and only there."
+    elif alpha.min() < -1e-9 or alpha.max() > 1 + 1e-9:
+        found = f"α from {alpha.min():.2f} to {alpha.max():.2f}"
+        says = "x̂ lies outside of the segment between a real and a fake sample: α is not within [0, 1]"
+        why = "α is uniform on [0, 1]; a normal one constrains the critic where there are neither."
+    elif np.ptp(alpha) < 1e-9:
+        found = f"α = {alpha[0, 0]:.2f} for all"
+        says = "all samples have one α"
+        why = (
+            "Only real samples are held to slope 1, not the lines to the fakes."
+            if abs(alpha[0, 0] - 1) < 1e-9
+            else "α has to be drawn for each sample: (N, 1), not one for the batch."
+        )
+    return Finding("penalty: x̂ on the segment", expected, found, says, why)
+
+
+def _penalty_moves(specimen: Specimen, call) -> Iterator[Finding]:
+    """Its backward adds gradients to the critic."""
+    own = specimen.copy()
+    _, backward = call(own)
+    if backward is None:
+        return
+    network = own.networks[own.critic]
+    before = own.gradients(network)
+    pulled("gradient_penalty", backward)
+    after = own.gradients(network)
+    if not after:
+        return
+    moves = len(before) != len(after) or not all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    says = "" if moves else "the penalty is in the value, and has no gradient"
+    why = "λ then changes the figure that is printed and nothing else: the critic's slope is free."
+    yield Finding("penalty: the critic", "moves", "moves" if moves else "rests", says, why if says else "")
+
+
+def _at_zero(specimen: Specimen, call) -> Finding:
+    """A critic with every parameter 0, whose gradient is 0: ‖g‖ has no derivative there, and must not give NaN."""
+    own = specimen.copy()
+    network = own.networks[own.critic]
+    for _, value, _, change in own.learned(network):
+        change(np.zeros_like(value()))
+    value, backward = call(own)
+    if backward is not None:
+        pulled("gradient_penalty", backward)
+    finite = np.isfinite(value) and all(np.isfinite(g).all() for g in own.gradients(network))
+    says = "" if finite else "where the critic's gradient is 0 the penalty, or its gradient, is not finite"
+    why = "‖g‖ has the derivative g/‖g‖, 0/0 at 0: one NaN, and all is NaN. Take √(‖g‖² + tiny), or 0 there."
+    return Finding("penalty: at ∇D = 0", "finite", "finite" if finite else "not finite", says, why if says else "")

@@ -1,0 +1,132 @@
+"""The term of an objective that compares x with what the decoder says of it, y, seen from outside: R(x, y)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import exp, log, pi
+
+import numpy as np
+
+from scratchgen.backend import Array
+from scratchgen.gradcheck.guard import described
+from scratchgen.gradcheck.objective.findings import Finding, ObjectiveReport, figure
+from scratchgen.gradcheck.objective.specimen import Specimen
+
+Term = Callable[[Array, Array], float]  # R(x, y) of a batch
+
+
+def in_features(R: Term, specimen: Specimen, report: ObjectiveReport) -> bool:
+    """With every feature of x and of y given twice R is twice as large: it is a sum over features. Adds what it finds
+    to the report; returns whether it is right, or could not be seen."""
+    x, y = specimen.x, np.full_like(specimen.x, 0.4)
+    once = R(x, y)
+    try:
+        doubled = R(np.concatenate([x, x], axis=1), np.concatenate([y, y], axis=1))
+    except Exception as error:
+        report.notes.append(f"the sum over features is not checked, samples of twice the size fail: {_short(error)}")
+        return True
+    says = why = ""
+    if not specimen.near(doubled, 2 * once):
+        averaged = specimen.near(doubled, once)
+        says = (
+            f"the reconstruction is averaged over the {specimen.features} features of a sample, not summed"
+            if averaged
+            else f"the reconstruction of twice the features is {figure(doubled / once)} times as large, not 2"
+        )
+        why = (
+            f"It is no log-likelihood of a sample, and beside a KL that is summed it counts {specimen.features} times "
+            "too little: the KL wins, and the code is ignored."
+            if specimen.kind == "VAE"
+            else "It is no log-likelihood of a sample, and the step shrinks as images grow; say so if it is meant."
+        )
+        if not averaged:
+            why = "Features count unequally, or a term is forgotten for some."
+    report.checks.append(Finding("reconstruction: features given twice", *map(figure, (2 * once, doubled)), says, why))
+    return not says
+
+
+def closeness(R: Term, specimen: Specimen) -> Iterator[Finding]:
+    """R is smaller for y = x than for y = 1 − x, with x in [0, 1] and each x_i on the same side of ½ as y_i."""
+    x = np.where(specimen.x > 0.5, 0.9, 0.1)
+    near, far = R(x, x), R(x, 1 - x)
+    says = why = ""
+    if not near < far:
+        says = "a decoder that gives back the sample has no smaller loss than one that inverts it"
+        why = "The sign of the log-likelihood: training moves the decoder away from the data."
+    yield Finding("reconstruction: y = x, beside 1 − x", f"below {figure(far)}", figure(near), says, why)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """R(x, y) = Σ (x − y)² / 2σ² + constant."""
+
+    variance: float
+    constant: float
+
+    def missing(self, features: int) -> float:
+        """What R lacks beside a normal −log-density."""
+        return 0.5 * features * log(2 * pi * self.variance) - self.constant
+
+
+def normal(R: Term, specimen: Specimen) -> Normal | None:
+    """The variance and constant of R where it is that of a normal distribution."""
+    x = np.full_like(specimen.x, 0.5)
+    at = {t: R(x, x + t) for t in (0.0, 0.2, -0.2, 0.4)}
+    curvature = (at[0.2] - at[0.0]) / (specimen.features * 0.2**2)
+    fits = all(
+        abs(v - at[0.0] - curvature * specimen.features * t**2)
+        <= 1e3 * specimen.tolerance * (abs(v) + abs(at[0.2] - at[0.0]))
+        for t, v in at.items()
+    )
+    return Normal(0.5 / curvature, at[0.0]) if fits and curvature > 0 else None
+
+
+def distribution(R: Term, specimen: Specimen, report: ObjectiveReport) -> Normal | None:
+    """Of a VAE: e^{−R} is a probability distribution of x. Returns the normal one, where it is."""
+    ones, y = np.ones_like(specimen.x), np.full_like(specimen.x, 0.3)
+    found = normal(R, specimen)
+    if found is None:
+        try:
+            parts = [R(t * ones, y) / specimen.features for t in (0.0, 1.0)]
+        except Exception:
+            parts = []
+        if parts and abs(sum(exp(-min(max(p, -50.0), 50.0)) for p in parts) - 1) < 1e3 * specimen.tolerance:
+            report.checks.append(Finding("p(x|z): sum over x = 0, 1", "1", "1"))
+        else:
+            report.notes.append("p(x|z) is neither Bernoulli nor normal, its normalisation is not checked")
+        return None
+    missing = found.missing(specimen.features)
+    if specimen.near(missing, 0, scale=1e3 * specimen.features):
+        report.checks.append(Finding("p(x|z): the normal density's constant", *[figure(found.constant)] * 2))
+    else:
+        report.notes.append(
+            f"the reconstruction is a normal −log p(x|z) of variance {figure(found.variance)} without its constant, "
+            f"{figure(missing)}: right for a variance that is fixed, but losses are no nats per sample"
+        )
+    return found
+
+
+def learned_variance(R: Callable[[Specimen, Array, Array], float], specimen: Specimen) -> Iterator[Finding]:
+    """A variance that is learned beside the networks has its logarithm in R: R ∋ ½ D log σ²."""
+    inside = tuple(f"{name}." for name in specimen.networks)
+    before = normal(lambda x, y: R(specimen, x, y), specimen)
+    for i, (name, *_) in enumerate(specimen.learned(specimen.model)):
+        if name.startswith(inside) or before is None:
+            continue
+        own = specimen.copy()
+        _, value, _, change = own.learned(own.model)[i]
+        change(value() + 0.5)
+        after = normal(lambda x, y: R(own, x, y), own)  # noqa: B023
+        if after is None or own.near(after.variance, before.variance):
+            continue
+        expected = 0.5 * own.features * log(after.variance / before.variance)
+        came = after.constant - before.constant
+        says = why = ""
+        if not own.near(expected, came, scale=1e2):
+            says = f"the variance that {name} learns is in the loss without its logarithm"
+            why = "½ log σ² holds it back: without, σ² grows, or shrinks, without bound, and the loss means nothing."
+        yield Finding(f"½ D log σ² as {name} moves", figure(expected), figure(came), says, why)
+
+
+def _short(error: Exception) -> str:
+    said = described(error)
+    return said if len(said) < 120 else said[:120] + " …"
