@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from scratchgen.backend import Array
+from scratchgen.functions import sigmoid
 from scratchgen.gradcheck.guard import described
 from scratchgen.gradcheck.objective.batch import (
     coupled,
@@ -124,8 +125,8 @@ def _in_logits(table: Table, report: ObjectiveReport) -> None:
         )
     found = f"{figure(right_way)} / {figure(swapped)}"
     report.checks.append(Finding("D's loss: real and fake swapped", "two values", found, says, why))
-    upward = 1 if right_way < swapped else -1  # whether D gives real samples the higher score
-    if upward < 0 and not says:
+    upward = 1 if says or right_way < swapped else -1  # whether D gives real samples the higher score
+    if upward < 0:
         report.notes.append("D gives real samples the lower score")
 
     fakes = table.d(a, b + 0.1 * span) - table.d(a, b)
@@ -236,17 +237,15 @@ def _penalty(specimen: Specimen) -> Iterator[Finding]:
     says = why = ""
     if abs(values[1.0]) > 1e-6 * max(abs(values[3.0]), 1e-6):
         says = "the penalty of an affine critic whose gradient has length 1 everywhere is not 0"
-        why = (
-            "The norm is taken over a part of the elements (one axis, the channels), or the critic's score goes "
-            "through a sigmoid first, or it is squared without its root: D is held to another slope than 1."
-        )
-        one = values[1.0]
-        pixels = np.linalg.norm(direction.reshape(-1, shape[-1]), axis=1)
-        logit = _through_sigmoid(seen, direction)
-        if values[3.0] < values[1.0] and logit is not None:
-            says += ": it is that of σ(score), and the score itself belongs there"
-        elif len(shape) > 2 and abs(one / values[2.0] - _ratio(pixels)) < 1e-6:
+        parts = np.linalg.norm(direction.reshape(-1, shape[-1]), axis=1)  # of each pixel's channels
+        if len(shape) > 2 and abs(values[1.0] / values[2.0] - _penalty_ratio(parts)) < 1e-6:
             says += ": the norm is over the channels of each pixel, not over all elements of a sample"
+            why = "Each pixel is held to slope 1, and so a sample to √(H·W)."
+        elif seen and abs(values[1.0] / values[2.0] - _penalty_ratio_of_sigmoid(seen[-1], direction)) < 1e-6:
+            says += ": it is that of σ(score), and the score itself belongs there"
+            why = "σ′ is at most ¼: the score is held to a slope of 4 and more, and ever steeper where σ saturates."
+        else:
+            why = "The norm is over a part of the elements, or without its root, or D is held to another slope than 1."
     yield Finding("penalty: affine critic, ‖w‖ = 1", "0", figure(values[1.0]), says, why)
     if not says:
         grows = values[3.0] / values[2.0] if values[2.0] else float("nan")
@@ -254,23 +253,23 @@ def _penalty(specimen: Specimen) -> Iterator[Finding]:
             says = "the penalty does not grow as (‖w‖ − 1)²"
             why = "With ‖w‖ from 2 to 3 it should be four times as large."
         yield Finding("penalty: ‖w‖ = 3, over that of 2", "4", figure(grows), says, why)
-    once, doubled = call(specimen.copy())[0], call(specimen.copy(), twice(real), twice(fake))[0]
-    if required(specimen.model.gradient_penalty)[2:] == ["alpha"]:  # of the same alphas, twice
-        own = specimen.copy()
-        alpha = segment(len(real), real.ndim)
-        doubled = as_loss("", own.call("gradient_penalty", twice(real), twice(fake), twice(alpha)))[0]
+    if "rng" not in required(specimen.model.gradient_penalty):
+        once, doubled = call(specimen.copy())[0], call(specimen.copy(), twice(real), twice(fake))[0]
         yield of_duplicates(specimen, "penalty", once, doubled)
     yield from _penalty_moves(specimen, call)
     yield _at_zero(specimen, call)
 
 
-def _ratio(pixels: Array) -> float:
-    """The penalty of ‖w‖ = 1 over that of 2, were the norm that of each pixel's channels."""
-    return float(((pixels - 1) ** 2).sum() / ((2 * pixels - 1) ** 2).sum())
+def _penalty_ratio(norms: Array) -> float:
+    """The penalty of ‖w‖ = 1 over that of 2, where it is the mean over parts of the elements, with these norms."""
+    return float(((norms - 1) ** 2).mean() / ((2 * norms - 1) ** 2).mean())
 
 
-def _through_sigmoid(seen: list[Array], direction: Array) -> bool | None:
-    return True if seen else None
+def _penalty_ratio_of_sigmoid(x: Array, w: Array) -> float:
+    """The same where it is that of σ(⟨w, x⟩), whose gradient has length σ (1 − σ) ‖w‖."""
+    s = x.reshape(len(x), -1) @ w
+    one, two = (length * sigmoid(length * s) * sigmoid(-length * s) for length in (1, 2))
+    return float(((one - 1) ** 2).mean() / ((two - 1) ** 2).mean())
 
 
 def _segment(seen: list[Array], real: Array, fake: Array) -> Finding:
@@ -284,11 +283,12 @@ def _segment(seen: list[Array], real: Array, fake: Array) -> Finding:
         found, says = f"x̂ of shape {seen[-1].shape}", "x̂ has not the shape of the batch"
         return Finding("penalty: x̂ on the segment", expected, found, says, "")
     alpha = (x - f) / (r - f)
-    if np.ptp(alpha, axis=1).max() > 1e-6:
+    if abs(x - r).max() < 1e-9:
+        found, says = "α = 1 for all", "x̂ is the real sample itself"
+        why = "The critic is held to slope 1 at the data alone, not along the lines from there to the fakes."
+    elif np.ptp(alpha, axis=1).max() > 1e-6:
         found = f"α from {alpha[0].min():.2f} to {alpha[0].max():.2f}"
         says = "x̂ does not lie on the segment between a real and a fake sample: α differs from element to element"
-        if abs(r - x).max() < 1e-9:
-            says = "x̂ is the real sample itself"
         why = "The optimal critic has slope 1 along the straight lines between them, and only there."
     elif alpha.min() < -1e-9 or alpha.max() > 1 + 1e-9:
         found = f"α from {alpha.min():.2f} to {alpha.max():.2f}"
@@ -297,11 +297,7 @@ def _segment(seen: list[Array], real: Array, fake: Array) -> Finding:
     elif np.ptp(alpha) < 1e-9:
         found = f"α = {alpha[0, 0]:.2f} for all"
         says = "all samples have one α"
-        why = (
-            "Only real samples are held to slope 1, not the lines to the fakes."
-            if abs(alpha[0, 0] - 1) < 1e-9
-            else "α has to be drawn for each sample: (N, 1), not one for the batch."
-        )
+        why = "α has to be drawn for each sample: (N, 1), not one for the batch."
     return Finding("penalty: x̂ on the segment", expected, found, says, why)
 
 

@@ -26,20 +26,10 @@ def in_features(R: Term, specimen: Specimen, report: ObjectiveReport) -> bool:
         return True
     says = why = ""
     if not specimen.near(doubled, 2 * once):
-        averaged = specimen.near(doubled, once)
-        says = (
-            f"the reconstruction is averaged over the {specimen.features} features of a sample, not summed"
-            if averaged
-            else f"the reconstruction of twice the features is {figure(doubled / once)} times as large, not 2"
-        )
-        why = (
-            f"It is no log-likelihood of a sample, and beside a KL that is summed it counts {specimen.features} times "
-            "too little: the KL wins, and the code is ignored."
-            if specimen.kind == "VAE"
-            else "It is no log-likelihood of a sample, and the step shrinks as images grow; say so if it is meant."
-        )
-        if not averaged:
-            why = "Features count unequally, or a term is forgotten for some."
+        says = f"the reconstruction of twice the features is {figure(doubled / once)} times as large, not 2"
+        why = "Features count unequally, or a term is forgotten for some."
+        if specimen.near(doubled, once):
+            says, why = _averaged(specimen)
     report.checks.append(Finding("reconstruction: features given twice", *map(figure, (2 * once, doubled)), says, why))
     return not says
 
@@ -82,27 +72,46 @@ def normal(R: Term, specimen: Specimen) -> Normal | None:
 
 def distribution(R: Term, specimen: Specimen, report: ObjectiveReport) -> Normal | None:
     """Of a VAE: e^{−R} is a probability distribution of x. Returns the normal one, where it is."""
-    ones, y = np.ones_like(specimen.x), np.full_like(specimen.x, 0.3)
-    found = normal(R, specimen)
+    D, found = specimen.features, normal(R, specimen)
+    room = 1e3 * specimen.tolerance
     if found is None:
+        ones, y = np.ones_like(specimen.x), np.full_like(specimen.x, 0.3)
         try:
-            parts = [R(t * ones, y) / specimen.features for t in (0.0, 1.0)]
+            terms = [R(t * ones, y) / D for t in (0.0, 1.0)]
         except Exception:
-            parts = []
-        if parts and abs(sum(exp(-min(max(p, -50.0), 50.0)) for p in parts) - 1) < 1e3 * specimen.tolerance:
-            report.checks.append(Finding("p(x|z): sum over x = 0, 1", "1", "1"))
-        else:
+            terms = [0.0, 0.0]
+        sums = {n: sum(exp(-min(max(n * term, -50.0), 50.0)) for term in terms) for n in (1, D)}
+        if abs(sums[1] - 1) > room and abs(sums[D] - 1) > room:
             report.notes.append("p(x|z) is neither Bernoulli nor normal, its normalisation is not checked")
+        else:
+            averaged = abs(sums[1] - 1) > room
+            report.checks.append(_density("p(x|z): sum over x = 0, 1", "1", figure(sums[1]), averaged, specimen))
         return None
-    missing = found.missing(specimen.features)
-    if specimen.near(missing, 0, scale=1e3 * specimen.features):
-        report.checks.append(Finding("p(x|z): the normal density's constant", *[figure(found.constant)] * 2))
-    else:
-        report.notes.append(
-            f"the reconstruction is a normal −log p(x|z) of variance {figure(found.variance)} without its constant, "
-            f"{figure(missing)}: right for a variance that is fixed, but losses are no nats per sample"
+    once, of_a_mean = found.missing(D), Normal(found.variance / D, found.constant * D).missing(D)
+    if abs(once) < room * D or abs(of_a_mean) < room * D:
+        averaged = abs(once) >= room * D
+        whole = figure(found.constant + once)
+        report.checks.append(
+            _density("p(x|z): a normal density's constant", whole, figure(found.constant), averaged, specimen)
         )
     return found
+
+
+def _density(check: str, expected: str, found: str, averaged: bool, specimen: Specimen) -> Finding:
+    if not averaged:
+        return Finding(check, expected, found)
+    return Finding(check, expected, found, *_averaged(specimen))
+
+
+def _averaged(specimen: Specimen) -> tuple[str, str]:
+    D = specimen.features
+    return (
+        f"the reconstruction is averaged over the {D} features of a sample, not summed",
+        f"It is no log-likelihood of a sample, and beside a KL that is summed it counts {D} times too little: the KL "
+        "wins, and the code is ignored."
+        if specimen.kind == "VAE"
+        else "It is no log-likelihood of a sample, and the step shrinks as images grow.",
+    )
 
 
 def learned_variance(R: Callable[[Specimen, Array, Array], float], specimen: Specimen) -> Iterator[Finding]:

@@ -134,9 +134,10 @@ def as_loss(name: str, result: Any) -> tuple[float, Callable | None]:
     return number, backward if callable(backward) else None
 
 
-def segment(n: int, ndim: int, rng: np.random.Generator | None = None) -> Array:
-    """One number from 0 to 1 for each of n samples, in a shape that is broadcast over their features."""
-    return (rng or np.random.default_rng(7)).random((n, *[1] * (ndim - 1)))
+def segment(n: int, ndim: int) -> Array:
+    """An α from 0 to 1 for each of n samples, in a shape that is broadcast over their features; the same ones when a
+    batch is given twice."""
+    return np.resize(np.random.default_rng(7).random(N), n).reshape(n, *[1] * (ndim - 1))
 
 
 # --- from the model that was given ---
