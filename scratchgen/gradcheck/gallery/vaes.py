@@ -237,7 +237,8 @@ def surprise(model: TinyVAE, x: Array) -> float:
     eps = rng.standard_normal((200, *mu.shape))
     z = mu + std * eps
     y = model.decoder.predict(z.reshape(-1, LATENT).astype(np.float32)).reshape(200, *x.shape)
-    log_w = -0.5 * ((y - x) ** 2 / VARIANCE + log(2 * np.pi * VARIANCE)).sum(axis=2)
+    variance = np.exp(model.logvar.value[0]) if isinstance(model, LearnedVariance) else VARIANCE
+    log_w = -0.5 * ((y - x) ** 2 / variance + np.log(2 * np.pi * variance)).sum(axis=2)
     log_w += (0.5 * (eps**2 - z**2) + np.log(std)).sum(axis=2)
     top = log_w.max(axis=0)
     return -float((top + np.log(np.exp(log_w - top).mean(axis=0))).mean())
