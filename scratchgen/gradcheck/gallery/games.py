@@ -125,7 +125,8 @@ class WGANUpsideDown(WGAN):
 
 def wasserstein(s_real: Array, s_fake: Array) -> tuple[Array, tuple[Array, Array]]:
     """The critic's loss as a function of its own, E s_fake − E s_real, and its gradients."""
-    return s_fake.mean() - s_real.mean(), (np.full_like(s_real, -1 / s_real.size), np.full_like(s_fake, 1 / s_fake.size))
+    gradients = np.full_like(s_real, -1 / s_real.size), np.full_like(s_fake, 1 / s_fake.size)
+    return s_fake.mean() - s_real.mean(), gradients
 
 
 def wasserstein_negated(s_real: Array, s_fake: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -191,7 +192,7 @@ class WGANGP(WGAN):
         self.discriminator = Critic(8, rng)
         self.latent, self.slope_weight = LATENT, weight
 
-    def gradient_penalty(self, real: Array, fake: Array, alpha: Array) -> tuple[Array, Callable[[], None]]:
+    def gradient_penalty(self, real: Array, fake: Array, alpha: Any) -> tuple[Array, Callable[[], None]]:
         x = self.between(real, fake, alpha)
         s, _ = self.discriminator.forward(x)
         g = self.input_gradient(x, s)
@@ -230,16 +231,16 @@ class WGANGP(WGAN):
 class DrawsAlpha(WGANGP):
     """One α of [0, 1] for each sample, drawn here."""
 
-    def gradient_penalty(self, real: Array, fake: Array, rng: np.random.Generator) -> Any:
+    def gradient_penalty(self, real: Array, fake: Array, rng: Any) -> tuple[Array, Callable[[], None]]:
         return super().gradient_penalty(real, fake, self.alpha(real, rng).astype(real.dtype))
 
     def alpha(self, real: Array, rng: np.random.Generator) -> Array:
-        return rng.random((len(real), 1, 1, 1))
+        return np.asarray(rng.random((len(real), 1, 1, 1)))
 
 
 class AlphaOfElements(DrawsAlpha):
     def alpha(self, real: Array, rng: np.random.Generator) -> Array:
-        return rng.random(real.shape)
+        return np.asarray(rng.random(real.shape))
 
 
 class AlphaNormal(DrawsAlpha):

@@ -1,8 +1,8 @@
 """The check of objectives: is what a model minimises what it is meant to minimise?
 
-A gradient check proves that backward is the derivative of the loss. It cannot see that the loss is another one than it
-should be, and a third of the bugs that published generative models had are of that kind. Here a loss is looked at from
-outside, as a function of what the model's networks say:
+A gradient check proves that backward is the derivative of the loss. It cannot see that the loss is another one than
+it should be, and a third of the bugs that published generative models had are of that kind. Here a loss is looked at
+from outside, as a function of what the model's networks say:
 
     standin.py         networks whose values are known, in the place of the model's own
     specimen.py        the copy of the model, a batch that it takes, and calls of its losses

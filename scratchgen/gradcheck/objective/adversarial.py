@@ -4,7 +4,8 @@ A stand-in discriminator gives the first feature of a sample as its logit, and a
 element of z there: so the logits are what one chooses, and the losses are seen as they are, whatever the networks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,8 @@ from scratchgen.gradcheck.objective.batch import (
     twice,
 )
 from scratchgen.gradcheck.objective.findings import Finding, ObjectiveReport, figure
-from scratchgen.gradcheck.objective.specimen import Specimen, as_loss, put, segment
-from scratchgen.gradcheck.objective.standin import CannotStandIn, affine, manner_of
+from scratchgen.gradcheck.objective.specimen import Specimen, as_loss, segment
+from scratchgen.gradcheck.objective.standin import CannotStandIn, affine, answer_of
 from scratchgen.gradcheck.styles import required
 
 REACH = 4.0  # logits go from −REACH to REACH: z from a uniform prior has to stay within 1
@@ -31,20 +32,20 @@ class Table:
     """A GAN between stand-ins: its losses as functions of logits (N,)."""
 
     def __init__(self, specimen: Specimen):
-        missing = [name for name in ("generator", specimen.critic) if name not in specimen.networks]
+        missing = [name for name in ("generator", "discriminator") if name not in specimen.networks]
         if missing:
             raise CannotStandIn(f"the model has no {' and no '.join(missing)}")
         self.specimen, self.own = specimen, specimen.copy()
-        generator, critic = specimen.networks["generator"], specimen.networks[specimen.critic]
-        self.scores = manner_of(critic, specimen.x)[1]
+        generator, critic = specimen.networks["generator"], specimen.networks["discriminator"]
+        made, scored = answer_of(generator, specimen.eps), answer_of(critic, specimen.x)
         self.probabilities = _bounded(critic, specimen.x)
-        first = np.zeros((specimen.features, self.scores[0].size))
-        first[0] = 1
+        first = np.zeros((specimen.features, scored.y[0].size))
+        first[0] = 1 / (1 + np.arange(first.shape[1]))  # of several logits: a softmax's differ
         to_pixel = np.zeros((specimen.latent, specimen.features))
         to_pixel[0, 0] = REACH
-        self.generator = affine(generator, specimen.eps, to_pixel, np.zeros_like(specimen.x))
-        self.critic = affine(critic, specimen.x, first, np.zeros_like(self.scores))
-        put(self.own, **{"generator": self.generator, specimen.critic: self.critic})
+        self.generator = affine(made, to_pixel, np.zeros_like(specimen.x))
+        self.critic = affine(scored, first, np.zeros_like(scored.y))
+        self.own.put(generator=self.generator, discriminator=self.critic)
 
     def batches(self, real: Array, fake: Array) -> tuple[Array, Array]:
         """Samples and noise with these logits."""
@@ -55,11 +56,13 @@ class Table:
         return x, z
 
     def loss(self, name: str, real: Array, fake: Array) -> float:
+        self.critic.seen.clear()
+        self.generator.seen.clear()
         value = self.own.value(name, *self.batches(real, fake))
         if not self.critic.seen:
-            raise CannotStandIn(f"its {name} does not call self.{self.specimen.critic}")
+            raise CannotStandIn(f"its {name} does not call its discriminator")
         if not self.generator.seen:
-            raise CannotStandIn(f"its {name} does not call self.generator")
+            raise CannotStandIn(f"its {name} does not call its generator")
         return value
 
     def d(self, real: Array, fake: Array) -> float:
@@ -69,10 +72,10 @@ class Table:
         return self.loss("generator_loss", real, fake)
 
 
-def _bounded(critic: object, x: Array) -> bool:
+def _bounded(critic: Any, x: Array) -> bool:
     """Whether a discriminator gives probabilities, and not logits: nothing takes its score out of [0, 1]."""
     rng = np.random.default_rng(11)
-    found = [manner_of(critic, scale * rng.standard_normal(x.shape))[1] for scale in (1, 30, 1000)]
+    found = [answer_of(critic, scale * np.asarray(rng.standard_normal(x.shape))).y for scale in (1, 30, 1000)]
     return all(((y >= 0) & (y <= 1)).all() for y in found)
 
 
@@ -81,16 +84,15 @@ def check(specimen: Specimen, report: ObjectiveReport) -> None:
     try:
         _in_logits(Table(specimen), report)
     except CannotStandIn as error:
-        report.notes.append(f"the losses as functions of logits are not checked: {error}")
+        report.unchecked.append(f"the losses as functions of logits: {error}")
     except Exception as error:
-        report.notes.append(
-            f"the losses as functions of logits are not checked, with networks of ours they fail: {described(error)}"
-        )
+        what = f"with networks of ours in the place of the model's it fails: {described(error)}"
+        report.unchecked.append(f"the losses as functions of logits to their end, {what}")
     penalty(specimen, report)
 
 
 def _meeting(specimen: Specimen) -> Iterator[Finding]:
-    inputs = {"generator": specimen.eps, specimen.critic: specimen.x}
+    inputs = {"generator": specimen.eps, "discriminator": specimen.x}
     for name, network in specimen.networks.items():
         if coupled(network, inputs[name]) and not meets_by_design(network):
             yield Finding(
@@ -112,7 +114,9 @@ def _in_logits(table: Table, report: ObjectiveReport) -> None:
     b = low + 0.1 * span * rng.uniform(-1, 1, n)
     for name in specimen.losses:
         once = table.loss(name, a, b)
-        report.checks.append(of_duplicates(specimen, name, once, table.loss(name, twice(a), twice(b)), ", logits given"))
+        report.checks.append(
+            of_duplicates(specimen, name, once, table.loss(name, twice(a), twice(b)), ", logits given")
+        )
 
     # D
     right_way, swapped = table.d(a, b), table.d(b, a)
@@ -157,7 +161,9 @@ def _in_logits(table: Table, report: ObjectiveReport) -> None:
             "G has to raise the score E D(G(z)) that D lowers. Minimising it helps D: fakes move away from the data, "
             "while both losses look as if training went well."
         )
-    report.checks.append(Finding("G's loss: fakes score as real", f"below {figure(before)}", figure(after), says, why))
+    report.checks.append(
+        Finding("G's loss: fakes score as real", f"below {figure(before)}", figure(after), says, why)
+    )
 
 
 def _spread(x: Array) -> Array:
@@ -204,60 +210,73 @@ def penalty(specimen: Specimen, report: ObjectiveReport) -> None:
         report.notes.append("not checked: the model has no gradient_penalty(real, fake, alpha)")
         return
     try:
-        report.checks += _penalty(specimen)
+        for finding in _penalty(specimen):
+            report.checks.append(finding)
+    except CannotStandIn as error:
+        report.unchecked.append(f"gradient_penalty(real, fake, alpha): {error}")
     except Exception as error:
         report.unchecked.append(f"gradient_penalty(real, fake, alpha) fails: {described(error)}")
+
+
+class Batch(NamedTuple):
+    """Samples for a penalty, real and fake ones."""
+
+    real: Array
+    fake: Array
+
+
+def _call(specimen: Specimen, batch: Batch) -> tuple[float, Callable | None]:
+    """The penalty, and its backward."""
+    extra = required(specimen.model.gradient_penalty)[2:]
+    n, ndim = len(batch.real), batch.real.ndim
+    alpha: Any = np.random.default_rng(15) if extra == ["rng"] else segment(n, ndim)
+    return as_loss("gradient_penalty", specimen.call("gradient_penalty", *batch, *[alpha][: len(extra)]))
 
 
 def _penalty(specimen: Specimen) -> Iterator[Finding]:
     rng = np.random.default_rng(14)
     shape = specimen.x.shape
-    real, fake = rng.uniform(0, 1, shape), rng.uniform(-1, 0.4, shape)
+    batch = Batch(*(np.asarray(rng.uniform(low, high, shape)) for low, high in ((0, 1), (-1, 0.4))))
+    yield from _penalty_moves(specimen, batch)
+    yield _at_zero(specimen, batch)
+    extra = required(specimen.model.gradient_penalty)[2:]
+    if extra and extra != ["rng"]:
+        doubled = _call(specimen.copy(), Batch(twice(batch.real), twice(batch.fake)))[0]
+        yield of_duplicates(specimen, "penalty", _call(specimen.copy(), batch)[0], doubled)
+
     direction = rng.standard_normal(specimen.features)
     direction /= np.linalg.norm(direction)
-    critic = specimen.networks[specimen.critic]
-    scores = np.zeros((len(real), 1))
-    seen: list[Array] = []
+    scored = answer_of(specimen.networks["discriminator"], specimen.x)
 
-    def call(own: Specimen, x: Array = real, y: Array = fake) -> tuple[float, object]:
-        names = required(own.model.gradient_penalty)
-        alpha = np.random.default_rng(15) if names[2:] == ["rng"] else segment(len(x), x.ndim)
-        return as_loss("gradient_penalty", own.call("gradient_penalty", x, y, *[alpha][: len(names) - 2]))
-
-    def of_affine(length: float) -> float:
+    def of_affine(length: float) -> tuple[float, list[Array]]:
         own = specimen.copy()
-        put(own, **{specimen.critic: affine(critic, specimen.x, length * direction[:, None], scores)})
-        value, _ = call(own)
-        seen[:] = getattr(own.model, specimen.critic).seen
-        return value
+        own.put(discriminator=affine(scored, length * direction[:, None], np.zeros((len(batch.real), 1))))
+        return _call(own, batch)[0], own.networks["discriminator"].seen
 
-    values = {length: of_affine(length) for length in (1.0, 2.0, 3.0)}
-    yield _segment(seen, real, fake)
+    (one, seen), (two, _), (three, _) = (of_affine(length) for length in (1.0, 2.0, 3.0))
+    if not seen or one == two == three:
+        raise CannotStandIn("it does not take the gradient by forward of its discriminator, and its backward")
+    yield _segment(seen[-1], batch)
 
     says = why = ""
-    if abs(values[1.0]) > 1e-6 * max(abs(values[3.0]), 1e-6):
+    if abs(one) > 1e-6 * max(abs(three), 1e-6):
         says = "the penalty of an affine critic whose gradient has length 1 everywhere is not 0"
         parts = np.linalg.norm(direction.reshape(-1, shape[-1]), axis=1)  # of each pixel's channels
-        if len(shape) > 2 and abs(values[1.0] / values[2.0] - _penalty_ratio(parts)) < 1e-6:
+        if len(shape) > 2 and abs(one / two - _penalty_ratio(parts)) < 1e-6:
             says += ": the norm is over the channels of each pixel, not over all elements of a sample"
             why = "Each pixel is held to slope 1, and so a sample to √(H·W)."
-        elif seen and abs(values[1.0] / values[2.0] - _penalty_ratio_of_sigmoid(seen[-1], direction)) < 1e-6:
+        elif abs(one / two - _penalty_ratio_of_sigmoid(seen[-1], direction)) < 1e-6:
             says += ": it is that of σ(score), and the score itself belongs there"
             why = "σ′ is at most ¼: the score is held to a slope of 4 and more, and ever steeper where σ saturates."
         else:
-            why = "The norm is over a part of the elements, or without its root, or D is held to another slope than 1."
-    yield Finding("penalty: affine critic, ‖w‖ = 1", "0", figure(values[1.0]), says, why)
+            why = "The norm is over a part of the elements, or without its root, or another slope than 1 is wanted."
+    yield Finding("penalty: affine critic, ‖w‖ = 1", "0", figure(one), says, why)
     if not says:
-        grows = values[3.0] / values[2.0] if values[2.0] else float("nan")
+        grows = three / two if two else float("nan")
         if not abs(grows - 4) < 1e-4:
             says = "the penalty does not grow as (‖w‖ − 1)²"
             why = "With ‖w‖ from 2 to 3 it should be four times as large."
         yield Finding("penalty: ‖w‖ = 3, over that of 2", "4", figure(grows), says, why)
-    if "rng" not in required(specimen.model.gradient_penalty):
-        once, doubled = call(specimen.copy())[0], call(specimen.copy(), twice(real), twice(fake))[0]
-        yield of_duplicates(specimen, "penalty", once, doubled)
-    yield from _penalty_moves(specimen, call)
-    yield _at_zero(specimen, call)
 
 
 def _penalty_ratio(norms: Array) -> float:
@@ -272,16 +291,13 @@ def _penalty_ratio_of_sigmoid(x: Array, w: Array) -> float:
     return float(((one - 1) ** 2).mean() / ((two - 1) ** 2).mean())
 
 
-def _segment(seen: list[Array], real: Array, fake: Array) -> Finding:
+def _segment(at: Array, batch: Batch) -> Finding:
     """x̂ lies on the segment between a real and a fake sample."""
     says = why = ""
     expected, found = "one α of [0, 1] each", "one α of [0, 1] each"
-    if not seen:
-        return Finding("penalty: x̂ on the segment", expected, "no x̂", "it does not ask the critic at any x̂", "")
-    r, f, x = (a.reshape(len(real), -1) for a in (real, fake, seen[-1]))
-    if x.shape != r.shape:
-        found, says = f"x̂ of shape {seen[-1].shape}", "x̂ has not the shape of the batch"
-        return Finding("penalty: x̂ on the segment", expected, found, says, "")
+    if at.size != batch.real.size:
+        raise CannotStandIn(f"it asks its discriminator at {at.shape}, and a batch has the shape {batch.real.shape}")
+    r, f, x = (a.reshape(len(batch.real), -1) for a in (*batch, at))
     alpha = (x - f) / (r - f)
     if abs(x - r).max() < 1e-9:
         found, says = "α = 1 for all", "x̂ is the real sample itself"
@@ -301,13 +317,13 @@ def _segment(seen: list[Array], real: Array, fake: Array) -> Finding:
     return Finding("penalty: x̂ on the segment", expected, found, says, why)
 
 
-def _penalty_moves(specimen: Specimen, call) -> Iterator[Finding]:
+def _penalty_moves(specimen: Specimen, batch: Batch) -> Iterator[Finding]:
     """Its backward adds gradients to the critic."""
     own = specimen.copy()
-    _, backward = call(own)
+    _, backward = _call(own, batch)
     if backward is None:
         return
-    network = own.networks[own.critic]
+    network = own.networks["discriminator"]
     before = own.gradients(network)
     pulled("gradient_penalty", backward)
     after = own.gradients(network)
@@ -319,13 +335,13 @@ def _penalty_moves(specimen: Specimen, call) -> Iterator[Finding]:
     yield Finding("penalty: the critic", "moves", "moves" if moves else "rests", says, why if says else "")
 
 
-def _at_zero(specimen: Specimen, call) -> Finding:
+def _at_zero(specimen: Specimen, batch: Batch) -> Finding:
     """A critic with every parameter 0, whose gradient is 0: ‖g‖ has no derivative there, and must not give NaN."""
     own = specimen.copy()
-    network = own.networks[own.critic]
-    for _, value, _, change in own.learned(network):
-        change(np.zeros_like(value()))
-    value, backward = call(own)
+    network = own.networks["discriminator"]
+    for p in own.learned(network):
+        p.change(np.zeros_like(p.value()))
+    value, backward = _call(own, batch)
     if backward is not None:
         pulled("gradient_penalty", backward)
     finite = np.isfinite(value) and all(np.isfinite(g).all() for g in own.gradients(network))

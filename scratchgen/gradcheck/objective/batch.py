@@ -9,8 +9,8 @@ from scratchgen.backend import Array
 from scratchgen.gradcheck.arrays import places
 from scratchgen.gradcheck.guard import guarded
 from scratchgen.gradcheck.objective.findings import Finding, figure
-from scratchgen.gradcheck.objective.specimen import MEETS, Specimen, put
-from scratchgen.gradcheck.objective.standin import affine, manner_of
+from scratchgen.gradcheck.objective.specimen import MEETS, Specimen
+from scratchgen.gradcheck.objective.standin import affine, answer_of
 from scratchgen.gradcheck.styles import takes_no_argument
 
 
@@ -52,7 +52,7 @@ def coupled(network: Any, x: Array) -> bool:
     """Whether what a network makes of one sample depends on another of its batch."""
     moved = x.copy()
     moved[-1] = 0.3 - 0.7 * x[-1]
-    before, after = (_first(guarded("forward", manner_of, network, batch)[1]) for batch in (x, moved))
+    before, after = (_first(guarded("forward", answer_of, network, batch).y) for batch in (x, moved))
     return not np.allclose(before, after, rtol=1e-6, atol=1e-12)
 
 
@@ -101,23 +101,21 @@ def influence(specimen: Specimen) -> Iterator[Finding]:
     yield of_influence(specimen, "loss", specimen.x, specimen.eps, rng)
 
 
-def _codes(specimen: Specimen) -> Array:
+def _codes(specimen: Specimen) -> Any:
     if specimen.latent:
         return np.random.default_rng(2).standard_normal((len(specimen.x), specimen.latent))
-    return guarded("forward", manner_of, specimen.networks["encoder"], specimen.x)[1] if specimen.networks else None
+    return guarded("forward", answer_of, specimen.networks["encoder"], specimen.x).y if specimen.networks else None
 
 
 def _without_meeting(specimen: Specimen, rng: np.random.Generator) -> Specimen:
     """A copy with affine networks."""
     own = specimen.copy()
-    encoder, decoder = specimen.networks["encoder"], specimen.networks["decoder"]
-    h, z = manner_of(encoder, specimen.x)[1], _codes(specimen)
-    W = 0.3 * rng.standard_normal((specimen.features, h[0].size)) / np.sqrt(specimen.features)
+    z = _codes(specimen)
+    encoded, decoded = answer_of(specimen.networks["encoder"], specimen.x), answer_of(specimen.networks["decoder"], z)
+    W = 0.3 * rng.standard_normal((specimen.features, encoded.y[0].size)) / np.sqrt(specimen.features)
     V = rng.standard_normal((z[0].size, specimen.features))
-    put(
-        own,
-        encoder=affine(encoder, specimen.x, W, np.zeros_like(h)),
-        decoder=affine(decoder, z, V, np.full_like(specimen.x, 0.5)),
+    own.put(
+        encoder=affine(encoded, W, np.zeros_like(encoded.y)), decoder=affine(decoded, V, np.full_like(decoded.y, 0.5))
     )
     return own
 
@@ -135,7 +133,7 @@ def of_influence(
         return specimen.value(name, a, e)
 
     other_x, other_eps = rng.permuted(x[:2], axis=1) * 0.7 + 0.1, 0.5 - 0.8 * eps[:2]
-    base, first, second, both = (value(a, b) for a, b in ((0, 0), (1, 0), (0, 1), (1, 1)))
+    base, first, second, both = (value(a, b) for b in (False, True) for a in (False, True))
     apart, together = first - base + second - base, both - base
     scale = abs(first - base) + abs(second - base)
     says = why = ""
@@ -205,20 +203,19 @@ def step(specimen: Specimen) -> Iterator[Finding]:
 def _step(specimen: Specimen, name: str, share: float) -> tuple[float, float] | None:
     """By how much the loss should change, to first order, and does; by `share` of it about."""
     own = specimen.copy()
-    player = own.networks.get("generator" if name == "generator_loss" else own.critic)
+    player = own.networks.get("generator" if name == "generator_loss" else "discriminator")
     part = player if own.kind == "GAN" and player is not None else own.model
-    for _, _, gradient, _ in own.learned(part):
-        gradient()[...] = 0
+    for p in own.learned(part):
+        p.gradient()[...] = 0
     before, backward = own.evaluate(name)
     if backward is None:
         return None
     pulled(name, backward)
     learned = own.learned(part)
-    square = sum(float(np.sum(gradient() ** 2)) for _, _, gradient, _ in learned)
+    square = sum(float(np.sum(p.gradient() ** 2)) for p in learned)
     if not np.isfinite(square) or square == 0:
         return None
     rate = share * max(abs(before), 1e-3) / square
-    for _, value, gradient, change in learned:
-        change(np.array(value() - rate * gradient()))
+    for p in learned:
+        p.change(np.array(p.value() - rate * p.gradient()))
     return -rate * square, own.value(name) - before
-

@@ -4,8 +4,10 @@ A stand-in encoder says what mean and spread the model gets, a stand-in decoder 
 calls a spread (log σ², log σ, …) is its own affair: the σ is measured, and the KL has to be that of this σ.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from math import log, pi
 from typing import Any
@@ -17,11 +19,23 @@ from scratchgen.gradcheck.guard import described
 from scratchgen.gradcheck.objective import reconstruction
 from scratchgen.gradcheck.objective.batch import of_duplicates, twice
 from scratchgen.gradcheck.objective.findings import Finding, ObjectiveReport, figure
-from scratchgen.gradcheck.objective.specimen import Specimen, as_loss, put
-from scratchgen.gradcheck.objective.standin import CannotStandIn, StandIn, affine, constant, shape_of
+from scratchgen.gradcheck.objective.specimen import Specimen, as_loss
+from scratchgen.gradcheck.objective.standin import (
+    Answer,
+    CannotStandIn,
+    StandIn,
+    affine,
+    answer_of,
+    check_shape,
+    constant,
+    repeating,
+)
 
 SETTINGS = 60  # of means and spreads at which the KL is measured
-WEIGHT_NAMES = ("beta", "kl", "weight", "lambda", "anneal")  # in the name of an attribute that weighs the KL
+MAY_WEIGH = re.compile("beta|kl|weight|lambda|anneal", re.IGNORECASE)  # an attribute that may weigh the KL
+WEIGHS = re.compile(
+    "beta|.*kl.*(weight|beta|coef|scale).*|.*(weight|beta|coef|scale).*kl.*", re.IGNORECASE
+)  # that does
 
 
 @dataclass(frozen=True)
@@ -45,19 +59,30 @@ class Probe:
         if missing:
             raise CannotStandIn(f"the model has no {' and no '.join(missing)}")
         self.specimen, self.own = specimen, specimen.copy()
-        self.original = networks
+        self.encoded = answer_of(networks["encoder"], specimen.x)
         self.exchanged = False  # whether the spread comes before the mean
-        self.decoded = shape_of(networks["decoder"], specimen.eps, specimen.features)
+        self.heads = heads(specimen, self.encoded.y)
+        self.decoded = answer_of(networks["decoder"], specimen.eps)
+        check_shape(self.decoded, specimen.features)
 
-    def arrange(self, code: Code, x: Array, W: Array | None = None, y: Array | None = None) -> tuple[StandIn, StandIn]:
+    def arrange(
+        self, code: Code, x: Array, W: Array | None = None, y: Array | None = None
+    ) -> tuple[StandIn, StandIn]:
         """Put stand-ins in place: an encoder that says `code`, and a decoder y + z W."""
         values = [code.spread, code.mu] if self.exchanged else [code.mu, code.spread]
-        encoder = constant(self.original["encoder"], self.specimen.x, values)
+        if self.heads:
+            pairs = zip(self.heads.items(), values, strict=True)
+            stand_ins = {name: constant(head, [value]) for (name, head), value in pairs}
+            self.own.put(encoder=repeating(self.encoded), **stand_ins)
+            encoder = next(iter(stand_ins.values()))
+        else:
+            encoder = constant(self.encoded, values)
+            self.own.put(encoder=encoder)
         y = np.full_like(x, 0.5) if y is None else y
         W = np.zeros((self.specimen.latent, y[0].size)) if W is None else W
-        y = y.reshape(len(y), -1) if len(self.decoded) == 2 else y
-        decoder = affine(self.original["decoder"], self.specimen.eps, W, y)
-        put(self.own, encoder=encoder, decoder=decoder)
+        y = y.reshape(len(y), -1) if self.decoded.y.ndim == 2 else y
+        decoder = affine(self.decoded, W, y)
+        self.own.put(decoder=decoder)
         return encoder, decoder
 
     def loss(
@@ -83,14 +108,17 @@ class Probe:
 def check(specimen: Specimen, report: ObjectiveReport) -> None:
     """All of it, into the report."""
     try:
-        probe = Probe(specimen)
-        sigma = sampler(probe, report)
+        _check(specimen, report)
     except CannotStandIn as error:
-        report.notes.append(f"sampling, KL and bound are not checked: {error}")
-        return
+        report.unchecked.append(f"sampling, KL and bound: {error}")
     except Exception as error:
-        report.notes.append(f"sampling, KL and bound are not checked, with a network of ours it fails: {described(error)}")
-        return
+        what = f"with networks of ours in the place of the model's it fails: {described(error)}"
+        report.unchecked.append(f"sampling, KL and bound to their end, {what}")
+
+
+def _check(specimen: Specimen, report: ObjectiveReport) -> None:
+    probe = Probe(specimen)
+    sigma = sampler(probe, report)
     if sigma is None:
         return
     rng = np.random.default_rng(3)
@@ -117,8 +145,9 @@ def check(specimen: Specimen, report: ObjectiveReport) -> None:
         lacks = density.missing(specimen.features)
         if abs(lacks) > 1e-4 and not any(c.says for c in learned):
             report.notes.append(
-                f"the reconstruction is −log p(x|z) of a normal distribution of variance {figure(density.variance)} but "
-                f"for its constant, {figure(lacks)}: right for a fixed variance, but losses are no nats per sample"
+                "the reconstruction is −log p(x|z) of a normal distribution of variance "
+                f"{figure(density.variance)} but for its constant, {figure(lacks)}: right for a fixed variance, but "
+                "losses are no nats per sample"
             )
     slope = log_linear(probe, sigma)
     if slope is None:
@@ -127,6 +156,21 @@ def check(specimen: Specimen, report: ObjectiveReport) -> None:
     if density is not None:
         exact_bound(probe, sigma, slope, beta, density, report)
     importance_weighted(probe, slope, R, density, report)
+
+
+def heads(specimen: Specimen, hidden: Any) -> dict[str, Answer]:
+    """Two layers, by name, that make the mean and the spread of what the encoder gives, `hidden`, with what they
+    give; {} where the encoder makes both itself."""
+    found = {}
+    for name, network in vars(specimen.model).items() if isinstance(hidden, np.ndarray) else ():
+        if network not in specimen.networks.values() and (hasattr(network, "forward") or callable(network)):
+            try:
+                answer = answer_of(network, hidden)
+            except Exception:
+                continue
+            if isinstance(answer.y, np.ndarray) and answer.y.shape == specimen.eps.shape:
+                found[name] = answer
+    return found if len(found) == 2 else {}
 
 
 # --- how z is drawn ---
@@ -216,7 +260,8 @@ def weighed_duplicates(probe: Probe, rng: np.random.Generator) -> Iterator[Findi
 def divergence(probe: Probe, sigma: Sigma, report: ObjectiveReport) -> float:
     """The KL term, measured at many means and spreads beside the KL of z's own distribution. Returns its weight β."""
     rng = np.random.default_rng(5)
-    x, (n, d) = probe.specimen.x, probe.specimen.eps.shape
+    specimen = probe.specimen
+    x, (n, d) = specimen.x, specimen.eps.shape
     zeros = np.zeros((n, d))
     codes = [
         Code(rng.uniform(0, 2) * rng.standard_normal((n, d)), rng.uniform(-1.2, 1.2) + rng.uniform(-0.4, 0.4, (n, d)))
@@ -228,32 +273,34 @@ def divergence(probe: Probe, sigma: Sigma, report: ObjectiveReport) -> float:
     beta = float(beta)
     scale = np.ptp(losses) + 1e-3 * np.abs(losses).max() + 1e-300
     fits = np.abs(beta * kls + rest - losses).max() <= max(1e-6, 30 * probe.specimen.tolerance) * scale
-    said = declared(probe.specimen.model)
-    expected = next((v for v in said.values() if abs(beta - v) <= 1e-5 * max(1.0, abs(v))), 1.0 if not said else None)
-    weight = expected if expected is not None else next(iter(said.values()))
+    said = declared(specimen.model)
+    binding = {name: value for name, value in said.items() if WEIGHS.fullmatch(name)}
+    allowed = [*said.values(), *([] if binding else [1.0])]
+    first = next(iter(binding.values()), 1.0)
+    weight = next((v for v in allowed if abs(beta - v) <= 1e-5 * max(1.0, abs(v))), first)
     top = int(np.argmax(kls))
     reference = int(np.argmin(kls))
     should = weight * (kls[top] - kls[reference])
     came = losses[top] - losses[reference]
-    says, why = "", ""
+    of_weight = partial(_of_another_weight, weight, binding, d, specimen)
     if not fits:
-        says, why = _of_another_form(codes, sigma, losses)
-    elif abs(beta - weight) > 1e-5 * max(1.0, abs(weight)):
-        says, why = _of_another_weight(beta, weight, said, d, probe.specimen)
+        says, why = _of_another_form(codes, sigma, losses, of_weight)
+    else:
+        says, why = of_weight(beta)
     report.checks.append(Finding("KL, beside that of z's distribution", figure(should), figure(came), says, why))
-    if not says and said:
-        report.checks += follows(probe, said, beta, codes[top], codes[reference], kls[top] - kls[reference])
+    if not says:
+        report.checks += follows(probe, binding, beta, codes[top], codes[reference], kls[top] - kls[reference])
     return beta
 
 
 def declared(model: Any) -> dict[str, float]:
     """The numbers that a model holds under a name like beta."""
-    found = {}
-    for name, value in vars(model).items() if hasattr(model, "__dict__") else ():
-        if any(word in name.lower() for word in WEIGHT_NAMES) and not isinstance(value, bool):
-            if isinstance(value, int | float) or (isinstance(value, np.generic | np.ndarray) and np.ndim(value) == 0):
-                found[name] = float(value)
-    return found
+    return {
+        name: float(value)
+        for name, value in getattr(model, "__dict__", {}).items()
+        if MAY_WEIGH.search(name) and not isinstance(value, bool) and np.ndim(value) == 0
+        if isinstance(value, int | float | np.number | np.ndarray)
+    }
 
 
 def follows(probe: Probe, said: dict, beta: float, high: Code, low: Code, kl: float) -> Iterator[Finding]:
@@ -276,7 +323,10 @@ def follows(probe: Probe, said: dict, beta: float, high: Code, low: Code, kl: fl
         yield Finding(f"KL, with {name} = 0.37", figure(0.37 * kl), figure(came), says, why)
 
 
-def _of_another_weight(beta: float, weight: float, said: dict, d: int, specimen: Specimen) -> tuple[str, str]:
+def _of_another_weight(weight: float, said: dict, d: int, specimen: Specimen, beta: float) -> tuple[str, str]:
+    """What it means that the KL has the weight β; "" where it is the one expected."""
+    if abs(beta - weight) <= 1e-5 * max(1.0, abs(weight)):
+        return "", ""
     of = f"{next(iter(said))} = {weight:g}" if said else "1"
     same = lambda a, b: abs(a - b) <= 1e-4 * abs(b)  # noqa: E731
     n = len(specimen.x)
@@ -329,7 +379,9 @@ FORMS: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
-def _of_another_form(codes: list[Code], sigma: Sigma, losses: Array) -> tuple[str, str]:
+def _of_another_form(
+    codes: list[Code], sigma: Sigma, losses: Array, of_weight: Callable[[float], tuple[str, str]]
+) -> tuple[str, str]:
     """What the KL term is, where it is not ½ Σ (mu² + σ² − 1 − log σ²) times a weight."""
     why = "z is not drawn from the distribution whose KL is paid for: −loss is no bound on log p(x)."
     pairs = [(code.mu, sigma(code.spread)) for code in codes]
@@ -339,6 +391,8 @@ def _of_another_form(codes: list[Code], sigma: Sigma, losses: Array) -> tuple[st
     term = " ".join(f"{'+' if c > 0 else '−'} {abs(c):.4g} Σ {name}" for name, c in names.items() if abs(c) > 1e-5)
     term = term.removeprefix("+ ")
     formula = f"the KL term is {term}, with the σ of z; ½ Σ mu² + ½ Σ σ² − ½ Σ log σ² is expected"
+    if "mu²" in names and (weighed := of_weight(2 * names["mu²"])[0]):
+        formula += f"; and {weighed}"
     powers = {"σ": (1, "σ"), "σ⁴": (4, "σ⁴"), "√σ": (0.5, "√σ")}
     for name, (p, written) in powers.items():
         if set(names) == {"mu²", name, "log σ²"} and np.isclose(-names["log σ²"], names[name] * p / 2, rtol=1e-3):
@@ -535,11 +589,18 @@ def _bound_of_draws(probe: Probe, slope: tuple[float, float], R: reconstruction.
         for i, (what, value) in enumerate(others.items()):
             if near(came, value):
                 says, why = what, said[i]
+    if not np.isfinite(expected):
+        raise ValueError("the likelihood of a linear decoder is not finite")
     return Finding("importance-weighted bound, K = 5", figure(expected), figure(came), says, why), sign
 
 
 def _rising(
-    probe: Probe, slope: tuple[float, float], density: reconstruction.Normal, name: str, sign: int, report: ObjectiveReport
+    probe: Probe,
+    slope: tuple[float, float],
+    density: reconstruction.Normal,
+    name: str,
+    sign: int,
+    report: ObjectiveReport,
 ) -> None:
     """On the linear model, from a q(z|x) that is not the posterior, L_K rises with K and stays below log p(x).
 

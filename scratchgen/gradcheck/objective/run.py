@@ -8,8 +8,8 @@ from scratchgen.backend import Array
 from scratchgen.gradcheck.guard import contained, described
 from scratchgen.gradcheck.objective import adversarial, batch, latent, reconstruction
 from scratchgen.gradcheck.objective.findings import ObjectiveReport
-from scratchgen.gradcheck.objective.specimen import Specimen, put, specimen_of
-from scratchgen.gradcheck.objective.standin import CannotStandIn, affine, manner_of, shape_of
+from scratchgen.gradcheck.objective.specimen import Specimen, specimen_of
+from scratchgen.gradcheck.objective.standin import CannotStandIn, affine, answer_of, check_shape, constant
 
 
 def objective(
@@ -30,7 +30,7 @@ def objective(
     of the KL to be 1, or an attribute `beta`. TypeError for what is no such model; ValueError where no batch is found
     that it takes, or x does not fit.
     """
-    with contained():
+    with contained(), np.errstate(all="ignore"):
         specimen = specimen_of(model, x, rng or np.random.default_rng(0))
         codes = f" and {specimen.latent} latent dimensions" if specimen.latent else ""
         article = "an" if specimen.kind == "autoencoder" else "a"
@@ -43,7 +43,7 @@ def objective(
                 "is an argument, loss(x, eps), so that a loss is a function"
             )
             return report
-        report.checks += batch.duplicated(specimen)
+        _guarded("a batch given twice", report, batch.duplicated, specimen)
         if specimen.kind == "GAN":
             adversarial.check(specimen, report)
         else:
@@ -67,15 +67,15 @@ def _autoencoder(specimen: Specimen, report: ObjectiveReport) -> None:
         networks = specimen.networks
         if len(networks) < 2:
             raise CannotStandIn("the model has no encoder and decoder")
-        code = manner_of(networks["encoder"], specimen.x)[1]
-        decoded = shape_of(networks["decoder"], code, specimen.features)
+        encoded = answer_of(networks["encoder"], specimen.x)
+        decoded = answer_of(networks["decoder"], encoded.y)
+        check_shape(decoded, specimen.features)
 
         def R(x: Array, y: Array) -> float:
             own = specimen.copy()
-            y = y.reshape(len(y), -1) if len(decoded) == 2 else y
-            to_code = np.zeros((x[0].size, code[0].size))
-            decoder = affine(networks["decoder"], code, np.zeros((code[0].size, y[0].size)), y)
-            put(own, encoder=affine(networks["encoder"], specimen.x, to_code, code), decoder=decoder)
+            y = y.reshape(len(y), -1) if decoded.y.ndim == 2 else y
+            decoder = affine(decoded, np.zeros((encoded.y[0].size, y[0].size)), y)
+            own.put(encoder=constant(encoded, [encoded.y]), decoder=decoder)
             value = own.value("loss", x)
             if not decoder.seen:
                 raise CannotStandIn("its loss does not call self.decoder")
@@ -83,7 +83,7 @@ def _autoencoder(specimen: Specimen, report: ObjectiveReport) -> None:
 
         R(specimen.x, specimen.x)
     except Exception as error:
-        report.notes.append(f"the reconstruction is not checked: {described(error)}")
+        report.unchecked.append(f"the reconstruction: {described(error)}")
         return
     reconstruction.in_features(R, specimen, report)
     report.checks += reconstruction.closeness(R, specimen)

@@ -3,11 +3,12 @@
 import copy
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from scratchgen.backend import Array
 from scratchgen.gradcheck.arrays import is_float, places
 from scratchgen.gradcheck.guard import described, guarded
 from scratchgen.gradcheck.learned import gradient_place
-from scratchgen.gradcheck.objective.standin import CannotStandIn, StandIn, manner_of
+from scratchgen.gradcheck.objective.standin import CannotStandIn, answer_of
 from scratchgen.gradcheck.styles import required
 from scratchgen.gradcheck.subject import converted
 from scratchgen.layers.module import Module
@@ -24,6 +25,12 @@ from scratchgen.layers.random import Random
 
 N = 6  # samples in a batch
 WIDTHS = (2, 3, 4, 8, 10, 16, 20, 32, 64, 100, 784, 1)  # tried where nothing tells the size of a sample or a code
+NAMES = {  # what networks are called
+    "encoder": ("encoder", "enc", "E"),
+    "decoder": ("decoder", "dec"),
+    "generator": ("generator", "gen", "G"),
+    "discriminator": ("discriminator", "disc", "critic", "D"),
+}
 LATENT = ("latent", "latent_dim", "latent_size", "n_latent", "z_dim", "zdim", "nz", "noise_dim", "noise_size")
 MEETS = ("norm", "batch", "stat")  # in the name of a layer in which the samples of a batch are meant to meet
 NEEDS = "a model: loss(x), loss(x, eps), or discriminator_loss(real, z) beside generator_loss(z)"
@@ -55,13 +62,21 @@ class Specimen:
 
     @property
     def networks(self) -> dict[str, Any]:
-        """The model's networks by their names: those that there are."""
-        names = ("generator", self.critic) if self.kind == "GAN" else ("encoder", "decoder")
-        return {name: getattr(self.model, name) for name in names if hasattr(self.model, name)}
+        """The model's networks by what they are for: those that there are."""
+        roles = ("generator", "discriminator") if self.kind == "GAN" else ("encoder", "decoder")
+        return {role: getattr(self.model, self.attribute(role)) for role in roles if self.attribute(role)}
 
-    @property
-    def critic(self) -> str:
-        return "discriminator" if hasattr(self.model, "discriminator") else "critic"
+    def attribute(self, role: str) -> str:
+        """What the model calls a network, "" where it has none."""
+        return next((name for name in NAMES[role] if hasattr(self.model, name)), "")
+
+    def put(self, **networks: Any) -> None:
+        """Put stand-ins in the places of networks; this is a copy."""
+        for role, network in networks.items():
+            try:
+                setattr(self.model, self.attribute(role) if role in NAMES else role, network)
+            except Exception as error:
+                raise CannotStandIn(f"its {role} cannot be replaced: {described(error)}") from error
 
     @property
     def features(self) -> int:
@@ -104,23 +119,28 @@ class Specimen:
 
     # --- what learns ---
 
-    def learned(self, part: Any) -> list[tuple[str, Callable[[], Array], Callable[[], Array], Callable]]:
-        """Of everything in a part of the model that takes a gradient: its name, its value, its gradient, and how to
-        set it."""
+    def learned(self, part: Any) -> list["Learned"]:
+        """Everything in a part of the model that takes a gradient."""
         found = []
-        for place, held in places(part) if not isinstance(part, Parameter) else []:
+        for place, held in places(part):
             if isinstance(held, Parameter):
-                found.append((place.path, lambda p=held: p.value, lambda p=held: p.grad, _setter(held)))
-            elif isinstance(held, np.ndarray) and (gradient := gradient_place(place)) is not None:
-                found.append((place.path, place.get, gradient.get, place.put))
+                value, gradient = partial(getattr, held, "value"), partial(getattr, held, "grad")
+                found.append(Learned(place.path, value, gradient, partial(setattr, held, "value")))
+            elif isinstance(held, np.ndarray) and (left := gradient_place(place)) is not None:
+                found.append(Learned(place.path, place.get, left.get, place.put))
         return found
 
     def gradients(self, part: Any) -> list[Array]:
-        return [np.array(gradient()) for _, _, gradient, _ in self.learned(part)]
+        return [np.array(learned.gradient()) for learned in self.learned(part)]
 
 
-def _setter(p: Parameter) -> Callable[[Array], None]:
-    return lambda new: setattr(p, "value", new)
+class Learned(NamedTuple):
+    """An array that learns: how to get its value and its gradient, and how to set it."""
+
+    name: str
+    value: Callable[[], Array]
+    gradient: Callable[[], Array]
+    change: Callable[[Array], None]
 
 
 def as_loss(name: str, result: Any) -> tuple[float, Callable | None]:
@@ -181,7 +201,7 @@ def kind_of(model: Any) -> str:
 def _given(x: Any) -> Array:
     if not is_float(x) or not isinstance(x, np.ndarray):
         kind = f"{x.dtype} array" if isinstance(x, np.ndarray) else type(x).__name__
-        raise TypeError(f"objective: x is a {kind}, needs a float array (N, ...) of samples")
+        raise TypeError(f"objective: x is a {kind}, needs a NumPy float array (N, ...) of samples")
     if x.ndim < 2 or x.size == 0 or len(x) < 2:
         raise ValueError(f"objective: x has shape {x.shape}, needs (N, ...) with two samples or more")
     if not np.isfinite(x).all():
@@ -237,15 +257,15 @@ def _sizes(model: Any, kind: str, x: Array | None) -> Iterator[tuple[tuple[int, 
     """Shapes of a sample, and latent dimensions, likely ones first."""
     held = [np.shape(v.value if isinstance(v, Parameter) else v) for _, v in places(model)]
     widths = list(dict.fromkeys([s for shape in held for s in shape if s > 1] + [*WIDTHS]))
-    said = [v for n in LATENT if isinstance(v := getattr(model, n, None), int | np.integer) and v > 0]
-    latents: Sequence[int] = said or (widths if kind != "autoencoder" else [0])
+    said = [int(v) for n in LATENT if isinstance(v := getattr(model, n, None), int | np.integer) and v > 0]
+    latents = [0] if kind == "autoencoder" else said or widths
     channels = dict.fromkeys([shape[2] for shape in held if len(shape) == 4] + [1])
     images = [(h, w, c) for c in channels for h, w in ((28, 28), (8, 8), (16, 16), (32, 32), (4, 4), (64, 64))]
     shapes = [(w,) for w in widths] + (images if any(len(s) == 4 for s in held) else [])
-    maker = getattr(model, "generator" if kind == "GAN" else "decoder", None)
-    for latent in (latents if maker is not None else ()) or ():
-        made = _made_by(maker, latent or 0)
-        if made:
+    names = NAMES["generator" if kind == "GAN" else "decoder"]
+    maker = next((getattr(model, name) for name in names if hasattr(model, name)), None)
+    for latent in latents if maker is not None else ():
+        if made := _made_by(maker, latent):
             yield x.shape[1:] if x is not None else made, latent
     if x is None and kind == "autoencoder" and maker is not None:
         for width in widths:
@@ -263,16 +283,7 @@ def _made_by(network: Any, latent: int) -> tuple[int, ...] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _, y = guarded("forward", manner_of, network, np.full((N, latent), 0.3))
+            y = guarded("forward", answer_of, network, np.full((N, latent), 0.3)).y
         return y.shape[1:] if isinstance(y, np.ndarray) and y.ndim > 1 and len(y) == N else None
     except Exception:
         return None
-
-
-def put(specimen: Specimen, **networks: StandIn) -> None:
-    """Put stand-ins in the places of networks of a specimen, which is a copy."""
-    for name, network in networks.items():
-        try:
-            setattr(specimen.model, name, network)
-        except Exception as error:
-            raise CannotStandIn(f"its {name} cannot be replaced: {described(error)}") from error

@@ -6,7 +6,7 @@ gives the first feature of a sample as its logit, a GAN's losses are functions o
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,12 +20,14 @@ class CannotStandIn(ValueError):
 
 
 class StandIn(Layer):
-    """y = function(x) in the place of `original`, in whose manner it answers: y and a backward, or y alone beside a
-    method `backward`; y in one array, or in several. `seen` has the inputs of all calls.
+    """y = function(x) in the place of a network, in whose manner it answers: y and a backward, or y alone beside a
+    method `backward`; y in one array, or in several. `seen` has the inputs of all calls. What else a model asks of
+    the network, its layers for a weight decay, say, it still gets.
     """
 
-    def __init__(self, function: Callable[[Array], Any], adjoint: Callable[[Array, Array], Array], manner: str):
-        self.function, self.adjoint, self.manner = function, adjoint, manner
+    def __init__(self, function: Callable[[Array], Any], adjoint: Callable[[Array, Array], Array], like: "Answer"):
+        self.of_original = lambda name: getattr(like.network, name)
+        self.function, self.adjoint, self.manner = function, adjoint, like.manner
         self.seen: list[Array] = []
         self.of = Parameter("of", np.zeros(1))  # of no use but to say that the model is in float64
 
@@ -59,42 +61,55 @@ class StandIn(Layer):
     def __call__(self, x: Array) -> Any:
         return self.forward(x)
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "of_original" not in vars(self):
+            raise AttributeError(name)
+        return self.of_original(name)
 
-def manner_of(network: Any, x: Array) -> tuple[str, Any]:
-    """How a network answers ("pair", "flat" or "alone"), and what it gave at x."""
+
+class Answer(NamedTuple):
+    """What a network gave, and its manner: "pair" (y, backward), "flat" (y1, y2, backward) or "alone"."""
+
+    network: Any
+    manner: str
+    y: Any
+
+
+def answer_of(network: Any, x: Array) -> Answer:
     result = (network.forward if hasattr(network, "forward") else network)(x)
     if isinstance(result, tuple) and len(result) > 1 and callable(result[-1]):
-        return ("pair", result[0]) if len(result) == 2 else ("flat", result[:-1])
-    return "alone", result
+        return Answer(network, "pair", result[0]) if len(result) == 2 else Answer(network, "flat", result[:-1])
+    return Answer(network, "alone", result)
 
 
-def constant(original: Any, x: Array, values: list[Array]) -> StandIn:
+def constant(like: Answer, values: list[Array]) -> StandIn:
     """A network that ignores its input: of `values`, means and spreads of a code (N, latent), in one array side by
     side, or in several, as the original gives them."""
-    manner, y = manner_of(original, x)
-    if isinstance(y, tuple | list):
-        if len(y) != len(values):
-            raise CannotStandIn(f"the encoder gives {len(y)} arrays, which are not a mean and a spread")
-        return StandIn(lambda x: tuple(values), lambda x, dy: np.zeros_like(x), manner)
-    return StandIn(lambda x: np.concatenate(values, axis=1), lambda x, dy: np.zeros_like(x), manner)
+    if isinstance(like.y, tuple | list):
+        if len(like.y) != len(values):
+            raise CannotStandIn(f"the encoder gives {len(like.y)} arrays, which are not a mean and a spread")
+        return StandIn(lambda x: tuple(values), lambda x, dy: np.zeros_like(x), like)
+    return StandIn(lambda x: np.concatenate(values, axis=1), lambda x, dy: np.zeros_like(x), like)
 
 
-def affine(original: Any, at: Array, W: Array, y0: Array) -> StandIn:
+def repeating(like: Answer) -> StandIn:
+    """A network that gives for every sample what the original gave for its first."""
+    return StandIn(lambda x: np.repeat(like.y[:1], len(x), axis=0), lambda x, dy: np.zeros_like(x), like)
+
+
+def affine(like: Answer, W: Array, y0: Array) -> StandIn:
     """y = x W + y0 in the shape of y0's samples, for x of any shape."""
-    manner, _ = manner_of(original, at)
 
     def function(x: Array) -> Array:
         flat = x.reshape(len(x), -1)
         return (flat @ W).reshape(len(x), *y0.shape[1:]) + (y0 if len(y0) == len(x) else y0[:1])
 
-    return StandIn(function, lambda x, dy: (dy.reshape(len(dy), -1) @ W.T).reshape(x.shape), manner)
+    return StandIn(function, lambda x, dy: (dy.reshape(len(dy), -1) @ W.T).reshape(x.shape), like)
 
 
-def shape_of(decoder: Any, z: Array, features: int) -> tuple[int, ...]:
-    """The shape of what a decoder makes of z. CannotStandIn unless it is one array, with an element for each feature
-    of a sample."""
-    _, y = manner_of(decoder, z)
-    if not isinstance(y, np.ndarray) or y.size != len(z) * features:
+def check_shape(decoded: Answer, features: int) -> None:
+    """CannotStandIn unless what a decoder makes is one array, with an element for each feature of a sample."""
+    y = decoded.y
+    if not isinstance(y, np.ndarray) or y[0].size != features:
         made = f"{y[0].size} elements" if isinstance(y, np.ndarray) else f"a {type(y).__name__}"
         raise CannotStandIn(f"its decoder makes {made} of a code, and a sample has {features} features")
-    return y.shape
