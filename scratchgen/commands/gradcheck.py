@@ -10,9 +10,9 @@ import numpy as np
 from scratchgen.commands import UsageError
 from scratchgen.commands.arguments import Commands, add_output_options, typed
 from scratchgen.files import shown
-from scratchgen.gradcheck import Report, check
+from scratchgen.gradcheck import Report, check, objective
 from scratchgen.gradcheck.apart import check_apart
-from scratchgen.gradcheck.grid import cases, kinds
+from scratchgen.gradcheck.grid import cases, kinds, models
 from scratchgen.gradcheck.student import PASSED_OVER
 from scratchgen.recipes.options import seed
 from scratchgen.schema import real
@@ -31,6 +31,10 @@ With path/to/file.py:MyLayer: yours, in a process of its own. MyLayer may be
 
 Where it takes arguments, write file.py:'MyLayer(3, stride=2)'. With several inputs backward returns as many
 gradients; with several outputs it takes as many.
+
+With --objective: is the loss of a model the objective that it is meant to be, which no gradient check can see? Of
+every built-in model, or of yours, path/to/file.py:MyVAE: with loss(x), loss(x, eps), or discriminator_loss(real, z)
+and generator_loss(z).
 
 Exit status: 0 all gradients are right, 1 something is wrong or could not be proved, 2 the check could not be made.
 """
@@ -90,6 +94,9 @@ def add_parser(commands: Commands) -> None:
         "--mutants", action="store_true", help="show what the check says of all of these that it can see"
     )
     add_output_options(parser, default="gallery_NAME.png", help="the picture of that training, .png")
+    parser.add_argument(
+        "--objective", action="store_true", help="check what models minimise, in the place of gradients"
+    )
     parser.set_defaults(main=main)
 
 
@@ -107,10 +114,14 @@ def main(args: argparse.Namespace) -> int:
     own = [t for t in args.target if ":" in t or t.endswith(".py") or "/" in t]
     if 0 < len(own) < len(args.target):
         raise UsageError("built-in layers and your own are checked in calls of their own")
+    if args.objective and (args.input_shape or args.input_range):
+        raise UsageError("--input-shape and --input-range go with a layer, --objective finds a batch for your model")
     if own:
         return max(
             [_check_own(target, args) for target in args.target], key=(0, 2, 1).index
         )  # a wrong one before all
+    if args.objective:
+        return _check_built_in_objectives(args)
     if args.input_shape or args.input_range:
         raise UsageError("--input-shape and --input-range go with a layer of your own, path/to/file.py:MyLayer")
     return _check_built_in(args)
@@ -159,18 +170,40 @@ def _failures(reports: list[Report]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
+def _check_built_in_objectives(args: argparse.Namespace) -> int:
+    """One line a model: how many properties, and what is wrong."""
+    found = list(models(np.random.default_rng(args.seed)))
+    known = {kind.lower(): kind for kind, _ in found}
+    for name in args.target:
+        if name.lower() not in known:
+            raise UsageError(f"there is no built-in model {name}; there are {', '.join(known.values())}")
+    wanted = {known[name.lower()] for name in args.target} or set(known.values())
+    start, rows, reports = time.perf_counter(), [], []
+    for kind, model in found:
+        if kind in wanted:
+            report = objective(model, rng=np.random.default_rng([args.seed, 1]))
+            reports.append(report)
+            rows.append((report.name.replace(type(model).__name__, kind, 1), str(len(report.checks)), report.verdict))
+            if args.verbose or not report.ok:
+                print(report, end="\n\n")
+    print(*(f"  {line}" for line in text_table(("", "properties", "verdict"), rows, left=(0, 1, 2))), sep="\n")
+    failures = sum(not report.ok for report in reports)
+    count = sum(len(report.checks) for report in reports)
+    verdict = f"{failures} of them not right" if failures else "all right"
+    print(f"\n{len(reports)} models, {count} properties, {time.perf_counter() - start:.0f} s: {verdict}")
+    return 1 if failures else 0
+
+
 def _check_own(spec: str, args: argparse.Namespace) -> int:
-    outcome = check_apart(
-        {
-            "spec": spec,
-            "seed": args.seed,
+    request = {"spec": spec, "seed": args.seed}
+    if not args.objective:
+        request |= {
             "tolerance": args.tolerance,
             "forms": args.input_shape,
             "span": args.input_range,
             "contract_too": not args.gradients_only,
-        },
-        args.timeout,
-    )
+        }
+    outcome = check_apart(request, args.timeout, objective=args.objective)
     for report in outcome.reports.values():
         print(report["text"], end="\n\n")
     why = [

@@ -20,6 +20,10 @@ The proof, in the order to read it:
     diagnosis/   what is wrong with a gradient that is
     report.py    what was found, as data and as a table
 
+What no difference can see, the objective of a model:
+
+    objective/   is what a model minimises what it is meant to minimise?
+
 What is proved, whatever way it is written in:
 
     subject.py   brings it into one form, a function of arrays that returns y and a backward
@@ -32,6 +36,7 @@ What is proved, whatever way it is written in:
 
 from scratchgen.gradcheck.adjoint import adjoint_error
 from scratchgen.gradcheck.check import check
+from scratchgen.gradcheck.objective import Finding, ObjectiveReport, objective
 from scratchgen.gradcheck.report import Report, TensorReport
 
-__all__ = ["Report", "TensorReport", "adjoint_error", "check"]
+__all__ = ["Finding", "ObjectiveReport", "Report", "TensorReport", "adjoint_error", "check", "objective"]

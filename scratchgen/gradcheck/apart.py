@@ -34,11 +34,12 @@ class Outcome:
     why: str = ""
 
 
-def check_apart(request: dict, timeout: float) -> Outcome:
-    """The outcome of `student.check_file(**request)`, run in a process of its own, in which no call of the file's
-    code may take longer than `timeout` seconds. Ctrl-C ends both."""
+def check_apart(request: dict, timeout: float, *, objective: bool = False) -> Outcome:
+    """The outcome of `student.check_file(**request)`, or of `check_objective`, run in a process of its own, in which
+    no call of the file's code may take longer than `timeout` seconds. Ctrl-C ends both."""
+    arguments = {"timeout": timeout, "request": request, "objective": objective}
     child = subprocess.Popen(
-        [sys.executable, "-c", START.format(path=sys.path), json.dumps({"timeout": timeout, "request": request})],
+        [sys.executable, "-c", START.format(path=sys.path), json.dumps(arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -165,9 +166,9 @@ def child() -> None:
     guard.on_call, guard.apart = on_call, True
     on_call("the start")
     try:
-        from scratchgen.gradcheck.student import check_file
+        from scratchgen.gradcheck.student import check_file, check_objective
 
-        check_file(**request, emit=emit)
+        (check_objective if arguments["objective"] else check_file)(**request, emit=emit)
     except BaseException as error:
         emit(cannot="", why=guard.described(error))
     emit(finished=True)

@@ -54,6 +54,13 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(name, f"{name} on {'×'.join(map(str, inputs[0].shape))}", function, inputs)
 
 
+def models(rng: np.random.Generator) -> Iterator[tuple[str, Module]]:
+    """The models of the grid by their kind, each once, with every parameter drawn."""
+    owners = {id(target.__self__): (kind, target.__self__) for kind, target, _ in _models(rng)}
+    for kind, owner in owners.values():
+        yield kind, randomised(owner, rng)
+
+
 def kinds() -> list[str]:
     """The names by which cases can be chosen."""
     return list(dict.fromkeys(case.kind for case in cases(np.random.default_rng(0))))

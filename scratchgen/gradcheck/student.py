@@ -20,6 +20,7 @@ from scratchgen.gradcheck.arrays import is_float
 from scratchgen.gradcheck.check import check
 from scratchgen.gradcheck.guard import Exited, described, guarded, message, shortened
 from scratchgen.gradcheck.learned import moved
+from scratchgen.gradcheck.objective import ObjectiveReport, objective
 from scratchgen.gradcheck.report import Report
 from scratchgen.gradcheck.styles import required
 from scratchgen.gradcheck.subject import Subject
@@ -62,6 +63,19 @@ def check_file(
         _demand_same(mine)
     except CannotCheck as error:
         emit(cannot="", why=str(error))
+
+
+def check_objective(spec: str, *, seed: int, emit: Callable) -> None:
+    """Check the objective of the model that `spec` names; `emit` as in `check_file`."""
+    mine = _numpy()
+    try:
+        report = objective(load(spec, np.random.default_rng(seed)), rng=np.random.default_rng([seed, 1]))
+        _demand_same(mine)
+        emit(report="model", text=f"{report}\n  {_conclusion(report)}", verdict=report.verdict)
+    except CannotCheck as error:
+        emit(cannot="", why=str(error))
+    except (TypeError, ValueError) as error:
+        emit(cannot="", why=message(error))
 
 
 def _given(forms: list, rng: np.random.Generator, span: Span) -> Trial:
@@ -111,12 +125,12 @@ def _without_gradient(target: Any, trial: Trial) -> list[str]:
     ]
 
 
-def _conclusion(report: Report) -> str:
+def _conclusion(report: Report | ObjectiveReport) -> str:
     if report.verdict == "right":
         return "all right"
     if report.verdict == "UNPROVED":
         return "UNPROVED: neither right nor wrong, since not everything could be checked"
-    if report.tensors and all(t.ok for t in report.tensors):
+    if isinstance(report, Report) and report.tensors and all(t.ok for t in report.tensors):
         return "WRONG: the gradients are right, but the rest of what a layer promises is not kept"
     return "WRONG"
 

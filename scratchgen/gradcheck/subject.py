@@ -80,19 +80,7 @@ class Subject:
 
     def _take_over(self, player: str | None) -> None:
         """Convert all that the copy holds, and take its parameters: of a player of a game, its own alone."""
-        held = places(self.module)
-        for module in (self.module, *(part for _, part in held)):
-            if isinstance(module, Module):
-                module.to("numpy").astype(self.dtype)
-        found = {place.path: p for place, p in held if isinstance(p, Parameter)}
-        for p in found.values():  # of objects that are no Modules, too
-            p._frozen = 0  # the copy may have been made inside `with frozen(...)`
-            p.value = p.value.astype(self.dtype)
-        if self.dtype == np.float64:
-            fresh: dict[int, np.ndarray] = {}  # an array that is held under several names stays one
-            for place, value in held:
-                if isinstance(value, np.ndarray) and value.dtype != np.float64 and place.settable:
-                    place.put(fresh.setdefault(id(value), value.astype(np.float64)))
+        found = converted(self.module, self.dtype)
         named = {}
         if isinstance(self.module, Module):
             with warnings.catch_warnings():  # of what they do not find, which the contract tells
@@ -269,6 +257,24 @@ class Subject:
                 self.parameters[name] = p
             elif not np.array_equal(y, self.evaluate_with(p, moved(p.value), inputs)):
                 self.unlearned.append(name)
+
+
+def converted(module: Any, dtype: DTypeLike) -> dict[str, Parameter]:
+    """Convert all that a copy of a layer or model holds, in place; returns its Parameters by name, none frozen."""
+    held = places(module)
+    for part in (module, *(part for _, part in held)):
+        if isinstance(part, Module):
+            part.to("numpy").astype(dtype)
+    found = {place.path: p for place, p in held if isinstance(p, Parameter)}
+    for p in found.values():  # of objects that are no Modules, too
+        p._frozen = 0  # the copy may have been made inside `with frozen(...)`
+        p.value = p.value.astype(dtype)
+    if dtype == np.float64:
+        fresh: dict[int, np.ndarray] = {}  # an array that is held under several names stays one
+        for place, value in held:
+            if isinstance(value, np.ndarray) and value.dtype != np.float64 and place.settable:
+                place.put(fresh.setdefault(id(value), value.astype(np.float64)))
+    return found
 
 
 def joined(arrays: Iterable) -> Array:
