@@ -1,7 +1,7 @@
 """Exercises: right answers pass, wrong ones are rejected with their cause named, and skeletons are to be filled in.
 
-`exercises/NAME/` holds answers to each: right.py, and wrong_*.py, whose first line says what a sentence that names
-the cause must contain, whatever way the checker comes to say it.
+`exercises/NAME/` holds answers to each: right.py, some in other ways too, and wrong_*.py, whose first line says what
+a sentence that names the cause must contain, whatever way the checker comes to say it.
 """
 
 import ast
@@ -17,7 +17,10 @@ from scratchgen.exercises.table import EXERCISES
 ANSWERS = Path(__file__).parent / "exercises"
 SKELETONS = Path(importlib.util.find_spec("scratchgen.exercises").origin).parent / "skeletons"
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
-WRONG = [str(path.relative_to(ANSWERS).with_suffix("")) for path in sorted(ANSWERS.glob("*/wrong_*.py"))]
+RIGHT, WRONG = (
+    [path.relative_to(ANSWERS).with_suffix("").as_posix() for path in sorted(ANSWERS.glob(f"*/{kind}*.py"))]
+    for kind in ("right", "wrong_")
+)
 
 # The check finds these, and no sentence of it names the cause yet.
 UNNAMED = {
@@ -76,13 +79,14 @@ def test_each_has_its_files_and_three_hints():
     for exercise in EXERCISES:
         assert len(set(exercise.hints)) == 3
         assert all(exercise.hints)
-        assert len(list((ANSWERS / exercise.name).glob("wrong_*.py"))) >= 3, exercise.name
+        assert (ANSWERS / exercise.name / "right.py").is_file()
+        assert sum(answer.startswith(f"{exercise.name}/") for answer in WRONG) >= 3, exercise.name
 
 
-@pytest.mark.parametrize("name", BY_NAME)
-def test_a_right_answer_passes(name):
+@pytest.mark.parametrize("answer", RIGHT)
+def test_a_right_answer_passes(answer):
     for seed in range(4):
-        result = proved(name, ANSWERS / name / "right.py", seed)
+        result = proved(answer.split("/")[0], ANSWERS / f"{answer}.py", seed)
         assert (result.ok, result.faults) == (True, []), "\n".join([*result.faults, result.details])
         assert result.details
 
