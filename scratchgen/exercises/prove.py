@@ -86,7 +86,9 @@ def _forward_moved(case: Case) -> str:
     found = tuple_of(given[0] if isinstance(given, tuple) else given)
     if len(found) != len(expected) or not all(map(close, found, expected)):
         return f"forward no longer gives {case.formula}: leave it as it is in the skeleton"
-    if isinstance(given, tuple) and callable(given[1]):
+    if not isinstance(given, tuple):
+        return "it returns one value alone: return y and backward, or the loss and its gradient, as in the skeleton"
+    if callable(given[1]):
         dys = found if len(found) > 1 else found[0]
         try:
             given[1](*(() if takes_no_argument(given[1]) else (dys,)))
@@ -95,6 +97,14 @@ def _forward_moved(case: Case) -> str:
         except Exception:  # the check meets it again, and tells of it
             pass
     return ""
+
+
+def array_of(value: Any) -> Array | None:
+    """The value as an array of floats, if it is one."""
+    try:
+        return np.asarray(value, float)
+    except (TypeError, ValueError):
+        return None
 
 
 def tuple_of(value: Any) -> tuple:
@@ -126,8 +136,8 @@ def _known(case: Case, rng: np.random.Generator) -> dict[str, str]:
         dxs = subject.pull(backward, dy)
     except Exception:  # which the check told of
         return {}
-    names = [f"d{name}" for name in subject.input_names(len(inputs))]
-    given = {name: np.asarray(dx) for name, dx in zip(names, dxs, strict=False) if dx is not None}
+    names = subject.input_names(len(inputs))
+    given = {f"d{name}": dx for name, x, dx in zip(names, inputs, dxs, strict=False) if np.shape(dx) == np.shape(x)}
     given |= {f"{name}.grad": p.grad for name, p in subject.parameters.items()}
     found: dict[str, str] = {}
     for said, gradients in case.known(dy, given).items():
