@@ -22,43 +22,6 @@ RIGHT, WRONG = (
     for kind in ("right", "wrong_")
 )
 
-# The check finds these, and no sentence of it names the cause yet.
-UNNAMED = {
-    "attention/wrong_root_forgotten",
-    "attention/wrong_root_twice",
-    "batch_norm/wrong_statistics_constant",
-    "batch_norm/wrong_variance_path_forgotten",
-    "conv2d/wrong_kernel_flipped",
-    "conv2d/wrong_overwritten",
-    "conv_transpose2d/wrong_kernel_flipped",
-    "dropout/wrong_both_forgotten",
-    "dropout/wrong_mask_forgotten",
-    "dropout/wrong_mask_of_output",
-    "gaussian_kl/wrong_exchanged",
-    "layer_norm/wrong_statistics_constant",
-    "layer_norm/wrong_variance_path_forgotten",
-    "relu/wrong_mask_from_output",
-    "relu/wrong_other_side",
-    "relu/wrong_times_output",
-    "reparameterise/wrong_exchanged",
-    "residual/wrong_branch_forgotten",
-    "residual/wrong_skip_forgotten",
-    "residual/wrong_skip_twice",
-    "sigmoid/wrong_as_tanh",
-    "sigmoid/wrong_of_input",
-    "sigmoid/wrong_sign",
-    "sigmoid/wrong_without_y",
-    "softmax/wrong_axis",
-    "softmax/wrong_diagonal",
-    "softmax/wrong_mean",
-    "softmax/wrong_row_term_forgotten",
-    "softmax/wrong_sum_without_y",
-    "tanh/wrong_not_squared",
-    "tanh/wrong_of_input",
-    "tanh/wrong_output_itself",
-    "tanh/wrong_sign",
-}
-
 
 def load(path):
     spec = importlib.util.spec_from_file_location(f"answer_{path.parent.name}_{path.stem}", path)
@@ -103,10 +66,7 @@ def test_a_wrong_answer_is_rejected_and_its_cause_named(answer):
         assert all(len(fault.splitlines()) == 1 for fault in result.faults)
         assert "not written yet" not in "".join(result.faults)
         named.append(any(re.search(cause, fault) for fault in result.faults))
-    if answer in UNNAMED:
-        assert not all(named), "it is named by now: take it out of UNNAMED"
-    else:
-        assert all(named), f"needs {cause}, got " + "\n".join(result.faults)
+    assert all(named), f"needs {cause}, got " + "\n".join(result.faults)
 
 
 @pytest.mark.parametrize("name", BY_NAME)
