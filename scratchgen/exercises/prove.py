@@ -27,7 +27,8 @@ class Case:
     """Something to check, inputs to check it at, and what forward gives there: `formula` says it in words.
 
     `known` gives what well-known mistakes make of the gradients, by the sentence on each, for a dy, and for what the
-    student's backward made of it: mistakes that lie inside, where a check from outside cannot tell them.
+    student's backward made of it: mistakes that lie inside, where a check from outside cannot tell them. `constant`
+    are the indices of inputs that take no gradient, apart from those of integers and truth values.
     """
 
     target: Any
@@ -35,6 +36,7 @@ class Case:
     expected: Array | Sequence[Array]
     formula: str
     known: Callable[[Array, Gradients], Known] = lambda dy, given: {}
+    constant: tuple[int, ...] = ()
 
 
 def contained_proof(prove: Proof) -> Proof:
@@ -72,7 +74,7 @@ def proof(rng: np.random.Generator, *cases: Case) -> Result:
             return Result(False, [moved], "\n\n".join(details))
         report = check(case.target, *case.inputs, rng=rng)
         details.append(str(report))
-        if faults := _faults(report, {} if report.ok else _known(case, rng)):
+        if faults := _faults(report, {} if report.ok else _known(case, rng)) + _left_out(case, report):
             return Result(False, faults, "\n\n".join(details))
     return Result(True, [], "\n\n".join(details))
 
@@ -155,6 +157,20 @@ def _faults(report: Report, known: dict[str, str]) -> list[str]:
     # An exercise is about the mathematics: that float32 stays float32 is not asked here.
     faults += [fault for fault in report.faults if not fault.startswith("for float32")]
     return faults + [f"could not be checked: {what}" for what in report.unchecked]
+
+
+def _left_out(case: Case, report: Report) -> list[str]:
+    """The gradients that backward is to return, and does not. The check itself takes such inputs for constants."""
+    names = Subject(case.target).input_names(len(case.inputs))
+    floats = [k for k, x in enumerate(case.inputs) if x.dtype.kind == "f" and k not in case.constant]
+    found = {row.name for row in report.tensors}
+    missing = [f"d{names[k]}" for k in floats if f"d{names[k]}" not in found]
+    if not missing or any("raised" in fault for fault in report.faults):
+        return []
+    wanted = ", ".join(f"d{names[k]}" for k in floats)
+    return [
+        f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not returned: return {wanted}, in this order"
+    ]
 
 
 def _sentence(row: TensorReport) -> str:

@@ -17,7 +17,7 @@ LARGE = np.array([[-1e4, -700.0, -30.0], [30.0, 700.0, 1e4]])  # logits
 @contained_proof
 def mse(module: Any, rng: np.random.Generator) -> Result:
     y, target = rng.standard_normal((2, 5, 3))
-    return proof(rng, Case(module.mse, (y, target), losses.mse(y, target)[0], "1/N Σ (y − t)²"))
+    return proof(rng, Case(module.mse, (y, target), losses.mse(y, target)[0], "1/N Σ (y − t)²", constant=(1,)))
 
 
 @contained_proof
@@ -32,7 +32,7 @@ def logistic_loss(module: Any, rng: np.random.Generator) -> Result:
             "the derivative of the logarithm": {"dlogits": (p - target) * p * (1 - p) / len(p)},
         }
 
-    result = proof(rng, Case(module.logistic_loss, (logits, target), loss, "1/N Σ [log(1 + eˢ) − t s]", known))
+    result = proof(rng, Case(module.logistic_loss, (logits, target), loss, "1/N Σ [log(1 + eˢ) − t s]", known, (1,)))
     if _asks_for_large(result):
         _, dlogits = module.logistic_loss(LARGE, (LARGE < 0).astype(float))
         result.add(_at_large("dlogits", dlogits, LARGE, np.ones(LARGE.shape, bool)))
@@ -89,7 +89,7 @@ def reparameterise(module: Any, rng: np.random.Generator) -> Result:
         }
 
     formula = "z = mu + σ eps with σ = exp(½ logvar)"
-    return proof(rng, Case(module.reparameterise, (mu, logvar, eps), mu + std * eps, formula, known))
+    return proof(rng, Case(module.reparameterise, (mu, logvar, eps), mu + std * eps, formula, known, (2,)))
 
 
 @contained_proof
@@ -121,7 +121,7 @@ def vae(module: Any, rng: np.random.Generator) -> Result:
         }
 
     loss = 0.5 * (r * r).sum() / N + kl
-    return proof(rng, Case(model.loss, (x, eps), loss, "1/N Σ [½ |y − x|² + KL]", known))
+    return proof(rng, Case(model.loss, (x, eps), loss, "1/N Σ [½ |y − x|² + KL]", known, (0, 1)))
 
 
 # --- GANs ---
