@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "scratchgen"
 # Each part, a folder or a file, imports from those before it alone.
 ORDER = """
     version starting blas paths files errors progress table notebook schema interpolation
-    backend checks functions init layers losses optim schedules models safetensors_file weights export gradcheck exercises
-    data plots training measures recipes report bench commands cli __init__ __main__
+    backend checks functions init layers losses optim schedules models safetensors_file weights export gradcheck
+    exercises data plots training measures recipes report bench commands cli __init__ __main__
 """.split()  # noqa: SIM905
 
 

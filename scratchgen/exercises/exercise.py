@@ -16,6 +16,11 @@ class Result:
     faults: list[str] = field(default_factory=list)
     details: str = ""
 
+    def add(self, faults: list[str]) -> None:
+        """More that is wrong, if anything is."""
+        self.faults += faults
+        self.ok = self.ok and not faults
+
 
 @dataclass(frozen=True)
 class Exercise:

@@ -1,10 +1,10 @@
 """What the proofs of exercises share: the gradient check of what a student wrote, and what it found in sentences."""
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from scratchgen.gradcheck.styles import takes_no_argument
 from scratchgen.gradcheck.subject import Subject
 from scratchgen.layers.module import Module
 
-Proof = Callable[[Any, np.random.Generator], Result]
+Gradients: TypeAlias = dict[str, Array]  # by name: "dx", "W.grad"
+Known: TypeAlias = dict[str, Gradients]
+Proof: TypeAlias = Callable[[Any, np.random.Generator], Result]
 UNWRITTEN = "write "  # how the message of a skeleton's NotImplementedError begins
 
 
@@ -24,15 +26,17 @@ UNWRITTEN = "write "  # how the message of a skeleton's NotImplementedError begi
 class Case:
     """Something to check, inputs to check it at, and what forward gives there: `formula` says it in words.
 
-    `known` gives, for a dy, gradients that a well-known mistake leads to, each with the name of the gradient and a
-    sentence: of mistakes that lie inside, where a check from outside cannot tell them.
+    `known` gives what well-known mistakes make of the gradients, by the sentence on each, for a dy, and for what the
+    student's backward made of it: mistakes that lie inside, where a check from outside cannot tell them. `constant`
+    are the indices of inputs that take no gradient, apart from those of integers and truth values.
     """
 
     target: Any
     inputs: tuple[Any, ...]
     expected: Array | Sequence[Array]
     formula: str
-    known: Callable[[Array], Iterable[tuple[str, Array, str]]] = lambda dy: ()
+    known: Callable[[Array, Gradients], Known] = lambda dy, given: {}
+    constant: tuple[int, ...] = ()
 
 
 def contained_proof(prove: Proof) -> Proof:
@@ -70,7 +74,7 @@ def proof(rng: np.random.Generator, *cases: Case) -> Result:
             return Result(False, [moved], "\n\n".join(details))
         report = check(case.target, *case.inputs, rng=rng)
         details.append(str(report))
-        if faults := _faults(report, _known(case, rng)):
+        if faults := _faults(report, {} if report.ok else _known(case, rng)) + _left_out(case, report):
             return Result(False, faults, "\n\n".join(details))
     return Result(True, [], "\n\n".join(details))
 
@@ -84,7 +88,9 @@ def _forward_moved(case: Case) -> str:
     found = tuple_of(given[0] if isinstance(given, tuple) else given)
     if len(found) != len(expected) or not all(map(close, found, expected)):
         return f"forward no longer gives {case.formula}: leave it as it is in the skeleton"
-    if isinstance(given, tuple) and callable(given[1]):
+    if not isinstance(given, tuple):
+        return "it returns one value alone: return y and backward, or the loss and its gradient, as in the skeleton"
+    if callable(given[1]):
         dys = found if len(found) > 1 else found[0]
         try:
             given[1](*(() if takes_no_argument(given[1]) else (dys,)))
@@ -95,8 +101,24 @@ def _forward_moved(case: Case) -> str:
     return ""
 
 
+def array_of(value: Any) -> Array | None:
+    """The value as an array of floats, if it is one."""
+    try:
+        return np.asarray(value, float)
+    except (TypeError, ValueError):
+        return None
+
+
 def tuple_of(value: Any) -> tuple:
     return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+def not_finite(name: str, gradient: Any, at: Array, where: str) -> list[str]:
+    """What to say of a gradient that is not finite at large arguments."""
+    bad = ~np.isfinite(np.broadcast_to(np.asarray(gradient, float), at.shape))
+    return (
+        [f"{name} is not finite at {where} of {at[bad][0]:g}: an e to a large power overflows"] if bad.any() else []
+    )
 
 
 def close(a: Any, b: Any, tolerance: float = 1e-9) -> bool:
@@ -116,12 +138,14 @@ def _known(case: Case, rng: np.random.Generator) -> dict[str, str]:
         dxs = subject.pull(backward, dy)
     except Exception:  # which the check told of
         return {}
-    given = dict(zip([f"d{name}" for name in subject.input_names(len(inputs))], dxs, strict=False))
+    names = subject.input_names(len(inputs))
+    given = {f"d{name}": dx for name, x, dx in zip(names, inputs, dxs, strict=False) if np.shape(dx) == np.shape(x)}
     given |= {f"{name}.grad": p.grad for name, p in subject.parameters.items()}
-    known = case.known(dy)
-    return {
-        name: said for name, gradient, said in known if given.get(name) is not None and close(given[name], gradient)
-    }
+    found: dict[str, str] = {}
+    for said, gradients in case.known(dy, given).items():
+        same = [name for name, gradient in gradients.items() if name in given and close(given[name], gradient)]
+        found = dict.fromkeys(same, said) | found
+    return found
 
 
 def _faults(report: Report, known: dict[str, str]) -> list[str]:
@@ -133,6 +157,20 @@ def _faults(report: Report, known: dict[str, str]) -> list[str]:
     # An exercise is about the mathematics: that float32 stays float32 is not asked here.
     faults += [fault for fault in report.faults if not fault.startswith("for float32")]
     return faults + [f"could not be checked: {what}" for what in report.unchecked]
+
+
+def _left_out(case: Case, report: Report) -> list[str]:
+    """The gradients that backward is to return, and does not. The check itself takes such inputs for constants."""
+    names = Subject(case.target).input_names(len(case.inputs))
+    floats = [k for k, x in enumerate(case.inputs) if x.dtype.kind == "f" and k not in case.constant]
+    found = {row.name for row in report.tensors}
+    missing = [f"d{names[k]}" for k in floats if f"d{names[k]}" not in found]
+    if not missing or any("raised" in fault for fault in report.faults):
+        return []
+    wanted = ", ".join(f"d{names[k]}" for k in floats)
+    return [
+        f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not returned: return {wanted}, in this order"
+    ]
 
 
 def _sentence(row: TensorReport) -> str:

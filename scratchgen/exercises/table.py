@@ -1,7 +1,7 @@
 """Every exercise, in the order to do them in."""
 
-from scratchgen.exercises import algorithms, proofs
 from scratchgen.exercises.exercise import Exercise
+from scratchgen.exercises.proofs import algorithms, images, layers, objectives
 
 EXERCISES: tuple[Exercise, ...] = (
     Exercise(
@@ -14,7 +14,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "dx_ni = Σ_j dy_nj W_ij, dW_ij = Σ_n x_ni dy_nj, db_j = Σ_n dy_nj. Write each as a product of matrices: "
             "the shapes leave one way to do it.",
         ),
-        proofs.dense,
+        layers.dense,
     ),
     Exercise(
         "relu",
@@ -25,7 +25,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "y′ is 1 where x > 0 and 0 where x < 0: dy goes through, or it does not.",
             "dx is dy times a mask that forward knows already, x > 0, in a new array.",
         ),
-        proofs.relu,
+        layers.relu,
     ),
     Exercise(
         "tanh",
@@ -36,7 +36,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "y′ = (cosh² x − sinh² x) / cosh² x.",
             "y′ = 1 − y², with y the output and not the input.",
         ),
-        proofs.tanh,
+        layers.tanh,
     ),
     Exercise(
         "sigmoid",
@@ -47,7 +47,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "1 − y = e⁻ˣ / (1 + e⁻ˣ).",
             "y′ = y (1 − y), with y the output and not the input.",
         ),
-        proofs.sigmoid_layer,
+        layers.logistic,
     ),
     Exercise(
         "gradient_check",
@@ -71,7 +71,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "the same: N, the number of samples.",
             "dy_ni = 2 (y_ni − t_ni) / N.",
         ),
-        proofs.mse,
+        objectives.mse,
     ),
     Exercise(
         "logistic_loss",
@@ -83,7 +83,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "dlogits = (σ(s) − t) / N. For σ(s) at large s use e^−|s|, which cannot overflow: 1 / (1 + e^−|s|) for "
             "s > 0, e^−|s| / (1 + e^−|s|) else.",
         ),
-        proofs.logistic_loss,
+        objectives.logistic_loss,
     ),
     Exercise(
         "softmax",
@@ -94,7 +94,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "∂y_j/∂x_k = y_j ([j = k] − y_k). Now dx_k = Σ_j dy_j ∂y_j/∂x_k; no matrix needs to be built.",
             "dx_k = y_k (dy_k − Σ_j dy_j y_j): one sum for each row.",
         ),
-        proofs.softmax,
+        layers.softmax,
     ),
     Exercise(
         "cross_entropy",
@@ -106,7 +106,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "dlogits = (p − t) / N, where t is 1 at the label of each row and 0 elsewhere. Do not go through softmax "
             "once more.",
         ),
-        proofs.cross_entropy,
+        objectives.cross_entropy,
     ),
     Exercise(
         "residual",
@@ -117,7 +117,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "The first path gives dy as it is. The second goes back through V, tanh and W, in this order.",
             "ds = (dy Vᵀ) (1 − a²) is the gradient of x W. Then dV = aᵀ dy, dW = xᵀ ds, dx = dy + ds Wᵀ.",
         ),
-        proofs.residual,
+        layers.residual,
     ),
     Exercise(
         "dropout",
@@ -128,7 +128,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "∂y/∂x is 1 / (1 − rate) where kept, and 0 elsewhere.",
             "dx is to dy what y is to x: the same mask and the same scale.",
         ),
-        proofs.dropout,
+        layers.dropout,
     ),
     Exercise(
         "momentum",
@@ -165,7 +165,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "∂var/∂x = 2 (x − mu)/D.",
             "dx = s (d − mean(d) − x̂ · mean(d · x̂)), means over the D elements of a row.",
         ),
-        proofs.layer_norm,
+        layers.layer_norm,
     ),
     Exercise(
         "batch_norm",
@@ -176,7 +176,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "Every sample moves the mean and the variance of each feature, so the sums go over the batch, axis 0.",
             "dx = s (d − mean(d) − x̂ · mean(d · x̂)) with d = gamma · dy, means over the N samples of a column.",
         ),
-        proofs.batch_norm,
+        layers.batch_norm,
     ),
     Exercise(
         "embedding",
@@ -189,7 +189,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "W.grad[ids] += dy.",
             "np.add.at(self.W.grad, ids, dy) adds every dy to its row, also where an id occurs more than once.",
         ),
-        proofs.embedding,
+        layers.embedding,
     ),
     Exercise(
         "padded_slice",
@@ -214,7 +214,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "dx is the sum of dy over each block of 2 × 2.",
             "dy as (N, H, 2, W, 2, C) has the rows and columns of a block on axes 2 and 4: sum over these.",
         ),
-        proofs.upsample,
+        images.upsample,
     ),
     Exercise(
         "conv2d",
@@ -229,7 +229,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "is dx_pad without its border, [:, p : p + height, p : p + width]. np.tensordot(a, b, ((0, 1, 2), "
             "(0, 1, 2))) sums over the three axes.",
         ),
-        proofs.conv2d,
+        images.conv2d,
     ),
     Exercise(
         "conv_transpose2d",
@@ -242,7 +242,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "dx += dy_pad[tap(i, j)] @ W[i, j] for all i and j; dW[i, j] += np.tensordot(dy_pad[tap(i, j)], "
             "x, ((0, 1, 2), (0, 1, 2))). b reaches y after the cut: sum dy itself.",
         ),
-        proofs.conv_transpose2d,
+        images.conv_transpose2d,
     ),
     Exercise(
         "max_pool",
@@ -255,7 +255,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "window.reshape(N, k * k, C).argmax(axis=1) is the first of the largest, row · k + column. With "
             "n, c = np.ogrid[:N, :C] dx[n, row, column, c] += dy[:, r, q] reaches each of them once.",
         ),
-        proofs.max_pool,
+        images.max_pool,
     ),
     Exercise(
         "average_pool",
@@ -268,7 +268,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "dx[:, rows, columns] += dy[:, r : r + 1, q : q + 1] / k**2: the slices keep the axes, so that it "
             "spreads over the window.",
         ),
-        proofs.average_pool,
+        images.average_pool,
     ),
     Exercise(
         "gaussian_kl",
@@ -279,7 +279,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "σ² = exp(logvar) is its own derivative by logvar.",
             "dmu = mu / N and dlogvar = ½ (σ² − 1) / N.",
         ),
-        proofs.gaussian_kl,
+        objectives.gaussian_kl,
     ),
     Exercise(
         "reparameterise",
@@ -290,7 +290,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "∂z/∂mu = 1, and ∂z/∂logvar = eps · ∂σ/∂logvar.",
             "∂σ/∂logvar = ½ σ, since σ = exp(½ logvar). So dmu = dz, dlogvar = dz · eps · ½ σ.",
         ),
-        proofs.reparameterise,
+        objectives.reparameterise,
     ),
     Exercise(
         "vae",
@@ -302,7 +302,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "dy = (y − x)/N, dz = dy Vᵀ, dmu = dz + mu/N, dlogvar = dz eps ½ σ + ½ (σ² − 1)/N. dV = zᵀ dy, dE "
             "= xᵀ [dmu, dlogvar] side by side.",
         ),
-        proofs.vae,
+        objectives.vae,
     ),
     Exercise(
         "gan_discriminator",
@@ -314,7 +314,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "softplus′ = σ. Mind the inner derivative of softplus(−real).",
             "dreal = −σ(−real)/N and dfake = σ(fake)/M, where σ(s) = 1/(1 + e⁻ˢ).",
         ),
-        proofs.gan_discriminator,
+        objectives.gan_discriminator,
     ),
     Exercise(
         "gan_generator",
@@ -325,7 +325,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "softplus′ = σ. Mind the inner derivative of softplus(−fake).",
             "dfake = −σ(−fake)/N = −1/(1 + e^fake)/N.",
         ),
-        proofs.gan_generator,
+        objectives.gan_generator,
     ),
     Exercise(
         "attention",
@@ -338,7 +338,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "divides on the way back, too.",
             "With ds divided by √d: dq = ds k, dk = dsᵀ q. aᵀ for each sample is a.transpose(0, 2, 1).",
         ),
-        proofs.attention,
+        layers.attention,
     ),
     Exercise(
         "lstm_cell",
@@ -351,6 +351,6 @@ EXERCISES: tuple[Exercise, ...] = (
             "Each gate goes through its own derivative, i (1 − i), f (1 − f), o (1 − o), 1 − g²; side by side "
             "they are dz. Then dx = dz Wxᵀ, dh = dz Whᵀ, dWx = xᵀ dz, dWh = hᵀ dz, db = Σ dz.",
         ),
-        proofs.lstm_cell,
+        layers.lstm_cell,
     ),
 )

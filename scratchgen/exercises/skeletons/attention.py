@@ -4,8 +4,9 @@
 
     q (N, T, d), k (N, S, d), v (N, S, e) → s and a (N, T, S), y (N, T, e); for each of the N samples by itself
 
-forward is written; write backward. L is some scalar, the loss, that is computed from y further on. backward gets
-dy = ∂L/∂y (N, T, e) and returns dq, dk and dv, each of the shape of what it is the gradient of.
+forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from y
+further on. backward gets dy = ∂L/∂y (N, T, e) and returns dq, dk and dv, each of the shape of what it is the
+gradient of.
 
 Check it:  scratchgen exercise check attention.py
 """

@@ -4,8 +4,8 @@
 
 The window has k × k pixels, and s is its stride; windows overlap where s < k.
 
-forward is written; write backward. L is some scalar, the loss, that is computed from y further on. backward gets
-dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape.
+forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from y
+further on. backward gets dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape.
 
 Check it:  scratchgen exercise check average_pool.py
 """

@@ -3,9 +3,11 @@
     y = gamma x̂ + beta,   x̂ = (x − mu) / √(var + eps)        x (N, D), gamma and beta (D,) → y (N, D)
 
 mu and var are those of a column: the mean over the N samples, and the mean of the squared distances from it.
-forward is written; write backward. L is some scalar, the loss, that is computed from y further on. backward gets
-dy = ∂L/∂y (N, D) and returns dx = ∂L/∂x (N, D). The gradients of the parameters it adds, with +=, to self.gamma.grad
-and self.beta.grad. Mind that x reaches y in three ways: by itself, through the mean and through the variance.
+
+forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from y
+further on. backward gets dy = ∂L/∂y (N, D) and returns dx = ∂L/∂x (N, D). The gradients of the parameters it adds,
+with +=, to self.gamma.grad and self.beta.grad. Mind that x reaches y in three ways: by itself, through the mean and
+through the variance.
 
 Check it:  scratchgen exercise check batch_norm.py
 """

@@ -8,9 +8,9 @@ x̄, in the code x_pad, is x with p zeros around it, s the stride; r and q count
 elements of the kernel. All places at once: for one i and j, x_pad[tap(i, j)] (N, OH, OW, in) is what lies under that
 element of the kernel, a slice. So y is a sum of kh · kw products of matrices.
 
-forward is written; write backward. L is some scalar, the loss, that is computed from y further on. backward gets
-dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape. The
-gradients of the parameters it adds, with +=, to self.W.grad and self.b.grad.
+forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from y
+further on. backward gets dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape. The gradients of the
+parameters it adds, with +=, to self.W.grad and self.b.grad.
 
 Check it:  scratchgen exercise check conv2d.py
 """

@@ -8,9 +8,9 @@
 s is the stride. It is the adjoint of a convolution with this kernel, so its own adjoint is that convolution. All
 pixels at once: for one i and j, y_pad[tap(i, j)] (N, H, W, out) is where that element of the kernel comes to lie.
 
-forward is written; write backward. L is some scalar, the loss, that is computed from y further on. backward gets
-dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape. The
-gradients of the parameters it adds, with +=, to self.W.grad and self.b.grad.
+forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from y
+further on. backward gets dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape. The gradients of the
+parameters it adds, with +=, to self.W.grad and self.b.grad.
 
 Check it:  scratchgen exercise check conv_transpose2d.py
 """

@@ -2,9 +2,12 @@
 
     y_nj = Σ_i x_ni W_ij + b_j             x (N, in), W (in, out), b (out,) → y (N, out)
 
-forward is written; write backward. L is some scalar, the loss, that is computed from y further on. backward gets
-dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape. The gradients of the parameters it adds, with +=, to
-self.W.grad and self.b.grad: the layer may be used twice in one loss.
+forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from y
+further on. backward gets dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape. The gradients of the
+parameters it adds, with +=, to self.W.grad and self.b.grad: the layer may be used twice in one loss.
+
+backward stands inside of forward, so it knows x, W and y as they were in this evaluation: nothing needs to be kept on
+self.
 
 Check it:  scratchgen exercise check dense.py
 """

@@ -2,8 +2,10 @@
 
     y = x / (1 − rate) where kept, else 0   x (N, D), kept (N, D) of truth values → y (N, D)
 
-Which elements are kept is drawn outside, so that forward is a function. forward is written; write backward. L is some
-scalar, the loss, that is computed from y further on. backward gets dy = ∂L/∂y (N, D) and returns dx = ∂L/∂x (N, D).
+Which elements are kept is drawn outside, so that forward is a function.
+
+forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from y
+further on. backward gets dy = ∂L/∂y (N, D) and returns dx = ∂L/∂x (N, D).
 
 Check it:  scratchgen exercise check dropout.py
 """

@@ -2,9 +2,9 @@
 
     y_nt = W[ids_nt]                        ids (N, T) of integers from 0 to V − 1, W (V, D) → y (N, T, D)
 
-forward is written; write backward. L is some scalar, the loss, that is computed from y further on. backward gets
-dy = ∂L/∂y (N, T, D) and adds ∂L/∂W, with +=, to self.W.grad. There is no gradient of ids, so it returns None. An id
-may occur several times.
+forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from y
+further on. backward gets dy = ∂L/∂y (N, T, D) and adds ∂L/∂W, with +=, to self.W.grad. There is no gradient of ids,
+so it returns None. An id may occur several times.
 
 Check it:  scratchgen exercise check embedding.py
 """

@@ -6,9 +6,9 @@
 
     x (N, D), h and c (N, H), Wx (D, 4H), Wh (H, 4H), b (4H,) → h_new and c_new (N, H)
 
-forward is written; write backward. L is some scalar, the loss, that is computed from h_new and c_new further on.
-backward gets the pair (∂L/∂h_new, ∂L/∂c_new) and returns dx, dh, dc. The gradients of the parameters it adds, with
-+=, to self.Wx.grad, self.Wh.grad and self.b.grad.
+forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from h_new
+and c_new further on. backward gets the pair (∂L/∂h_new, ∂L/∂c_new) and returns dx, dh, dc. The gradients of the
+parameters it adds, with +=, to self.Wx.grad, self.Wh.grad and self.b.grad.
 
 Check it:  scratchgen exercise check lstm_cell.py
 """

@@ -2,8 +2,10 @@
 
     z = mu + σ eps,   σ = exp(½ logvar)     mu, logvar and the noise eps (N, D) → z (N, D)
 
-eps is drawn outside, from N(0, 1), and is a constant here. forward is written; write backward. L is some scalar, the
-loss, that is computed from z further on. backward gets dz = ∂L/∂z and returns dmu = ∂L/∂mu and dlogvar = ∂L/∂logvar.
+eps is drawn outside, from N(0, 1), and is a constant here.
+
+forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from z
+further on. backward gets dz = ∂L/∂z and returns dmu = ∂L/∂mu and dlogvar = ∂L/∂logvar.
 
 Check it:  scratchgen exercise check reparameterise.py
 """

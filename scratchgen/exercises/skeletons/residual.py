@@ -2,9 +2,9 @@
 
     a = tanh(x W),   y = x + a V            x (N, D), W (D, H), V (H, D) → y (N, D)
 
-forward is written; write backward. L is some scalar, the loss, that is computed from y further on. backward gets
-dy = ∂L/∂y (N, D) and returns dx = ∂L/∂x (N, D). The gradients of the parameters it adds, with +=, to self.W.grad and
-self.V.grad.
+forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from y
+further on. backward gets dy = ∂L/∂y (N, D) and returns dx = ∂L/∂x (N, D). The gradients of the parameters it adds,
+with +=, to self.W.grad and self.V.grad.
 
 Check it:  scratchgen exercise check residual.py
 """

@@ -2,9 +2,9 @@
 
     y = 1 / (1 + e⁻ˣ)                       x of any shape → y of the same
 
-forward is written, so that no e to a large power comes up; write backward. L is some scalar, the loss, that is
-computed from y further on. backward gets dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape. It needs no
-other function than y itself, and it must be finite for x = ±10 000.
+forward is written; , so that no e to a large power comes up; write backward, in the place of `raise`. L is the
+loss, some scalar that is computed from y further on. backward gets dy = ∂L/∂y, of y's shape, and returns dx =
+∂L/∂x, of x's shape. It needs no other function than y itself, and it must be finite for x = ±10 000.
 
 Check it:  scratchgen exercise check sigmoid.py
 """

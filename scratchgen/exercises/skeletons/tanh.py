@@ -2,8 +2,9 @@
 
     y = (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ)             x of any shape → y of the same
 
-forward is written; write backward. L is some scalar, the loss, that is computed from y further on. backward gets
-dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape. It needs no other function than y itself.
+forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from y
+further on. backward gets dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape. It needs no other function
+than y itself.
 
 Check it:  scratchgen exercise check tanh.py
 """

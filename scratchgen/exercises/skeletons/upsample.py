@@ -2,9 +2,9 @@
 
     y_nabc = x_n,⌊a/2⌋,⌊b/2⌋,c              x (N, H, W, C) → y (N, 2H, 2W, C)
 
-forward is written; write backward. L is some scalar, the loss, that is computed from y further on. backward gets
-dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape.
-Which elements of y does one pixel of x move?
+forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from y
+further on. backward gets dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape. Which elements of y does
+one pixel of x move?
 
 Check it:  scratchgen exercise check upsample.py
 """

@@ -1,4 +1,4 @@
-# cause: mask|lets dy through|where y is 0|equals .*dy.* where
+# cause: mask|lets dy through|where y is 0|equals .*dy.* where|gives .*dy; .*dy · \[[xy] (≠|>) 0\]
 import numpy as np
 
 from scratchgen import Layer

@@ -1,4 +1,4 @@
-# cause: mask|equals dy where|lets dy through
+# cause: mask|equals dy where|lets dy through|gives dy; .*dy · \[[xy] > 0\]
 import numpy as np
 
 from scratchgen import Layer

@@ -1,4 +1,4 @@
-# cause: path|dx (is|equals) dy\b|missing
+# cause: path|dx (is|equals) dy\b|missing|passes dy on
 import numpy as np
 
 from scratchgen import Layer, Parameter

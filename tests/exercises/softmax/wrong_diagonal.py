@@ -1,4 +1,4 @@
-# cause: diagonal|whole row|(missing.*(Σ|sum).*(axis|row))
+# cause: diagonal|whole row|((missing|gradient is).*(Σ|sum).*(axis|row))
 import numpy as np
 
 from scratchgen import Layer

@@ -1,4 +1,4 @@
-# cause: (sign.*(y²|y · y))|((y²|y · y).*(sign|added|twice|missing|− ?2|-2))
+# cause: (sign.*(y²|y · y))|((y²|y · y).*(sign|added|twice|missing|too much|− ?2|-2))
 import numpy as np
 
 from scratchgen import Layer

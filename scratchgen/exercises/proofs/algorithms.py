@@ -7,7 +7,7 @@ import numpy as np
 
 from scratchgen.backend import Array
 from scratchgen.exercises.exercise import Result
-from scratchgen.exercises.prove import close, contained_proof
+from scratchgen.exercises.prove import array_of, close, contained_proof
 from scratchgen.layers.parameter import Parameter
 
 Path: TypeAlias = list[Array]  # the value of a parameter after each step
@@ -30,10 +30,11 @@ def gradient_check(module: Any, rng: np.random.Generator) -> Result:
 
     right = w * np.cos(x) + (w * x).sum() * w
     given = x.copy()
-    found = np.asarray(module.numerical_gradient(f, given, h))
+    found = array_of(module.numerical_gradient(f, given, h))
+    if found is None or found.shape != x.shape:
+        shape = "no array of floats" if found is None else f"shape {found.shape}"
+        return Result(False, [f"numerical_gradient returns {shape}, needs shape {x.shape}, that of x"])
     details = f"of f(x) = Σ w sin x + ½ (Σ w x)², with h = {h:g}\n\nright:\n{right}\n\nfound:\n{found}"
-    if found.shape != x.shape:
-        return Result(False, [f"g has shape {found.shape}, needs {x.shape}, that of x"], details)
     faults = []
     if not np.array_equal(given, x):
         faults.append("x is not restored: it is another array afterwards; what is moved must be put back, or copied")
@@ -265,11 +266,12 @@ def padded_slice(module: Any, rng: np.random.Generator) -> Result:
             return Result(False, ["apply is not the map that it was: leave it as it is in the skeleton"])
         y = rng.standard_normal(forward.shape)
         given = y.copy()
-        found = np.asarray(module.adjoint(given, length, padding, stride))
+        found = array_of(module.adjoint(given, length, padding, stride))
         case = f"with length {length}, padding {padding}, stride {stride}"
-        if found.shape != x.shape:
-            said = f"{case}, adjoint returns shape {found.shape}, needs {x.shape}, that of x"
-            if found.shape == (3, length + 2 * padding):
+        if found is None or found.shape != x.shape:
+            shape = "no array of floats" if found is None else f"shape {found.shape}"
+            said = f"{case}, adjoint returns {shape}, needs shape {x.shape}, that of x"
+            if found is not None and found.shape == (3, length + 2 * padding):
                 said += ": the padding is to be cut off again"
             return Result(False, [said], "\n".join(details))
         left, rightmost = float((forward * y).sum()), float((x * found).sum())

@@ -1,0 +1,20 @@
+import numpy as np
+
+from scratchgen import Layer, Parameter
+
+
+class Dense(Layer):
+    def __init__(self, in_features, out_features):
+        self.W = Parameter("W", np.zeros((in_features, out_features)))
+        self.b = Parameter("b", np.zeros(out_features))
+
+    def forward(self, x):
+        W, b = self.W.value, self.b.value
+        y = x @ W + b  # (N, out)
+
+        def backward(dy):  # (N, out)
+            self.W.grad += np.einsum("ni,nj->ij", x, dy)
+            self.b.grad += np.ones(len(dy)) @ dy
+            return (W @ dy.T).T
+
+        return y, backward
