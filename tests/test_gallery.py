@@ -89,7 +89,6 @@ def test_figures_alone_name_nothing():
     assert of_bug(find("wrong-sign")).named == RIGHTLY
 
 
-@pytest.mark.xfail(reason="of a term too many batch norm is told that it is missing", strict=False)
 def test_nine_in_ten_are_named_and_none_wrongly():
     rows = list(of_gallery())
     assert all(row.found for row in rows)

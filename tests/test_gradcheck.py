@@ -1126,8 +1126,8 @@ def test_a_constant_that_is_left_out_is_no_mean(rng):
 
 
 def test_nothing_is_named_that_a_few_numbers_meet_by_chance(rng):
-    """Two elements that change places are shifted, reversed and transposed. A single one is some factor at one dy, and
-    the same at all of them only where it is one."""
+    """Two elements that change places are shifted, reversed and transposed. A single one is some factor at one dy,
+    and the same at all of them only where it is one."""
 
     class Single(sg.Dense):
         def forward(self, x):

@@ -158,9 +158,9 @@ class _Check:
         that it is right beside the point is said of it.
         """
         rows = {row.name: row for row in self.report.tensors}
-        on_kink = any(row.verdict == "kink" for row in rows.values())
         differ = [v for v in self.variables if rows[v.name].verdict in ("kink", "WRONG")]
         differ = [v for v in differ if np.isfinite(rows[v.name].error)]
+        on_kink = any(row.verdict == "kink" for row in rows.values()) or self.bends(differ)
         if not (on_kink or (differ and _has_zeros(self.inputs, self.variables))):
             return
         beside, why = self.beside(Point("the values given", self.inputs), differ)
@@ -176,6 +176,14 @@ class _Check:
                 self.replace(replace(other, kinks=row.kinks, verdict=verdict, hint=hint))
             elif other.ok:
                 self.replace(replace(row, hint=f"{row.hint}; {HERE_ALONE}" if row.hint else HERE_ALONE))
+
+    def bends(self, differ: list[Variable]) -> bool:
+        """Whether the values given lie on a kink that shows along no line; where none of them is 0, and no two are
+        equal, there is none."""
+        if not (differ and any(np.unique(v.value(self.inputs)).size < v.value(self.inputs).size for v in differ)):
+            return False
+        gradients, _ = self.gradients(Point("the values given", self.inputs))
+        return gradients is not None and any(not gradients.is_additive(v) for v in differ)
 
     def beside(self, point: Point, variables: list[Variable]) -> tuple[dict[str, TensorReport], str]:
         """The rows of these at a point close to one where parameters stand, by name; and why there are none."""
@@ -242,6 +250,8 @@ class _Check:
             return
         rows = {v: self.compare_there(gradients, v, point.ties) for v in sound}
         wrong = [v for v, row in rows.items() if row.verdict == "WRONG"]
+        if point.ties:
+            wrong = [v for v in wrong if self.is_wrong_for_ties(gradients, v) or gradients.is_additive(v)]
         beside = self.beside(point, wrong)[0] if point.ties and wrong else {}
         for v in wrong:
             hint = f"{HERE_ALONE}" if v.name in beside and beside[v.name].ok else rows[v].hint
@@ -285,6 +295,10 @@ class _Check:
         each = self.compare(gradients, v) if row.verdict == "WRONG" else row
         return each if each.verdict == "WRONG" else row
 
+    def is_wrong_for_ties(self, gradients: Gradients, v: Variable) -> bool:
+        """Whether it is wrong even where equal elements move together, so that a kink is no excuse."""
+        return gradients.compare(v, gradients.few(v, 2, ties=True), self.tolerance).verdict == "WRONG"
+
     def gradients(self, point: Point) -> tuple[Gradients | None, str]:
         """The gradients at a point, or None, and why there are none. That backward raises is a fault."""
         try:
@@ -306,6 +320,10 @@ class _Check:
             p.zero_grad()
         try:
             return dy, self.subject.pull(backward, dy.copy())
+        except np.linalg.LinAlgError:
+            if not where:
+                raise
+            return None  # a matrix is singular there
         except Exception as error:
             self.report.faults.append(f"{where}backward raised {described(error)}")
             return None

@@ -14,6 +14,9 @@ from scratchgen.gradcheck.report import TensorReport
 from scratchgen.gradcheck.subject import Subject
 from scratchgen.gradcheck.variable import Variable, sizes_of
 
+STEEP = 1e-6  # of y, by which rounding of x moves it beside a pole
+ADDITIVE = 1e-5  # of slopes, up to which they add up
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -113,13 +116,25 @@ class Gradients:
         return ""
 
     def is_singular(self, v: Variable) -> bool:
-        """Whether the gradient is not finite where y, too, has no derivative."""
-        where = np.argwhere(~np.isfinite(self.given[v]))
+        """Whether the gradient is not finite where y, too, has no derivative; or so large that rounding of x alone
+        moves y by a part of itself, as beside a pole."""
+        line, given = self.lines[v], self.given[v]
+        where = np.argwhere(~np.isfinite(given))
         if not len(where):
-            return False
-        line = self.lines[v]
+            return bool(EPS * np.linalg.norm(given * line.x) > STEEP * np.linalg.norm(line.dy * line.y))
         found = line.estimate(Probe.coordinate(line.scale, tuple(int(i) for i in where[0])), STEP)
         return found is None or found.error > 1e-6 * (abs(found.slope) + _largest(line.dy))
+
+    def is_additive(self, v: Variable) -> bool:
+        """Whether slopes add up, that along u + w being those along u and w, as they do where y has a derivative. A
+        kink may show one slope on both sides of every line, as a median does where elements are equal."""
+        line = self.lines[v]
+        for _ in range(8):
+            u, w = (line.scale * self.rng.standard_normal(line.x.shape) for _ in range(2))
+            slopes = [line.slope(Probe.direction(d)) for d in (u, w, u + w)]
+            if abs(slopes[0] + slopes[1] - slopes[2]) > ADDITIVE * max(map(abs, slopes)):
+                return False
+        return True
 
     def compare(self, v: Variable, probes: list[Probe], tolerance: float) -> TensorReport:
         """The row of the report on one gradient."""

@@ -266,7 +266,7 @@ def _as_matrix(subject: Subject, v: Variable | Output, point: Point, y: Array) -
         columns.append(_pull(subject, v, point, unit.reshape(y.shape)).ravel())
     matrix = np.stack(columns, axis=1)
     dy = np.asarray(np.random.default_rng(0).standard_normal(y.shape))
-    is_linear = np.allclose(matrix @ dy.ravel(), _pull(subject, v, point, dy).ravel())
+    is_linear = all(np.allclose(matrix @ d.ravel(), _pull(subject, v, point, d).ravel()) for d in (dy, -dy))
     return matrix if is_linear and np.isfinite(matrix).all() else None
 
 

@@ -32,6 +32,13 @@ def normalisation(evidence: Evidence) -> str:
             fit = solve(_terms(evidence, axes, axes, scale, eps), given, allowed)
             if said := _factors(list(fit.coefficients), m) if fit else "":
                 return f"{said}: {formula}"
+            left_in = [*_terms(evidence, axes, axes, scale, eps), _mean_left_in(evidence, axes, scale, eps)]
+            fit = solve(left_in, given, allowed)
+            if fit and np.allclose(fit.coefficients[:3], (1, -1, -1), rtol=1e-2):
+                return (
+                    "a term with mean(x) · mean(d · x̂) / σ² is too much, in the gradient of the mean: the variance "
+                    f"sends nothing through it, as Σ (x − mean(x)) is 0: {formula}"
+                )
             for other in (s for s in _scales(evidence) if s != scale):
                 if _is_normalisation(evidence, axes, other, eps, given, allowed):
                     return f"{scale or other} is {'left out' if scale else 'too much'}: {formula}"
@@ -74,6 +81,17 @@ def _terms(evidence: Evidence, axes: Axes, means: Axes, scale: str | None, eps: 
         for kept, part in zip(values, parts, strict=True):
             kept.append(np.broadcast_to(part, x.shape).ravel())
     return [Term(name, np.concatenate(v), 0) for name, v in zip(("d", "mean", "variance"), values, strict=True)]
+
+
+def _mean_left_in(evidence: Evidence, axes: Axes, scale: str | None, eps: float) -> Term:
+    """mean(x) mean(d x̂) / σ²: what Σ x in the place of Σ (x − mean x) leaves."""
+    values = []
+    for scene in evidence.scenes:
+        x, d = scene.value, scene.dy if scale is None else scene.dy * scene.fields[scale]
+        mean, s = x.mean(axis=axes, keepdims=True), 1 / np.sqrt(x.var(axis=axes, keepdims=True) + eps)
+        part = mean * s * s * (d * (x - mean) * s).mean(axis=axes, keepdims=True)
+        values.append(np.broadcast_to(part, x.shape).ravel())
+    return Term("mean left in", np.concatenate(values), 0)
 
 
 def _formula(scale: str | None, where: str) -> str:

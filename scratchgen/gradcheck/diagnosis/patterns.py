@@ -140,22 +140,14 @@ def _is_shifted(a, n, axes, shift) -> bool:
     return bool(enough and _explains(expected, a, there))
 
 
-def constant(a, n) -> str:
-    """A constant left out, for all, for each channel or for each row.
-
-    Behind x − mean(x) the true gradient sums to 0 over what the mean was taken of. If the backward's does not, and
-    lacks nothing but its own mean, it is the term through that mean that is missing.
-    """
+def constant(a: Array, n: Array) -> str:
+    """A constant left out, for all or for each channel."""
     rest = n - a
     if a.size < 3:
         return ""
-    as_rows = a.reshape(-1, a.shape[-1]) if a.ndim > 1 else a.reshape(-1, 1)
-    for axis, whose, of_what in ((0, "channel", ""), (1, "row", " of the row")):
-        without = (as_rows - as_rows.mean(axis=axis, keepdims=True)).reshape(a.shape)
-        if as_rows.shape[axis] >= 3 and _explains(n, without, a):
-            return f"it is off by one constant per {whose}: the term through the mean{of_what} is missing"
     if _explains(n - rest.mean(), a, n):
         return f"it is off by {-rest.mean():.5g} everywhere: a constant is added or left out"
+    as_rows = a.reshape(-1, a.shape[-1]) if a.ndim > 1 else a.reshape(-1, 1)
     if a.ndim > 1 and as_rows.shape[0] >= 3:
         by_channel = rest.reshape(as_rows.shape).mean(axis=0)
         if _explains(n - np.broadcast_to(by_channel, as_rows.shape).reshape(a.shape), a, n):
@@ -172,7 +164,8 @@ def place(a, wrong) -> str:
         share += ", all of them zero, so that part of the gradient is dropped"
     if np.count_nonzero(wrong) < 3:
         return share
-    if holes := [axis for axis, n in enumerate(wrong.shape) if n > 3 and _is_every_second(wrong, axis)]:
+    inner = range(1, wrong.ndim - 1)  # of images and sequences
+    if holes := [axis for axis in inner if wrong.shape[axis] > 3 and _is_every_second(wrong, axis)]:
         named = f"axis {holes[0]}" if len(holes) == 1 else f"axes {', '.join(map(str, holes))}"
         return f"{share}; right are those at every second index of {named}, as a stride leaves holes between them"
     for axis, size in enumerate(wrong.shape):

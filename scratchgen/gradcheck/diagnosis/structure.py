@@ -86,7 +86,7 @@ def _dropped(dropped: Array, depends: Array, shape: Shape, outputs: Shape) -> st
     """What backward gives is right, but some outputs' share is not in it."""
     count = depends.sum(axis=1)
     rows, columns = np.flatnonzero(dropped.any(axis=1)), np.flatnonzero(dropped.any(axis=0))
-    if shape == outputs:
+    if shape == outputs and not np.diag(dropped).any():
         diagonal = np.eye(len(depends), dtype=bool)
         if (dropped == (depends & ~diagonal)).all():
             axes = _named(_axes_between(dropped, shape))
@@ -97,10 +97,13 @@ def _dropped(dropped: Array, depends: Array, shape: Shape, outputs: Shape) -> st
     if dropped[:, columns][depends[:, columns]].all() and (place := _place(columns, outputs)):
         axis, hit = place
         if axis == 0 and outputs[0] - len(hit) == 1:
-            only = next(i for i in range(outputs[0]) if i not in hit)
-            word = {0: "first", outputs[0] - 1: "last"}.get(only, f"sample {only}")
-            return f"only the {word} sample of the batch gives it a gradient: sum over all of them"
+            left = next(i for i in range(outputs[0]) if i not in hit)
+            which = {0: "the first sample", outputs[0] - 1: "the last sample"}.get(left, f"sample {left}")
+            return f"only {which} of the batch gives it a gradient: sum over all of them"
         return f"what comes from dy at {_indices(hit)} of axis {axis} is dropped: those outputs give no gradient"
+    used = np.flatnonzero((depends & ~dropped).any(axis=0))
+    if len(outputs) > 1 and not dropped[:, used].any() and (only := _one_place(used, outputs)):
+        return f"only dy at {only} gives a gradient, and all other outputs give none: does a loop end too early?"
     for channels in (None, *range(1, len(outputs))):
         position = _positions(outputs, channels)
         kept = [np.unique(position[depends[i] & ~dropped[i]]) for i in rows]
@@ -120,6 +123,13 @@ def _end(kept: list[Array], all_of: list[Array]) -> str:
     if all(k == a[-1] for k, a in pairs):
         return "the last"
     return "the first" if all(k == a[0] for k, a in pairs) else "one"
+
+
+def _one_place(used: Array, outputs: Shape) -> str:
+    """Outputs that lie at one index of some axes, beside that of the batch, which have more; or ""."""
+    at = np.unravel_index(used, outputs)
+    axes = [k for k in range(1, len(outputs)) if outputs[k] > 1 and len(set(at[k])) == 1]
+    return " and ".join(f"index {at[k][0]} of axis {k}" for k in axes) if len(used) else ""
 
 
 def _positions(outputs: Shape, channels: int | None) -> Array:
