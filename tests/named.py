@@ -15,11 +15,12 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 
+from scratchgen.exercises.table import EXERCISES
 from scratchgen.gradcheck import check
 from scratchgen.gradcheck.check import HERE_ALONE
 from scratchgen.gradcheck.gallery import BUGS, Bug
@@ -88,8 +89,6 @@ def of_gallery() -> Iterator[Row]:
 
 def of_answer(file: Path) -> Row:
     """What the proof of its exercise says of a wrong answer."""
-    from scratchgen.exercises.table import EXERCISES
-
     (exercise,) = (e for e in EXERCISES if e.name == file.parent.name)
     first, *_ = file.read_text(encoding="utf-8").splitlines()
     spec = spec_from_file_location(f"{exercise.name}_{file.stem}", file)
@@ -100,9 +99,8 @@ def of_answer(file: Path) -> Row:
     return judged("exercise", name, result.ok, result.faults, first.removeprefix(CAUSE).strip())
 
 
-def wrong_answers() -> list[Path]:
-    """None as long as there are no exercises."""
-    return sorted(WRONG_ANSWERS.glob("*/wrong_*.py")) if find_spec("scratchgen.exercises.table") else []
+def of_exercises() -> Iterator[Row]:
+    yield from map(of_answer, sorted(WRONG_ANSWERS.glob("*/wrong_*.py")))
 
 
 def shares(rows: list[Row]) -> dict[str, int]:
@@ -117,7 +115,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print data instead of tables")
     args = parser.parse_args()
-    rows = [*of_gallery(), *map(of_answer, wrong_answers())]
+    rows = [*of_gallery(), *of_exercises()]
     groups = {kind: [row for row in rows if row.kind == kind] for kind in ("gallery", "exercise")}
     totals = {kind: shares(group) for kind, group in (*groups.items(), ("all", rows)) if group}
     if args.json:

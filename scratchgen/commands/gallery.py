@@ -62,9 +62,9 @@ def show(args: argparse.Namespace) -> int:
     case = bug.make(np.random.default_rng([args.seed, 1]))
     found = _by_objective(case) if bug.caught_by == "objective" else _by_gradients(case, args)
     with_it, without = bug.train(True), bug.train(False)
-    print(f"A small training: {bug.measure}, step by step, without the bug (·) and with it (x)\n")
-    print(*(f"  {line}" for line in chart(without, with_it)), sep="\n")
-    stop = f" and stops, in step {len(with_it)}" if len(with_it) < len(without) else ""
+    print(f"A small training: {bug.measure} over its steps, without the bug (·) and with it (x)\n")
+    print(*(f"  {line}" for line in chart(without, with_it, bug.every)), sep="\n")
+    stop = f", where it stops, in step {len(with_it) * bug.every}" if len(with_it) < len(without) else ""
     print(f"\n  at the end it is {without[-1]:.4g} without the bug, and {with_it[-1]:.4g} with it{stop}\n")
     _draw(bug, without, with_it, file)
     print(file)
@@ -91,8 +91,8 @@ def _by_objective(case: Case) -> bool:
     return right.ok and not wrong.ok
 
 
-def chart(without: Sequence[float], with_it: Sequence[float]) -> list[str]:
-    """Two curves as lines of text."""
+def chart(without: Sequence[float], with_it: Sequence[float], every: int = 1) -> list[str]:
+    """Two curves as lines of text, of values `every` so many steps."""
     values = [*without, *with_it]
     low, high = min(values), max(values)
     logarithmic = low > 0 and high > RANGE * low
@@ -112,7 +112,7 @@ def chart(without: Sequence[float], with_it: Sequence[float]) -> list[str]:
         labels[row] = f"{10**at if logarithmic else at:.3g}"
     width = max(map(len, labels))
     lines = [f"{label:>{width}} │{''.join(row)}".rstrip() for label, row in zip(labels, cells, strict=True)]
-    last = str(steps)
+    last = str(steps * every)
     return [
         *lines,
         f"{'':{width}} └{'─' * COLUMNS}",
@@ -123,7 +123,7 @@ def chart(without: Sequence[float], with_it: Sequence[float]) -> list[str]:
 def _draw(bug: Bug, without: Sequence[float], with_it: Sequence[float], file: Path) -> None:
     """The two curves as a picture."""
     steps = max(len(without), len(with_it))
-    records: list[dict[str, float]] = [{"epoch": i, "step": i} for i in range(steps)]
+    records: list[dict[str, float]] = [{"epoch": i, "step": i} for i in range(0, steps * bug.every, bug.every)]
     for key, curve in (("without", without), ("with", with_it)):
         for record, value in zip(records, curve, strict=False):
             record[key] = value

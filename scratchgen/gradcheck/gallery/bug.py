@@ -28,8 +28,8 @@ class Bug:
     was written; `symptom` is what its author saw; `sources` are addresses where it was reported (none: everybody
     meets it). `caught_by` says which check sees it. `cause` is a regular expression that matches a hint which names
     the cause, and no other. `make` draws the case, from another generator than the check draws dy from, or x and dy
-    may be the same; `train` gives the loss step by step, of a small training with the bug (True) or without, or
-    what `measure` says in its place.
+    may be the same; `train` gives the loss over a small training with the bug (True) or without, or what `measure`
+    says in its place: before each step, or `every` so many.
     """
 
     name: str
@@ -43,3 +43,4 @@ class Bug:
     make: Callable[[np.random.Generator], Case]
     train: Callable[[bool], list[float]]
     measure: str = "loss"
+    every: int = 1
