@@ -1,6 +1,7 @@
 """What holds of every objective: how it takes a batch, and whom its gradient moves."""
 
 from collections.abc import Callable, Iterator
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -68,11 +69,10 @@ def meets_by_design(network: Any) -> bool:
 
 def _objects(owner: Any, depth: int = 4) -> list[Any]:
     """The objects that one holds, in lists and dicts, too."""
-    if depth == 0 or isinstance(owner, np.ndarray | str | int | float):
-        return []
-    held = owner.values() if isinstance(owner, dict) else owner if isinstance(owner, list | tuple) else None
-    values = list(held if held is not None else getattr(owner, "__dict__", {}).values())
-    return [found for v in values for found in (v, *_objects(v, depth - 1))]
+    held = owner.values() if isinstance(owner, dict) else owner if isinstance(owner, list | tuple) else ()
+    if not held and not isinstance(owner, type | ModuleType | FunctionType | np.ndarray):
+        held = getattr(owner, "__dict__", {}).values()
+    return [found for v in list(held) for found in (v, *(_objects(v, depth - 1) if depth else ()))]
 
 
 def influence(specimen: Specimen) -> Iterator[Finding]:

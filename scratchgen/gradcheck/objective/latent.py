@@ -398,9 +398,9 @@ def _of_another_form(
     names = _fewest(pairs, losses)
     if names is None:
         return "it is not the KL of the distribution that z is drawn from", why
-    term = " ".join(f"{'+' if c > 0 else '−'} {abs(c):.4g} Σ {name}" for name, c in names.items() if abs(c) > 1e-5)
-    term = term.removeprefix("+ ")
-    formula = f"the KL term is {term}, with the σ of z; ½ Σ mu² + ½ Σ σ² − ½ Σ log σ² is expected"
+    order = sorted(names, key=lambda name: (name != "mu²", "log" in name))
+    term = " ".join(f"{'−' if names[name] < 0 else '+'} {abs(names[name]):.4g} Σ {name}" for name in order)
+    formula = f"it is {term.removeprefix('+ ')}, with the σ of z, and should be 0.5 Σ mu² + 0.5 Σ σ² − 0.5 Σ log σ²"
     if "mu²" in names and (weighed := of_weight(2 * names["mu²"])[0]):
         formula += f"; and {weighed}"
     powers = {"σ": (1, "σ"), "σ⁴": (4, "σ⁴"), "√σ": (0.5, "√σ")}
@@ -408,9 +408,9 @@ def _of_another_form(
         if set(names) == {"mu²", name, "log σ²"} and np.isclose(-names["log σ²"], names[name] * p / 2, rtol=1e-3):
             return (
                 f"z is drawn with variance σ², but the KL has the variance {written}: {formula}",
-                f"The KL draws {written} to 1 on its own terms while z has another noise: "
-                + ("e^logvar is a variance, the sample needs its root e^(½ logvar). " if p == 1 else "")
-                + "−loss is no bound on log p(x); no gradient check can see it.",
+                ("If the encoder gives logvar, σ is e^(½ logvar), not e^logvar. " if p == 1 else "")
+                + "−loss is no bound on log p(x), and z is noisier, or less so, than is paid for. No gradient check "
+                "can see it.",
             )
     expected = {"mu²", "σ²", "log σ²"}
     if set(names) < expected:
@@ -422,7 +422,7 @@ def _of_another_form(
             return f"the KL has the wrong sign in {' and '.join(odd)}: {formula}", why
     if set(names) == {"mu²/σ²", "1/σ²", "log σ²"}:
         return f"the KL is that of the prior to z's distribution, KL(p ‖ q) in the place of KL(q ‖ p): {formula}", why
-    return formula, why
+    return f"the KL is not that of z's distribution: {formula}", why
 
 
 def _fewest(pairs: list[tuple[Array, Array]], losses: Array) -> dict[str, float] | None:
