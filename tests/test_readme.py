@@ -22,7 +22,7 @@ PAGES = {
 BLOCKS = [
     block for page in PAGES.values() for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 ]
-MINE, ON_A_GPU, BY_HAND, A_MODEL, A_RUN, TRAINED = range(6)
+MINE, WRONG_VAE, ON_A_GPU, BY_HAND, A_MODEL, A_RUN, TRAINED = range(7)
 SCREEN = 62  # lines of the README, of 130 letters at the most: one screen
 
 
@@ -34,6 +34,7 @@ def elsewhere(tmp_path, monkeypatch):
 def test_every_block_is_tested_here():
     assert [block.split("\n")[0] for block in BLOCKS] == [
         "# mine.py",
+        "# vae.py",
         "import numpy as np",
         "import numpy as np",
         "import numpy as np",
@@ -46,6 +47,16 @@ def test_a_layer_of_ones_own(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(BLOCKS[MINE], encoding="utf-8")
     assert main(["gradcheck", "mine.py:Scale(3)"]) == 0
     assert capsys.readouterr().out.count("all right") == 2  # vectors and images
+
+
+def test_a_wrong_loss_and_what_the_page_says_of_it(tmp_path, capsys):
+    (tmp_path / "vae.py").write_text(BLOCKS[WRONG_VAE], encoding="utf-8")
+    assert main(["gradcheck", "--objective", "vae.py:MyVAE"]) == 1
+    words = capsys.readouterr().out.split()
+    figures = [word for word in words if re.fullmatch(r"-?[\d.]+", word)]
+    shown = PAGES["demos/guide/check.md"]
+    assert [word for word in words if word not in shown.split() and word not in figures] == []
+    assert len([figure for figure in figures if figure in shown]) > 0.9 * len(figures)  # but for the last digit
 
 
 def test_training_by_hand():

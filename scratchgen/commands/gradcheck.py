@@ -101,6 +101,8 @@ def add_parser(commands: Commands) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    if args.objective and (args.mutants or args.gallery is not None):
+        raise UsageError("--mutants and --gallery show bugs, --objective checks models: ask for one of them")
     if args.mutants and (args.target or args.gallery is not None):
         raise UsageError("--mutants shows the whole gallery, leave out the names")
     if args.gallery is not None and args.target:

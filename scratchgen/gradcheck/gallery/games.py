@@ -83,6 +83,13 @@ class OnlyReal(TinyGAN):
         return softplus(-s_real).mean(), -sigmoid(-s_real) / len(s_real), np.zeros_like(s_fake)
 
 
+class LabelledFake(TinyGAN):
+    """G's samples keep the label fake in G's own loss."""
+
+    def of_g(self, s_fake: Array) -> tuple[Array, Array]:
+        return softplus(s_fake).mean(), sigmoid(s_fake) / len(s_fake)
+
+
 class Relativistic(TinyGAN):
     """Relativistic average GAN: is this sample more real than the mean of the others?
 
@@ -246,6 +253,11 @@ class AlphaOfElements(DrawsAlpha):
 class AlphaNormal(DrawsAlpha):
     def alpha(self, real: Array, rng: np.random.Generator) -> Array:
         return rng.standard_normal((len(real), 1, 1, 1))
+
+
+class AlphaOfBatch(DrawsAlpha):
+    def alpha(self, real: Array, rng: np.random.Generator) -> Array:
+        return np.full((len(real), 1, 1, 1), rng.random())
 
 
 class PenaltyAtRealSamples(WGANGP):

@@ -89,6 +89,15 @@ class KLWithoutLogarithm(TinyVAE):
         return 0.5 * (mu * mu + var - 1).sum() / N, mu / N, 0.5 * var / N
 
 
+class KLReversed(TinyVAE):
+    """KL(p ‖ q) = ½ Σ ((1 + mu²)/σ² − 1 + log σ²)."""
+
+    def kl(self, mu: Array, logvar: Array) -> tuple[Array, Array, Array]:
+        N, inverse = len(mu), np.exp(-logvar)
+        terms = (1 + mu * mu) * inverse
+        return 0.5 * (terms - 1 + logvar).sum() / N, mu * inverse / N, 0.5 * (1 - terms) / N
+
+
 class ReconstructionOfTheBatch(TinyVAE):
     """Summed over the batch, beside a KL for each sample."""
 

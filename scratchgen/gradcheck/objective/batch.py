@@ -1,6 +1,7 @@
 """What holds of every objective: how it takes a batch, and whom its gradient moves."""
 
 from collections.abc import Callable, Iterator
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def duplicated(specimen: Specimen) -> Iterator[Finding]:
 def of_duplicates(specimen: Specimen, name: str, once: float, doubled: float, of: str = "") -> Finding:
     """What it means when the loss of a batch that is given twice is `doubled`."""
     says = why = ""
-    if not specimen.near(once, doubled, scale=1e-3):
+    if not specimen.near(once, doubled, scale=1e-3 * specimen.features):
         why = (
             "the step grows with the batch size, and the balance with other terms moves with it: a learning rate, "
             "or a weight of the KL, holds for one batch size alone."
@@ -68,11 +69,10 @@ def meets_by_design(network: Any) -> bool:
 
 def _objects(owner: Any, depth: int = 4) -> list[Any]:
     """The objects that one holds, in lists and dicts, too."""
-    if depth == 0 or isinstance(owner, np.ndarray | str | int | float):
-        return []
-    held = owner.values() if isinstance(owner, dict) else owner if isinstance(owner, list | tuple) else None
-    values = list(held if held is not None else getattr(owner, "__dict__", {}).values())
-    return [found for v in values for found in (v, *_objects(v, depth - 1))]
+    held = owner.values() if isinstance(owner, dict) else owner if isinstance(owner, list | tuple) else ()
+    if not held and not isinstance(owner, type | ModuleType | FunctionType | np.ndarray):
+        held = getattr(owner, "__dict__", {}).values()
+    return [found for v in list(held) for found in (v, *(_objects(v, depth - 1) if depth else ()))]
 
 
 def influence(specimen: Specimen) -> Iterator[Finding]:
@@ -166,7 +166,18 @@ def who_moves(specimen: Specimen) -> Iterator[Finding]:
                 continue
             moves = not all(np.array_equal(a, b) for a, b in zip(before[part], after, strict=True))
             player = own.kind != "GAN" or (part == "generator") == (name == "generator_loss")
+            if player and not moves and not _depends(specimen, name, part):
+                continue  # as where every ReLU is off: a gradient of 0 is right
             yield _mover(name, part, player, moves, all(np.isfinite(a).all() for a in after))
+
+
+def _depends(specimen: Specimen, name: str, part: str) -> bool:
+    """Whether a loss changes with the parameters of one network, near where they are."""
+    own, rng = specimen.copy(), np.random.default_rng(10)
+    before = own.value(name)
+    for p in own.learned(own.networks[part]):
+        p.change(p.value() * (1 + 1e-3 * rng.standard_normal(p.value().shape)))
+    return own.value(name) != before
 
 
 def _mover(name: str, part: str, player: bool, moves: bool, finite: bool) -> Finding:
@@ -187,12 +198,17 @@ def _mover(name: str, part: str, player: bool, moves: bool, finite: bool) -> Fin
 
 def step(specimen: Specimen) -> Iterator[Finding]:
     """A small step of the loss's own parameters against their gradient lowers the loss."""
+    shares = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10) if specimen.tolerance < 1e-6 else (1e-2, 1e-3)
     for name in specimen.losses:
-        found = [_step(specimen, name, share) for share in (1e-2, 1e-3, 1e-4)]
-        if found[0] is None:
+        for share in shares:
+            found = _step(specimen, name, share)
+            if found is None:
+                break
+            expected, came = found
+            if came < 0.1 * expected:
+                break
+        if found is None:
             continue
-        pairs = [pair for pair in found if pair is not None]
-        expected, came = next((pair for pair in pairs if pair[1] < 0.1 * pair[0]), pairs[-1])
         says = why = ""
         if came >= 0.1 * expected:
             says = "a step against the gradient does not lower the loss"
