@@ -136,7 +136,8 @@ def gather(
     names = subject.input_names(len(point.inputs))
     shapes = [np.shape(output) for output in subject.call(map(copied, point.inputs)).outputs]
     outputs = shapes if len(shapes) > 1 else []
-    counts = sizes_of(point.inputs, y) | _fans(scenes[0].jacobian)
+    counts = sizes_of(point.inputs, y)
+    counts |= {what: n for what, n in _fans(scenes[0].jacobian).items() if n not in counts.values()}
     counts |= _axes_of(point.inputs, names, counts)
     values = {name: np.array(p.value) for name, p in subject.parameters.items() if p in learned}
     return Evidence(v.name, scenes, pulled, point.ties, redraws, together, outputs, counts, names, values, changed)

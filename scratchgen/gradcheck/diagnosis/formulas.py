@@ -48,7 +48,7 @@ def _two_formulas(evidence: Evidence, plain: Dictionary, given: Fit, true: Fit) 
     if not shortest:
         rest = plain.fit(evidence.given() - evidence.true(), allowance(evidence.given(), evidence.true()), most=1)
         shortest = _off_by(evidence, rest) if rest and not set(_texts(rest)) & set(_texts(true)) else ""
-    sums = [_why(t) for t in true.terms if t.text not in _texts(given)]
+    sums = [_why(evidence, t) for t in true.terms if t.text not in _texts(given)]
     why = next(filter(None, sums), "") if "each element" not in shortest else ""
     return (f"{shortest}: " if shortest else "") + both + why
 
@@ -73,7 +73,7 @@ def _change(evidence: Evidence, given: Fit, true: Fit) -> str:
         return ""
     ((term, a, n),) = changes
     if abs(a) < 1e-4 * abs(n):
-        return f"what is missing is {written(Fit((term,), (n,)), evidence.sizes)}{_why(term)}"
+        return f"what is missing is {written(Fit((term,), (n,)), evidence.sizes)}{_why(evidence, term)}"
     if abs(n) < 1e-4 * abs(a):
         return f"{written(Fit((term,), (a,)), evidence.sizes)} is too much"
     if abs(a + n) < 1e-4 * abs(n):
@@ -98,12 +98,13 @@ def _texts(fit: Fit) -> list[str]:
     return [t.text for t in fit.terms]
 
 
-def _why(term: Term) -> str:
-    """What a sum in a formula means."""
-    if "Σ" not in term.text or " over " not in term.text:
+def _why(evidence: Evidence, term: Term) -> str:
+    """What a sum in the gradient of an input means."""
+    if evidence.is_parameter or "Σ" not in term.text or " over ax" not in term.text:
         return ""
     axes = term.text.rpartition(" over ")[2]
-    return f" (each element acts on every output along {axes}, the whole row, and not on its own alone)"
+    row = ", the whole row," if axes == f"axis {evidence.scenes[0].y.ndim - 1}" else ""
+    return f" (each element acts on every output along {axes}{row} and not on its own alone)"
 
 
 def _instead(evidence: Evidence, given: Fit, true: Fit | None) -> str:
@@ -130,7 +131,7 @@ def _off_by(evidence: Evidence, rest: Fit) -> str:
         return f"it is off by {rest.coefficients[0]:.5g} everywhere: a constant is added or left out"
     if evidence.is_parameter and _texts(rest) == [own]:
         return f"it is off by {written(rest, sizes)}: a decay term, λ · {own}, has the wrong factor or sign"
-    why = next(filter(None, map(_why, rest.terms)), "")
+    why = next(filter(None, (_why(evidence, t) for t in rest.terms)), "")
     if np.linalg.norm(given) < np.linalg.norm(true):
         return f"what is missing is {written(rest, sizes, negative=True)}{why}"
     return f"{written(rest, sizes)} is too much{why}"

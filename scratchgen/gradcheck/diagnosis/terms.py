@@ -1,5 +1,6 @@
 """The candidate terms: what a wrong backward is usually made of, from dy, the inputs, y and the parameters."""
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import combinations, permutations
 
@@ -126,6 +127,13 @@ def _functions(name: str, f: Array) -> Iterator[Named]:
     yield f"tanh({name})", t, 2.0
     yield f"(1 − tanh²({name}))", 1 - t * t, 2.3
     yield f"{name}³", f**3, 2.0
+    yield f"{name}·σ(−{name})", f * (1 - s), 2.9
+    yield f"{name}·σ′({name})", f * s * (1 - s), 2.6
+    yield f"exp({name})·[{name} < 0]", np.exp(np.minimum(f, 0)) * (f < 0), 2.6
+    normal, density = 0.5 * (1 + _erf(f / np.sqrt(2))), np.exp(-f * f / 2) / np.sqrt(2 * np.pi)
+    yield f"Φ({name})", normal, 2.5
+    yield f"φ({name})", density, 2.5
+    yield f"{name}·φ({name})", f * density, 2.7
     yield f"sin({name})", np.sin(f), 2.4
     yield f"cos({name})", np.cos(f), 2.4
     yield f"sin({name})·cos({name})", np.sin(f) * np.cos(f), 2.8
@@ -203,7 +211,7 @@ def _reduced(scene: Scene, weights: list[Named], shape: tuple[int, ...]) -> Iter
 def _matrices(scene: Scene, shape: tuple[int, ...]) -> Iterator[Named]:
     """Products with rows of features: xᵀ dy, dy Wᵀ, and those in which a factor, a transpose or a name is wrong."""
     dy = scene.dy
-    if dy.ndim < 2 or len(shape) < 2:
+    if dy.ndim < 2:
         return
     rows = dy.reshape(-1, dy.shape[-1])
     dys: list[Named] = [("dy", rows, 0.0)]
@@ -218,6 +226,11 @@ def _matrices(scene: Scene, shape: tuple[int, ...]) -> Iterator[Named]:
         name = next(iter(scene.fields))
         dys.append((f"(dy·(1 − (y − {name})²))", rows * (1 - (y - x).reshape(rows.shape) ** 2), 2.5))
     dys += _through_a_layer(scene, rows)
+    for text, g, cost in dys:
+        if g.shape[1:] == tuple(n for n in shape if n > 1):
+            yield f"Σ {text} over the batch", g.sum(axis=0).reshape(shape), 2 + cost
+    if len(shape) < 2:
+        return
     arrays = {name: f for name, f in scene.fields.items() if f.ndim >= 2}
     if len(shape) == 2:
         for name, f in arrays.items():
@@ -297,6 +310,10 @@ def axes_sets(ndim: int) -> list[tuple[tuple[int, ...], str]]:
 def _normalised(f: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     s = 1 / np.sqrt(f.var(axis=axes, keepdims=True) + EPS)
     return (f - f.mean(axis=axes, keepdims=True)) * s, s
+
+
+def _erf(f: Array) -> Array:
+    return np.vectorize(math.erf, otypes=[np.float64])(f)
 
 
 def _sigmoid(f: Array) -> Array:
