@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import ModuleType
 
 
 def as_path(value: str | os.PathLike[str]) -> Path:
@@ -28,9 +29,20 @@ def as_path(value: str | os.PathLike[str]) -> Path:
 
 def cache_folder(name: str) -> Path:
     """`name` in the folder SCRATCHGEN_CACHE if that variable is set, else in the user's cache directory."""
+    return _given(name) or Path(_platformdirs().user_cache_dir("scratchgen")) / name
+
+
+def user_data_folder(name: str) -> Path:
+    """The same for what is not made again when it is lost: in SCRATCHGEN_CACHE, or in the user's data directory."""
+    return _given(name) or Path(_platformdirs().user_data_dir("scratchgen")) / name
+
+
+def _given(name: str) -> Path | None:
     given = os.environ.get("SCRATCHGEN_CACHE")
-    if given:
-        return as_path(given).resolve() / name
+    return as_path(given).resolve() / name if given else None
+
+
+def _platformdirs() -> ModuleType:
     import platformdirs  # only where it is needed: it is slow to load
 
-    return Path(platformdirs.user_cache_dir("scratchgen")) / name
+    return platformdirs

@@ -33,7 +33,7 @@ from scratchgen.weights import load_weights, save_weights
 AE = ("train", *MODELS["ae"], "--epochs", "1", "--quiet")
 COMMANDS = (
     *("train", "sample", "reconstruct", "interpolate", "evaluate", "compare", "metrics", "export"),
-    *("gradcheck", "bench", "info"),
+    *("gradcheck", "exercise", "bench", "info"),
 )
 IMAGES = [name for name in MODELS if name != "points"]
 

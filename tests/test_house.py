@@ -89,7 +89,8 @@ def test_no_framework_is_imported():
 # --- what `import scratchgen` loads ---
 
 LATER = """
-    scratchgen.gradcheck scratchgen.export scratchgen.data scratchgen.training scratchgen.measures scratchgen.plots
+    scratchgen.gradcheck scratchgen.exercises scratchgen.export scratchgen.data scratchgen.training
+    scratchgen.measures scratchgen.plots
     scratchgen.recipes scratchgen.report scratchgen.bench scratchgen.commands scratchgen.cli
     scratchgen.backend.numpy_ops scratchgen.backend.cupy_ops
     cupy numba matplotlib PIL tqdm pooch safetensors argparse subprocess

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import answers
 import numpy as np
 import pytest
 import tiny
@@ -204,6 +205,15 @@ def test_the_files_of_the_benchmark(home, capsys):
     assert {p.name for p in home.iterdir()} >= {"a.json", "a.png"}
 
 
+def test_the_files_of_exercises(home, capsys):
+    (home / "in").mkdir()
+    (home / "in" / "dense.py").write_text(answers.RIGHT, encoding="utf-8")
+    succeeds("exercise", "check", "~/in/dense.py")
+    succeeds("exercise", "grade", "~/in", "--csv", "~/grades.csv")
+    assert (home / "grades.csv").is_file()
+    assert (home / "cache" / "exercises" / "record.json").is_file()
+
+
 def test_no_option_that_is_a_path_was_forgotten():
     """What stands for a file or folder in the help is read by `path`; --data may be a name too."""
     found = set()
@@ -216,11 +226,11 @@ def test_no_option_that_is_a_path_was_forgotten():
             elif any(word in str(action.metavar or action.dest) for word in ("FILE", "DIR", "RUN")):
                 name = (action.option_strings or [action.dest])[0]
                 found.add(name)
-                assert action.type is path or name == "--data", f"{parser.prog} {name}"
+                assert action.type is path or name in ("--data", "words"), f"{parser.prog} {name}"
 
     look(parser())
     options = {"--data", "--out", "--resume", "--output", "--json", "--record", "--picture", "--tensorboard"}
-    assert found == {*options, "RUN"}
+    assert found == {*options, "--csv", "RUN", "words"}
 
 
 @pytest.mark.parametrize("option", ["--out", "--resume"])

@@ -591,7 +591,7 @@ LEAVERS = {
     "recursion": (forward("return L(x)"), "RecursionError"),
     "stdin": (forward("input()"), "EOFError"),
     "Ctrl-C of its own": (forward("raise KeyboardInterrupt"), "raised KeyboardInterrupt"),
-    "closed files": ("import os; os.closerange(0, 100)\n", "ended the process"),
+    "closed files": ("import os; os.closerange(0, 100)\n", "closed files that it has not opened"),
     "another allclose": (
         "import numpy as np\nnp.allclose = lambda *a, **k: True\n" + forward("pass"),
         "replaces numpy.allclose",

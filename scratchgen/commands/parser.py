@@ -10,6 +10,7 @@ from scratchgen.commands import (
     compare,
     did_you_mean,
     evaluate,
+    exercise,
     export,
     gradcheck,
     info,
@@ -95,6 +96,6 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"scratchgen {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     of_runs = (train, sample, reconstruct, interpolate, evaluate, compare, metrics, export)
-    for command in (*of_runs, gradcheck, bench, info):
+    for command in (*of_runs, gradcheck, exercise, bench, info):
         command.add_parser(commands)
     return top

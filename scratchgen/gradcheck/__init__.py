@@ -30,7 +30,7 @@ What is proved, whatever way it is written in:
     styles.py    the ways in which layers are written
     learned.py   arrays that are learned and are no Parameters; arrays.py finds what an object holds
     student.py   takes it out of a file; trials.py finds inputs for it
-    apart.py     does that in a process of its own; guard.py makes the calls
+    apart.py     does that in a process of its own; guard.py makes the calls, confine.py sets limits
     grid.py      every built-in layer, loss and model; gallery/: bugs, each beside the same without it
 """
 

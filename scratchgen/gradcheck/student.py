@@ -1,6 +1,7 @@
 """The check of a layer or function out of somebody's own file, on inputs that are given or found."""
 
 import ast
+import builtins
 import codecs
 import difflib
 import importlib.util
@@ -11,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from scratchgen.paths import as_path
 
 PASSED_OVER = "skipped"  # beside the verdicts of a report
 CONSTANT = re.compile("mask|target|label|true|noise|eps|drop", re.IGNORECASE)  # arguments that take no gradient
+BUILTINS = "abs all any bool float int isinstance len list max min sum tuple zip".split()  # noqa: SIM905
 REFUSE = "let forward refuse them, as self.check_input(x, 'N', 3) does in a Layer"
 
 
@@ -40,10 +42,10 @@ def check_file(
     `emit` is called with report=, text=, verdict= for each kind of inputs, as soon as there is something to tell, and
     again when there is more; with cannot=, why= where the check could not be made: on what inputs, or "" for none.
     """
-    mine = _numpy()
+    mine = relied_on()
     try:
         target = load(spec, np.random.default_rng(seed))
-        _demand_same(mine)
+        demand_same(mine)
         rng = np.random.default_rng([seed, 1])
         taken = [_given(forms, rng, span)] if forms else trials(target, rng, span)
         # A matrix product takes images, too; the backward of a layer of vectors need not.
@@ -60,17 +62,17 @@ def check_file(
             except Exception as error:
                 hint = "; --input-range and --input-shape choose the inputs" if isinstance(error, ValueError) else ""
                 emit(cannot=_shapes(trial.inputs), why=described(error) + hint)
-        _demand_same(mine)
+        demand_same(mine)
     except CannotCheck as error:
         emit(cannot="", why=str(error))
 
 
 def check_objective(spec: str, *, seed: int, emit: Callable) -> None:
     """Check the objective of the model that `spec` names; `emit` as in `check_file`."""
-    mine = _numpy()
+    mine = relied_on()
     try:
         report = objective(load(spec, np.random.default_rng(seed)), rng=np.random.default_rng([seed, 1]))
-        _demand_same(mine)
+        demand_same(mine)
         emit(report="model", text=f"{report}\n  {_conclusion(report)}", verdict=report.verdict)
     except CannotCheck as error:
         emit(cannot="", why=str(error))
@@ -152,18 +154,38 @@ def _shapes(inputs: tuple) -> str:
     return ", ".join("×".join(map(str, x.shape)) + kinds.get(x.dtype.kind, "") for x in inputs if x is not True)
 
 
-def _numpy() -> dict[str, object]:
-    """The functions that the check relies on, by name."""
-    return {f"{m.__name__}.{n}": f for m in (np, np.linalg) for n, f in vars(m).items() if callable(f)}
+def relied_on() -> dict[str, object]:
+    """What the check relies on, by name: functions of NumPy, Python and the library, its classes and constants."""
+    library = [m for n, m in list(sys.modules.items()) if n.partition(".")[0] == "scratchgen" and m is not None]
+    modules = (np, np.linalg, np.random, *library)
+    found: dict[str, object] = {module.__name__: sys.modules.get(module.__name__) for module in modules}
+    for module in modules:
+        for name, value in list(vars(module).items()):
+            if callable(value) or name.isupper():
+                found[f"{module.__name__}.{name}"] = value
+            if module in library:
+                found.update(_code(f"{module.__name__}.{name}", value))
+    return found | {f"builtins.{name}": getattr(builtins, name) for name in BUILTINS}
 
 
-def _demand_same(before: dict[str, object]) -> None:
+def _code(name: str, value: object) -> dict[str, object]:
+    """The code of a function, and that of a class's methods."""
+    if isinstance(value, FunctionType):
+        return {f"the code of {name}": value.__code__}
+    if not isinstance(value, type) or value.__module__.partition(".")[0] != "scratchgen":
+        return {}
+    own = [(f"{name}.{n}", v) for n, v in list(vars(value).items()) if isinstance(v, FunctionType | property)]
+    return dict(own) | {key: code for n, v in own for key, code in _code(n, v).items()}
+
+
+def demand_same(before: dict[str, object]) -> None:
     """Raises CannotCheck where the file has put others in their places."""
-    now = _numpy()
+    now = relied_on()
     changed = [name for name, function in before.items() if now.get(name) is not function]
     if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise CannotCheck(
-            f"the file replaces {', '.join(changed)}, which the check relies on: give yours another name"
+            f"the file replaces {', '.join(changed[:3])}{more}, which the check relies on: give yours another name"
         )
 
 
@@ -179,7 +201,7 @@ def load(spec: str, rng: np.random.Generator) -> Any:
     """
     path, expression = file_and_expression(spec)
     name, args, options = _parse(expression)
-    module = _import(as_path(path))
+    module = load_module(as_path(path))
     if not hasattr(module, name):
         mine = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
         near = difflib.get_close_matches(name, mine, 1)
@@ -203,7 +225,8 @@ def file_and_expression(spec: str) -> tuple[str, str]:
     return path, expression
 
 
-def _import(path: Path) -> ModuleType:
+def load_module(path: Path) -> ModuleType:
+    """The module that a file makes. Raises CannotCheck."""
     if not path.is_file():
         raise CannotCheck(f"{path} is not a file")
     package, *folders = _package(path.resolve().parent)
@@ -216,10 +239,7 @@ def _import(path: Path) -> ModuleType:
     try:
         guarded("loading", spec.loader.exec_module, module)
     except SyntaxError as error:
-        if path.read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            raise CannotCheck(f"{path} does not load: it is UTF-16, save it as UTF-8") from error
-        where = f" in line {error.lineno}" if error.lineno else ""
-        raise CannotCheck(f"{path} does not load: SyntaxError{where}: {shortened(error.msg)}") from error
+        raise CannotCheck(f"{path} does not load: {not_python(path.read_bytes(), error)}") from error
     except Exception as error:
         raised: BaseException = (error.__cause__ or error) if isinstance(error, Exited) else error
         lines = [f.lineno for f in traceback.extract_tb(raised.__traceback__) if f.filename == spec.origin]
@@ -234,6 +254,14 @@ def _import(path: Path) -> ModuleType:
             sys.path.remove(folder)
             sys.path.append(folder)  # for what it imports later; without hiding anybody else's modules
     return module
+
+
+def not_python(source: bytes, error: Exception) -> str:
+    """Why a source does not compile, by what was raised."""
+    if source.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "it is UTF-16, save it as UTF-8"
+    where = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+    return f"SyntaxError{where}: {shortened(error.msg if isinstance(error, SyntaxError) else str(error))}"
 
 
 def _package(folder: Path) -> list[str]:

@@ -1,0 +1,289 @@
+"""scratchgen exercise: backward passes to write by hand, proved; a folder of them graded."""
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from scratchgen.backend.threads import cores
+from scratchgen.commands import UsageError, did_you_mean
+from scratchgen.commands.arguments import Commands, add_force, path, typed
+from scratchgen.commands.results import check_new
+from scratchgen.exercises import answer, grading, record
+from scratchgen.exercises.exercise import Exercise
+from scratchgen.exercises.table import EXERCISES
+from scratchgen.gradcheck.apart import Limits
+from scratchgen.paths import as_path
+from scratchgen.progress import doing
+from scratchgen.schema import real, whole
+from scratchgen.table import aligned, text_table
+
+DESCRIPTION = """\
+Write backward passes by hand, each proved when it is done.
+
+  scratchgen exercise                 all exercises in order, what is done, and what comes next
+  scratchgen exercise NAME            write NAME.py into this folder: the forward map, its formula, an empty backward
+  scratchgen exercise NAME --hint     the next of three hints
+  scratchgen exercise check FILE      prove it, and say what is wrong
+  scratchgen exercise grade FOLDER    for teachers: check FOLDER/*.py and FOLDER/STUDENT/*.py, and say who is right
+
+A file is for the exercise that it is named after, as dense.py; one of another name for that whose class or function
+it defines, as alice_dense.py or alice.py; --exercise NAME says it for all.
+
+Exit status of a check: 0 right, 1 wrong, 2 it could not be checked; of a folder: 0 all are right, 1 some are not,
+2 there is nothing to grade.
+"""
+SHORT = 76  # characters of a sentence in the table on a terminal
+ACTIONS = ("check", "grade")
+
+
+def add_parser(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "exercise",
+        help="backward passes to write by hand, each proved when it is done",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("words", nargs="*", metavar="NAME | check FILE | grade FOLDER", help="see above")
+    parser.add_argument("--hint", action="store_true", help="show the next of the exercise's three hints")
+    parser.add_argument("--exercise", type=typed(_exercise), metavar="NAME", help="the exercise that the file is for")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument("--csv", type=path, metavar="FILE", help="write a row for each submission into FILE")
+    parser.add_argument(
+        "--jobs", type=typed(whole(1, 1024)), metavar="N", help="grade N at a time (default: one a core)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=typed(real(lambda x: 0 < x <= 1e6, "a number of seconds above 0 and at most 1,000,000")),
+        default=60,
+        metavar="SECONDS",
+        help="how long the check of a file may take altogether (default 60)",
+    )
+    parser.add_argument(
+        "--memory",
+        type=typed(whole(16, 1 << 20)),
+        default=1024,
+        metavar="MIB",
+        help="how much memory a file may take, where the system is Linux (default 1024)",
+    )
+    add_force(parser)
+    parser.set_defaults(main=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    words = args.words
+    grades = words[:1] == ["grade"]
+    if not grades and (args.csv or args.jobs or args.force):
+        option = "--csv" if args.csv else "--jobs" if args.jobs else "--force"
+        raise UsageError(f"{option} goes with scratchgen exercise grade FOLDER")
+    if words[:1] in (["check"], ["grade"]):
+        if len(words) != 2:
+            what = "a folder of submissions" if grades else "one file at a time; grade FOLDER takes a folder of them"
+            raise UsageError(f"scratchgen exercise {words[0]} takes {what}, and {len(words) - 1} are given")
+        return (_grade if grades else _check)(as_path(words[1]), args)
+    if words == ["list"]:
+        words = []
+    if words[:1] == ["hint"]:
+        raise UsageError(f"a hint is shown by scratchgen exercise {' '.join(words[1:]) or 'NAME'} --hint")
+    if not words and args.exercise is None:
+        if args.hint:
+            raise UsageError("whose hint? Write it as scratchgen exercise NAME --hint")
+        return _list(args.json)
+    exercise = args.exercise or _named(" ".join(words))
+    if args.hint:
+        return _hint(exercise, args.json)
+    if args.json:
+        raise UsageError("--json goes with the list of exercises, with check, grade and --hint")
+    return _begin(exercise)
+
+
+def _exercise(word: str) -> Exercise:
+    exercise = answer.named(word)
+    if exercise is None:
+        names = [exercise.name for exercise in EXERCISES]
+        raise ValueError(
+            f"there is no exercise {word!r}{did_you_mean(word, names) or ': scratchgen exercise lists them'}"
+        )
+    return exercise
+
+
+def _named(word: str) -> Exercise:
+    exercise = answer.named(word)
+    if exercise is not None:
+        return exercise
+    if word.endswith(".py") and " " not in word:
+        raise UsageError(f"to check a file: scratchgen exercise check {word}; to begin one, leave out .py")
+    near = did_you_mean(word.split()[0], [*(exercise.name for exercise in EXERCISES), *ACTIONS])
+    raise UsageError(f"there is no exercise {word!r}{near or ': scratchgen exercise lists them'}")
+
+
+def _note(notes: list[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+# --- the list ---
+
+
+def _list(as_json: bool) -> int:
+    kept = record.read()
+    _note(kept.notes)
+    begun = {exercise.name: f"{exercise.name}.py" for exercise in EXERCISES if Path(f"{exercise.name}.py").is_file()}
+    done = [exercise for exercise in EXERCISES if exercise.name in kept.done]
+    if as_json:
+        states = [
+            {"name": e.name, "title": e.title, "done": kept.done.get(e.name), "file": begun.get(e.name)}
+            for e in EXERCISES
+        ]
+        print(json.dumps({"exercises": states, "next": _next(kept)}, indent=1, ensure_ascii=False))
+        return 0
+    rows = [
+        (
+            str(i),
+            e.name,
+            e.title,
+            "done" if e.name in kept.done else f"begun: {begun[e.name]}" if e.name in begun else "open",
+        )
+        for i, e in enumerate(EXERCISES, 1)
+    ]
+    print(*(f"  {line}" for line in aligned(rows, left=(1, 2, 3))), sep="\n")
+    print(f"\n{len(done)} of {len(EXERCISES)} done")
+    _say_next(kept)
+    return 0
+
+
+def _next(kept: record.Record) -> str | None:
+    return next((exercise.name for exercise in EXERCISES if exercise.name not in kept.done), None)
+
+
+def _say_next(kept: record.Record) -> None:
+    name = _next(kept)
+    if name is None:
+        print("that was the last one: read on in scratchgen/layers/, and check layers of your own with gradcheck")
+    elif Path(f"{name}.py").is_file():
+        print(f"next: write what {name}.py leaves open, then scratchgen exercise check {name}.py")
+    else:
+        print(f"next: scratchgen exercise {name}")
+
+
+# --- one exercise ---
+
+
+def _begin(exercise: Exercise) -> int:
+    file = Path(f"{exercise.name}.py")
+    try:
+        stream = open(file, "x", encoding="utf-8")  # noqa: SIM115  closed below
+    except FileExistsError:
+        raise UsageError(
+            f"{file} is there already and stays as it is: scratchgen exercise check {file} checks it; "
+            "to begin anew, move it away or go to another folder"
+        ) from None
+    try:
+        with stream:
+            stream.write(answer.skeleton(exercise))
+    except OSError:
+        file.unlink(missing_ok=True)
+        raise
+    print(f"{file}: {exercise.title}, exercise {EXERCISES.index(exercise) + 1} of {len(EXERCISES)}")
+    print(f"next: open it, write what it leaves open, then scratchgen exercise check {file}")
+    print(f"stuck? scratchgen exercise {exercise.name} --hint")
+    return 0
+
+
+def _hint(exercise: Exercise, as_json: bool) -> int:
+    """The next hint; after the last, or where it cannot be remembered which was shown, all of them."""
+    shown = record.read().hints.get(exercise.name, 0)
+    most = len(exercise.hints)
+    kept = record.add_hint(exercise.name, min(shown + 1, most))
+    _note(kept.notes)
+    numbers = range(1, most + 1) if shown >= most or kept.notes else [shown + 1]
+    if as_json:
+        hints = [exercise.hints[number - 1] for number in numbers]
+        print(json.dumps({"exercise": exercise.name, "hints": hints, "of": most}, indent=1, ensure_ascii=False))
+        return 0
+    for number in numbers:
+        print(f"hint {number} of {most}: {exercise.hints[number - 1]}")
+    if shown >= most:
+        print(f"there are no more hints for {exercise.name}")
+    return 0
+
+
+def _check(file: Path, args: argparse.Namespace) -> int:
+    with doing(f"checking {file}"):
+        verdict = grading.check(file, args.exercise, _limits(args))
+    right = verdict.verdict == "right"
+    kept = record.add_done(verdict.exercise) if right else record.read()
+    _note(kept.notes)
+    if args.json:
+        print(json.dumps(grading.as_json(verdict), indent=1, ensure_ascii=False))
+        return verdict.status
+    if verdict.printed:
+        print(f"{file} prints:", *(f"  | {line}" for line in verdict.printed.splitlines()), sep="\n", file=sys.stderr)
+    if verdict.details:  # but for what is said below
+        print(*(line for line in verdict.details.split("\n") if line.strip() not in verdict.faults), "", sep="\n")
+    _note(verdict.notes)
+    if right:
+        print(f"right: {verdict.exercise} is done, {_count(kept)} of {len(EXERCISES)}")
+        _say_next(kept)
+        return 0
+    if verdict.status == 2:
+        print(*(f"scratchgen: {fault}" for fault in verdict.faults), sep="\n", file=sys.stderr)
+    else:
+        print(*(f"{verdict.verdict}: {fault}" for fault in verdict.faults), sep="\n")
+    exercise = answer.named(verdict.exercise)
+    if exercise is not None and args.hint:
+        _hint(exercise, as_json=False)
+    elif exercise is not None and verdict.verdict == "wrong":
+        print(f"next: mend {file} and check it again; stuck? scratchgen exercise {exercise.name} --hint")
+    return verdict.status
+
+
+def _count(kept: record.Record) -> int:
+    return sum(exercise.name in kept.done for exercise in EXERCISES)
+
+
+def _limits(args: argparse.Namespace) -> Limits:
+    return Limits(seconds=args.timeout, memory=args.memory << 20)
+
+
+# --- a folder of submissions ---
+
+
+def _grade(folder: Path, args: argparse.Namespace) -> int:
+    if args.hint:
+        raise UsageError("--hint goes with an exercise, or with the check of one file")
+    if not folder.is_dir():
+        mend = f": scratchgen exercise check {folder} checks one file" if folder.is_file() else ""
+        raise UsageError(f"{folder} is not a folder{mend}")
+    if args.csv:
+        if args.csv.suffix.lower() != ".csv":
+            raise UsageError(f"--csv is {args.csv}, needs a name that ends in .csv")
+        check_new(args.csv, "--csv", args.force)
+    found, others = grading.submissions(folder)
+    if not found:
+        raise UsageError(f"{folder} has no submissions: neither FOLDER/*.py nor FOLDER/STUDENT/*.py")
+    start = time.perf_counter()
+    verdicts = grading.grade(found, args.exercise, _limits(args), args.jobs or cores())
+    seconds = time.perf_counter() - start
+    if args.csv:
+        grading.write_csv(verdicts, args.csv)
+    counts = Counter(verdict.verdict for verdict in verdicts)
+    if args.json:
+        told = [grading.as_json(verdict) for verdict in verdicts]
+        print(json.dumps({"submissions": told, "counts": counts}, indent=1, ensure_ascii=False))
+    else:
+        rows = [[*cells[:4], _short(cells[4]), cells[5]] for cells in map(grading.row, verdicts)]
+        print(*text_table(grading.COLUMNS, rows, left=range(5)), sep="\n")
+        said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+        print(f"\n{len(verdicts)} submissions in {seconds:.0f} s: {said}")
+        if others:
+            print(f"left out: {others} {'file' if others == 1 else 'files'} whose name does not end in .py")
+        if args.csv:
+            print(args.csv)
+    return 0 if set(counts) == {"right"} else 1
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
