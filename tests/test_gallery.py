@@ -140,6 +140,15 @@ def test_one_is_shown_live(run, tmp_path, name):
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.parametrize("name", ["kl-averaged", "both-real"])
+def test_what_a_gradient_check_cannot_see_is_shown_by_the_check_of_objectives(run, name):
+    status, out, _ = run("--gallery", name)
+    assert status == 0
+    assert "A gradient check cannot see it" in out
+    assert re.search(find(name).cause, out)
+    assert "Without the bug: right" in out
+
+
 def test_no_picture_is_overwritten_unless_asked_for(run, tmp_path):
     (tmp_path / "gallery_wrong-sign.png").write_bytes(b"mine")
     assert run("--gallery", "wrong-sign")[1].splitlines()[-1] == "gallery_wrong-sign_2.png"
@@ -163,6 +172,7 @@ def test_status_1_where_the_check_does_not_find_it(run):
         (["--gallery", "qqq"], "the gallery has no qqq"),
         (["--gallery", "wrong-sign", "Dense"], "leave out the other names"),
         (["--mutants", "--gallery"], "leave out the names"),
+        (["--objective", "--gallery", "kl-averaged"], "ask for one of them"),
         (["--gallery", "--output", "x.png"], "go with --gallery NAME"),
         (["--force"], "go with --gallery NAME"),
         (["--gallery", "wrong-sign", "--output", "x.jpg"], "ends in .png"),

@@ -10,8 +10,6 @@ then look. bug.py says what an entry is; training.py has the small trainings tha
 """
 
 from difflib import get_close_matches
-from importlib import import_module
-from importlib.util import find_spec
 
 from scratchgen.gradcheck.gallery import (
     activations,
@@ -22,11 +20,11 @@ from scratchgen.gradcheck.gallery import (
     models,
     networks,
     normalisation,
+    objectives,
     pooling,
 )
 from scratchgen.gradcheck.gallery.bug import Bug, Case
 
-OBJECTIVES = f"{__name__}.objectives"  # of models whose gradients are right
 BUGS: tuple[Bug, ...] = (
     *dense.BUGS,
     *activations.BUGS,
@@ -37,7 +35,7 @@ BUGS: tuple[Bug, ...] = (
     *pooling.BUGS,
     *losses.BUGS,
     *models.BUGS,
-    *(import_module(OBJECTIVES).BUGS if find_spec(OBJECTIVES) else ()),
+    *objectives.BUGS,
 )
 
 
