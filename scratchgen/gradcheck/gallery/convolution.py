@@ -221,7 +221,10 @@ BUGS = (
         wrong="dx[i + a, j + b] += dy[a, b] W[i, j]ᵀ",
         symptom="right for a stride of 1; else the far edges get nothing",
         cause=r"strid",
-        sources=("https://github.com/Kulbear/deep-learning-coursera/pull/34",),
+        sources=(
+            "https://github.com/Kulbear/deep-learning-coursera/pull/34",
+            "https://github.com/enggen/Deep-Learning-Coursera/issues/7",
+        ),
         size=27,
         stride=2,
     ),

@@ -157,7 +157,7 @@ BUGS = (
         "batch-norm-term-too-many",
         "Batch norm: a term too many in the mean's gradient, divided by m twice",
         wrong="dμ = −Σ dx̂/σ − 2 dσ² Σ x / m, and dx = … + dμ / m",
-        symptom="hard to see at a large m",
+        symptom="hard to see at a large m; the code that it was reported of sums x − μ, which is 0, and so was right",
         cause=r"too (many|much)|the mean is (missing or )?wrong|constant per channel(?!.*is missing)",
         dx=term_too_many,
         formula="dμ = −Σ dx̂/σ,  dx = dx̂/σ + 2 dσ² (x − μ)/m + dμ/m",
