@@ -50,8 +50,10 @@ def _nothing_is_written(subject: Subject, inputs: list, dy: Array) -> Iterator[s
 def _backward_is_linear(subject: Subject, inputs: list, dy: Array) -> Iterator[str]:
     if takes_no_argument(subject.evaluate(inputs)[1]):
         return
+    before = {name: np.array(p.value) for name, p in subject.parameters.items()}
     if not _agree(_gradients(subject, inputs, -1e3 * dy), _times(-1e3, subject, inputs, dy)):
         moved = [name for name, step in subject.step.items() if np.any(step)]
+        moved += [name for name, p in subject.parameters.items() if not np.array_equal(p.value, before[name])]
         if moved:
             yield (
                 f"backward is not linear in dy: it updates {', '.join(moved)} and uses what it has updated: take "

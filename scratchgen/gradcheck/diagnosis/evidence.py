@@ -1,8 +1,12 @@
 """What is known where a gradient is wrong: the backward's beside the true one, at two points and for several dy."""
 
+import inspect
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +21,7 @@ from scratchgen.gradcheck.subject import Subject
 from scratchgen.gradcheck.variable import Variable, sizes_of
 
 MOST_ELEMENTS = 400, 1000  # of a variable, and of y: a Jacobian of that size is taken
+MOST_LOCAL = 10, 2000  # variables of forward that are looked at, and elements of one
 SECONDS = 4.0  # that all evaluations for one variable may take
 
 
@@ -24,7 +29,8 @@ SECONDS = 4.0  # that all evaluations for one variable may take
 class Scene:
     """A point, a dy there, and the gradient of one variable: `given` by backward, and `true`.
 
-    `fields` are the arrays that a formula may be made of, by name: inputs, parameters and y. `others` are the true
+    `fields` are the arrays that a formula may be made of, by name: inputs, parameters and y; `local` are those that
+    forward has in its variables, or leaves on its object, beside them. `others` are the true
     gradients of the other variables, by name; `upstream` are gradients that parts have given back, which may
     stand in a formula in the place of dy. `jacobian` is that of y, elements of the variable by elements of y.
     """
@@ -39,6 +45,7 @@ class Scene:
     jacobian: Array
     others: dict[str, Array] = field(default_factory=dict)
     upstream: dict[str, Array] = field(default_factory=dict)
+    local: dict[str, Array] = field(default_factory=dict)
 
     @property
     def scale(self) -> float:
@@ -180,6 +187,7 @@ def _scenes(
                     jacobian,
                     {u.name: (others[u.name] @ at).reshape(u.value(point.inputs).shape) for u in near[:3]},
                     v.trace.upstream() if isinstance(v, Output) else {},
+                    {} if isinstance(v, Output) else _locals(subject, point, _fields(subject, point, y), given),
                 )
         except Exception:
             return
@@ -216,6 +224,41 @@ def _fields(subject: Subject, point: Point, y: Array) -> dict[str, Array]:
     if y.ndim:
         found["y"] = y
     return found
+
+
+def _locals(subject: Subject, point: Point, known: dict[str, Array], given: Array) -> dict[str, Array]:
+    """The arrays in the variables of forward when it returns, and on its object, which are none of those known, nor
+    the gradient itself. Masks of truth values stand in brackets."""
+    function = inspect.unwrap(getattr(subject.function, "func", subject.function))
+    code = getattr(function, "__code__", None)
+    found: dict[str, Any] = {}
+
+    def on_event(frame: FrameType, event: str, value: Any) -> None:
+        if event == "return" and frame.f_code is code:
+            found.update(frame.f_locals)
+
+    before = sys.getprofile()
+    sys.setprofile(on_event)
+    try:
+        subject.evaluate(point.inputs)
+    finally:
+        sys.setprofile(before)
+    found |= getattr(subject.module, "__dict__", {})
+    kept: dict[str, Array] = {}
+    for name, value in found.items():
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fb" or not 1 < value.size <= MOST_LOCAL[1]:
+            continue
+        array = np.asarray(value, np.float64)
+        alike = any(array.shape == f.shape and np.array_equal(array, f) for f in (*known.values(), *kept.values()))
+        alike = alike or (array.shape == given.shape and _is_multiple(array, given))
+        if not alike and np.isfinite(array).all() and name not in known and len(kept) < MOST_LOCAL[0]:
+            kept[f"[{name}]" if value.dtype == bool else name] = array.copy()
+    return kept
+
+
+def _is_multiple(a: Array, b: Array) -> bool:
+    c = np.sum(a * b) / np.sum(b * b) if b.any() else 0.0
+    return bool(np.allclose(a, c * b, rtol=1e-7, atol=1e-12))
 
 
 def _fields_of_parts(subject: Subject, v: Output, point: Point) -> dict[str, Array]:

@@ -129,6 +129,31 @@ def _factors(c: list[float], m: int) -> str:
     return " and ".join(wrong) if len(wrong) <= 2 else ""
 
 
+# --- norms ---
+
+
+def projection(evidence: Evidence) -> str:
+    """Where forward divides v by its own length, dv = a − v Σ (a v) / Σ v²: whether only a is there; or ""."""
+    given, true = evidence.given(), evidence.true()
+    value = evidence.scenes[0].value
+    name = evidence.name.removesuffix(".grad") if evidence.is_parameter else evidence.name.removeprefix("d")
+    sets: list[tuple[Axes, str]] = [((k,), f" over axis {k}") for k in range(value.ndim)]
+    sets += [(tuple(range(value.ndim)), "")] if value.ndim > 1 else []
+    for axes, where in sets:
+        if np.prod([value.shape[a] for a in axes]) < 3:
+            continue
+        parts = []
+        for s in evidence.scenes:
+            along = np.sum(s.given * s.value, axis=axes, keepdims=True) / np.sum(s.value**2, axis=axes, keepdims=True)
+            parts.append((s.value * along).ravel())
+        if np.linalg.norm(given - np.concatenate(parts) - true) <= allowance(given, true):
+            return (
+                f"the length of {name} is taken for a constant: what is missing is − {name} · Σ (d·{name}) / "
+                f"Σ {name}²{where}, where d is what backward gives: the projection off {name}"
+            )
+    return ""
+
+
 # --- attention ---
 
 

@@ -5,14 +5,16 @@ from dataclasses import replace
 import numpy as np
 
 from scratchgen.gradcheck.diagnosis.evidence import Evidence
-from scratchgen.gradcheck.diagnosis.families import attention, normalisation
+from scratchgen.gradcheck.diagnosis.families import attention, normalisation, projection
 from scratchgen.gradcheck.diagnosis.fit import LEFT, Dictionary, Fit, Term, allowance, solve, spelled, written
-from scratchgen.gradcheck.diagnosis.terms import dictionary, multiples
+from scratchgen.gradcheck.diagnosis.terms import ALL_OF_TRUE, TRUE, dictionary, multiples
+
+READABLE = 7.5  # the length of a formula that says something
 
 
 def by_formula(evidence: Evidence) -> str:
     """A sentence on the formula, or "" where none explains the difference."""
-    return normalisation(evidence) or attention(evidence) or _by_terms(evidence)
+    return normalisation(evidence) or projection(evidence) or attention(evidence) or _by_terms(evidence)
 
 
 def _by_terms(evidence: Evidence) -> str:
@@ -20,20 +22,20 @@ def _by_terms(evidence: Evidence) -> str:
     if given.size < 8:
         return ""
     allowed = allowance(given, true)
-    plain = dictionary(evidence, with_true=False)
+    plain = dictionary(evidence)
     of_true = plain.fit(true, min(allowed, LEFT * float(np.linalg.norm(true))))
     of_given = plain.fit(given, allowed)
     if of_true and of_given:
         return _two_formulas(evidence, plain, of_given, of_true)
-    every = dictionary(evidence)
-    rest = every.fit(given - true, allowed, most=1)
-    if whole := every.fit(given, allowed, most=1):
-        return _instead(evidence, whole, of_true)
-    if rest:
+    if multiple := multiples(evidence).fit(given, allowed, most=1):
+        return _too_much(evidence, multiple)
+    if of_given and len(of_given.terms) == 1:
+        return _instead(evidence, of_given, of_true)
+    if rest := plain.fit(given - true, allowed, most=1):
         return _off_by(evidence, rest)
-    if lacking := _factor_left_out(evidence):
+    if lacking := _factor_left_out(evidence)[0]:
         return f"the factor {lacking} is missing: with it the gradient is right"
-    if rest := plain.fit(given - true, allowed):
+    if (rest := plain.fit(given - true, allowed)) and sum(t.cost for t in rest.terms) < READABLE:
         return _off_by(evidence, rest)
     if of_given:
         return f"backward gives {written(of_given, evidence.sizes)}, which is not the gradient"
@@ -45,7 +47,7 @@ def _two_formulas(evidence: Evidence, plain: Dictionary, given: Fit, true: Fit) 
     sizes = evidence.sizes
     both = f"backward gives {written(given, sizes)}; the gradient is {written(true, sizes)}"
     shortest = _left_out(evidence, given, true) or _change(evidence, *_in_the_same_terms(evidence, given, true))
-    if not shortest:
+    if not shortest and len(given.terms) + len(true.terms) > 2:
         rest = plain.fit(evidence.given() - evidence.true(), allowance(evidence.given(), evidence.true()), most=1)
         shortest = _off_by(evidence, rest) if rest and not set(_texts(rest)) & set(_texts(true)) else ""
     sums = [_why(evidence, t) for t in true.terms if t.text not in _texts(given)]
@@ -87,10 +89,9 @@ def _left_out(evidence: Evidence, given: Fit, true: Fit) -> str:
     """The one factor that makes the gradient of what backward gives."""
     if len(given.terms) > 1 or len(true.terms) > 1:
         return ""
-    factor = _factor_left_out(evidence)
-    if "[" in factor:
-        scale = "" if factor.startswith("[") else " and its scale"
-        return f"the mask{scale}, {factor}, is missing, so that dy passes where y does not depend on it"
+    factor, drops = _factor_left_out(evidence)
+    if drops:
+        return f"the mask, {factor}, is missing, so that dy passes where y does not depend on it"
     return f"the factor {factor} is missing" if factor else ""
 
 
@@ -107,20 +108,25 @@ def _why(evidence: Evidence, term: Term) -> str:
     return f" (each element acts on every output along {axes}{row} and not on its own alone)"
 
 
+def _too_much(evidence: Evidence, multiple: Fit) -> str:
+    """The gradient is there, times a factor, or summed."""
+    (term,), (c,) = multiple.terms, multiple.coefficients
+    if term.text.startswith(ALL_OF_TRUE):
+        axes = term.text.removeprefix(f"{ALL_OF_TRUE} over ")
+        times = "" if abs(c - 1) < 1e-4 else f"{spelled(c, evidence.sizes)} · "
+        return (
+            f"every element along {axes} gets the same, {times}the gradient summed over {axes}, and each has its own"
+        )
+    return f"backward gives {_factor_of(term, c, evidence.sizes)} times the gradient: that factor is too much"
+
+
 def _instead(evidence: Evidence, given: Fit, true: Fit | None) -> str:
-    """What backward gives, where the true formula is not known, or is the gradient g itself."""
+    """What backward gives, where the true formula is not known."""
     (term,), (c,) = given.terms, given.coefficients
-    sizes = evidence.sizes
     if term.text == "dy" and abs(c - 1) < 1e-6:
         return "it is dy as it is: what forward does beside passing x on, a derivative or another path, is missing"
-    if term.text.endswith(" · g"):
-        return f"backward gives {_factor_of(term, c, sizes)} times the gradient: that factor is too much"
-    if term.text.startswith("Σ g over"):
-        axes = term.text.removeprefix("Σ g over ")
-        what = "averaged" if 0 < c < 1 else "summed"
-        return f"every element along {axes} gets the same: the gradient is {what} over {axes} where each has its own"
-    right = f"; the gradient is {written(true, sizes)}" if true else ", which is not the gradient"
-    return f"backward gives {written(given, sizes)}{right}"
+    right = f"; the gradient is {written(true, evidence.sizes)}" if true else ", which is not the gradient"
+    return f"backward gives {written(given, evidence.sizes)}{right}"
 
 
 def _off_by(evidence: Evidence, rest: Fit) -> str:
@@ -137,15 +143,18 @@ def _off_by(evidence: Evidence, rest: Fit) -> str:
     return f"{written(rest, sizes)} is too much{why}"
 
 
-def _factor_left_out(evidence: Evidence) -> str:
-    """The factor that backward has forgotten, so that the gradient is what it gives times that; or ""."""
+def _factor_left_out(evidence: Evidence) -> tuple[str, bool]:
+    """The factor that backward has forgotten, so that the gradient is what it gives times that, and whether it drops
+    elements; or ""."""
+    given = evidence.given()
     other = replace(evidence, scenes=[replace(s, true=s.given, given=s.true) for s in evidence.scenes])
-    fit = multiples(other).fit(evidence.true(), allowance(evidence.given(), evidence.true()), most=1)
-    if not fit or not fit.terms[0].text.endswith(" · g"):
-        return ""
-    return _factor_of(fit.terms[0], fit.coefficients[0], evidence.sizes)
+    fit = multiples(other).fit(evidence.true(), allowance(given, evidence.true()), most=1)
+    if not fit or not fit.terms[0].text.endswith(TRUE):
+        return "", False
+    drops = bool(((fit.terms[0].value == 0) & (given != 0)).any())
+    return _factor_of(fit.terms[0], fit.coefficients[0], evidence.sizes), drops
 
 
 def _factor_of(term: Term, c: float, sizes: dict[str, int]) -> str:
-    """w of the term w · g, with its coefficient."""
-    return written(Fit((Term(term.text.removesuffix(" · g"), term.value, 0),), (c,)), sizes)
+    """The factor of a term, with its coefficient."""
+    return written(Fit((Term(term.text.removesuffix(TRUE), term.value, 0),), (c,)), sizes)

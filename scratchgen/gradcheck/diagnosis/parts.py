@@ -177,7 +177,9 @@ def first_wrong_part(found: list[Call], check: Callable[..., Any]) -> str:
         except Exception:
             continue
         if report.verdict == "WRONG":
-            wrong = next((t for t in report.tensors if t.verdict == "WRONG"), None)
+            wrong = next((t for t in report.tensors if t.verdict == "WRONG" and np.isfinite(t.error)), None)
+            if wrong is None and not report.faults:
+                continue  # its backward is not what it is taken for
             said = f"{wrong.name}: {wrong.hint}" if wrong is not None and wrong.hint else ""
             said = said or next(iter(report.faults), "")
             return f"{c.path}, {Subject(c.part).name}" + (f": {said}" if said else "")

@@ -4,7 +4,7 @@ A pattern is named where it explains nearly the whole difference, where no simpl
 have been met by chance: a tensor of one element is some factor times any other. Where several fit none is named.
 """
 
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 
@@ -56,15 +56,20 @@ def factor(a: Array, n: Array, sizes: dict[str, int], scale: float = 1.0) -> str
     if abs(c - 0.5) < 1e-4:
         found.append("a factor 2 is missing")
     for what, size in sizes.items():
-        for root, power in ((f"√{size}", 0.5), (f"1/√{size}", -0.5)) if size > 1 else ():
-            if abs(c / size**power - 1) < 1e-4:
-                found.append(
-                    f"it is {root} times, {size} being {what}: the root that forward divides or multiplies by is lost"
-                )
         if size > 1 and abs(c / size - 1) < 1e-4:
             found.append(f"it is multiplied by {what}, {size}: the forward averages and the backward does not")
         if size > 1 and abs(c * size - 1) < 1e-4:
             found.append(f"it is divided by {what}, {size}: the forward sums and the backward averages")
+    for what, size in () if found else sizes.items():
+        for root, power in ((f"√{size}", 0.5), (f"1/√{size}", -0.5)):
+            if size > 1 and abs(c / size**power - 1) < 1e-4:
+                found.append(f"it is {root} times, {size} being {what}: that root of forward's is lost")
+    for (what, size), (other, count) in () if found else permutations(sizes.items(), 2):
+        if 1 < size != count > 1 and abs(c * count / size - 1) < 1e-4 and size % count:
+            found.append(f"it is {size}/{count}: divided by {other}, {count}, where {what}, {size}, belongs")
+    for what, size in () if found else sizes.items():
+        if size > 2 and abs(c * size / (size - 1) - 1) < 1e-4:
+            found.append(f"it is {size - 1}/{size}: {size}, {what}, stands where {size - 1} belongs")
     if abs(scale - 1) > 1e-4 and abs(c * scale - 1) < 1e-4:
         found.append(f"the factor {scale:.5g} by which forward scales what it keeps is missing")
     if not found and _telling(n) < 2:
@@ -195,4 +200,4 @@ def _border(shape, axes) -> Array:
 
 def nearly(a, n) -> str:
     close = _telling(n) >= 3 and cosine(a, n) > 0.99
-    return "cosine near 1: the direction is nearly right, look for a small term" if close else ""
+    return "cosine near 1: the direction is nearly right" if close else ""

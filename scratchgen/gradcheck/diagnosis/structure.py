@@ -25,6 +25,11 @@ def by_structure(evidence: Evidence) -> str:
     if not depends.any() or not gives.any():
         return ""
     shape, outputs = scene.value.shape, scene.y.shape
+    if shape == outputs and not same.all() and (np.abs(given - true.T) <= 10 * CLOSE * size).all():
+        return (
+            "backward applies forward's own map to dy, not its adjoint, the transpose: what goes from one place to "
+            "another comes back the other way"
+        )
     said = _several_outputs(same, gives, evidence.outputs)
     if not said and (same | ~gives).all():
         said = _dropped(depends & ~gives, depends, shape, outputs)
@@ -32,7 +37,7 @@ def by_structure(evidence: Evidence) -> str:
         said
         or _moved(given, true, size, shape, outputs)
         or _several_for_one(given, true, depends, gives, same, scene.value)
-        or _factor_of_elements(given, true, depends, gives)
+        or _factor_of_elements(given, true, depends, gives, shape)
         or _mixed(gives & ~depends, depends, shape, outputs)
     )
 
@@ -111,8 +116,8 @@ def _dropped(dropped: Array, depends: Array, shape: Shape, outputs: Shape) -> st
         if any(len(k) for k in kept) and max(map(len, kept)) == 1 < max(map(len, all_of)):
             return (
                 f"an element acts on up to {max(map(len, all_of))} places of y{_block(depends[rows[0]], outputs)}, "
-                f"and only {_end(kept, all_of)} of them gives it a gradient: where windows overlap, or an element is "
-                "used again, the shares are added (+=), and here one overwrites the others (=)"
+                f"and only {_end(kept, all_of)} of them gives it a gradient: all their shares are added up, with +=, "
+                "not =, where windows overlap or an element is used again"
             )
     return _kept_at_one_end(dropped, depends, rows, outputs) if count.max() > 1 else ""
 
@@ -250,10 +255,10 @@ def _several_for_one(given: Array, true: Array, depends: Array, gives: Array, sa
     )
 
 
-def _factor_of_elements(given: Array, true: Array, depends: Array, gives: Array) -> str:
+def _factor_of_elements(given: Array, true: Array, depends: Array, gives: Array, shape: Shape) -> str:
     """Whether each element's gradient is off by a factor of its own, the same for every dy."""
-    if not (depends == gives).all() or len(true) < 4:
-        return ""
+    if not (depends == gives).all() or np.median(depends.sum(axis=1)) < 2:
+        return ""  # of one output, every element's is some factor
     factors = []
     for a, n in zip(given, true, strict=True):
         if n.any():
@@ -262,9 +267,17 @@ def _factor_of_elements(given: Array, true: Array, depends: Array, gives: Array)
             if np.abs(a - c * n).max() > 1e-5 * np.abs(a).max():
                 return ""
             factors.append(1 / c)
-    if len(factors) < 4 or np.ptp(factors) < 1e-3 or np.mean(np.abs(np.array(factors) - 1) > 1e-5) < 0.5:
+    if (
+        len(factors) < 4
+        or len(factors) < len(true)
+        or np.ptp(factors) < 1e-3
+        or np.mean(np.abs(np.array(factors) - 1) > 1e-5) < 0.5
+    ):
         return ""
     span = f"from {min(factors):.3g} to {max(factors):.3g}"
+    by_channel = np.array(factors).reshape(shape)
+    if len(shape) > 1 and np.allclose(by_channel, by_channel.reshape(-1, shape[-1])[0], rtol=1e-5):
+        return f"every channel lacks a factor of its own, the same for every dy, {span}"
     kind = ", as σ or a gate is," if min(factors) > 0 and max(factors) < 1 else ""
     return f"every element lacks a factor of its own, the same for every dy, {span}{kind} that depends on the inputs"
 

@@ -1,4 +1,8 @@
-"""The candidate terms: what a wrong backward is usually made of, from dy, the inputs, y and the parameters."""
+"""The candidate terms: what a wrong backward is usually made of, from dy and the arrays that forward has made.
+
+These are the inputs, the parameters and y, and beside them the local variables of forward, by their own names: what
+is found is said in the words of the code.
+"""
 
 import math
 from collections.abc import Callable, Iterator
@@ -11,19 +15,21 @@ from scratchgen.gradcheck.diagnosis.evidence import Evidence, Scene
 from scratchgen.gradcheck.diagnosis.fit import Dictionary, Term
 
 EPS = 1e-5  # of a standard deviation, as nearly everybody has it
+TRUE = " · the gradient"  # at the end of a term: a factor times the true gradient
+ALL_OF_TRUE = "the gradient summed"
 
+Shape = tuple[int, ...]
 Named = tuple[str, Array, float]  # how it is written, its value in one scene, how long a formula it is
 
 
+def dictionary(evidence: Evidence) -> Dictionary:
+    """Every candidate that can be made in all scenes, of dy and arrays."""
+    return _common(evidence, _candidates)
+
+
 def multiples(evidence: Evidence) -> Dictionary:
-    """The true gradient times each factor: w · g."""
+    """The true gradient times each factor, and its sums."""
     return _common(evidence, lambda scene: _of_the_gradient(scene, list(_weights(scene)), scene.true.shape))
-
-
-def dictionary(evidence: Evidence, with_true: bool = True) -> Dictionary:
-    """Every candidate that can be made in all scenes. Those made of the true gradient itself, w · g, are left
-    out where the true gradient is to be explained."""
-    return _common(evidence, lambda scene: _candidates(scene, with_true))
 
 
 def _common(evidence: Evidence, candidates: Callable[[Scene], Iterator[Named]]) -> Dictionary:
@@ -40,7 +46,7 @@ def _common(evidence: Evidence, candidates: Callable[[Scene], Iterator[Named]]) 
     )
 
 
-def _candidates(scene: Scene, with_true: bool) -> Iterator[Named]:
+def _candidates(scene: Scene) -> Iterator[Named]:
     shape = scene.true.shape
     weights = list(_weights(scene))
     yield from _elementwise(scene, weights, shape)
@@ -48,11 +54,6 @@ def _candidates(scene: Scene, with_true: bool) -> Iterator[Named]:
         yield from _across(scene, shape)
         yield from _reduced(scene, weights, shape)
         yield from _matrices(scene, shape)
-    if with_true:
-        yield from _of_the_gradient(scene, weights, shape)
-    for name, other in scene.others.items():
-        if other.shape == shape:
-            yield name, other, 1.5
     yield "1", np.ones(shape), 3.0
 
 
@@ -60,44 +61,67 @@ def _candidates(scene: Scene, with_true: bool) -> Iterator[Named]:
 
 
 def _weights(scene: Scene) -> Iterator[Named]:
-    """What dy may be multiplied by: functions of the inputs, of y and of the parameters."""
+    """What dy may be multiplied by: functions of the arrays, and products of two."""
     yield "", np.ones(()), 0.0
-    plain = {name: f for name, f in scene.fields.items() if f.size > 1 or f.ndim == 0}
-    x = next(iter(plain.values()), None)
-    y = scene.fields.get("y")
-    if y is not None and x is not None and y.shape == x.shape:
+    fields = {name: f for name, f in scene.fields.items() if f.size > 1 or f.ndim == 0}
+    x, y = next(iter(fields.items()), ("", np.zeros(()))), scene.fields.get("y")
+    if y is not None and y.shape == x[1].shape:
         yield "[y ≠ 0]", (y != 0) * 1.0, 1.4
-        if not np.allclose(y, x):
-            branch = f"(y − {next(iter(plain))})"
-            yield f"(1 − {branch}²)", 1 - (y - x) ** 2, 3.0
-    for name, f in plain.items():
+    for name, f in fields.items():
         yield from _functions(name, f)
-    for (a, f), (b, g) in combinations(plain.items(), 2):
-        if _fits(f.shape, g.shape):
-            yield f"{a}·{b}", f * g, 2.2
-            yield f"({a} − {b})", f - g, 3.2
-            if f.shape == g.shape:
-                yield f"({a} − {b})²", (f - g) ** 2, 3.2
-                yield f"[{a} > {b}]", (f > g) * 1.0, 3.0
-                yield f"sign({a} − {b})", np.sign(f - g), 2.9
-                for of, other, p, q in ((a, b, f, g), (b, a, g, f)):
-                    s = _sigmoid(p)
-                    yield f"(σ({of}) − {other})", s - q, 3.0
-                    yield f"(σ({of}) − {other})·σ′({of})", (s - q) * s * (1 - s), 4.0
-                    yield f"(σ({of}) − {other})/σ′({of})", (s - q) / (s * (1 - s)), 4.0
-                    yield f"exp({of}/2)·{other}", np.exp(p / 2) * q, 3.0
-                    yield f"exp({of})·{other}", np.exp(p) * q, 3.0
-                    yield f"{other}/{of}²", q / p**2, 3.5
-    for name, f in plain.items():
-        if f.ndim >= 2 and name == next(iter(plain)):
-            for axes, where in axes_sets(f.ndim):
-                x_hat, s = _normalised(f, axes)
-                yield f"{name}̂{where}", x_hat, 2.6
-                yield f"{name}̂²{where}", x_hat**2, 3.6
-                yield f"1/σ{where}", s, 2.8
         if f.ndim:
-            e = np.exp(f - f.max(-1, keepdims=True))
-            yield f"softmax({name})", e / e.sum(-1, keepdims=True), 2.3
+            yield f"softmax({name})", _softmax(f), 2.3
+    for axes, where in axes_sets(x[1].ndim) if x[1].ndim >= 2 else ():
+        x_hat, s = _normalised(x[1], axes)
+        yield f"{x[0]}̂{where}", x_hat, 2.6
+        yield f"{x[0]}̂²{where}", x_hat**2, 3.6
+        yield f"1/σ{where}", s, 2.8
+    for name, f in scene.local.items():
+        yield from _short_functions(name, f)
+    every = fields | scene.local
+    for (a, f), (b, g) in combinations(every.items(), 2):
+        if not _fits(f.shape, g.shape):
+            continue
+        yield f"{a}·{b}", f * g, 2.2
+        yield f"({a} − {b})", f - g, 3.2
+        for of, other, p, q in ((a, b, f, g), (b, a, g, f)):
+            yield f"{of}/{other}", p / q, 2.4
+            yield f"{of}·(1 − {other}²)", p * (1 - q * q), 2.9
+            yield f"{of}·{other}·(1 − {other})", p * q * (1 - q), 3.0
+            yield f"{of}·(1 − {other})", p * (1 - q), 2.8
+            yield f"{of}·[{other} > 0]", p * (q > 0), 2.8
+        if a in fields and b in fields and f.shape == g.shape:
+            yield from _of_two(a, b, f, g)
+
+
+def _of_two(a: str, b: str, f: Array, g: Array) -> Iterator[Named]:
+    """What losses are made of."""
+    yield f"({a} − {b})²", (f - g) ** 2, 3.2
+    yield f"[{a} > {b}]", (f > g) * 1.0, 3.0
+    yield f"sign({a} − {b})", np.sign(f - g), 2.9
+    for of, other, p, q in ((a, b, f, g), (b, a, g, f)):
+        s = _sigmoid(p)
+        yield f"tanh({of} − {other})", np.tanh(p - q), 3.2
+        yield f"(σ({of}) − {other})", s - q, 3.0
+        yield f"(σ({of}) − {other})·σ′({of})", (s - q) * s * (1 - s), 4.0
+        yield f"(σ({of}) − {other})/σ′({of})", (s - q) / (s * (1 - s)), 4.0
+        yield f"exp({of}/2)·{other}", np.exp(p / 2) * q, 3.0
+        yield f"exp({of})·{other}", np.exp(p) * q, 3.0
+        yield f"{other}/{of}²", q / p**2, 3.5
+
+
+def _short_functions(name: str, f: Array) -> Iterator[Named]:
+    yield name, f, 1.7
+    yield f"{name}²", f * f, 1.7
+    yield f"(1 − {name})", 1 - f, 1.7
+    yield f"(1 − {name}²)", 1 - f * f, 2.0
+    yield f"{name}·(1 − {name})", f * (1 - f), 2.1
+    yield f"[{name} > 0]", (f > 0) * 1.0, 1.6
+    yield f"1/{name}", 1 / f, 1.8
+    yield f"1/{name}²", 1 / f**2, 2.2
+    yield f"exp({name})", np.exp(f), 1.6
+    yield f"sin({name})", np.sin(f), 2.4
+    yield f"cos({name})", np.cos(f), 2.4
 
 
 def _functions(name: str, f: Array) -> Iterator[Named]:
@@ -127,6 +151,8 @@ def _functions(name: str, f: Array) -> Iterator[Named]:
     yield f"tanh({name})", t, 2.0
     yield f"(1 − tanh²({name}))", 1 - t * t, 2.3
     yield f"{name}³", f**3, 2.0
+    yield f"1/(1 + |{name}|)", 1 / (1 + np.abs(f)), 2.5
+    yield f"1/(1 + |{name}|)²", 1 / (1 + np.abs(f)) ** 2, 2.6
     yield f"{name}·σ(−{name})", f * (1 - s), 2.9
     yield f"{name}·σ′({name})", f * s * (1 - s), 2.6
     yield f"exp({name})·[{name} < 0]", np.exp(np.minimum(f, 0)) * (f < 0), 2.6
@@ -142,50 +168,47 @@ def _functions(name: str, f: Array) -> Iterator[Named]:
 # --- terms ---
 
 
-def _elementwise(scene: Scene, weights: list[Named], shape: tuple[int, ...]) -> Iterator[Named]:
+def _elementwise(scene: Scene, weights: list[Named], shape: Shape) -> Iterator[Named]:
     """dy · w, where dy has the shape of the variable, or is a single number."""
     for name, dy in {"dy" if scene.dy.size > 1 else "": scene.dy, **scene.upstream}.items():
-        if not (_fits(dy.shape, shape) and np.broadcast_shapes(dy.shape, shape) == shape):
-            continue
-        for text, w, cost in weights:
-            if _fits(w.shape, shape) and np.broadcast_shapes(w.shape, shape) == shape:
-                yield _times(name, text) or "1", np.broadcast_to(dy * w, shape), cost + 1
+        if _broadcasts_to(dy.shape, shape):
+            for text, w, cost in weights:
+                if _broadcasts_to(w.shape, shape):
+                    yield _times(name, text) or "1", np.broadcast_to(dy * w, shape), cost + 1
 
 
-def _across(scene: Scene, shape: tuple[int, ...]) -> Iterator[Named]:
+def _across(scene: Scene, shape: Shape) -> Iterator[Named]:
     """u · Σ (dy · w) over some axes: where each element acts on all of its row, or channel."""
     y, dy = scene.y, scene.dy
     if y.shape != shape or y.ndim < 2:
         return
-    vectors = {
-        n: f for n, f in scene.fields.items() if f.shape != shape and _fits(f.shape, shape) and f.ndim and f.size > 1
-    }
-    fields = {n: f for n, f in scene.fields.items() if f.shape == shape}
-    outer: list[Named] = [("", np.ones(()), 0.0)]
-    inner: list[Named] = [("", np.ones(()), 0.0)]
+    every = scene.fields | scene.local
+    fields = {n: f for n, f in every.items() if f.shape == shape}
+    vectors = {n: f for n, f in every.items() if f.shape != shape and f.size > 1 and _broadcasts_to(f.shape, shape)}
+    inner: list[Named] = [("", np.ones(()), 0.0), *((n, f, 1.0) for n, f in (fields | vectors).items())]
+    outer = list(inner)
     for n, f in fields.items():
-        outer += [(n, f, 1.0), (f"(1 − {n})", 1 - f, 1.8)]
-        inner += [(n, f, 1.0)]
-        e = np.exp(f - f.max(-1, keepdims=True))
-        p = e / e.sum(-1, keepdims=True)
-        outer += [(f"softmax({n})", p, 1.6), (f"exp({n})", np.exp(f), 1.5)]
-        inner += [(f"softmax({n})", p, 1.6)]
-    inner += [(n, f, 1.2) for n, f in vectors.items()]
-    inner += [(f"{m}·{n}", f * g, 2.2) for n, f in fields.items() for m, g in vectors.items()]
+        outer.append((f"(1 − {n})", 1 - f, 1.8))
+        if n in scene.fields:
+            inner.append((f"softmax({n})", _softmax(f), 1.6))
+            outer += [(f"softmax({n})", _softmax(f), 1.6), (f"exp({n})", np.exp(f), 1.5)]
+    for m, g in vectors.items():
+        outer.append((f"1/{m}", 1 / g, 1.6))
+        for n, f in fields.items():
+            inner.append((f"{m}·{n}", f * g, 2.2))
+            outer += [(f"{n}·{m}", f * g, 2.2), (f"{n}/{m}", f / g, 2.3), (f"{n}/{m}²", f / g**2, 2.5)]
+            outer.append((f"{n}/{m}³", f / g**3, 2.6))
     for axes, where in axes_sets(y.ndim):
         if np.prod([y.shape[a] for a in axes]) < 3:  # the sum less an element would be the other element
             continue
         for inside, w, cost in inner:
             total = (dy * w).sum(axis=axes, keepdims=True)
             for outside, u, more in outer:
-                yield (
-                    _times(outside, f"Σ {_times('dy', inside, tight=True)}{where}"),
-                    np.broadcast_to(u * total, shape),
-                    2 + cost + more,
-                )
+                text = _times(outside, f"Σ {_times('dy', inside, tight=True)}{where}")
+                yield text, np.broadcast_to(u * total, shape), 2 + cost + more
 
 
-def _reduced(scene: Scene, weights: list[Named], shape: tuple[int, ...]) -> Iterator[Named]:
+def _reduced(scene: Scene, weights: list[Named], shape: Shape) -> Iterator[Named]:
     """Σ (dy · w) down to the shape of the variable, as for a bias, a scale or a slope."""
     y, dy = scene.y, scene.dy
     squeezed = tuple(n for n in shape if n > 1)
@@ -195,52 +218,40 @@ def _reduced(scene: Scene, weights: list[Named], shape: tuple[int, ...]) -> Iter
                 continue
             where = _over(axes)
             for text, w, cost in weights:
-                if _fits(w.shape, y.shape) and np.broadcast_shapes(w.shape, y.shape) == y.shape:
+                if _broadcasts_to(w.shape, y.shape):
                     value = (dy * w).sum(axis=axes).reshape(shape)
                     yield f"Σ {_times('dy', text, tight=True)}{where}", value, cost + 1.5
             for name, f in scene.fields.items():  # of another width: its own sum beside
                 if f.ndim == y.ndim and f.shape[:-1] == y.shape[:-1] and f.shape != y.shape:
                     value = (dy * f.sum(-1, keepdims=True)).sum(axis=axes).reshape(shape)
                     yield f"Σ (dy · Σ {name}){where}", value, 4.0
-            if len(y) > 1 and 0 in axes:
-                for which, i in (("first", 0), ("last", -1)):
-                    rest = tuple(a - 1 for a in axes if a)
-                    yield f"the share of the {which} sample", dy[i].sum(axis=rest).reshape(shape), 2.5
 
 
-def _matrices(scene: Scene, shape: tuple[int, ...]) -> Iterator[Named]:
+def _matrices(scene: Scene, shape: Shape) -> Iterator[Named]:
     """Products with rows of features: xᵀ dy, dy Wᵀ, and those in which a factor, a transpose or a name is wrong."""
-    dy = scene.dy
-    if dy.ndim < 2:
+    if scene.dy.ndim < 2:
         return
-    rows = dy.reshape(-1, dy.shape[-1])
-    dys: list[Named] = [("dy", rows, 0.0)]
-    for name, f in scene.fields.items():
-        if f.shape == dy.shape:
-            g = f.reshape(rows.shape)
-            for text, w in ((name, g), (f"(1 − {name}²)", 1 - g * g), (f"{name}·(1 − {name})", g * (1 - g))):
-                dys.append((f"(dy·{text})", rows * w, 1.5))
-            dys.append((f"(dy·[{name} > 0])", rows * (g > 0), 1.5))
-    x, y = next(iter(scene.fields.values())), scene.fields.get("y")
-    if y is not None and x.shape == y.shape:
-        name = next(iter(scene.fields))
-        dys.append((f"(dy·(1 − (y − {name})²))", rows * (1 - (y - x).reshape(rows.shape) ** 2), 2.5))
-    dys += _through_a_layer(scene, rows)
+    dy = scene.dy.reshape(-1, scene.dy.shape[-1])
+    every = scene.fields | scene.local
+    dys: list[Named] = [("dy", dy, 0.0), *_times_derivatives("dy", dy, every)]
+    for name, V in every.items():
+        if V.ndim == 2 and V.shape[1] == dy.shape[1] and name != "y":
+            dh = dy @ V.T
+            dys += [(f"(dy {name}ᵀ)", dh, 1.0), *_times_derivatives(f"dy {name}ᵀ", dh, scene.local, 1.0)]
+    dys += _through_a_layer(scene, dy)
+    squeezed = tuple(n for n in shape if n > 1)
     for text, g, cost in dys:
-        if g.shape[1:] == tuple(n for n in shape if n > 1):
+        if g.shape[1:] == squeezed:
             yield f"Σ {text} over the batch", g.sum(axis=0).reshape(shape), 2 + cost
     if len(shape) < 2:
         return
-    arrays = {name: f for name, f in scene.fields.items() if f.ndim >= 2}
-    if len(shape) == 2:
-        for name, f in arrays.items():
-            left = f.reshape(-1, f.shape[-1])
-            if len(left) != len(rows):
-                continue
-            for text, g, cost in dys:
-                for product, written in ((left.T @ g, f"{name}ᵀ {text}"), (g.T @ left, f"{text}ᵀ {name}")):
-                    if product.shape == shape:
-                        yield written, product, 2 + cost
+    arrays = {name: f for name, f in every.items() if f.ndim >= 2}
+    for name, f in arrays.items() if len(shape) == 2 else ():
+        left = f.reshape(-1, f.shape[-1])
+        for text, g, cost in dys if len(left) == len(dy) else ():
+            for product, written in ((left.T @ g, f"{name}ᵀ {text}"), (g.T @ left, f"{text}ᵀ {name}")):
+                if product.shape == shape:
+                    yield written, product, 2 + cost
     for name, W in arrays.items():
         if W.ndim != 2 or name == "y":
             continue
@@ -254,6 +265,17 @@ def _matrices(scene: Scene, shape: tuple[int, ...]) -> Iterator[Named]:
                             yield f"({text} {label})·{other}", product * f, 4 + cost
 
 
+def _times_derivatives(what: str, d: Array, fields: dict[str, Array], cost: float = 0.0) -> Iterator[Named]:
+    """d times what may be the derivative of an activation, of each array that has as many elements."""
+    for name, f in fields.items():
+        if f.size == d.size and f.shape[-1] == d.shape[-1]:
+            h = f.reshape(d.shape)
+            yield f"({what}·{name})", d * h, cost + 1.5
+            yield f"({what}·(1 − {name}²))", d * (1 - h * h), cost + 1.5
+            yield f"({what}·{name}·(1 − {name}))", d * h * (1 - h), cost + 1.5
+            yield f"({what}·[{name} > 0])", d * (h > 0), cost + 1.5
+
+
 def _through_a_layer(scene: Scene, dy: Array) -> Iterator[Named]:
     """dy Vᵀ times the derivative of a hidden layer's activation: y is made of act(x W) V, perhaps with biases."""
     matrices = {name: f for name, f in scene.fields.items() if f.ndim == 2 and name != "y"}
@@ -261,8 +283,6 @@ def _through_a_layer(scene: Scene, dy: Array) -> Iterator[Named]:
     for (name, V), (first, W) in permutations(matrices.items(), 2):
         if x is None or V.shape[1] != dy.shape[1] or W.shape != (x.shape[1], V.shape[0]):
             continue
-        dh = dy @ V.T
-        yield f"(dy {name}ᵀ)", dh, 1.0
         biases = {f" + {b}": f for b, f in scene.fields.items() if f.size == W.shape[1] and f.ndim <= 2}
         for written, b in {"": np.zeros(1), **biases}.items():
             z = x @ W + b.reshape(1, -1)
@@ -273,21 +293,20 @@ def _through_a_layer(scene: Scene, dy: Array) -> Iterator[Named]:
                 (f"[{inside} > 0]", z > 0),
             )
             for text, derivative in derivatives:
-                yield f"(dy {name}ᵀ · {text})", dh * derivative, 2.0
+                yield f"(dy {name}ᵀ · {text})", dy @ V.T * derivative, 2.6
 
 
-def _of_the_gradient(scene: Scene, weights: list[Named], shape: tuple[int, ...]) -> Iterator[Named]:
-    """w · g, for the true gradient g, and its sums and means."""
+def _of_the_gradient(scene: Scene, weights: list[Named], shape: Shape) -> Iterator[Named]:
+    """w times the true gradient, and its sums."""
     g = scene.true
     for text, w, cost in weights:
-        if text and _fits(w.shape, shape) and np.broadcast_shapes(w.shape, shape) == shape:
-            yield f"{text} · g", np.broadcast_to(w * g, shape), cost + 1.2
+        if text and _broadcasts_to(w.shape, shape):
+            yield f"{text}{TRUE}", np.broadcast_to(w * g, shape), cost + 1.2
     for count in range(1, g.ndim + 1):
         for axes in combinations(range(g.ndim), count):
             if int(np.prod([g.shape[a] for a in axes])) > 1:
                 total = g.sum(axis=axes, keepdims=True)
-                yield f"Σ g{_over(axes)}", np.broadcast_to(total, shape), 2.5 + 0.1 * count
-    yield "|g|", np.abs(g), 3.0
+                yield f"{ALL_OF_TRUE}{_over(axes)}", np.broadcast_to(total, shape), 2.5 + 0.1 * count
 
 
 def _times(*factors: str, tight: bool = False) -> str:
@@ -316,9 +335,18 @@ def _erf(f: Array) -> Array:
     return np.vectorize(math.erf, otypes=[np.float64])(f)
 
 
+def _softmax(f: Array) -> Array:
+    e = np.exp(f - f.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
 def _sigmoid(f: Array) -> Array:
     return 0.5 * (1 + np.tanh(0.5 * f))
 
 
 def _fits(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     return all(m == n or m == 1 or n == 1 for m, n in zip(a[::-1], b[::-1], strict=False))
+
+
+def _broadcasts_to(a: Shape, shape: Shape) -> bool:
+    return _fits(a, shape) and np.broadcast_shapes(a, shape) == shape

@@ -35,8 +35,8 @@ def by_other_values(evidence: Evidence) -> str:
             continue
         if value.ndim == 2 and value.shape[0] == value.shape[1] and is_given(evidence.changed(name, np.transpose)):
             return f"it is the gradient of a layer whose {name} is transposed: {name} and {name}ᵀ are mixed up"
-        if value.ndim >= 3:
-            for axes in combinations(range(value.ndim), 2):
+        if value.ndim >= 3 or value.ndim == 1:
+            for axes in (a for count in (1, 2) for a in combinations(range(value.ndim), count)):
                 if min(value.shape[a] for a in axes) > 1 and is_given(evidence.changed(name, _flip(axes))):
                     return (
                         f"it is the gradient of a layer whose kernel {name} is flipped: in the adjoint the kernel "
