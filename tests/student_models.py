@@ -165,6 +165,13 @@ class StudentVAE:
         return value + kl, backward
 
 
+class NoiseByDefault(StudentVAE):
+    """Draws its noise where none is given."""
+
+    def loss(self, x, eps=None):
+        return super().loss(x, np.random.standard_normal((len(x), self.latent_size)) if eps is None else eps)  # noqa: NPY002
+
+
 class LogStd(StudentVAE):
     """The encoder gives log σ: z = mu + e^t · eps, and the KL is of that σ."""
 
@@ -325,6 +332,17 @@ class WrongDirection(StudentVAE):
         n = len(mu)
         value = (((1 + mu**2) / s**2) - 1 + 2 * np.log(s)).sum() / 2 / n
         return value, mu / s**2 / n, (1 / s - (1 + mu**2) / s**3) / n
+
+
+class OneNoise(StudentVAE):
+    def loss(self, x, eps):
+        return super().loss(x, np.repeat(eps[:1], len(x), axis=0))
+
+
+class WrongSign(StudentVAE):
+    def pixels(self, y, x):
+        value, dy = super().pixels(y, x)
+        return -value, -dy
 
 
 class WrongBeta(Beta):
@@ -539,7 +557,7 @@ class Uphill(StudentGAN):
 
 RIGHT = (
     *(Reconstruction, SparseCode),
-    *(StudentVAE, LogStd, Softplus, SquaredError, Single, Beta, Heads, SpreadFirst),
+    *(StudentVAE, NoiseByDefault, LogStd, Softplus, SquaredError, Single, Beta, Heads, SpreadFirst),
     *(Sampled, SampledSoftplus, SampledNormal),
     *(StudentGAN, Minimax, LeastSquares, LeastSquaresToTheMiddle, Hinge, Wasserstein, FakeIsOne),
     *(Patches, Probabilities, OnePass),
@@ -560,6 +578,8 @@ WRONG = {  # each with what its report has to say
     WrongHeads: "lacks its factor ½",
     WrongPixels: "averaged over the 9 features",
     WrongDirection: r"KL\(p ‖ q\) in the place of KL\(q ‖ p\)",
+    OneNoise: "all samples are drawn with the noise of the first",
+    WrongSign: "a decoder that gives back the sample has no smaller loss",
     WrongBeta: "the KL has the weight 1, where kl_weight = 0.25",
     AllReal: "swapping real and fake leaves D's loss as it is",
     Traitor: "rises as D takes its samples for real",

@@ -215,11 +215,14 @@ def sampler(probe: Probe, report: ObjectiveReport) -> Sigma | None:
     if close(std, 0):
         says = "z does not depend on the noise"
         why = "It is an autoencoder with a penalty on its code: its prior samples decode to nothing learned."
+    elif close(drawn, middle + std * draws[:1]) and n > 1:
+        says = "all samples are drawn with the noise of the first"
+        why = "Their gradients are then noisy all at once: the mean over a batch averages nothing out."
     elif not close(drawn, middle + std * draws):
         says = "z is no mu + σ · eps: it is not affine in the noise"
         why = "With eps normal z is then not normal, and the KL of a normal distribution is not its own."
-    expected = "another value" if close(std, 0) else _row(middle + std * draws)
-    report.checks.append(Finding("z at another eps", expected, _row(drawn), says, why))
+    expected = "another value" if close(std, 0) else _row((middle + std * draws)[-1])
+    report.checks.append(Finding("z at another eps", expected, _row(drawn[-1]), says, why))
     if says:
         return None
 

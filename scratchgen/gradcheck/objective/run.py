@@ -26,9 +26,9 @@ def objective(
     L_K of noise (K, N, latent); `log_likelihood(x, K, rng)`; `gradient_penalty(real, fake, alpha)`, alpha (N, 1, …).
 
     `x` (N, ...) is a batch of data, of which at least two samples; without it one is found. `rng` draws the batches.
-    It works on a copy in float64 and leaves the model as it is. A VAE's prior is taken to be N(0, I), and its weight
-    of the KL to be 1, or an attribute `beta`. TypeError for what is no such model; ValueError where no batch is found
-    that it takes, or x does not fit.
+    It works on a copy in float64 and leaves the model as it is. A VAE's prior is taken to be N(0, I), and its KL to
+    be the whole of it (no free bits), with the weight 1, or an attribute `beta`. TypeError for what is no such model;
+    ValueError where no batch is found that it takes, or x does not fit.
     """
     with contained(), np.errstate(all="ignore"):
         specimen = specimen_of(model, x, rng or np.random.default_rng(0))

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ NAMES = {  # what networks are called
     "discriminator": ("discriminator", "disc", "critic", "D"),
 }
 LATENT = ("latent", "latent_dim", "latent_size", "n_latent", "z_dim", "zdim", "nz", "noise_dim", "noise_size")
+NOISE = re.compile("eps|noise")  # in the name of an argument of a VAE's loss
 MEETS = ("norm", "batch", "stat")  # in the name of a layer in which the samples of a batch are meant to meet
 NEEDS = "a model: loss(x), loss(x, eps), or discriminator_loss(real, z) beside generator_loss(z)"
 
@@ -192,6 +194,8 @@ def kind_of(model: Any) -> str:
         raise TypeError(f"objective: {type(model).__name__} has {has[-1]} and no {missing}, needs {NEEDS}")
     if "loss" in has:
         takes = len(required(model.loss))
+        if takes == 1 and any(NOISE.search(name) for name in inspect.signature(model.loss).parameters):
+            takes = 2  # it may be given, and is drawn otherwise
         if takes in (1, 2):
             return ("autoencoder", "VAE")[takes - 1]
         raise TypeError(f"objective: {type(model).__name__}.loss takes {takes} arguments, needs {NEEDS}")
