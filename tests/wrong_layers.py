@@ -760,3 +760,977 @@ def ridge_decay_without_two(rng):
 
     t = rng.normal(size=(5, 2))
     return Ridge(), (rng.normal(size=(5, 3)),)
+
+
+@wrong("log-cosh loss: tanh(r) is its derivative, here r", r"tanh|derivative of log|saturat")
+def log_cosh_without_tanh(rng):
+    class LogCosh(Layer):
+        def forward(self, y, t):
+            r = y - t
+            n = len(y)
+
+            def backward():
+                d = r / n  # right: d = np.tanh(r) / n
+                return d, -d
+
+            return np.log(np.cosh(r)).sum() / n, backward
+
+    return LogCosh(), (rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
+
+
+@wrong("the target's gradient has the sign of the prediction's", r"sign|−1|-1 times|negat")
+def squared_distance_target_sign(rng):
+    def squared_distance(a, b):
+        d = a - b
+        return (d * d).sum(), (2 * d, 2 * d)  # right: return (d * d).sum(), (2 * d, -2 * d)
+
+    return squared_distance, (rng.normal(size=(3, 4)), rng.normal(size=(3, 4)))
+
+
+@wrong("focal loss: (1 − p)^γ is taken for a constant, its own derivative is missing", r"missing|too much|γ|gamma|\(1\s*[−-]\s*p|product rule|constant|log")
+def focal_weight_as_constant(rng):
+    def focal(p):  # the probability of the right class
+        loss = -((1 - p) ** 2 * np.log(p)).sum()
+        dp = -((1 - p) ** 2) / p  # right: dp = -((1 - p) ** 2) / p + 2 * (1 - p) * np.log(p)
+        return loss, dp
+
+    return focal, (rng.uniform(0.2, 0.9, size=7),)
+
+
+@wrong("triplet loss: the anchor's gradient lacks the path through the distance to the negative", r"negative|missing|path|\bn\b")
+def triplet_anchor_one_path(rng):
+    class Triplet(Layer):
+        def forward(self, a, p, n):
+            dp, dn = a - p, a - n
+            margin = (dp**2).sum(1) - (dn**2).sum(1) + 4
+            active = (margin > 0)[:, None].astype(a.dtype)
+
+            def backward():
+                da = 2 * dp * active  # right: da = 2 * (dp - dn) * active
+                return da, -2 * dp * active, 2 * dn * active
+
+            return (margin * active[:, 0]).sum(), backward
+
+    return Triplet(), tuple(rng.normal(size=(5, 3)) * 0.7 for _ in range(3))
+
+
+@wrong("contrastive loss: the keys' gradient is not transposed, the logits' row and column are mixed up", r"transpos|ᵀ|\.T\b|row|swapped")
+def info_nce_keys_transposed(rng):
+    class InfoNCE:
+        def forward(self, q, k):
+            self.q, self.k = q, k
+            self.p = softmax(q @ k.T)
+            return -np.log(np.diag(self.p)).mean()
+
+        def backward(self, dloss=1.0):
+            ds = (self.p - np.eye(len(self.p))) / len(self.p) * dloss
+            return ds @ self.k, ds @ self.q  # right: return ds @ self.k, ds.T @ self.q
+
+    return InfoNCE(), (rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
+
+
+# --- generative models ---
+
+
+@wrong("the KL's gradient in logvar is ½(e^logvar − 1); the −½ is missing", r"constant|1/2|½|0\.5|−1|- 1|\b1/8|0\.125|the same")
+def kl_logvar_misses_minus_one(rng):
+    def kl(mu, logvar):
+        n = len(mu)
+        loss = 0.5 * (mu**2 + np.exp(logvar) - 1 - logvar).sum() / n
+        dlogvar = 0.5 * np.exp(logvar) / n  # right: dlogvar = 0.5 * (np.exp(logvar) - 1) / n
+        return loss, (mu / n, dlogvar)
+
+    return kl, (rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
+
+
+@wrong("the reparameterised sample: ∂σ/∂logvar = ½σ, the ½ is lost", r"½|1/2|half|exactly 2|twice|factor.*\b2\b|0\.5")
+def reparameterise_without_half(rng):
+    eps = rng.normal(size=(4, 3))
+
+    class Sample(Layer):
+        def forward(self, mu, logvar):
+            std = np.exp(0.5 * logvar)
+            e = eps.astype(mu.dtype)
+            return mu + std * e, lambda dz: (dz.copy(), dz * e * std)  # right: return mu + std * e, lambda dz: (dz.copy(), 0.5 * dz * e * std)
+
+    return Sample(), (rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
+
+
+@wrong("the reparameterised sample: the noise is missing in dlogvar", r"eps|ε|noise|factor of its own|constant")
+def reparameterise_without_eps(rng):
+    def sample(mu, logvar, eps):
+        std = np.exp(logvar / 2)
+        return mu + std * eps, lambda dz: (dz.copy(), 0.5 * std * dz)  # right: return mu + std * eps, lambda dz: (dz.copy(), 0.5 * std * eps * dz)
+
+    return sample, (rng.normal(size=(4, 3)), rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
+
+
+@wrong(
+    "Gaussian negative log-likelihood: dlogvar keeps the squared error's part and lacks the +½ of the normaliser",
+    r"constant|½|1/2|0\.5|normali[sz]|the same|1/10|0\.1\b",
+)
+def gaussian_nll_misses_normaliser(rng):
+    t = rng.normal(size=(5, 3))
+
+    def nll(mu, logvar):
+        r = mu - t
+        inv = np.exp(-logvar)
+        loss = 0.5 * (r**2 * inv + logvar).sum() / len(mu)
+        dlogvar = -0.5 * r**2 * inv  # right: dlogvar = 0.5 - 0.5 * r**2 * inv
+        return loss, (r * inv / len(mu), dlogvar / len(mu))
+
+    return nll, (rng.normal(size=(5, 3)), rng.normal(size=(5, 3)))
+
+
+@wrong("KL between two Gaussians: the second mean gets no gradient", r"zero|missing|no gradient|dropped|lost|\bm2\b")
+def kl_two_gaussians_second_mean(rng):
+    def kl(m1, s1, m2, s2):  # standard deviations
+        d = m1 - m2
+        loss = (np.log(s2 / s1) + (s1**2 + d**2) / (2 * s2**2) - 0.5).sum()
+        dm1 = d / s2**2
+        ds1 = -1 / s1 + s1 / s2**2
+        dm2 = np.zeros_like(dm1)  # right: dm2 = -dm1
+        ds2 = 1 / s2 - (s1**2 + d**2) / s2**3
+        return loss, (dm1, ds1, dm2, ds2)
+
+    m, s = rng.normal(size=(2, 3, 4)), rng.uniform(0.5, 2, size=(2, 3, 4))
+    return kl, (m[0], s[0], m[1], s[1])
+
+
+@wrong("KL between two Gaussians: the gradient in the second deviation lacks the squared distance of the means", r"missing|\bd²|\bd\^2|m1|mean|distance|squar")
+def kl_two_gaussians_second_deviation(rng):
+    class KL(Layer):
+        def forward(self, m1, s1, m2, s2):
+            d = m1 - m2
+
+            def backward():
+                ds2 = 1 / s2 - s1**2 / s2**3  # right: ds2 = 1 / s2 - (s1**2 + d**2) / s2**3
+                return d / s2**2, -1 / s1 + s1 / s2**2, -d / s2**2, ds2
+
+            return (np.log(s2 / s1) + (s1**2 + d**2) / (2 * s2**2) - 0.5).sum(), backward
+
+    m, s = rng.normal(size=(2, 3, 4)), rng.uniform(0.5, 2, size=(2, 3, 4))
+    return KL(), (m[0], s[0], m[1], s[1])
+
+
+@wrong(
+    "a VAE of library layers: the encoder gets the reconstruction's gradient and not the KL's",
+    r"KL|mu|latent|encoder|missing|path|another loss|logvar|second",
+)
+def vae_kl_not_backpropagated(rng):
+    class MyVAE(Layer):
+        def __init__(self):
+            self.encoder = Sequential(Dense(5, 4, rng=rng), Tanh(), Dense(4, 6, rng=rng))
+            self.decoder = Sequential(Dense(3, 4, rng=rng), Tanh(), Dense(4, 5, rng=rng))
+
+        def forward(self, x, eps):
+            h, encoder_backward = self.encoder.forward(x)
+            mu, logvar = h[:, :3], h[:, 3:]
+            std = np.exp(0.5 * logvar)
+            y, decoder_backward = self.decoder.forward(mu + std * eps)
+            reconstruction, dy = library_mse(y, x)
+            kl, dmu_kl, dlogvar_kl = gaussian_kl(mu, logvar)
+
+            def backward():
+                dz = decoder_backward(dy)
+                dmu = dz  # right: dmu = dz + dmu_kl
+                dlogvar = dz * eps * 0.5 * std  # right: dlogvar = dz * eps * 0.5 * std + dlogvar_kl
+                encoder_backward(np.concatenate([dmu, dlogvar], axis=1))
+
+            return reconstruction + kl, backward
+
+    return MyVAE(), (rng.normal(size=(4, 5)), rng.normal(size=(4, 3)))
+
+
+@wrong("a VAE of library layers: the halves of the encoder's gradient are joined in the wrong order", r"order|swap|exchang|halves|concat|mix|mu|logvar|encoder")
+def vae_halves_exchanged(rng):
+    class MyVAE(Layer):
+        def __init__(self):
+            self.encoder = Sequential(Dense(4, 5, rng=rng), ReLU(), Dense(5, 6, rng=rng))
+            self.decoder = Sequential(Dense(3, 5, rng=rng), ReLU(), Dense(5, 4, rng=rng), Sigmoid())
+
+        def forward(self, x, eps):
+            h, encoder_backward = self.encoder.forward(x)
+            mu, logvar = h[:, :3], h[:, 3:]
+            std = np.exp(0.5 * logvar)
+            y, decoder_backward = self.decoder.forward(mu + std * eps)
+            reconstruction, dy = library_mse(y, x)
+            kl, dmu_kl, dlogvar_kl = gaussian_kl(mu, logvar)
+
+            def backward():
+                dz = decoder_backward(dy)
+                dmu = dz + dmu_kl
+                dlogvar = dz * eps * 0.5 * std + dlogvar_kl
+                encoder_backward(np.concatenate([dlogvar, dmu], axis=1))  # right: encoder_backward(np.concatenate([dmu, dlogvar], axis=1))
+
+            return reconstruction + kl, backward
+
+    return MyVAE(), (rng.normal(size=(4, 4)), rng.normal(size=(4, 3)))
+
+
+@wrong(
+    "a GAN's discriminator loss: only the real batch is backpropagated, the fakes' path is missing",
+    r"fake|missing|path|second|part|lost|branch|z\b",
+)
+def discriminator_loss_misses_fakes(rng):
+    class GanD(Layer):
+        def __init__(self):
+            self.D = Sequential(Dense(3, 4, rng=rng), LeakyReLU(), Dense(4, 1, rng=rng))
+
+        def forward(self, real, fake):
+            s_real, back_real = self.D.forward(real)
+            s_fake, back_fake = self.D.forward(fake)
+            loss_real, ds_real = bce_with_logits(s_real, np.ones_like(s_real))
+            loss_fake, ds_fake = bce_with_logits(s_fake, np.zeros_like(s_fake))
+
+            def backward():
+                dreal = back_real(ds_real)
+                return dreal, np.zeros_like(fake)  # right: return dreal, back_fake(ds_fake)
+
+            return loss_real + loss_fake, backward
+
+    return GanD(), (rng.normal(size=(4, 3)), rng.normal(size=(5, 3)))
+
+
+@wrong(
+    "a GAN's discriminator loss: the pullback of the real batch is called with the fakes' gradient, and the other way round",
+    r"swap|exchang|other|real|fake|batch|mix|branch|second",
+)
+def discriminator_branches_exchanged(rng):
+    class GanD(Layer):
+        def __init__(self):
+            self.D = Sequential(Dense(3, 5, rng=rng), Tanh(), Dense(5, 1, rng=rng))
+
+        def forward(self, real, fake):
+            s_real, back_real = self.D.forward(real)
+            s_fake, back_fake = self.D.forward(fake)
+            loss_real, ds_real = bce_with_logits(s_real, np.ones_like(s_real))
+            loss_fake, ds_fake = bce_with_logits(s_fake, np.zeros_like(s_fake))
+
+            def backward():
+                dreal = back_real(ds_fake)  # right: dreal = back_real(ds_real)
+                dfake = back_fake(ds_real)  # right: dfake = back_fake(ds_fake)
+                return dreal, dfake
+
+            return loss_real + loss_fake, backward
+
+    return GanD(), (rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
+
+
+@wrong("the generator's loss: the discriminator's dx does not get back to G, which takes the scores' gradient spread out", r"generator|G\b|discriminator|path|missing|Jacobian|G\.")
+def generator_skips_discriminator(rng):
+    class GanG(Layer):
+        def __init__(self):
+            self.G = Sequential(Dense(2, 4, rng=rng), Tanh(), Dense(4, 3, rng=rng))
+            self.D = Sequential(Dense(3, 4, rng=rng), LeakyReLU(), Dense(4, 1, rng=rng))
+
+        def forward(self, z):
+            fake, back_G = self.G.forward(z)
+            s, back_D = self.D.forward(fake)
+            loss, ds = bce_with_logits(s, np.ones_like(s))
+
+            def backward():
+                dfake = back_D(ds)
+                dfake = ds * np.ones_like(fake)  # right: pass
+                return back_G(dfake)
+
+            return loss, backward
+
+    return GanG(), (rng.normal(size=(5, 2)),)
+
+
+@wrong("the non-saturating loss −log σ(s): the gradient is that of the saturating one, σ(s), not σ(s) − 1", r"−\s*1|- 1|constant|1/4|0\.25|1/6|1\s*[−-]\s*|sign")
+def generator_loss_gradient_of_other_label(rng):
+    def generator_loss(s):
+        p = sigmoid(s)
+        return -np.log(p).mean(), p / len(s)  # right: return -np.log(p).mean(), (p - 1) / len(s)
+
+    return generator_loss, (rng.normal(size=6),)
+
+
+@wrong("Wasserstein critic: the gradient of the mean over the fakes is divided by the number of reals", r"\b4\b|\b6\b|1\.5|0\.666|2/3|3/2|batch|mean|number|times")
+def critic_divides_by_other_batch(rng):
+    def critic_loss(real, fake):
+        loss = fake.mean() - real.mean()
+        dreal = np.full_like(real, -1 / real.size)
+        dfake = np.full_like(fake, 1 / real.size)  # right: dfake = np.full_like(fake, 1 / fake.size)
+        return loss, (dreal, dfake)
+
+    return critic_loss, (rng.normal(size=(4, 1)), rng.normal(size=(6, 1)))
+
+
+@wrong("an autoencoder with tied weights: W takes the decoder's gradient only, the encoder's share is missing", r"encoder|twice|missing|share|path|both|second|other use|lost")
+def tied_autoencoder_one_share(rng):
+    class Tied(Layer):
+        def __init__(self):
+            self.W = Parameter("W", rng.normal(size=(5, 3)))
+
+        def forward(self, x):
+            W = self.W.value
+            h = np.tanh(x @ W)
+            y = h @ W.T
+
+            def backward(dy):
+                dz = (dy @ W) * (1 - h * h)
+                self.W.grad += dy.T @ h  # right: self.W.grad += dy.T @ h + x.T @ dz
+                return dz @ W.T
+
+            return y, backward
+
+    return Tied(), (rng.normal(size=(4, 5)),)
+
+
+@wrong("Gumbel softmax: the 1/τ of softmax((s + g)/τ) is lost", r"τ|tau|temperature|0\.5|\b2\b|factor|times")
+def gumbel_softmax_temperature(rng):
+    def gumbel_softmax(s, noise, tau=0.5):
+        y = softmax((s + noise) / tau)
+
+        def backward(dy):
+            ds = y * (dy - (dy * y).sum(-1, keepdims=True))
+            return ds, ds / tau  # right: return ds / tau, ds / tau
+
+        return y, backward
+
+    return gumbel_softmax, (rng.normal(size=(4, 3)), rng.gumbel(size=(4, 3)))
+
+
+# --- networks ---
+
+
+class TwoLayerNet:
+    def __init__(self, n_in, n_hidden, n_out, rng):
+        self.W1 = rng.normal(size=(n_in, n_hidden))
+        self.b1 = rng.normal(size=n_hidden)
+        self.W2 = rng.normal(size=(n_hidden, n_out))
+        self.b2 = rng.normal(size=n_out)
+
+    def forward(self, X):
+        self.X = X
+        self.Z1 = X @ self.W1 + self.b1
+        self.A1 = np.maximum(self.Z1, 0)
+        return self.A1 @ self.W2 + self.b2
+
+    def backward(self, dZ2):
+        self.dW2 = self.A1.T @ dZ2
+        self.db2 = dZ2.sum(0)
+        dA1 = dZ2 @ self.W2.T
+        dZ1 = dA1  # right: dZ1 = dA1 * (self.Z1 > 0)
+        self.dW1 = self.X.T @ dZ1
+        self.db1 = dZ1.sum(0)
+        return dZ1 @ self.W1.T
+
+
+@wrong("a network of two layers: ReLU's mask is missing in backward", r"mask|relu|Z1\s*[>≥]|activation|hidden|derivative|A1")
+def two_layer_net_without_mask(rng):
+    return TwoLayerNet(4, 5, 3, rng), (rng.normal(size=(6, 4)),)
+
+
+class SigmoidNet:
+    def __init__(self, rng):
+        self.params = {"W1": rng.normal(size=(4, 5)), "b1": rng.normal(size=5), "W2": rng.normal(size=(5, 3))}
+        self.grads = {}
+
+    def forward(self, x):
+        self.x = x
+        self.z1 = x @ self.params["W1"] + self.params["b1"]
+        self.a1 = sigmoid(self.z1)
+        return self.a1 @ self.params["W2"]
+
+    def backward(self, dout):
+        self.grads["W2"] = self.a1.T @ dout
+        da1 = dout @ self.params["W2"].T
+        dz1 = da1 * self.z1 * (1 - self.z1)  # right: dz1 = da1 * self.a1 * (1 - self.a1)
+        self.grads["W1"] = self.x.T @ dz1
+        self.grads["b1"] = dz1.sum(axis=0)
+        return dz1 @ self.params["W1"].T
+
+
+@wrong("the hidden sigmoid's derivative is taken of the pre-activation: z1(1 − z1) for a1(1 − a1)", r"z1|a1|pre-?activation|sigmoid|σ|activation|hidden|derivative")
+def sigmoid_net_derivative_of_preactivation(rng):
+    return SigmoidNet(rng), (rng.normal(size=(6, 4)),)
+
+
+@wrong("the hidden layer's gradient is divided by m once more than the output layer's", r"\b6\b|1/6|0\.16|batch|twice|divided|first layer|layer 1|mean")
+def two_layer_net_divides_twice(rng):
+    class Net(Layer):
+        def __init__(self):
+            self.W1 = Parameter("W1", rng.normal(size=(3, 4)))
+            self.W2 = Parameter("W2", rng.normal(size=(4, 2)))
+
+        def forward(self, x, t):
+            W1, W2, m = self.W1.value, self.W2.value, len(x)
+            a = np.tanh(x @ W1)
+            r = a @ W2 - t
+
+            def backward():
+                dz2 = 2 * r / m
+                self.W2.grad += a.T @ dz2
+                dz1 = dz2 @ W2.T * (1 - a * a)
+                self.W1.grad += x.T @ dz1 / m  # right: self.W1.grad += x.T @ dz1
+                return dz1 @ W1.T, -dz2
+
+            return (r * r).sum() / m, backward
+
+    return Net(), (rng.normal(size=(6, 3)), rng.normal(size=(6, 2)))
+
+
+@wrong("a network of library layers: the hidden layer's activation is not gone back through", r"act\b|activation|tanh|layer|derivative|skip|missing|mask|1\s*[−-]")
+def mlp_skips_activation(rng):
+    class MLP(Layer):
+        def __init__(self):
+            self.first = Dense(4, 5, rng=rng)
+            self.act = Tanh()
+            self.second = Dense(5, 3, rng=rng)
+
+        def forward(self, x):
+            h, back1 = self.first.forward(x)
+            a, back_act = self.act.forward(h)
+            y, back2 = self.second.forward(a)
+
+            def backward(dy):
+                return back1(back2(dy))  # right: return back1(back_act(back2(dy)))
+
+            return y, backward
+
+    return MLP(), (rng.normal(size=(5, 4)),)
+
+
+@wrong("a network of square library layers: the pullbacks are called in forward's order", r"order|first|second|layer|swap|exchang")
+def mlp_backward_in_forward_order(rng):
+    class MLP(Layer):
+        def __init__(self):
+            self.first = Dense(4, 4, rng=rng)
+            self.second = Dense(4, 4, rng=rng)
+
+        def forward(self, x):
+            h, back1 = self.first.forward(x)
+            y, back2 = self.second.forward(np.sin(h))
+            return y, lambda dy: back2(back1(dy) * np.cos(h))  # right: return y, lambda dy: back1(back2(dy) * np.cos(h))
+
+    return MLP(), (rng.normal(size=(5, 4)),)
+
+
+@wrong("a residual block: the skip path is missing in backward", r"skip|path|missing is dy|dy|identity|residual")
+def residual_without_skip(rng):
+    class Block(Layer):
+        def __init__(self):
+            self.body = Sequential(Dense(4, 5, rng=rng), ReLU(), Dense(5, 4, rng=rng))
+
+        def forward(self, x):
+            h, back = self.body.forward(x)
+            return x + h, lambda dy: back(dy)  # right: return x + h, lambda dy: dy + back(dy)
+
+    return Block(), (rng.normal(size=(5, 4)),)
+
+
+@wrong("a residual branch scaled by 0.3: the scale is missing in backward", r"0\.3|3\.33|scale|factor|times|10/3")
+def residual_scale_lost(rng):
+    class Block(Layer):
+        def __init__(self):
+            self.fc = Dense(4, 4, rng=rng)
+
+        def forward(self, x):
+            h, back = self.fc.forward(np.tanh(x))
+            return x + 0.3 * h, lambda dy: dy + back(dy) * (1 - np.tanh(x) ** 2)  # right: return x + 0.3 * h, lambda dy: dy + back(0.3 * dy) * (1 - np.tanh(x) ** 2)
+
+    return Block(), (rng.normal(size=(5, 4)),)
+
+
+@wrong("one custom layer of a Sequential is wrong: Scale's dx lacks the scale", r"Scale|layers?\W*1|scale|factor|\bs\b")
+def sequential_with_wrong_scale(rng):
+    class Scale(Layer):
+        def __init__(self, n):
+            self.s = Parameter("s", rng.normal(size=n))
+
+        def forward(self, x):
+            s = self.s.value
+
+            def backward(dy):
+                self.s.grad += (dy * x).sum(0)
+                return dy.copy()  # right: return dy * s
+
+            return x * s, backward
+
+    return Sequential(Dense(4, 5, rng=rng), Scale(5), Tanh(), Dense(5, 3, rng=rng)), (rng.normal(size=(6, 4)),)
+
+
+@wrong("a siamese network: both branches share one cache on self, the second forward overwrites the first's", r"cache|overwrit|second|other input|twice|shared|forward|exchang|last|b for a|of b\b|wrong input|self\.x")
+def siamese_cache_overwritten(rng):
+    class Branch:
+        def __init__(self):
+            self.W = rng.normal(size=(3, 4))
+
+        def forward(self, x):
+            self.x = x
+            return x @ self.W
+
+        def backward(self, d, x):
+            return self.x.T @ d, d @ self.W.T  # right: return x.T @ d, d @ self.W.T
+
+    class Siamese:
+        def __init__(self):
+            self.branch = Branch()
+            self.W = self.branch.W
+
+        def forward(self, a, b):
+            self.branch.W = self.W
+            self.a, self.b = a, b
+            self.d = self.branch.forward(a) - self.branch.forward(b)
+            return self.d**2
+
+        def backward(self, dy):
+            d = 2 * self.d * dy
+            dWa, da = self.branch.backward(d, self.a)
+            dWb, db = self.branch.backward(-d, self.b)
+            self.dW = dWa + dWb
+            return da, db
+
+    return Siamese(), (rng.normal(size=(5, 3)), rng.normal(size=(5, 3)))
+
+
+@wrong("a highway layer: the gate's gradient lacks −x, the carry path", r"carry|−\s*x|- x|\bx\b|missing|path|1\s*[−-]\s*")
+def highway_gate_misses_carry(rng):
+    class Highway(Layer):
+        def __init__(self):
+            self.H, self.T = Dense(4, 4, rng=rng), Dense(4, 4, rng=rng)
+
+        def forward(self, x):
+            h, back_h = self.H.forward(x)
+            g, back_g = self.T.forward(x)
+            t = sigmoid(g)
+
+            def backward(dy):
+                dt = dy * h  # right: dt = dy * (h - x)
+                return back_h(dy * t) + back_g(dt * t * (1 - t)) + dy * (1 - t)
+
+            return h * t + x * (1 - t), backward
+
+    return Highway(), (rng.normal(size=(5, 4)),)
+
+
+@wrong("squeeze and excitation: the path through the squeezed gate is missing in dx", r"gate|squeeze|path|missing|pool|mean|Σ")
+def squeeze_excite_one_path(rng):
+    class SqueezeExcite(Layer):
+        def __init__(self):
+            self.fc = Dense(3, 3, rng=rng)
+
+        def forward(self, x):  # (N, H, W, C)
+            g, back = self.fc.forward(x.mean((1, 2)))
+            s = sigmoid(g)[:, None, None, :]
+
+            def backward(dy):
+                ds = (dy * x).sum((1, 2))
+                dpool = back(ds * s[:, 0, 0] * (1 - s[:, 0, 0]))[:, None, None, :]
+                return dy * s  # right: return dy * s + dpool / (x.shape[1] * x.shape[2]) * np.ones_like(x)
+
+            return x * s, backward
+
+    return SqueezeExcite(), (rng.normal(size=(3, 4, 5, 3)),)
+
+
+@wrong("a sum of two uses of one library layer: its second use is not gone back through, = for +=", r"path|missing|second|other|use|twice|lost|dropped")
+def shared_layer_second_use_lost(rng):
+    class Twice(Layer):
+        def __init__(self):
+            self.fc = Dense(3, 3, rng=rng)
+
+        def forward(self, x):
+            a, back_a = self.fc.forward(x)
+            b, back_b = self.fc.forward(np.tanh(a))
+
+            def backward(dy):
+                da = dy
+                da = back_b(dy) * (1 - np.tanh(a) ** 2)  # right: da = da + back_b(dy) * (1 - np.tanh(a) ** 2)
+                return back_a(da)
+
+            return a + b, backward
+
+    return Twice(), (rng.normal(size=(5, 3)),)
+
+
+@wrong("weights are read after a step: backward multiplies by the weights already updated", r"updat|weights? .*(chang|moved|after|step)|\+\s*0\.|writes|modif|changes|W")
+def net_uses_updated_weights(rng):
+    class Net(Layer):
+        def __init__(self):
+            self.W1 = Parameter("W1", rng.normal(size=(3, 5)))
+            self.W2 = Parameter("W2", rng.normal(size=(5, 4)))
+
+        def forward(self, x):
+            W1, W2 = self.W1.value, self.W2.value
+            h = np.tanh(x @ W1)
+
+            def backward(dy):
+                dW2 = h.T @ dy
+                self.W2.grad += dW2
+                dh = dy @ (W2 - 0.1 * dW2).T  # right: dh = dy @ W2.T
+                dz = dh * (1 - h * h)
+                self.W1.grad += x.T @ dz
+                return dz @ W1.T
+
+            return h @ W2, backward
+
+    return Net(), (rng.normal(size=(4, 3)),)
+
+
+# --- normalisation ---
+
+
+@wrong("layer norm: the path through the variance is missing", r"variance|std|standard deviation|xhat|xh|x_hat|x̂|Σ dy·|mean.*(dy|d).*(y|x)|projection|norm")
+def layer_norm_without_variance_path(rng):
+    class LayerNorm(Layer):
+        def __init__(self, n):
+            self.gamma = Parameter("gamma", rng.normal(size=n))
+            self.beta = Parameter("beta", rng.normal(size=n))
+
+        def forward(self, x):
+            g, b = self.gamma.value, self.beta.value
+            mu = x.mean(-1, keepdims=True)
+            inv = 1 / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+            xhat = (x - mu) * inv
+
+            def backward(dy):
+                self.gamma.grad += (dy * xhat).sum(0)
+                self.beta.grad += dy.sum(0)
+                d = dy * g
+                m = d.mean(-1, keepdims=True)
+                return inv * (d - m)  # right: return inv * (d - m - xhat * (d * xhat).mean(-1, keepdims=True))
+
+            return g * xhat + b, backward
+
+    return LayerNorm(5), (rng.normal(size=(4, 5)),)
+
+
+def layernorm_forward(x, gamma, beta, eps=1e-5):
+    mean = x.mean(axis=1, keepdims=True)
+    var = x.var(axis=1, keepdims=True)
+    xn = (x - mean) / np.sqrt(var + eps)
+    return gamma * xn + beta, (x, xn, gamma, var, eps)
+
+
+def layernorm_backward(dout, cache):
+    x, xn, gamma, var, eps = cache
+    N = x.shape[0]  # right: N = x.shape[1]
+    dgamma = (dout * xn).sum(axis=0)
+    dbeta = dout.sum(axis=0)
+    dxn = dout * gamma
+    dx = (N * dxn - dxn.sum(1, keepdims=True) - xn * (dxn * xn).sum(1, keepdims=True)) / N / np.sqrt(var + eps)
+    return dx, dgamma, dbeta
+
+
+@wrong("layer norm copied from batch norm: the sums are divided by the batch size, not by the number of features", r"\b4\b|\b5\b|1/4|1/5|batch|features|size|mean")
+def layer_norm_divides_by_batch(rng):
+    return layernorm_forward, (rng.normal(size=(4, 5)), rng.normal(size=5), rng.normal(size=5))
+
+
+@wrong("layer norm: gamma is forgotten in dx", r"gamma|γ|factor of its own|scale")
+def layer_norm_dx_without_gamma(rng):
+    class LN:
+        def __init__(self, d):
+            self.gamma = rng.normal(size=d)
+            self.beta = np.zeros(d)
+
+        def forward(self, x):
+            mu, var = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+            self.inv = 1 / np.sqrt(var + 1e-5)
+            self.xhat = (x - mu) * self.inv
+            return self.gamma * self.xhat + self.beta
+
+        def backward(self, dy):
+            self.dgamma = (dy * self.xhat).sum(0)
+            self.dbeta = dy.sum(0)
+            d = dy  # right: d = dy * self.gamma
+            return self.inv * (
+                d - d.mean(-1, keepdims=True) - self.xhat * (d * self.xhat).mean(-1, keepdims=True)
+            )
+
+    return LN(5), (rng.normal(size=(4, 5)),)
+
+
+def batchnorm_forward(x, gamma, beta):
+    mu = x.mean(axis=0)
+    var = x.var(axis=0)
+    inv = 1 / np.sqrt(var + 1e-5)
+    xhat = (x - mu) * inv
+    return gamma * xhat + beta, (x, xhat, gamma, inv)
+
+
+def batchnorm_backward(dout, cache):
+    x, xhat, gamma, inv = cache
+    m = len(x)
+    dbeta = dout.sum(0)
+    dgamma = (dout * x).sum(0)  # right: dgamma = (dout * xhat).sum(0)
+    dx = gamma * inv * (dout - dbeta / m - xhat * (dout * xhat).sum(0) / m)
+    return dx, dgamma, dbeta
+
+
+@wrong("batch norm: dgamma sums dy · x, of the input before it is normalised, where dy · xhat belongs", r"xhat|x̂|normali[sz]|\bx\b|before")
+def batch_norm_dgamma_of_raw_x(rng):
+    return batchnorm_forward, (rng.normal(size=(6, 3)), rng.normal(size=3), rng.normal(size=3))
+
+
+@wrong("batch norm on images: the sums over N, H, W are divided by N alone", r"H\s*[·*×]\s*W|\b12\b|\b3\b|pixels|batch|positions|mean|size|number|count|1/")
+def batch_norm_images_divided_by_n(rng):
+    class SpatialBN(Layer):
+        def __init__(self, channels):
+            self.gamma = Parameter("gamma", rng.normal(size=channels))
+
+        def forward(self, x):
+            g, axes = self.gamma.value, (0, 1, 2)
+            inv = 1 / np.sqrt(x.var(axes) + 1e-5)
+            xhat = (x - x.mean(axes)) * inv
+
+            def backward(dy):
+                self.gamma.grad += (dy * xhat).sum(axes)
+                m = x.shape[0]  # right: m = x.size // x.shape[-1]
+                return g * inv * (dy - dy.sum(axes) / m - xhat * (dy * xhat).sum(axes) / m)
+
+            return g * xhat, backward
+
+    return SpatialBN(3), (rng.normal(size=(2, 3, 4, 3)),)
+
+
+@wrong("batch norm: eps is left out of backward's standard deviation", r"eps|ε|1e-0?5|0\.0|variance|factor|times")
+def batch_norm_backward_without_eps(rng):
+    class BN:
+        def __init__(self, c):
+            self.gamma, self.eps = rng.normal(size=c), 1e-2
+
+        def forward(self, x):
+            self.xc = x - x.mean(0)
+            self.var = x.var(0)
+            self.inv = 1 / np.sqrt(self.var + self.eps)
+            self.xhat = self.xc * self.inv
+            return self.gamma * self.xhat
+
+        def backward(self, dy):
+            self.dgamma = (dy * self.xhat).sum(0)
+            d = dy * self.gamma
+            inv = 1 / np.sqrt(self.var)  # right: inv = self.inv
+            return inv * (d - d.mean(0) - self.xhat * (d * self.xhat).mean(0))
+
+    return BN(3), (rng.normal(size=(6, 3)),)
+
+
+@wrong("batch norm backward as in evaluation: the statistics are taken for constants", r"statistic|constant|mean|variance|Σ|batch|other samples")
+def batch_norm_statistics_constant(rng):
+    class MyBN(Layer):
+        def __init__(self, c):
+            self.gamma = Parameter("gamma", rng.normal(size=c))
+            self.beta = Parameter("beta", rng.normal(size=c))
+
+        def forward(self, x):
+            g = self.gamma.value
+            inv = 1 / np.sqrt(x.var(axis=0) + 1e-5)
+            xhat = (x - x.mean(axis=0)) * inv
+
+            def backward(dy):
+                self.gamma.grad += (dy * xhat).sum(axis=0)
+                self.beta.grad += dy.sum(axis=0)
+                return dy * g * inv  # right: return inv * (dy * g - (dy * g).mean(0) - xhat * (dy * g * xhat).mean(0))
+
+            return g * xhat + self.beta.value, backward
+
+    return MyBN(4), (rng.normal(size=(5, 4)),)
+
+
+@wrong("RMS norm: the sum that belongs to the root mean square is missing, dx = dy/rms only", r"rms|Σ|sum|mean|row|projection|missing|root|norm")
+def rms_norm_without_projection(rng):
+    class RMSNorm(Layer):
+        def forward(self, x):
+            r = np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6)
+            y = x / r
+
+            def backward(dy):
+                return dy / r  # right: return (dy - y * (dy * y).mean(-1, keepdims=True)) / r
+
+            return y, backward
+
+    return RMSNorm(), (rng.normal(size=(4, 5)),)
+
+
+@wrong("RMS norm copied from layer norm: the mean of dy is subtracted, too, though nothing is centred", r"mean|Σ dy\b|too much|subtract|centr|layer norm")
+def rms_norm_subtracts_mean(rng):
+    class RMS:
+        def __init__(self, d):
+            self.g = rng.normal(size=d)
+
+        def forward(self, x):
+            self.r = np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6)
+            self.n = x / self.r
+            return self.n * self.g
+
+        def backward(self, dy):
+            self.dg = (dy * self.n).sum(0)
+            d = dy * self.g
+            p = self.n * (d * self.n).mean(-1, keepdims=True)
+            return (d - d.mean(-1, keepdims=True) - p) / self.r  # right: return (d - p) / self.r
+
+    return RMS(5), (rng.normal(size=(4, 5)),)
+
+
+@wrong("group norm: backward's means run over all channels, not over the channels of a group", r"group|axis|axes|channels")
+def group_norm_means_over_all_channels(rng):
+    class GroupNorm(Layer):
+        def __init__(self, groups):
+            self.groups = groups
+
+        def forward(self, x):  # (N, L, C)
+            n, L, c = x.shape
+            r = x.reshape(n, L, self.groups, -1)
+            axes = (1, 3)
+            inv = 1 / np.sqrt(r.var(axes, keepdims=True) + 1e-5)
+            xhat = (r - r.mean(axes, keepdims=True)) * inv
+
+            def backward(dy):
+                d = dy.reshape(r.shape)
+                over = (1, 2, 3)  # right: over = axes
+                dr = inv * (d - d.mean(over, keepdims=True) - xhat * (d * xhat).mean(over, keepdims=True))
+                return dr.reshape(x.shape)
+
+            return xhat.reshape(x.shape), backward
+
+    return GroupNorm(2), (rng.normal(size=(3, 4, 6)),)
+
+
+@wrong("instance norm: backward's means also run over the batch, as batch norm's", r"batch|axis 0|axes|axis|samples")
+def instance_norm_means_over_batch(rng):
+    class InstanceNorm(Layer):
+        def forward(self, x):  # (N, H, W, C)
+            inv = 1 / np.sqrt(x.var((1, 2), keepdims=True) + 1e-5)
+            y = (x - x.mean((1, 2), keepdims=True)) * inv
+
+            def backward(dy):
+                ax = (0, 1, 2)  # right: ax = (1, 2)
+                return inv * (dy - dy.mean(ax, keepdims=True) - y * (dy * y).mean(ax, keepdims=True))
+
+            return y, backward
+
+    return InstanceNorm(), (rng.normal(size=(3, 4, 3, 2)),)
+
+
+@wrong("weight norm, W = g v/‖v‖: dv lacks the projection off v", r"projection|v\b.*Σ|Σ|norm|missing|sum|column")
+def weight_norm_without_projection(rng):
+    class WeightNormDense(Layer):
+        def __init__(self):
+            self.v = Parameter("v", rng.normal(size=(4, 3)))
+            self.g = Parameter("g", rng.normal(size=3))
+
+        def forward(self, x):
+            v, g = self.v.value, self.g.value
+            norm = np.sqrt((v * v).sum(0))
+            u = v / norm
+
+            def backward(dy):
+                dW = x.T @ dy
+                dg = (dW * u).sum(0)
+                self.g.grad += dg
+                self.v.grad += g / norm * dW  # right: self.v.grad += g / norm * (dW - dg * u)
+                return dy @ (g * u).T
+
+            return x @ (g * u), backward
+
+    return WeightNormDense(), (rng.normal(size=(5, 4)),)
+
+
+@wrong("weight norm: dg takes v where the unit vector v/‖v‖ belongs", r"norm|‖v‖|unit|factor|length|divid|times")
+def weight_norm_dg_not_unit(rng):
+    class WN:
+        def __init__(self):
+            self.v = rng.normal(size=(4, 3))
+            self.g = rng.normal(size=3)
+
+        def forward(self, x):
+            self.x = x
+            self.norm = np.linalg.norm(self.v, axis=0)
+            self.w = self.g * self.v / self.norm
+            return x @ self.w
+
+        def backward(self, dy):
+            dw = self.x.T @ dy
+            self.dg = (dw * self.v).sum(0)  # right: self.dg = (dw * self.v).sum(0) / self.norm
+            self.dv = self.g / self.norm * (dw - self.v * (dw * self.v).sum(0) / self.norm**2)
+            return dy @ self.w.T
+
+    return WN(), (rng.normal(size=(5, 4)),)
+
+
+@wrong("spectral norm, W/σ: σ is taken for a constant of W", r"σ|sigma|spectral|constant|u v|missing|norm|Σ")
+def spectral_norm_sigma_constant(rng):
+    class SpectralDense(Layer):
+        def __init__(self):
+            self.W = Parameter("W", rng.normal(size=(4, 3)))
+
+        def forward(self, x):
+            W = self.W.value
+            U, S, V = np.linalg.svd(W, full_matrices=False)
+            s, uv = S[0], np.outer(U[:, 0], V[0])
+
+            def backward(dy):
+                dWn = x.T @ dy
+                self.W.grad += dWn / s  # right: self.W.grad += (dWn - (dWn * W).sum() / s * uv) / s
+                return dy @ W.T / s
+
+            return x @ W / s, backward
+
+    return SpectralDense(), (rng.normal(size=(5, 4)),)
+
+
+@wrong("normalising to unit length: the projection off y is missing", r"projection|Σ|sum|row|length|norm|missing")
+def l2_normalise_without_projection(rng):
+    def normalise(x):
+        n = np.linalg.norm(x, axis=1, keepdims=True)
+        y = x / n
+        return y, lambda dy: dy / n  # right: return y, lambda dy: (dy - y * (dy * y).sum(1, keepdims=True)) / n
+
+    return normalise, (rng.normal(size=(4, 3)) * 2,)
+
+
+@wrong("normalising to unit length: the projection takes x where y belongs, 1/n² is missing", r"1/n²|norm|‖|length|\bx\b|\by\b|factor")
+def l2_normalise_projects_on_x(rng):
+    class Normalise:
+        def forward(self, x):
+            self.x = x
+            self.n = np.linalg.norm(x, axis=-1, keepdims=True)
+            return x / self.n
+
+        def backward(self, dy):
+            y = self.x  # right: y = self.x / self.n
+            return (dy - y * (dy * y).sum(-1, keepdims=True)) / self.n
+
+    return Normalise(), (rng.normal(size=(4, 5)) * 1.5,)
+
+
+@wrong("cosine similarity: da = b/(‖a‖‖b‖), the norm of a is taken for a constant; −cos · a/‖a‖² is missing", r"norm|‖a‖|missing|\ba\b|cos|constant|projection")
+def cosine_similarity_norm_constant(rng):
+    class Cosine(Layer):
+        def forward(self, a, b):
+            na, nb = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
+            c = (a * b).sum(1) / (na * nb)
+
+            def backward(dc):
+                k = (dc / (na * nb))[:, None]
+                da = k * b  # right: da = k * b - (dc * c / na**2)[:, None] * a
+                db = k * a - (dc * c / nb**2)[:, None] * b
+                return da, db
+
+            return c, backward
+
+    return Cosine(), (rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
+
+
+@wrong("subtracting the mean: its own path, − mean of dy, is missing", r"mean|averag|Σ dy|path")
+def centre_without_mean_path(rng):
+    class Centre(Layer):
+        def forward(self, x):
+            return x - x.mean(0), lambda dy: dy.copy()  # right: return x - x.mean(0), lambda dy: dy - dy.mean(0)
+
+    return Centre(), (rng.normal(size=(5, 3)),)
+
+
+@wrong("the standard deviation with ddof=1: its gradient divides by N, not by N − 1", r"N\s*[−-]\s*1|ddof|\b4\b|\b5\b|0\.8|1\.25|factor|unbiased")
+def std_ddof(rng):
+    def std(x):
+        s = x.std(axis=0, ddof=1)
+        return s, lambda dy: dy * (x - x.mean(0)) / (s * len(x))  # right: return s, lambda dy: dy * (x - x.mean(0)) / (s * (len(x) - 1))
+
+    return std, (rng.normal(size=(5, 3)),)
