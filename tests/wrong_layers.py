@@ -1734,3 +1734,1140 @@ def std_ddof(rng):
         return s, lambda dy: dy * (x - x.mean(0)) / (s * len(x))  # right: return s, lambda dy: dy * (x - x.mean(0)) / (s * (len(x) - 1))
 
     return std, (rng.normal(size=(5, 3)),)
+
+
+# --- convolution and pooling ---
+
+
+@wrong("conv1d: dx uses the kernel not flipped", r"flip|revers|kernel|mirror|order of the taps|turned")
+def conv1d_dx_not_flipped(rng):
+    class Conv1d(Layer):
+        def __init__(self, k):
+            self.w = Parameter("w", rng.normal(size=k))
+
+        def forward(self, x):  # (N, L), "same" for an odd kernel
+            w, k = self.w.value, len(self.w.value)
+            p = k // 2
+            xp = np.pad(x, ((0, 0), (p, p)))
+            cols = np.stack([xp[:, j : j + x.shape[1]] for j in range(k)], axis=-1)
+
+            def backward(dy):
+                self.w.grad += np.einsum("nl,nlk->k", dy, cols)
+                dp = np.pad(dy, ((0, 0), (p, p)))
+                dcols = np.stack([dp[:, j : j + x.shape[1]] for j in range(k)], axis=-1)
+                return dcols @ w  # right: return dcols @ w[::-1]
+
+            return cols @ w, backward
+
+    return Conv1d(3), (rng.normal(size=(3, 7)),)
+
+
+@wrong("conv1d: dW's range ends one step early, so that the last output position is left out", r"last|index|position|range|dropped|axis 1|edge|off.by|one")
+def conv1d_dw_range_too_short(rng):
+    class Conv1d:
+        def __init__(self):
+            self.W = rng.normal(size=(3, 2, 4))  # taps, in, out
+
+        def forward(self, x):
+            self.x = x
+            self.L = x.shape[1] - 2
+            y = np.zeros((len(x), self.L, 4), x.dtype)
+            for t in range(self.L):
+                y[:, t] = np.einsum("nkc,kco->no", x[:, t : t + 3], self.W)
+            return y
+
+        def backward(self, dy):
+            self.dW = np.zeros_like(self.W)
+            dx = np.zeros_like(self.x)
+            for t in range(self.L):
+                dx[:, t : t + 3] += np.einsum("no,kco->nkc", dy[:, t], self.W)
+            for t in range(self.L - 1):  # right: for t in range(self.L):
+                self.dW += np.einsum("nkc,no->kco", self.x[:, t : t + 3], dy[:, t])
+            return dx
+
+    return Conv1d(), (rng.normal(size=(3, 6, 2)),)
+
+
+def conv_forward_naive(x, w, b, stride=2, pad=1):
+    N, C, H, W = x.shape
+    F, _, HH, WW = w.shape
+    xp = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    Ho, Wo = 1 + (H + 2 * pad - HH) // stride, 1 + (W + 2 * pad - WW) // stride
+    out = np.zeros((N, F, Ho, Wo), x.dtype)
+    for i in range(Ho):
+        for j in range(Wo):
+            window = xp[:, :, i * stride : i * stride + HH, j * stride : j * stride + WW]
+            out[:, :, i, j] = np.tensordot(window, w, axes=([1, 2, 3], [1, 2, 3])) + b
+    return out, (x, w, b, xp, stride, pad)
+
+
+def conv_backward_naive(dout, cache):
+    x, w, b, xp, stride, pad = cache
+    _, _, HH, WW = w.shape
+    dxp, dw = np.zeros_like(xp), np.zeros_like(w)
+    db = dout.sum(axis=(0, 2, 3))
+    for i in range(dout.shape[2]):
+        for j in range(dout.shape[3]):
+            h, v = i * stride, j * stride
+            d = dout[:, :, i, j]
+            dw += np.tensordot(d, xp[:, :, h : h + HH, v : v + WW], axes=([0], [0]))
+            dxp[:, :, h : h + HH, v : v + WW] += np.tensordot(d, w, axes=([1], [0]))
+    dx = dxp[:, :, : -2 * pad, : -2 * pad]  # right: dx = dxp[:, :, pad:-pad, pad:-pad]
+    return dx, dw, db
+
+
+@wrong("conv2d: the padding is cut off at the end only, dx is shifted by the padding", r"pad|shift|slice|offset|cut|crop")
+def conv_padding_cropped_at_end(rng):
+    return conv_forward_naive, (rng.normal(size=(2, 2, 5, 6)), rng.normal(size=(3, 2, 3, 3)), rng.normal(size=3))
+
+
+@wrong("conv2d: dx is written to the window at i, j; the stride is forgotten there", r"stride|i · 2|step|spaced|every 2|shift")
+def conv2d_dx_without_stride(rng):
+    class Conv(Layer):
+        def __init__(self, stride):
+            self.W = Parameter("W", rng.normal(size=(2, 2, 2, 3)))
+            self.stride = stride
+
+        def forward(self, x):  # (N, H, W, C)
+            W, s = self.W.value, self.stride
+            n, h, w, c = x.shape
+            ho, wo = (h - 2) // s + 1, (w - 2) // s + 1
+            y = np.zeros((n, ho, wo, 3), x.dtype)
+            for i in range(ho):
+                for j in range(wo):
+                    y[:, i, j] = np.tensordot(x[:, i * s : i * s + 2, j * s : j * s + 2], W, 3)
+
+            def backward(dy):
+                dx = np.zeros_like(x)
+                for i in range(ho):
+                    for j in range(wo):
+                        patch = x[:, i * s : i * s + 2, j * s : j * s + 2]
+                        self.W.grad += np.einsum("nabc,no->abco", patch, dy[:, i, j])
+                        dpatch = np.einsum("abco,no->nabc", W, dy[:, i, j])
+                        dx[:, i : i + 2, j : j + 2] += dpatch  # right: dx[:, i * s : i * s + 2, j * s : j * s + 2] += dpatch
+                return dx
+
+            return y, backward
+
+    return Conv(2), (rng.normal(size=(2, 5, 7, 2)),)
+
+
+@wrong("a dilated convolution: dW reads x without the dilation", r"dilat|spac|stride|shift|position|tap")
+def dilated_conv_dw_without_dilation(rng):
+    class Dilated(Layer):
+        def __init__(self, d):
+            self.w, self.d = Parameter("w", rng.normal(size=(3, 2))), d
+
+        def forward(self, x):  # (N, L, C), one output channel
+            w, d = self.w.value, self.d
+            L = x.shape[1] - 2 * d
+            y = sum(x[:, k * d : k * d + L] @ w[k] for k in range(3))
+
+            def backward(dy):
+                dx = np.zeros_like(x)
+                for k in range(3):
+                    dx[:, k * d : k * d + L] += dy[:, :, None] * w[k]
+                    self.w.grad[k] += np.einsum("nl,nlc->c", dy, x[:, k : k + L])  # right: self.w.grad[k] += np.einsum("nl,nlc->c", dy, x[:, k * d : k * d + L])
+                return dx
+
+            return y, backward
+
+    return Dilated(2), (rng.normal(size=(3, 8, 2)),)
+
+
+@wrong("col2im writes with = where overlapping patches must be added with +=", r"overlap|overwr|add|\+=|last|patch|accumulat|window|once")
+def col2im_overwrites(rng):
+    class ConvCols(Layer):
+        def __init__(self):
+            self.W = Parameter("W", rng.normal(size=(9, 2)))
+
+        def forward(self, x):  # (N, H, W) in one channel
+            W = self.W.value
+            n, h, w = x.shape
+            spots = [(i, j) for i in range(h - 2) for j in range(w - 2)]
+            cols = np.stack([x[:, i : i + 3, j : j + 3].reshape(n, 9) for i, j in spots], axis=1)
+
+            def backward(dy):
+                self.W.grad += np.einsum("nlk,nlo->ko", cols, dy)
+                dcols = dy @ W.T
+                dx = np.zeros_like(x)
+                for l, (i, j) in enumerate(spots):
+                    dx[:, i : i + 3, j : j + 3] = dcols[:, l].reshape(n, 3, 3)  # right: dx[:, i : i + 3, j : j + 3] += dcols[:, l].reshape(n, 3, 3)
+                return dx
+
+            return cols @ W, backward
+
+    return ConvCols(), (rng.normal(size=(2, 4, 5)),)
+
+
+@wrong("a depthwise convolution: the kernel's gradient is summed over channels, each channel has its own", r"channel|axis|axes|sum(med)? over|same")
+def depthwise_dw_summed_over_channels(rng):
+    class Depthwise(Layer):
+        def __init__(self, c):
+            self.W = Parameter("W", rng.normal(size=(3, c)))
+
+        def forward(self, x):  # (N, L, C)
+            W, L = self.W.value, x.shape[1] - 2
+
+            def backward(dy):
+                dx = np.zeros_like(x)
+                for k in range(3):
+                    dx[:, k : k + L] += dy * W[k]
+                    self.W.grad[k] += (dy * x[:, k : k + L]).sum()  # right: self.W.grad[k] += (dy * x[:, k : k + L]).sum((0, 1))
+                return dx
+
+            return sum(x[:, k : k + L] * W[k] for k in range(3)), backward
+
+    return Depthwise(4), (rng.normal(size=(2, 6, 4)),)
+
+
+@wrong("a convolution's bias: summed over the batch and rows, one column of pixels left out: only W index 0", r"axis|pixel|position|column|sum|dropped|width|index")
+def conv_bias_misses_columns(rng):
+    class BiasNHWC:
+        def __init__(self, c):
+            self.b = rng.normal(size=c)
+
+        def forward(self, x):
+            return x + self.b
+
+        def backward(self, dout):
+            self.db = dout[:, :, 0].sum(axis=(0, 1))  # right: self.db = dout.sum(axis=(0, 1, 2))
+            return dout.copy()
+
+    return BiasNHWC(3), (rng.normal(size=(2, 3, 4, 3)),)
+
+
+@wrong("a transposed convolution: dx reads dy[i], not dy[i · stride]", r"stride|spac|step|every|shift|index|position|slice")
+def conv_transpose_dx_without_stride(rng):
+    class ConvTranspose1d(Layer):
+        def __init__(self):
+            self.w = Parameter("w", rng.normal(size=3))
+
+        def forward(self, x):  # (N, L)
+            w, s, L = self.w.value, 2, x.shape[1]
+            y = np.zeros((len(x), (L - 1) * s + 3), x.dtype)
+            for i in range(L):
+                y[:, i * s : i * s + 3] += x[:, i, None] * w
+
+            def backward(dy):
+                dx = np.zeros_like(x)
+                for i in range(L):
+                    dx[:, i] = dy[:, i : i + 3] @ w  # right: dx[:, i] = dy[:, i * s : i * s + 3] @ w
+                    self.w.grad += x[:, i] @ dy[:, i * s : i * s + 3]
+                return dx
+
+            return y, backward
+
+    return ConvTranspose1d(), (rng.normal(size=(3, 5)),)
+
+
+@wrong("nearest upsampling: dx takes one of the four copies' gradients instead of their sum", r"sum|copies|four|\b4\b|every|dropped|other|repeat|2×2|window")
+def upsample_takes_one_of_four(rng):
+    class Upsample(Layer):
+        def forward(self, x):  # (N, H, W, C)
+            y = x.repeat(2, axis=1).repeat(2, axis=2)
+
+            def backward(dy):
+                return dy[:, ::2, ::2].copy()  # right: return dy[:, ::2, ::2] + dy[:, 1::2, ::2] + dy[:, ::2, 1::2] + dy[:, 1::2, 1::2]
+
+            return y, backward
+
+    return Upsample(), (rng.normal(size=(2, 3, 4, 2)),)
+
+
+@wrong("pixel shuffle: backward's transpose is not the inverse of forward's, the two block axes are exchanged", r"exchang|swap|permut|transpos|order|axes|moved|place|rearrang")
+def pixel_shuffle_wrong_inverse(rng):
+    class PixelShuffle:
+        def forward(self, x):  # (N, H, W, 4C)
+            n, h, w, c = x.shape
+            self.shape = x.shape
+            return x.reshape(n, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, c // 4)
+
+        def backward(self, dy):
+            n, h, w, c = self.shape
+            d = dy.reshape(n, h, 2, w, 2, c // 4).transpose(0, 1, 3, 4, 2, 5)  # right: d = dy.reshape(n, h, 2, w, 2, c // 4).transpose(0, 1, 3, 2, 4, 5)
+            return d.reshape(self.shape)
+
+    return PixelShuffle(), (rng.normal(size=(2, 3, 4, 8)),)
+
+
+@wrong("average pooling: the gradient is spread without dividing by the window's four elements", r"\b4\b|exactly 4|window|kernel area|divid|average|factor")
+def average_pool_not_divided(rng):
+    class AvgPool(Layer):
+        def forward(self, x):  # (N, H, W, C)
+            n, h, w, c = x.shape
+            y = x.reshape(n, h // 2, 2, w // 2, 2, c).mean((2, 4))
+            return y, lambda dy: dy.repeat(2, 1).repeat(2, 2)  # right: return y, lambda dy: dy.repeat(2, 1).repeat(2, 2) / 4
+
+    return AvgPool(), (rng.normal(size=(2, 4, 6, 3)),)
+
+
+@wrong("overlapping average pooling: the windows' gradients overwrite each other, = for +=", r"overlap|overwr|add|\+=|last|accumulat|window|once|path")
+def average_pool_overlap_overwritten(rng):
+    class AvgPool1d:
+        def forward(self, x):  # (N, L), window 3, stride 1
+            self.x = x
+            return np.stack([x[:, i : i + 3].mean(1) for i in range(x.shape[1] - 2)], axis=1)
+
+        def backward(self, dy):
+            dx = np.zeros_like(self.x)
+            for i in range(dy.shape[1]):
+                dx[:, i : i + 3] = dy[:, i, None] / 3  # right: dx[:, i : i + 3] += dy[:, i, None] / 3
+            return dx
+
+    return AvgPool1d(), (rng.normal(size=(3, 7)),)
+
+
+@wrong("global average pooling: divided by H, not by H · W", r"\b5\b|\b20\b|\b4\b|W\b|width|divid|H\s*[·*×]|factor|pixels|area")
+def global_average_pool_divides_by_height(rng):
+    def global_average_pool(x):
+        n, h, w, c = x.shape
+        return x.mean((1, 2)), lambda dy: np.broadcast_to(dy[:, None, None], x.shape) / h  # right: return x.mean((1, 2)), lambda dy: np.broadcast_to(dy[:, None, None], x.shape) / (h * w)
+
+    return global_average_pool, (rng.normal(size=(2, 4, 5, 3)),)
+
+
+@wrong("max pooling: the flat argmax is unravelled with rows and columns exchanged", r"argmax|position|swap|exchang|transpos|row|column|wrong element|place|moved|other")
+def max_pool_argmax_exchanged(rng):
+    class MaxPool:
+        def forward(self, x):  # (N, H, W), windows 2 × 3
+            n, h, w = x.shape
+            self.shape = x.shape
+            r = x.reshape(n, h // 2, 2, w // 3, 3).transpose(0, 1, 3, 2, 4).reshape(n, h // 2, w // 3, 6)
+            self.arg = r.argmax(-1)
+            return r.max(-1)
+
+        def backward(self, dy):
+            n, h, w = self.shape
+            dx = np.zeros(self.shape, dy.dtype)
+            for b, i, j in np.ndindex(dy.shape):
+                a, c = divmod(self.arg[b, i, j], 3)
+                a, c = self.arg[b, i, j] % 2, self.arg[b, i, j] // 2  # right: pass
+                dx[b, 2 * i + a, 3 * j + c] += dy[b, i, j]
+            return dx
+
+    return MaxPool(), (rng.normal(size=(2, 4, 6)),)
+
+
+@wrong("max pooling: with ties each of the equal elements gets the whole gradient", r"\btie|equal|counted|several|shared|largest")
+def max_pool_ties_counted_twice(rng):
+    class MaxOverTime(Layer):
+        def forward(self, x):  # (N, T, C)
+            y = x.max(axis=1)
+
+            def backward(dy):
+                mask = (x == y[:, None]).astype(x.dtype)
+                return mask * dy[:, None]  # right: return mask * dy[:, None] / mask.sum(axis=1, keepdims=True)
+
+            return y, backward
+
+    return MaxOverTime(), (rng.integers(0, 3, size=(3, 5, 2)).astype(float),)
+
+
+@wrong("max pooling with stride: only the first window of each row is gone through, the loop returns early", r"first|window|dropped|only|zero|index|part|columns")
+def max_pool_returns_in_loop(rng):
+    class MaxPool1d:
+        def forward(self, x):
+            self.x = x
+            return np.stack([x[:, i : i + 2].max(1) for i in range(0, x.shape[1] - 1, 2)], axis=1)
+
+        def backward(self, dy):
+            dx = np.zeros_like(self.x)
+            for k in range(dy.shape[1]):
+                w = self.x[:, 2 * k : 2 * k + 2]
+                dx[:, 2 * k : 2 * k + 2] = (w == w.max(1, keepdims=True)) * dy[:, k, None] / (w == w.max(1, keepdims=True)).sum(1, keepdims=True)
+                return dx  # right: pass
+            return dx
+
+    return MaxPool1d(), (rng.normal(size=(3, 8)),)
+
+
+@wrong("padding: the gradient's slice is off by one", r"slice|shift|off.by.one|pad|index|by one|moved")
+def pad_slice_off_by_one(rng):
+    class Pad(Layer):
+        def forward(self, x):  # (N, L)
+            L = x.shape[1]
+            return np.pad(x, ((0, 0), (2, 3))), lambda dy: dy[:, 3 : L + 3].copy()  # right: return np.pad(x, ((0, 0), (2, 3))), lambda dy: dy[:, 2 : L + 2].copy()
+
+    return Pad(), (rng.normal(size=(3, 5)),)
+
+
+@wrong("reflection padding: the mirrored edges' gradients are dropped instead of added back", r"edge|border|mirror|reflect|dropped|missing|index|path|copies|outputs give no gradient")
+def reflect_pad_drops_edges(rng):
+    def reflect_pad(x):
+        L = x.shape[1]
+        y = np.pad(x, ((0, 0), (1, 1)), mode="reflect")
+
+        def backward(dy):
+            dx = dy[:, 1 : L + 1].copy()
+            pass  # right: dx[:, 1] += dy[:, 0]
+            pass  # right: dx[:, -2] += dy[:, -1]
+            return dx
+
+        return y, backward
+
+    return reflect_pad, (rng.normal(size=(3, 6)),)
+
+
+# --- indexing, gathering, joining ---
+
+
+@wrong("an embedding: W.grad[ids] += dy counts repeated ids once only", r"repeat|same id|several times|twice|once|add\.at|overwr|duplicate|occurs|last|more than")
+def embedding_repeats_lost(rng):
+    class Embedding(Layer):
+        def __init__(self, n, d):
+            self.W = Parameter("W", rng.normal(size=(n, d)))
+
+        def forward(self, ids):
+            def backward(dy):
+                self.W.grad[ids] += dy  # right: np.add.at(self.W.grad, ids, dy)
+
+            return self.W.value[ids], backward
+
+    return Embedding(6, 3), (np.array([[1, 4, 1, 0], [2, 4, 4, 5]]),)
+
+
+@wrong("a positional embedding: the gradient is averaged over the batch instead of summed", r"mean|averag|batch|1/3|\b3\b|sum|factor")
+def positional_embedding_mean(rng):
+    class Positions(Layer):
+        def __init__(self, t, d):
+            self.P = Parameter("P", rng.normal(size=(t, d)))
+
+        def forward(self, x):  # (N, T, D)
+            def backward(dy):
+                self.P.grad += dy.mean(0)  # right: self.P.grad += dy.sum(0)
+                return dy.copy()
+
+            return x + self.P.value, backward
+
+    return Positions(4, 5), (rng.normal(size=(3, 4, 5)),)
+
+
+@wrong("gathering with repeated indices: put_along_axis overwrites where it must add", r"repeat|several times|overwr|last|once|twice|same (index|element)|duplicate|add|more than")
+def gather_overwrites(rng):
+    index = np.array([[0, 2, 2, 4], [1, 1, 1, 3], [5, 0, 5, 2]])
+
+    def gather(x):
+        y = np.take_along_axis(x, index, axis=1)
+
+        def backward(dy):
+            dx = np.zeros_like(x)
+            np.put_along_axis(dx, index, dy, axis=1)  # right: np.add.at(dx, (np.arange(3)[:, None], index), dy)
+            return dx
+
+        return y, backward
+
+    return gather, (rng.normal(size=(3, 6)),)
+
+
+@wrong("mean over segments: the gradient is not divided by the number of elements in the segment", r"count|number|size|divid|segment|mean|\b[23]\b|factor of its own")
+def segment_mean_not_divided(rng):
+    segment = np.array([0, 0, 1, 2, 2, 2, 1])
+
+    class SegmentMean(Layer):
+        def forward(self, x):  # (N, D)
+            counts = np.bincount(segment).astype(x.dtype)[:, None]
+            y = np.zeros((3, x.shape[1]), x.dtype)
+            np.add.at(y, segment, x)
+            return y / counts, lambda dy: dy[segment]  # right: return y / counts, lambda dy: (dy / counts)[segment]
+
+    return SegmentMean(), (rng.normal(size=(7, 3)),)
+
+
+@wrong("concatenation: the two parts of dy are handed back in the wrong order", r"order|swap|exchang|other")
+def concat_parts_exchanged(rng):
+    class Concat(Layer):
+        def forward(self, a, b):
+            def backward(dy):
+                da, db = np.split(dy, 2, axis=1)
+                return db, da  # right: return da, db
+
+            return np.concatenate([a, b], axis=1), backward
+
+    return Concat(), (rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
+
+
+@wrong("concatenation: dy is cut at the wrong place, one column too early", r"shift|slice|cut|off.by.one|split|place|index|by one|moved|column")
+def concat_cut_one_early(rng):
+    def join(a, b, c):
+        n, m = a.shape[1], a.shape[1] + b.shape[1]
+        y = np.concatenate([a, b, c], axis=1)
+
+        def backward(dy):
+            return dy[:, :n].copy(), dy[:, n - 1 : m - 1].copy(), dy[:, m:].copy()  # right: return dy[:, :n].copy(), dy[:, n:m].copy(), dy[:, m:].copy()
+
+        return y, backward
+
+    return join, (rng.normal(size=(3, 4)), rng.normal(size=(3, 3)), rng.normal(size=(3, 2)))
+
+
+@wrong("cumulative sum: backward sums from the start, where it must sum from the end", r"revers|from the (end|start)|flip|cumul|direction|transpos|later|triang|before|after|other way")
+def cumsum_not_reversed(rng):
+    def cumsum(x):
+        return x.cumsum(1), lambda dy: dy.cumsum(1)  # right: return x.cumsum(1), lambda dy: dy[:, ::-1].cumsum(1)[:, ::-1]
+
+    return cumsum, (rng.normal(size=(3, 5)),)
+
+
+@wrong("differences x[t+1] − x[t]: the − x[t] path is missing", r"missing|path|−\s*dy|shift|part|sign|dropped|term")
+def difference_one_path(rng):
+    class Diff(Layer):
+        def forward(self, x):
+            def backward(dy):
+                dx = np.zeros_like(x)
+                dx[:, 1:] += dy
+                pass  # right: dx[:, :-1] -= dy
+                return dx
+
+            return x[:, 1:] - x[:, :-1], backward
+
+    return Diff(), (rng.normal(size=(3, 6)),)
+
+
+@wrong("np.roll: backward rolls on in the same direction", r"shift|roll|direction|by|moved")
+def roll_same_direction(rng):
+    def roll(x):
+        return np.roll(x, 1, axis=-1), lambda dy: np.roll(dy, 1, axis=-1)  # right: return np.roll(x, 1, axis=-1), lambda dy: np.roll(dy, -1, axis=-1)
+
+    return roll, (rng.normal(size=(3, 5)),)
+
+
+@wrong("broadcasting: a (N, 1) is added to b (N, D); da is the mean over D instead of the sum", r"mean|averag|sum|\b4\b|1/4|factor|features|axis")
+def broadcast_column_mean(rng):
+    class AddColumn(Layer):
+        def forward(self, a, b):
+            return a + b, lambda dy: (dy.mean(1, keepdims=True), dy.copy())  # right: return a + b, lambda dy: (dy.sum(1, keepdims=True), dy.copy())
+
+    return AddColumn(), (rng.normal(size=(3, 1)), rng.normal(size=(3, 4)))
+
+
+@wrong("broadcasting: the scale's gradient is not summed over the broadcast axis, its shape is that of x", r"shape|broadcast|sum")
+def broadcast_scale_not_summed(rng):
+    def scale(x, s):
+        return x * s, lambda dy: (dy * s, dy * x)  # right: return x * s, lambda dy: (dy * s, (dy * x).sum(0))
+
+    return scale, (rng.normal(size=(5, 3)), rng.normal(size=3))
+
+
+@wrong("a channel scale: its gradient sums dy, the factor x is forgotten", r"\bx\b|input|dy·x|factor")
+def channel_scale_without_x(rng):
+    class ChannelScale(Layer):
+        def __init__(self, c):
+            self.gamma = Parameter("gamma", rng.normal(size=c))
+
+        def forward(self, x):
+            g = self.gamma.value
+
+            def backward(dy):
+                self.gamma.grad += dy.sum(axis=(0, 1))  # right: self.gamma.grad += (dy * x).sum(axis=(0, 1))
+                return dy * g
+
+            return x * g, backward
+
+    return ChannelScale(3), (rng.normal(size=(4, 5, 3)),)
+
+
+@wrong("a bilinear layer x W z: dz multiplies by W where its transpose belongs", r"transpos|ᵀ|\.T\b|x W|W")
+def bilinear_dz_transposed(rng):
+    class Bilinear(Layer):
+        def __init__(self):
+            self.W = Parameter("W", rng.normal(size=(3, 3)))
+
+        def forward(self, x, z):
+            W = self.W.value
+
+            def backward(dy):
+                self.W.grad += np.einsum("n,ni,nj->ij", dy, x, z)
+                return dy[:, None] * (z @ W.T), dy[:, None] * (x @ W.T)  # right: return dy[:, None] * (z @ W.T), dy[:, None] * (x @ W)
+
+            return np.einsum("ni,ij,nj->n", x, W, z), backward
+
+    return Bilinear(), (rng.normal(size=(5, 3)), rng.normal(size=(5, 3)))
+
+
+@wrong("a product of two inputs: their gradients are exchanged, da = dy·a", r"exchang|swap|\bb\b|\ba\b|other input")
+def product_factors_exchanged(rng):
+    class Mul:
+        def forward(self, a, b):
+            self.a, self.b = a, b
+            return a * b
+
+        def backward(self, dout):
+            return dout * self.a, dout * self.b  # right: return dout * self.b, dout * self.a
+
+    return Mul(), (rng.normal(size=(3, 4)), rng.normal(size=(3, 4)))
+
+
+@wrong("a quotient: db = −dy a/b², here the square is missing", r"b²|squar|1/b|factor|divid|b\^2|/ ?b")
+def quotient_without_square(rng):
+    def divide(a, b):
+        return a / b, lambda dy: (dy / b, -dy * a / b)  # right: return a / b, lambda dy: (dy / b, -dy * a / b**2)
+
+    return divide, (rng.normal(size=(3, 4)), rng.uniform(0.5, 2, size=(3, 4)))
+
+
+@wrong("log-sum-exp: the exponentials are divided by the sum over everything, not by their row's", r"row|axis|softmax|sum|Σ|normali[sz]")
+def logsumexp_normalised_over_all(rng):
+    def logsumexp(x):
+        e = np.exp(x)
+        return np.log(e.sum(1)), lambda dy: dy[:, None] * e / e.sum()  # right: return np.log(e.sum(1)), lambda dy: dy[:, None] * e / e.sum(1, keepdims=True)
+
+    return logsumexp, (rng.normal(size=(3, 5)),)
+
+
+@wrong("the variance over the features: 2(x − mean)/D, here 2x/D", r"mean|centr|Σ|μ|averag")
+def variance_not_centred(rng):
+    def variance(x):
+        d = x.shape[1]
+        return x.var(axis=1), lambda dy: dy[:, None] * 2 * x / d  # right: return x.var(axis=1), lambda dy: dy[:, None] * 2 * (x - x.mean(1, keepdims=True)) / d
+
+    return variance, (rng.normal(size=(4, 5)) + 0.5,)
+
+
+@wrong("Fourier features cos(xB): the derivative −sin lacks its minus", r"sign|minus|−1|-1")
+def fourier_cosine_sign(rng):
+    B = rng.normal(size=(2, 4))
+
+    class Fourier(Layer):
+        def forward(self, x):
+            z = x @ B.astype(x.dtype)
+
+            def backward(dy):
+                ds, dc = dy[:, :4], dy[:, 4:]
+                dz = ds * np.cos(z) + dc * np.sin(z)  # right: dz = ds * np.cos(z) - dc * np.sin(z)
+                return dz @ B.T.astype(x.dtype)
+
+            return np.concatenate([np.sin(z), np.cos(z)], axis=1), backward
+
+    return Fourier(), (rng.normal(size=(5, 2)),)
+
+
+@wrong("a Gaussian kernel exp(−‖x − c‖²/2s²): the centres' gradient is not summed over the batch's own weights, its sign is x's", r"sign|−1|-1 times|negat|minus")
+def rbf_centres_sign(rng):
+    class RBF(Layer):
+        def __init__(self):
+            self.c = Parameter("c", rng.normal(size=(4, 3)))
+
+        def forward(self, x):
+            d = x[:, None] - self.c.value  # (N, K, D)
+            y = np.exp(-0.5 * (d * d).sum(-1))
+
+            def backward(dy):
+                w = (dy * y)[:, :, None] * d
+                self.c.grad -= w.sum(0)  # right: self.c.grad += w.sum(0)
+                return -w.sum(1)
+
+            return y, backward
+
+    return RBF(), (rng.normal(size=(5, 3)) * 0.7,)
+
+
+# --- dropout, attention, recurrence ---
+
+
+@wrong("inverted dropout: the kept elements are scaled by 1/(1 − p) in forward and not in backward", r"0\.7|1\.428|1/\(1|scale|keep|exactly|times|p\)")
+def dropout_scale_lost(rng):
+    class Dropout(Layer):
+        def __init__(self, p=0.3):
+            self.p = p
+
+        def forward(self, x):
+            mask = np.random.default_rng(3).random(x.shape) >= self.p
+            return x * mask / x.dtype.type(1 - self.p), lambda dy: dy * mask  # right: return x * mask / x.dtype.type(1 - self.p), lambda dy: dy * mask / x.dtype.type(1 - self.p)
+
+    return Dropout(), (rng.normal(size=(4, 5)),)
+
+
+@wrong("dropout: backward draws a mask of its own", r"mask|drawn|random|other elements|same mask|differ|each call|again")
+def dropout_draws_again(rng):
+    class Dropout:
+        def forward(self, x):
+            self.rng = np.random.default_rng(1)
+            self.mask = self.rng.random(x.shape) < 0.6
+            return x * self.mask / 0.6
+
+        def backward(self, dout):
+            mask = np.random.default_rng(2).random(dout.shape) < 0.6  # right: mask = self.mask
+            return dout * mask / 0.6
+
+    return Dropout(), (rng.normal(size=(4, 5)),)
+
+
+@wrong("attention: dv multiplies by the weights p where pᵀ belongs; queries and keys are equally many", r"transpos|ᵀ|\.T\b")
+def attention_dv_not_transposed(rng):
+    class Attention(Layer):
+        def forward(self, q, k, v):  # (N, T, D)
+            root = q.shape[-1] ** 0.5
+            p = softmax(q @ k.swapaxes(1, 2) / root)
+
+            def backward(dy):
+                dv = p @ dy  # right: dv = p.swapaxes(1, 2) @ dy
+                dp = dy @ v.swapaxes(1, 2)
+                ds = p * (dp - (dp * p).sum(-1, keepdims=True)) / root
+                return ds @ k, ds.swapaxes(1, 2) @ q, dv
+
+            return p @ v, backward
+
+    return Attention(), tuple(rng.normal(size=(2, 4, 3)) for _ in range(3))
+
+
+@wrong("attention: the 1/√d is lost in the keys' gradient", r"√|sqrt|root|1\.73|0\.577|scale")
+def attention_dk_without_scale(rng):
+    class Attention:
+        def forward(self, Q, K, V):
+            self.Q, self.K, self.V = Q, K, V
+            self.A = softmax(Q @ K.T / np.sqrt(Q.shape[1]))
+            return self.A @ V
+
+        def backward(self, dO):
+            dA = dO @ self.V.T
+            dS = self.A * (dA - (dA * self.A).sum(1, keepdims=True))
+            root = np.sqrt(self.Q.shape[1])
+            return dS @ self.K / root, dS.T @ self.Q, self.A.T @ dO  # right: return dS @ self.K / root, dS.T @ self.Q / root, self.A.T @ dO
+
+    return Attention(), (rng.normal(size=(4, 3)), rng.normal(size=(5, 3)), rng.normal(size=(5, 2)))
+
+
+@wrong("attention: the softmax's backward sums over the queries, where it is to sum over the keys", r"axis|row|column|keys|queries|softmax")
+def attention_softmax_axis(rng):
+    def attention(q, k, v):
+        p = softmax(q @ k.T)
+
+        def backward(dy):
+            dp = dy @ v.T
+            ds = p * (dp - (dp * p).sum(0, keepdims=True))  # right: ds = p * (dp - (dp * p).sum(1, keepdims=True))
+            return ds @ k, ds.T @ q, p.T @ dy
+
+        return p @ v, backward
+
+    return attention, (rng.normal(size=(4, 3)), rng.normal(size=(5, 3)), rng.normal(size=(5, 2)))
+
+
+@wrong("attention: the softmax between scores and weights is passed over, dS = dA", r"softmax|dp|weights|scores|Jacobian|p\b.*Σ|passed")
+def attention_skips_softmax(rng):
+    class SelfAttention(Layer):
+        def __init__(self, d):
+            self.Wq = Parameter("Wq", rng.normal(size=(d, d)))
+            self.Wk = Parameter("Wk", rng.normal(size=(d, d)))
+
+        def forward(self, x):  # (T, D)
+            Wq, Wk = self.Wq.value, self.Wk.value
+            q, k = x @ Wq, x @ Wk
+            p = softmax(q @ k.T)
+
+            def backward(dy):
+                dp = dy @ x.T
+                ds = dp  # right: ds = p * (dp - (dp * p).sum(-1, keepdims=True))
+                dq, dk = ds @ k, ds.T @ q
+                self.Wq.grad += x.T @ dq
+                self.Wk.grad += x.T @ dk
+                return dq @ Wq.T + dk @ Wk.T + p.T @ dy
+
+            return p @ x, backward
+
+    return SelfAttention(3), (rng.normal(size=(5, 3)),)
+
+
+@wrong("self-attention: x is query, key and value at once; the value's path is missing in dx", r"value|path|missing|pᵀ|\bv\b|third|lost")
+def self_attention_value_path(rng):
+    class SelfAttention(Layer):
+        def forward(self, x):  # (N, T, D)
+            p = softmax(x @ x.swapaxes(1, 2))
+
+            def backward(dy):
+                dp = dy @ x.swapaxes(1, 2)
+                ds = p * (dp - (dp * p).sum(-1, keepdims=True))
+                dx = ds @ x + ds.swapaxes(1, 2) @ x
+                return dx  # right: return dx + p.swapaxes(1, 2) @ dy
+
+            return p @ x, backward
+
+    return SelfAttention(), (rng.normal(size=(2, 4, 3)),)
+
+
+@wrong("multi-head attention: the heads are put together by reshape without the transpose", r"reshape|transpos|permut|order|head|axes|swap|exchang|place|moved|rearrang")
+def heads_merged_without_transpose(rng):
+    class SplitHeads(Layer):
+        def __init__(self, heads):
+            self.h = heads
+
+        def forward(self, x):  # (N, T, D) -> (N, heads, T, D/heads)
+            n, t, d = x.shape
+            y = x.reshape(n, t, self.h, d // self.h).transpose(0, 2, 1, 3).copy()
+
+            def backward(dy):
+                return dy.reshape(n, t, d)  # right: return dy.transpose(0, 2, 1, 3).reshape(n, t, d)
+
+            return y, backward
+
+    return SplitHeads(2), (rng.normal(size=(2, 3, 6)),)
+
+
+def lstm_cell(rng):
+    return rng.normal(size=(4, 3)), rng.normal(size=(4, 2)), rng.normal(size=(4, 2))
+
+
+class LSTMBase(Layer):
+    def __init__(self, rng, d=3, h=2):
+        self.Wx = Parameter("Wx", rng.normal(size=(d, 4 * h)))
+        self.Wh = Parameter("Wh", rng.normal(size=(h, 4 * h)))
+
+    def gates(self, x, h):
+        i, f, o, g = np.split(x @ self.Wx.value + h @ self.Wh.value, 4, axis=1)
+        return sigmoid(i), sigmoid(f), sigmoid(o), np.tanh(g)
+
+    def spread(self, x, h, dz, Wx, Wh):
+        self.Wx.grad += x.T @ dz
+        self.Wh.grad += h.T @ dz
+        return dz @ Wx.T, dz @ Wh.T
+
+
+@wrong("LSTM: the forget gate's gradient multiplies by the new cell state, not by the previous one", r"c_?prev|previous|old|\bc\b|cell|forget|gate")
+def lstm_forget_gate_new_state(rng):
+    class LSTM(LSTMBase):
+        def forward(self, x, h, c):
+            Wx, Wh = self.Wx.value, self.Wh.value
+            i, f, o, g = self.gates(x, h)
+            c2 = f * c + i * g
+            t = np.tanh(c2)
+
+            def backward(dy):
+                dh, dc = dy
+                dc = dc + dh * o * (1 - t * t)
+                di, df, do, dg = dc * g, dc * c2, dh * t, dc * i  # right: di, df, do, dg = dc * g, dc * c, dh * t, dc * i
+                dz = np.concatenate([di * i * (1 - i), df * f * (1 - f), do * o * (1 - o), dg * (1 - g * g)], 1)
+                return (*self.spread(x, h, dz, Wx, Wh), dc * f)
+
+            return (o * t, c2), backward
+
+    return LSTM(rng), lstm_cell(rng)
+
+
+@wrong("LSTM: the cell's gradient lacks the path from h through tanh", r"path|missing|tanh|dh|output|\bh\b|second|through|lost|o\b.*\(1")
+def lstm_cell_path_from_h(rng):
+    class LSTM(LSTMBase):
+        def forward(self, x, h, c):
+            Wx, Wh = self.Wx.value, self.Wh.value
+            i, f, o, g = self.gates(x, h)
+            c2 = f * c + i * g
+            t = np.tanh(c2)
+
+            def backward(dy):
+                dh, dc = dy
+                pass  # right: dc = dc + dh * o * (1 - t * t)
+                di, df, do, dg = dc * g, dc * c, dh * t, dc * i
+                dz = np.concatenate([di * i * (1 - i), df * f * (1 - f), do * o * (1 - o), dg * (1 - g * g)], 1)
+                return (*self.spread(x, h, dz, Wx, Wh), dc * f)
+
+            return (o * t, c2), backward
+
+    return LSTM(rng), lstm_cell(rng)
+
+
+@wrong("LSTM: the candidate's derivative is sigmoid's, g(1 − g), where g is a tanh", r"tanh|1\s*[−-]\s*g|g²|g\^2|candidate|columns|indices|sigmoid|σ|\bg\b|gate")
+def lstm_candidate_as_sigmoid(rng):
+    class LSTM(LSTMBase):
+        def forward(self, x, h, c):
+            Wx, Wh = self.Wx.value, self.Wh.value
+            i, f, o, g = self.gates(x, h)
+            c2 = f * c + i * g
+            t = np.tanh(c2)
+
+            def backward(dy):
+                dh, dc = dy
+                dc = dc + dh * o * (1 - t * t)
+                di, df, do, dg = dc * g, dc * c, dh * t, dc * i
+                dz = np.concatenate([di * i * (1 - i), df * f * (1 - f), do * o * (1 - o), dg * g * (1 - g)], 1)  # right: dz = np.concatenate([di * i * (1 - i), df * f * (1 - f), do * o * (1 - o), dg * (1 - g * g)], 1)
+                return (*self.spread(x, h, dz, Wx, Wh), dc * f)
+
+            return (o * t, c2), backward
+
+    return LSTM(rng), lstm_cell(rng)
+
+
+@wrong("GRU: the previous state also passes straight on, dy·z; this path is missing in dh", r"path|missing|\bz\b|update gate|carry|previous|straight")
+def gru_carry_path(rng):
+    class GRU(Layer):
+        def __init__(self, d, h):
+            self.W = Parameter("W", rng.normal(size=(d, 3 * h)))
+            self.U = Parameter("U", rng.normal(size=(h, 3 * h)))
+
+        def forward(self, x, h):
+            W, U, H = self.W.value, self.U.value, h.shape[1]
+            a, u = x @ W, h @ U
+            z, r = sigmoid(a[:, :H] + u[:, :H]), sigmoid(a[:, H : 2 * H] + u[:, H : 2 * H])
+            n = np.tanh(a[:, 2 * H :] + r * u[:, 2 * H :])
+
+            def backward(dy):
+                dz = dy * (h - n) * z * (1 - z)
+                dn = dy * (1 - z) * (1 - n * n)
+                dr = dn * u[:, 2 * H :] * r * (1 - r)
+                da, du = np.concatenate([dz, dr, dn], 1), np.concatenate([dz, dr, dn * r], 1)
+                self.W.grad += x.T @ da
+                self.U.grad += h.T @ du
+                dh = du @ U.T
+                return da @ W.T, dh  # right: return da @ W.T, dh + dy * z
+
+            return (1 - z) * n + z * h, backward
+
+    return GRU(3, 2), (rng.normal(size=(4, 3)), rng.normal(size=(4, 2)))
+
+
+@wrong("a recurrent network: dh is not carried on to the step before", r"step|time|earlier|carr|later|through time|previous|path|missing")
+def rnn_no_gradient_through_time(rng):
+    class RNN(Layer):
+        def __init__(self, d, h):
+            self.Wx = Parameter("Wx", rng.normal(size=(d, h)))
+            self.Wh = Parameter("Wh", rng.normal(size=(h, h)))
+
+        def forward(self, x):  # (N, T, D)
+            Wx, Wh = self.Wx.value, self.Wh.value
+            hs = [np.zeros((len(x), Wh.shape[0]), x.dtype)]
+            for t in range(x.shape[1]):
+                hs.append(np.tanh(x[:, t] @ Wx + hs[-1] @ Wh))
+
+            def backward(dy):
+                dx, dh = np.zeros_like(x), np.zeros_like(hs[0])
+                for t in reversed(range(x.shape[1])):
+                    dz = dy[:, t] * (1 - hs[t + 1] ** 2)  # right: dz = (dy[:, t] + dh) * (1 - hs[t + 1] ** 2)
+                    self.Wx.grad += x[:, t].T @ dz
+                    self.Wh.grad += hs[t].T @ dz
+                    dx[:, t] = dz @ Wx.T
+                    dh = dz @ Wh.T
+                return dx
+
+            return np.stack(hs[1:], axis=1), backward
+
+    return RNN(3, 2), (rng.normal(size=(3, 4, 3)),)
+
+
+@wrong("a recurrent network: dWh takes the state after the step, h_t, where h_(t−1) belongs", r"h_|previous|state|step|before|shift|index|off.by|earlier|time")
+def rnn_dwh_takes_new_state(rng):
+    class RNN:
+        def __init__(self):
+            self.Wx, self.Wh = rng.normal(size=(2, 3)), rng.normal(size=(3, 3))
+
+        def forward(self, x):  # (N, T, D)
+            self.x, self.h = x, np.zeros((len(x), x.shape[1] + 1, 3))
+            for t in range(x.shape[1]):
+                self.h[:, t + 1] = np.tanh(x[:, t] @ self.Wx + self.h[:, t] @ self.Wh)
+            return self.h[:, 1:].copy()
+
+        def backward(self, dy):
+            self.dWx, self.dWh = np.zeros_like(self.Wx), np.zeros_like(self.Wh)
+            dx, dh = np.zeros_like(self.x), 0
+            for t in reversed(range(dy.shape[1])):
+                dz = (dy[:, t] + dh) * (1 - self.h[:, t + 1] ** 2)
+                self.dWx += self.x[:, t].T @ dz
+                self.dWh += self.h[:, t + 1].T @ dz  # right: self.dWh += self.h[:, t].T @ dz
+                dx[:, t], dh = dz @ self.Wx.T, dz @ self.Wh.T
+            return dx
+
+    return RNN(), (rng.normal(size=(3, 4, 2)),)
+
+
+@wrong("a recurrent cell: tanh's derivative is taken of the pre-activation, 1 − z²", r"1\s*[−-]\s*y²|1\s*[−-]\s*h|tanh|output|pre-?activation|y²|derivative")
+def rnn_cell_derivative_of_preactivation(rng):
+    def cell(x, h, Wx, Wh):
+        z = x @ Wx + h @ Wh
+        y = np.tanh(z)
+
+        def backward(dy):
+            dz = dy * (1 - z * z)  # right: dz = dy * (1 - y * y)
+            return dz @ Wx.T, dz @ Wh.T, x.T @ dz, h.T @ dz
+
+        return y, backward
+
+    return cell, (rng.normal(size=(4, 3)) / 2, rng.normal(size=(4, 2)) / 2, rng.normal(size=(3, 2)), rng.normal(size=(2, 2)))
+
+
+@wrong("gradients are assigned, = for +=: a layer used twice in one network keeps one share only", r"=|add|accumul|overwr|assign|twice|share|adds")
+def parameter_gradient_assigned(rng):
+    class Dense1(Layer):
+        def __init__(self):
+            self.W = Parameter("W", rng.normal(size=(3, 3)))
+
+        def forward(self, x):
+            W = self.W.value
+
+            def backward(dy):
+                self.W.grad[...] = x.T @ dy  # right: self.W.grad += x.T @ dy
+                return dy @ W.T
+
+            return x @ W, backward
+
+    class Net(Layer):
+        def __init__(self):
+            self.fc = Dense1()
+
+        def forward(self, x):
+            a, back1 = self.fc.forward(x)
+            y, back2 = self.fc.forward(np.tanh(a))
+            return y, lambda dy: back1(back2(dy) * (1 - np.tanh(a) ** 2))
+
+    return Net(), (rng.normal(size=(4, 3)),)
+
+
+@wrong("a convolutional classifier of library layers with its own loss layer: the loss is not divided by N in backward", r"\b3\b|batch|mean|divid|factor|times|softmax|loss")
+def classifier_loss_not_divided(rng):
+    labels = one_hot(np.array([0, 2, 1]), 3)
+
+    class Classifier(Layer):
+        def __init__(self):
+            self.net = Sequential(Conv2d(1, 2, 3, rng=rng), ReLU(), Flatten(), Dense(8, 3, rng=rng))
+
+        def forward(self, x):
+            s, back = self.net.forward(x)
+            p = softmax(s)
+            loss = -(labels * np.log(p)).sum() / len(x)
+
+            def backward():
+                ds = p - labels  # right: ds = (p - labels) / len(x)
+                return back(ds.astype(x.dtype))
+
+            return loss.astype(x.dtype), backward
+
+    return Classifier(), (rng.normal(size=(3, 4, 4, 1)),)
+
+
+@wrong("two heads on one trunk of library layers: the second head's gradient does not reach the trunk", r"head|second|path|missing|lost|never used|trunk|aux")
+def two_heads_one_gradient(rng):
+    class TwoHeads(Layer):
+        def __init__(self):
+            self.trunk = Sequential(Dense(4, 5, rng=rng), BatchNorm(5), Tanh())
+            self.cls, self.reg = Dense(5, 3, rng=rng), Dense(5, 2, rng=rng)
+
+        def forward(self, x):
+            h, back_trunk = self.trunk.forward(x)
+            a, back_cls = self.cls.forward(h)
+            b, back_reg = self.reg.forward(h)
+
+            def backward(dy):
+                da, db = dy
+                dh = back_cls(da)
+                back_reg(db)  # right: dh = dh + back_reg(db)
+                return back_trunk(dh)
+
+            return (a, b), backward
+
+        def predict(self, x):
+            h = self.trunk.predict(x)
+            return self.cls.predict(h), self.reg.predict(h)
+
+    return TwoHeads(), (rng.normal(size=(6, 4)),)
+
+
+@wrong("an entropy bonus is in the loss and is left out of the gradient", r"entropy|log|missing|Σ|second|term|p\b")
+def policy_loss_without_entropy_gradient(rng):
+    action = np.array([0, 2, 1, 3])
+    advantage = np.array([0.5, -1.2, 2.0, 0.3])
+
+    def policy_loss(logits, beta=0.1):
+        p = softmax(logits)
+        logp = np.log(p)
+        n = len(logits)
+        entropy = -(p * logp).sum(1)
+        loss = (-advantage * logp[np.arange(n), action] - beta * entropy).mean()
+        ds = advantage[:, None] * (p - one_hot(action, 4)) / n
+        return loss, ds  # right: return loss, ds + beta * p * (logp + entropy[:, None]) / n
+
+    return policy_loss, (rng.normal(size=(4, 4)),)
+
+
+@wrong("total variation of an image: the vertical differences get no gradient", r"axis 1|vertical|rows|missing|path|dropped|part|term|sign")
+def total_variation_one_direction(rng):
+    class TotalVariation(Layer):
+        def forward(self, x):  # (N, H, W)
+            v, h = x[:, 1:] - x[:, :-1], x[:, :, 1:] - x[:, :, :-1]
+
+            def backward():
+                dx = np.zeros_like(x)
+                dx[:, :, 1:] += 2 * h
+                dx[:, :, :-1] -= 2 * h
+                pass  # right: dx[:, 1:] += 2 * v
+                pass  # right: dx[:, :-1] -= 2 * v
+                return dx
+
+            return (v * v).sum() + (h * h).sum(), backward
+
+    return TotalVariation(), (rng.normal(size=(2, 3, 4)),)
+
+
+@wrong("the elastic net's L1 part: its gradient is λ W, where it is λ sign(W)", r"sign|\|W\||L1|abs")
+def l1_penalty_gradient_is_w(rng):
+    class Lasso(Layer):
+        def __init__(self):
+            self.w = Parameter("w", rng.normal(size=(4, 2)))
+
+        def forward(self, x):
+            w, n = self.w.value, len(x)
+            y = x @ w
+            loss = (y * y).sum() / n + 0.3 * np.abs(w).sum()
+
+            def backward():
+                dy = 2 * y / n
+                self.w.grad += x.T @ dy + 0.3 * w  # right: self.w.grad += x.T @ dy + 0.3 * np.sign(w)
+                return dy @ w.T
+
+            return loss, backward
+
+    return Lasso(), (rng.normal(size=(5, 4)),)
+
+
+@wrong("gradient clipping left inside backward: dx is cut to ±0.5", r"clip|cut|linear|bound|large|limit|0\.5")
+def backward_clips_gradient(rng):
+    class Clipped(Layer):
+        def __init__(self):
+            self.W = Parameter("W", rng.normal(size=(3, 4)))
+
+        def forward(self, x):
+            W = self.W.value
+
+            def backward(dy):
+                self.W.grad += x.T @ dy
+                return np.clip(dy @ W.T, -0.5, 0.5)  # right: return dy @ W.T
+
+            return x @ W, backward
+
+    return Clipped(), (rng.normal(size=(4, 3)),)
+
+
+@wrong("a normalised map x/Σx over the row (attention by counts): the sum is taken for a constant", r"sum|Σ|row|constant|normali[sz]|axis")
+def row_normalise_sum_constant(rng):
+    def row_normalise(x):
+        s = x.sum(1, keepdims=True)
+        y = x / s
+        return y, lambda dy: dy / s  # right: return y, lambda dy: (dy - (dy * y).sum(1, keepdims=True)) / s
+
+    return row_normalise, (rng.uniform(0.5, 2, size=(4, 3)),)
+
+
+@wrong("a Gram matrix xᵀx (style loss): dx is x·dG, where the symmetric part, x (dG + dGᵀ), is needed", r"transpos|ᵀ|\.T\b|symmetr|half|twice|both|missing|path|second")
+def gram_matrix_one_side(rng):
+    class Gram:
+        def forward(self, x):  # (positions, channels)
+            self.x = x
+            return x.T @ x / len(x)
+
+        def backward(self, dG):
+            return self.x @ dG / len(self.x)  # right: return self.x @ (dG + dG.T) / len(self.x)
+
+    return Gram(), (rng.normal(size=(5, 3)),)
+
+
+@wrong("linear interpolation between a and b by a learned t: dt is summed over all, where every feature has its own t", r"sum|axis|same|each has|total|features")
+def mixture_weight_summed(rng):
+    class Mix(Layer):
+        def __init__(self, d):
+            self.t = Parameter("t", rng.uniform(size=d))
+
+        def forward(self, a, b):
+            t = self.t.value
+
+            def backward(dy):
+                self.t.grad += (dy * (a - b)).sum()  # right: self.t.grad += (dy * (a - b)).sum(0)
+                return dy * t, dy * (1 - t)
+
+            return t * a + (1 - t) * b, backward
+
+    return Mix(4), (rng.normal(size=(5, 4)), rng.normal(size=(5, 4)))
