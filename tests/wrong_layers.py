@@ -6,7 +6,9 @@ mistake, on a line that ends with its right version, `# right: ...`: with that i
 words, and a hint at another cause does not.
 """
 
-# ruff: noqa: B023, F841, NPY002, RUF059, SIM108  as students write it
+# ruff: noqa: E501, F841, PIE790, RUF059  as students write it
+# A wrong line and its right version stay on one line.
+# fmt: off
 
 import ast
 import sys
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from scratchgen import BatchNorm, Conv2d, Dense, Flatten, Layer, LeakyReLU, Parameter, ReLU, Sequential, Sigmoid, Tanh
-from scratchgen.losses import bce_with_logits, gaussian_kl, softmax_cross_entropy
+from scratchgen.losses import bce_with_logits, gaussian_kl
 from scratchgen.losses import mse as library_mse
 
 WRONG: dict[str, "Wrong"] = {}
@@ -31,11 +33,12 @@ class Wrong:
     why: str
     cause: str  # a regular expression, whatever the case
     make: Callable[[np.random.Generator], tuple[Any, tuple]]
+    never: str = ""  # what was once said, and is false or leads astray
 
 
-def wrong(why: str, cause: str) -> Callable:
+def wrong(why: str, cause: str, never: str = "") -> Callable:
     def decorate(make: Callable) -> Callable:
-        WRONG[make.__name__] = Wrong(make.__name__, why, cause, make)
+        WRONG[make.__name__] = Wrong(make.__name__, why, cause, make, never)
         return make
 
     return decorate
@@ -157,8 +160,7 @@ def affine_pair_bias_of_first_sample(rng):
 
 @wrong(
     "the bias gradient is summed over everything, so each element gets the total; it is to be summed over the batch only",
-    r"sum(med)? over (all|every|the (output|feature|channel|last)|axis 1|axes|both)|total|all (axes|elements)|"
-    r"(also|too).*(last axis|features)|(axis 1|axes|last axis|features)",
+    r"gets the same|sum(med)? over (all|every|the (output|feature|channel|last)|axis 1|axes|both)|total|all (axes|elements)", never=r"averaged",
 )
 def dense_bias_summed_over_all(rng):
     class Linear(Layer):
@@ -251,7 +253,7 @@ def tanh_without_square(rng):
 
 @wrong(
     "ReLU's mask is made from the gradient's sign, not from the input's",
-    r"mask|x\s*[>≥<≤]\s*0|(positive|negative)|sign of (dy|the gradient)|where (x|the input|dy)",
+    r"linear in dy|mask|x\s*[>≥<≤]\s*0|sign of (dy|the gradient)|where (x|the input|dy)", never=r"right at the values given",
 )
 def relu_masks_by_gradient(rng):
     class Relu(Layer):
@@ -268,7 +270,7 @@ def relu_masks_by_gradient(rng):
 
 @wrong(
     "on the negative side LeakyReLU's dx is the slope itself, not slope · dy",
-    r"dy|constant|slope|not (linear|proportional)|depend",
+    r"linear in dy|without dy|factor dy|slope|constant|does not depend",
 )
 def leaky_relu_slope_without_dy(rng):
     def leaky(x):
@@ -279,7 +281,7 @@ def leaky_relu_slope_without_dy(rng):
 
 @wrong(
     "ELU's derivative for x < 0 is y + alpha, here y: the alpha is missing",
-    r"alpha|y\s*\+|\+\s*1\.3|1\.3|exp|eˣ|e\^x|dy",
+    r"alpha|1\.3",
 )
 def elu_without_alpha(rng):
     class ELU:
@@ -297,7 +299,7 @@ def elu_without_alpha(rng):
     return ELU(), (rng.normal(size=(4, 5)),)
 
 
-@wrong("SELU's scale is forgotten for x < 0", r"1\.05|0\.95|scale|lambda|λ|(factor|times)|x\s*[<≤]\s*0|negative")
+@wrong("SELU's scale is forgotten for x < 0", r"x\s*[<≤]\s*0|1\.05|0\.95|negative")
 def selu_scale_one_side(rng):
     scale, alpha = 1.0507, 1.67326
 
@@ -315,7 +317,7 @@ def selu_scale_one_side(rng):
 
 @wrong(
     "SiLU, x σ(x): the product rule's first term, dy · σ(x), is missing",
-    r"product rule|σ\(x\)|sigmoid|first term|\by\s*/\s*x|y\s*[·*]?\s*\(1|missing",
+    r"product rule|σ\(x\)|sigmoid|first term|\by\s*/\s*x|y\s*[·*]?\s*\(1",
 )
 def silu_misses_product_rule(rng):
     class SiLU(Layer):
@@ -353,7 +355,7 @@ def gelu_inner_derivative(rng):
 
 @wrong(
     "GELU exact: x · density is missing, the derivative is Φ(x) + x φ(x)",
-    r"product rule|φ|density|pdf|normal|exp\(|missing.*\bx\b|x\s*[·*]",
+    r"product rule|φ|density|pdf|normal|exp\(|missing.*\bx\b|x\s*[·*]", never=r"tanh|sin",
 )
 def gelu_exact_misses_density(rng):
     from math import erf
@@ -371,7 +373,7 @@ def gelu_exact_misses_density(rng):
     return gelu_layer, (rng.normal(size=(3, 4)),)
 
 
-@wrong("softplus with sharpness β: its derivative is σ(βx), here multiplied by β once more", r"\b2\.5\b|0\.4|beta|β|twice|factor|times")
+@wrong("softplus with sharpness β: its derivative is σ(βx), here multiplied by β once more", r"\b2\.5\b|beta|β")
 def softplus_extra_beta(rng):
     class Softplus:
         def __init__(self, beta=2.5):
@@ -389,7 +391,7 @@ def softplus_extra_beta(rng):
 
 @wrong(
     "clipping passes the gradient everywhere; it is 0 where x was clipped",
-    r"clip|mask|outside|beyond|limit|where|saturat|range",
+    r"clip|mask|outside|beyond|limit|saturat|\[.*[<>].*\]|dy as it is",
 )
 def clip_without_mask(rng):
     class Hardtanh(Layer):
@@ -399,7 +401,7 @@ def clip_without_mask(rng):
     return Hardtanh(), (rng.normal(size=(4, 4)) * 1.5,)
 
 
-@wrong("softsign's derivative is 1/(1 + |x|)², here 1/(1 + |x|)", r"squar|²|\^2|\*\*\s*2|1\s*\+\s*\|x\||abs|1\s*[−-]\s*\|y\||power")
+@wrong("softsign's derivative is 1/(1 + |x|)², here 1/(1 + |x|)", r"squar|²|\^2|\*\*\s*2|1\s*\+\s*\|x\||abs|1\s*[−-]\s*\|y\||power", never=r"as σ or a gate")
 def softsign_without_square(rng):
     def softsign(x):
         d = 1 + np.abs(x)
@@ -461,7 +463,7 @@ def glu_gate_of_preactivation(rng):
 
 @wrong(
     "maxout: every piece gets the gradient, not only the largest",
-    r"mask|largest|max|only|winner|other|where",
+    r"mask|largest|\bmax|winner", never=r"averaged",
 )
 def maxout_gives_to_all(rng):
     class Maxout:
@@ -634,7 +636,7 @@ def label_smoothing_only_forward(rng):
     return smoothed, (rng.normal(size=(4, 5)),)
 
 
-@wrong("multiclass hinge: the right class's own column, minus the number of violations, is missing", r"correct|right class|label|target|count|column|true class|index|0 where|zero")
+@wrong("multiclass hinge: the right class's own column, minus the number of violations, is missing", r"correct|right class|label|target|count|column|true class|index")
 def svm_without_correct_class(rng):
     y = rng.integers(0, 4, size=5)
 
@@ -651,7 +653,7 @@ def svm_without_correct_class(rng):
 
 @wrong(
     "hinge: the mask asks for a margin below 0, the loss for one below 1: violations within the margin get no gradient",
-    r"mask|margin|where|threshold|< 1|> 1|0 where|zero",
+    r"mask|margin|threshold|\[.*[<>].*\]",
 )
 def hinge_mask_without_margin(rng):
     t = np.array([1.0, -1, 1, -1, 1, 1])
@@ -707,7 +709,7 @@ def huber_without_clip(rng):
     return Huber(), (np.array([0.3, -1.7, 2.1, -0.5, 0.9, 0.1]),)
 
 
-@wrong("smooth L1 with β: inside, r² / 2β has the gradient r/β, here r", r"β|beta|0\.5|\b2\b|divid|factor|times|inside|small|quadratic")
+@wrong("smooth L1 with β: inside, r² / 2β has the gradient r/β, here r", r"β|beta|(0\.5|½) times|factor (of )?(2|½|0\.5)|/\s*(β|0\.5)|\b2\b.*\[|\[.*\b2\b")
 def smooth_l1_without_beta(rng):
     def smooth_l1(y, t, beta=0.5):
         r = y - t
@@ -762,7 +764,7 @@ def ridge_decay_without_two(rng):
     return Ridge(), (rng.normal(size=(5, 3)),)
 
 
-@wrong("log-cosh loss: tanh(r) is its derivative, here r", r"tanh|derivative of log|saturat")
+@wrong("log-cosh loss: tanh(r) is its derivative, here r", r"tanh|derivative of log|saturat", never=r"the gradient is −d[ty]")
 def log_cosh_without_tanh(rng):
     class LogCosh(Layer):
         def forward(self, y, t):
@@ -787,7 +789,7 @@ def squared_distance_target_sign(rng):
     return squared_distance, (rng.normal(size=(3, 4)), rng.normal(size=(3, 4)))
 
 
-@wrong("focal loss: (1 − p)^γ is taken for a constant, its own derivative is missing", r"missing|too much|γ|gamma|\(1\s*[−-]\s*p|product rule|constant|log")
+@wrong("focal loss: (1 − p)^γ is taken for a constant, its own derivative is missing", r"γ|gamma|log\(|product rule|\(1\s*−\s*p\)")
 def focal_weight_as_constant(rng):
     def focal(p):  # the probability of the right class
         loss = -((1 - p) ** 2 * np.log(p)).sum()
@@ -797,7 +799,7 @@ def focal_weight_as_constant(rng):
     return focal, (rng.uniform(0.2, 0.9, size=7),)
 
 
-@wrong("triplet loss: the anchor's gradient lacks the path through the distance to the negative", r"negative|missing|path|\bn\b")
+@wrong("triplet loss: the anchor's gradient lacks the path through the distance to the negative", r"negative|path|\bn\b|\bdn\b")
 def triplet_anchor_one_path(rng):
     class Triplet(Layer):
         def forward(self, a, p, n):
@@ -843,7 +845,7 @@ def kl_logvar_misses_minus_one(rng):
     return kl, (rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
 
 
-@wrong("the reparameterised sample: ∂σ/∂logvar = ½σ, the ½ is lost", r"½|1/2|half|exactly 2|twice|factor.*\b2\b|0\.5")
+@wrong("the reparameterised sample: ∂σ/∂logvar = ½σ, the ½ is lost", r"½|1/2|half|exactly 2|twice", never=r"√4")
 def reparameterise_without_half(rng):
     eps = rng.normal(size=(4, 3))
 
@@ -882,7 +884,7 @@ def gaussian_nll_misses_normaliser(rng):
     return nll, (rng.normal(size=(5, 3)), rng.normal(size=(5, 3)))
 
 
-@wrong("KL between two Gaussians: the second mean gets no gradient", r"zero|missing|no gradient|dropped|lost|\bm2\b")
+@wrong("KL between two Gaussians: the second mean gets no gradient", r"zero|no gradient|dropped|lost|m2")
 def kl_two_gaussians_second_mean(rng):
     def kl(m1, s1, m2, s2):  # standard deviations
         d = m1 - m2
@@ -897,7 +899,7 @@ def kl_two_gaussians_second_mean(rng):
     return kl, (m[0], s[0], m[1], s[1])
 
 
-@wrong("KL between two Gaussians: the gradient in the second deviation lacks the squared distance of the means", r"missing|\bd²|\bd\^2|m1|mean|distance|squar")
+@wrong("KL between two Gaussians: the gradient in the second deviation lacks the squared distance of the means", r"d²|d\^2|m1|distance|squar|means")
 def kl_two_gaussians_second_deviation(rng):
     class KL(Layer):
         def forward(self, m1, s1, m2, s2):
@@ -915,7 +917,7 @@ def kl_two_gaussians_second_deviation(rng):
 
 @wrong(
     "a VAE of library layers: the encoder gets the reconstruction's gradient and not the KL's",
-    r"KL|mu|latent|encoder|missing|path|another loss|logvar|second",
+    r"KL|\bmu\b",
 )
 def vae_kl_not_backpropagated(rng):
     class MyVAE(Layer):
@@ -942,7 +944,7 @@ def vae_kl_not_backpropagated(rng):
     return MyVAE(), (rng.normal(size=(4, 5)), rng.normal(size=(4, 3)))
 
 
-@wrong("a VAE of library layers: the halves of the encoder's gradient are joined in the wrong order", r"order|swap|exchang|halves|concat|mix|mu|logvar|encoder")
+@wrong("a VAE of library layers: the halves of the encoder's gradient are joined in the wrong order", r"order|swap|exchang|halves")
 def vae_halves_exchanged(rng):
     class MyVAE(Layer):
         def __init__(self):
@@ -970,7 +972,7 @@ def vae_halves_exchanged(rng):
 
 @wrong(
     "a GAN's discriminator loss: only the real batch is backpropagated, the fakes' path is missing",
-    r"fake|missing|path|second|part|lost|branch|z\b",
+    r"never used|fake|lost",
 )
 def discriminator_loss_misses_fakes(rng):
     class GanD(Layer):
@@ -994,7 +996,7 @@ def discriminator_loss_misses_fakes(rng):
 
 @wrong(
     "a GAN's discriminator loss: the pullback of the real batch is called with the fakes' gradient, and the other way round",
-    r"swap|exchang|other|real|fake|batch|mix|branch|second",
+    r"swap|exchang|other|fake|batch|mix|branch|call 1.*call 2|call 2.*call 1",
 )
 def discriminator_branches_exchanged(rng):
     class GanD(Layer):
@@ -1017,7 +1019,7 @@ def discriminator_branches_exchanged(rng):
     return GanD(), (rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
 
 
-@wrong("the generator's loss: the discriminator's dx does not get back to G, which takes the scores' gradient spread out", r"generator|G\b|discriminator|path|missing|Jacobian|G\.")
+@wrong("the generator's loss: the discriminator's dx does not get back to G, which takes the scores' gradient spread out", r"discriminator|\bD\b.*gradient|input of D|Jacobian")
 def generator_skips_discriminator(rng):
     class GanG(Layer):
         def __init__(self):
@@ -1048,7 +1050,7 @@ def generator_loss_gradient_of_other_label(rng):
     return generator_loss, (rng.normal(size=6),)
 
 
-@wrong("Wasserstein critic: the gradient of the mean over the fakes is divided by the number of reals", r"\b4\b|\b6\b|1\.5|0\.666|2/3|3/2|batch|mean|number|times")
+@wrong("Wasserstein critic: the gradient of the mean over the fakes is divided by the number of reals", r"\b4\b|\b6\b|2/3|3/2|number of|batch")
 def critic_divides_by_other_batch(rng):
     def critic_loss(real, fake):
         loss = fake.mean() - real.mean()
@@ -1080,7 +1082,7 @@ def tied_autoencoder_one_share(rng):
     return Tied(), (rng.normal(size=(4, 5)),)
 
 
-@wrong("Gumbel softmax: the 1/τ of softmax((s + g)/τ) is lost", r"τ|tau|temperature|0\.5|\b2\b|factor|times")
+@wrong("Gumbel softmax: the 1/τ of softmax((s + g)/τ) is lost", r"τ|tau|temperature|0\.5 times|factor 2")
 def gumbel_softmax_temperature(rng):
     def gumbel_softmax(s, noise, tau=0.5):
         y = softmax((s + noise) / tau)
@@ -1120,7 +1122,7 @@ class TwoLayerNet:
         return dZ1 @ self.W1.T
 
 
-@wrong("a network of two layers: ReLU's mask is missing in backward", r"mask|relu|Z1\s*[>≥]|activation|hidden|derivative|A1")
+@wrong("a network of two layers: ReLU's mask is missing in backward", r"mask|relu|> 0\]|activation|derivative")
 def two_layer_net_without_mask(rng):
     return TwoLayerNet(4, 5, 3, rng), (rng.normal(size=(6, 4)),)
 
@@ -1145,12 +1147,12 @@ class SigmoidNet:
         return dz1 @ self.params["W1"].T
 
 
-@wrong("the hidden sigmoid's derivative is taken of the pre-activation: z1(1 − z1) for a1(1 − a1)", r"z1|a1|pre-?activation|sigmoid|σ|activation|hidden|derivative")
+@wrong("the hidden sigmoid's derivative is taken of the pre-activation: z1(1 − z1) for a1(1 − a1)", r"z1|a1|pre-?activation|sigmoid|σ|activation|derivative")
 def sigmoid_net_derivative_of_preactivation(rng):
     return SigmoidNet(rng), (rng.normal(size=(6, 4)),)
 
 
-@wrong("the hidden layer's gradient is divided by m once more than the output layer's", r"\b6\b|1/6|0\.16|batch|twice|divided|first layer|layer 1|mean")
+@wrong("the hidden layer's gradient is divided by m once more than the output layer's", r"\b6\b|1/6|0\.16|batch|twice")
 def two_layer_net_divides_twice(rng):
     class Net(Layer):
         def __init__(self):
@@ -1174,7 +1176,7 @@ def two_layer_net_divides_twice(rng):
     return Net(), (rng.normal(size=(6, 3)), rng.normal(size=(6, 2)))
 
 
-@wrong("a network of library layers: the hidden layer's activation is not gone back through", r"act\b|activation|tanh|layer|derivative|skip|missing|mask|1\s*[−-]")
+@wrong("a network of library layers: the hidden layer's activation is not gone back through", r"\bact\b|activation|tanh")
 def mlp_skips_activation(rng):
     class MLP(Layer):
         def __init__(self):
@@ -1195,7 +1197,7 @@ def mlp_skips_activation(rng):
     return MLP(), (rng.normal(size=(5, 4)),)
 
 
-@wrong("a network of square library layers: the pullbacks are called in forward's order", r"order|first|second|layer|swap|exchang")
+@wrong("a network of square library layers: the pullbacks are called in forward's order", r"order|swap|exchang|input of first")
 def mlp_backward_in_forward_order(rng):
     class MLP(Layer):
         def __init__(self):
@@ -1223,7 +1225,7 @@ def residual_without_skip(rng):
     return Block(), (rng.normal(size=(5, 4)),)
 
 
-@wrong("a residual branch scaled by 0.3: the scale is missing in backward", r"0\.3|3\.33|scale|factor|times|10/3")
+@wrong("a residual branch scaled by 0.3: the scale is missing in backward", r"0\.3|3\.33|10/3")
 def residual_scale_lost(rng):
     class Block(Layer):
         def __init__(self):
@@ -1236,7 +1238,7 @@ def residual_scale_lost(rng):
     return Block(), (rng.normal(size=(5, 4)),)
 
 
-@wrong("one custom layer of a Sequential is wrong: Scale's dx lacks the scale", r"Scale|layers?\W*1|scale|factor|\bs\b")
+@wrong("one custom layer of a Sequential is wrong: Scale's dx lacks the scale", r"Scale.*factor s|factor s|lacks.*\bs\b")
 def sequential_with_wrong_scale(rng):
     class Scale(Layer):
         def __init__(self, n):
@@ -1254,7 +1256,7 @@ def sequential_with_wrong_scale(rng):
     return Sequential(Dense(4, 5, rng=rng), Scale(5), Tanh(), Dense(5, 3, rng=rng)), (rng.normal(size=(6, 4)),)
 
 
-@wrong("a siamese network: both branches share one cache on self, the second forward overwrites the first's", r"cache|overwrit|second|other input|twice|shared|forward|exchang|last|b for a|of b\b|wrong input|self\.x")
+@wrong("a siamese network: both branches share one cache on self, the second forward overwrites the first's", r"cache|overwrit|other input|shared|last call|b for a|of b\b|wrong input|self\.x|exchang", never=r"whose own backward is wrong")
 def siamese_cache_overwritten(rng):
     class Branch:
         def __init__(self):
@@ -1288,7 +1290,7 @@ def siamese_cache_overwritten(rng):
     return Siamese(), (rng.normal(size=(5, 3)), rng.normal(size=(5, 3)))
 
 
-@wrong("a highway layer: the gate's gradient lacks −x, the carry path", r"carry|−\s*x|- x|\bx\b|missing|path|1\s*[−-]\s*")
+@wrong("a highway layer: the gate's gradient lacks −x, the carry path", r"carry|−\s*x\b|missing is .*x\b|path|\(h − x\)")
 def highway_gate_misses_carry(rng):
     class Highway(Layer):
         def __init__(self):
@@ -1308,7 +1310,7 @@ def highway_gate_misses_carry(rng):
     return Highway(), (rng.normal(size=(5, 4)),)
 
 
-@wrong("squeeze and excitation: the path through the squeezed gate is missing in dx", r"gate|squeeze|path|missing|pool|mean|Σ")
+@wrong("squeeze and excitation: the path through the squeezed gate is missing in dx", r"gate|squeeze|path|pool|mean|Σ")
 def squeeze_excite_one_path(rng):
     class SqueezeExcite(Layer):
         def __init__(self):
@@ -1348,7 +1350,7 @@ def shared_layer_second_use_lost(rng):
     return Twice(), (rng.normal(size=(5, 3)),)
 
 
-@wrong("weights are read after a step: backward multiplies by the weights already updated", r"updat|weights? .*(chang|moved|after|step)|\+\s*0\.|writes|modif|changes|W")
+@wrong("weights are read after a step: backward multiplies by the weights already updated", r"updat|weights? .*(chang|moved|after|step)|quadratic|dW2")
 def net_uses_updated_weights(rng):
     class Net(Layer):
         def __init__(self):
@@ -1489,7 +1491,7 @@ def batch_norm_images_divided_by_n(rng):
     return SpatialBN(3), (rng.normal(size=(2, 3, 4, 3)),)
 
 
-@wrong("batch norm: eps is left out of backward's standard deviation", r"eps|ε|1e-0?5|0\.0|variance|factor|times")
+@wrong("batch norm: eps is left out of backward's standard deviation", r"eps|ε|variance", never=r"as σ or a gate|every element")
 def batch_norm_backward_without_eps(rng):
     class BN:
         def __init__(self, c):
@@ -1632,7 +1634,7 @@ def weight_norm_without_projection(rng):
     return WeightNormDense(), (rng.normal(size=(5, 4)),)
 
 
-@wrong("weight norm: dg takes v where the unit vector v/‖v‖ belongs", r"norm|‖v‖|unit|factor|length|divid|times")
+@wrong("weight norm: dg takes v where the unit vector v/‖v‖ belongs", r"‖v‖|unit|length|norm of|factor", never=r"small term")
 def weight_norm_dg_not_unit(rng):
     class WN:
         def __init__(self):
@@ -1700,7 +1702,7 @@ def l2_normalise_projects_on_x(rng):
     return Normalise(), (rng.normal(size=(4, 5)) * 1.5,)
 
 
-@wrong("cosine similarity: da = b/(‖a‖‖b‖), the norm of a is taken for a constant; −cos · a/‖a‖² is missing", r"norm|‖a‖|missing|\ba\b|cos|constant|projection")
+@wrong("cosine similarity: da = b/(‖a‖‖b‖), the norm of a is taken for a constant; −cos · a/‖a‖² is missing", r"norm|‖a‖|what is missing|cos\b|projection", never=r"factor of its own")
 def cosine_similarity_norm_constant(rng):
     class Cosine(Layer):
         def forward(self, a, b):
@@ -1727,7 +1729,7 @@ def centre_without_mean_path(rng):
     return Centre(), (rng.normal(size=(5, 3)),)
 
 
-@wrong("the standard deviation with ddof=1: its gradient divides by N, not by N − 1", r"N\s*[−-]\s*1|ddof|\b4\b|\b5\b|0\.8|1\.25|factor|unbiased")
+@wrong("the standard deviation with ddof=1: its gradient divides by N, not by N − 1", r"N\s*[−-]\s*1|ddof|4/5|5/4|unbiased|divid")
 def std_ddof(rng):
     def std(x):
         s = x.std(axis=0, ddof=1)
@@ -1900,7 +1902,7 @@ def col2im_overwrites(rng):
     return ConvCols(), (rng.normal(size=(2, 4, 5)),)
 
 
-@wrong("a depthwise convolution: the kernel's gradient is summed over channels, each channel has its own", r"channel|axis|axes|sum(med)? over|same")
+@wrong("a depthwise convolution: the kernel's gradient is summed over channels, each channel has its own", r"channel|axis|axes|sum(med)? over|same", never=r"averaged")
 def depthwise_dw_summed_over_channels(rng):
     class Depthwise(Layer):
         def __init__(self, c):
@@ -1961,7 +1963,7 @@ def conv_transpose_dx_without_stride(rng):
     return ConvTranspose1d(), (rng.normal(size=(3, 5)),)
 
 
-@wrong("nearest upsampling: dx takes one of the four copies' gradients instead of their sum", r"sum|copies|four|\b4\b|every|dropped|other|repeat|2×2|window")
+@wrong("nearest upsampling: dx takes one of the four copies' gradients instead of their sum", r"only the first|sum|copies|four|\b4\b", never=r"here one overwrites")
 def upsample_takes_one_of_four(rng):
     class Upsample(Layer):
         def forward(self, x):  # (N, H, W, C)
@@ -1991,7 +1993,7 @@ def pixel_shuffle_wrong_inverse(rng):
     return PixelShuffle(), (rng.normal(size=(2, 3, 4, 8)),)
 
 
-@wrong("average pooling: the gradient is spread without dividing by the window's four elements", r"\b4\b|exactly 4|window|kernel area|divid|average|factor")
+@wrong("average pooling: the gradient is spread without dividing by the window's four elements", r"window|kernel area|exactly 4|divid|average")
 def average_pool_not_divided(rng):
     class AvgPool(Layer):
         def forward(self, x):  # (N, H, W, C)
@@ -2160,7 +2162,7 @@ def gather_overwrites(rng):
     return gather, (rng.normal(size=(3, 6)),)
 
 
-@wrong("mean over segments: the gradient is not divided by the number of elements in the segment", r"count|number|size|divid|segment|mean|\b[23]\b|factor of its own")
+@wrong("mean over segments: the gradient is not divided by the number of elements in the segment", r"count|number of elements|divid|segment|mean", never=r"depends on the inputs|as σ or a gate")
 def segment_mean_not_divided(rng):
     segment = np.array([0, 0, 1, 2, 2, 2, 1])
 
@@ -2209,7 +2211,7 @@ def cumsum_not_reversed(rng):
     return cumsum, (rng.normal(size=(3, 5)),)
 
 
-@wrong("differences x[t+1] − x[t]: the − x[t] path is missing", r"missing|path|−\s*dy|shift|part|sign|dropped|term")
+@wrong("differences x[t+1] − x[t]: the − x[t] path is missing", r"only the first|missing|path|−\s*dy|sign|dropped|term", never=r"here one overwrites")
 def difference_one_path(rng):
     class Diff(Layer):
         def forward(self, x):
@@ -2224,7 +2226,7 @@ def difference_one_path(rng):
     return Diff(), (rng.normal(size=(3, 6)),)
 
 
-@wrong("np.roll: backward rolls on in the same direction", r"shift|roll|direction|by|moved")
+@wrong("np.roll: backward rolls on in the same direction", r"shift|roll|direction|stands where")
 def roll_same_direction(rng):
     def roll(x):
         return np.roll(x, 1, axis=-1), lambda dy: np.roll(dy, 1, axis=-1)  # right: return np.roll(x, 1, axis=-1), lambda dy: np.roll(dy, -1, axis=-1)
@@ -2342,7 +2344,7 @@ def fourier_cosine_sign(rng):
     return Fourier(), (rng.normal(size=(5, 2)),)
 
 
-@wrong("a Gaussian kernel exp(−‖x − c‖²/2s²): the centres' gradient is not summed over the batch's own weights, its sign is x's", r"sign|−1|-1 times|negat|minus")
+@wrong("a Gaussian kernel exp(−‖x − c‖²/2s²): the centres' gradient is not summed over the batch's own weights, its sign is x's", r"sign|−1 times|negat|minus")
 def rbf_centres_sign(rng):
     class RBF(Layer):
         def __init__(self):
@@ -2365,7 +2367,7 @@ def rbf_centres_sign(rng):
 # --- dropout, attention, recurrence ---
 
 
-@wrong("inverted dropout: the kept elements are scaled by 1/(1 − p) in forward and not in backward", r"0\.7|1\.428|1/\(1|scale|keep|exactly|times|p\)")
+@wrong("inverted dropout: the kept elements are scaled by 1/(1 − p) in forward and not in backward", r"1\.428|1/\(1|scale|keep")
 def dropout_scale_lost(rng):
     class Dropout(Layer):
         def __init__(self, p=0.3):
@@ -2522,7 +2524,7 @@ class LSTMBase(Layer):
         return dz @ Wx.T, dz @ Wh.T
 
 
-@wrong("LSTM: the forget gate's gradient multiplies by the new cell state, not by the previous one", r"c_?prev|previous|old|\bc\b|cell|forget|gate")
+@wrong("LSTM: the forget gate's gradient multiplies by the new cell state, not by the previous one", r"c_?prev|previous|old|\bc\b|cell|forget", never=r"small term")
 def lstm_forget_gate_new_state(rng):
     class LSTM(LSTMBase):
         def forward(self, x, h, c):
@@ -2564,7 +2566,7 @@ def lstm_cell_path_from_h(rng):
     return LSTM(rng), lstm_cell(rng)
 
 
-@wrong("LSTM: the candidate's derivative is sigmoid's, g(1 − g), where g is a tanh", r"tanh|1\s*[−-]\s*g|g²|g\^2|candidate|columns|indices|sigmoid|σ|\bg\b|gate")
+@wrong("LSTM: the candidate's derivative is sigmoid's, g(1 − g), where g is a tanh", r"tanh|1\s*[−-]\s*g|g²|g\^2|candidate|sigmoid|σ")
 def lstm_candidate_as_sigmoid(rng):
     class LSTM(LSTMBase):
         def forward(self, x, h, c):
@@ -2681,7 +2683,7 @@ def rnn_cell_derivative_of_preactivation(rng):
     return cell, (rng.normal(size=(4, 3)) / 2, rng.normal(size=(4, 2)) / 2, rng.normal(size=(3, 2)), rng.normal(size=(2, 2)))
 
 
-@wrong("gradients are assigned, = for +=: a layer used twice in one network keeps one share only", r"=|add|accumul|overwr|assign|twice|share|adds")
+@wrong("gradients are assigned, = for +=: a layer used twice in one network keeps one share only", r"\+=|\badd|accumul|overwr|assign|share")
 def parameter_gradient_assigned(rng):
     class Dense1(Layer):
         def __init__(self):
@@ -2708,7 +2710,7 @@ def parameter_gradient_assigned(rng):
     return Net(), (rng.normal(size=(4, 3)),)
 
 
-@wrong("a convolutional classifier of library layers with its own loss layer: the loss is not divided by N in backward", r"\b3\b|batch|mean|divid|factor|times|softmax|loss")
+@wrong("a convolutional classifier of library layers with its own loss layer: the loss is not divided by N in backward", r"exactly 3 times.*batch", never=r"√9")
 def classifier_loss_not_divided(rng):
     labels = one_hot(np.array([0, 2, 1]), 3)
 
@@ -2757,7 +2759,7 @@ def two_heads_one_gradient(rng):
     return TwoHeads(), (rng.normal(size=(6, 4)),)
 
 
-@wrong("an entropy bonus is in the loss and is left out of the gradient", r"entropy|log|missing|Σ|second|term|p\b")
+@wrong("an entropy bonus is in the loss and is left out of the gradient", r"entropy|log|Σ|second")
 def policy_loss_without_entropy_gradient(rng):
     action = np.array([0, 2, 1, 3])
     advantage = np.array([0.5, -1.2, 2.0, 0.3])
@@ -2814,7 +2816,7 @@ def l1_penalty_gradient_is_w(rng):
     return Lasso(), (rng.normal(size=(5, 4)),)
 
 
-@wrong("gradient clipping left inside backward: dx is cut to ±0.5", r"clip|cut|linear|bound|large|limit|0\.5")
+@wrong("gradient clipping left inside backward: dx is cut to ±0.5", r"clip|cut|linear in dy|bound|limit")
 def backward_clips_gradient(rng):
     class Clipped(Layer):
         def __init__(self):
@@ -2855,7 +2857,7 @@ def gram_matrix_one_side(rng):
     return Gram(), (rng.normal(size=(5, 3)),)
 
 
-@wrong("linear interpolation between a and b by a learned t: dt is summed over all, where every feature has its own t", r"sum|axis|same|each has|total|features")
+@wrong("linear interpolation between a and b by a learned t: dt is summed over all, where every feature has its own t", r"sum|axis|same|each has|total|features", never=r"averaged")
 def mixture_weight_summed(rng):
     class Mix(Layer):
         def __init__(self, d):
