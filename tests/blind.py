@@ -18,12 +18,14 @@ from wrong_layers import WRONG, mended
 
 from scratchgen.gradcheck import check
 
-# Hints that give a place or a figure, and no cause.
+# Hints that give a place, and no cause; a factor names the cause where it is a number of the layer.
 PLACE = re.compile(
-    r"(right at the values given, wrong with [^:]*(: )?)?"
-    r"(\d+ of \d+ elements are wrong.*|every element lacks a factor of its own.*|cosine near 1.*|"
-    r"exactly [\d.]+ times the true gradient|backward gives [^;]*, which is not the gradient)?"
+    r"(each part is right by itself; the dy that [^:]* is given is wrong(: )?)?"
+    r"(right at the values given, wrong with [^:]*(: )?)?(d\w+: )?"
+    r"(\d+ of \d+ elements are wrong.*|every element lacks a factor of its own.*|cosine near 1.*|it is wrong|"
+    r"backward gives [^;]*, which is not the gradient)?"
 )
+FACTOR = re.compile(r"exactly [\d.]+ times the true gradient")
 
 
 def said(report) -> list[str]:
@@ -38,9 +40,10 @@ def judged(report, entry) -> str:
     words = said(report)
     if entry.never and re.search(entry.never, "\n".join(words)):
         return "FALSE"
+    words = [w for w in words if not PLACE.fullmatch(w)]
     if re.search(entry.cause, "\n".join(words), re.IGNORECASE):
         return "right"
-    return "unnamed" if all(PLACE.fullmatch(w) for w in words) else "not matched"
+    return "unnamed" if all(FACTOR.fullmatch(w) for w in words) else "not matched"
 
 
 def main() -> int:
