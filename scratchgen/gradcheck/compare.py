@@ -131,8 +131,10 @@ class Gradients:
         line = self.lines[v]
         for _ in range(8):
             u, w = (line.scale * self.rng.standard_normal(line.x.shape) for _ in range(2))
-            slopes = [line.slope(Probe.direction(d)) for d in (u, w, u + w)]
-            if abs(slopes[0] + slopes[1] - slopes[2]) > ADDITIVE * max(map(abs, slopes)):
+            probes = [Probe.direction(d) for d in (u, w, u + w)]
+            slopes = [line.slope(probe) for probe in probes]
+            rounding = sum(line.rounding(probe, STEP) for probe in probes)
+            if abs(slopes[0] + slopes[1] - slopes[2]) > ADDITIVE * max(map(abs, slopes)) + 4 * rounding:
                 return False
         return True
 

@@ -30,9 +30,10 @@ class Scene:
     """A point, a dy there, and the gradient of one variable: `given` by backward, and `true`.
 
     `fields` are the arrays that a formula may be made of, by name: inputs, parameters and y; `local` are those that
-    forward has in its variables, or leaves on its object, beside them. `others` are the true
-    gradients of the other variables, by name; `upstream` are gradients that parts have given back, which may
-    stand in a formula in the place of dy. `jacobian` is that of y, elements of the variable by elements of y.
+    forward has in its variables, or leaves on its object, beside them. `others` are the true gradients of the other
+    variables, by name, and `others_given` what backward gives for them; `upstream` are gradients that parts have
+    given back, which may stand in a formula in the place of dy. `jacobian` is that of y, elements of the variable by
+    elements of y.
     """
 
     inputs: list
@@ -44,6 +45,7 @@ class Scene:
     true: Array
     jacobian: Array
     others: dict[str, Array] = field(default_factory=dict)
+    others_given: dict[str, Array] = field(default_factory=dict)
     upstream: dict[str, Array] = field(default_factory=dict)
     local: dict[str, Array] = field(default_factory=dict)
 
@@ -186,6 +188,7 @@ def _scenes(
                     (jacobian @ at).reshape(shape),
                     jacobian,
                     {u.name: (others[u.name] @ at).reshape(u.value(point.inputs).shape) for u in near[:3]},
+                    {u.name: _pull(subject, u, point, dy) for u in near[:3]},
                     v.trace.upstream() if isinstance(v, Output) else {},
                     {} if isinstance(v, Output) else _locals(subject, point, _fields(subject, point, y), given),
                 )

@@ -46,7 +46,8 @@ def cosine(a: Array, b: Array) -> float:
 def factor(a: Array, n: Array, sizes: dict[str, int], scale: float = 1.0) -> str:
     """What one wrong factor throughout may come from. `scale` is one that forward is known to have."""
     c = float(np.sum(a * n) / np.sum(n * n)) if n.any() else 0.0
-    if not (np.isfinite(c) and _explains(c * n, a, n)):
+    left = np.linalg.norm(a - c * n)
+    if not np.isfinite(c) or left > (EXPLAINED if abs(c - 1) < 1e-3 else 1e-4) * np.linalg.norm(a - n):
         return ""
     if abs(c + 1) < 1e-4:
         return "the sign is wrong"

@@ -85,7 +85,8 @@ def _weights(scene: Scene) -> Iterator[Named]:
         yield f"{a}·{b}", f * g, 2.2
         yield f"({a} − {b})", f - g, 3.2
         for of, other, p, q in ((a, b, f, g), (b, a, g, f)):
-            yield f"{of}/{other}", p / q, 2.4
+            if of != "y":  # y/x would be any function
+                yield f"{of}/{other}", p / q, 2.4
             yield f"{of}·(1 − {other}²)", p * (1 - q * q), 2.9
             yield f"{of}·{other}·(1 − {other})", p * q * (1 - q), 3.0
             yield f"{of}·(1 − {other})", p * (1 - q), 2.8

@@ -25,7 +25,9 @@ def by_other_values(evidence: Evidence) -> str:
     for name in evidence.scenes[0].others:
         if all(s.others[name].size == s.given.size for s in evidence.scenes):
             if is_given([s.others[name] for s in evidence.scenes]):
-                return f"it is the gradient of {_of(name)}: the two are exchanged"
+                other, mine = ([getattr(s, at) for s in evidence.scenes] for at in ("others_given", "true"))
+                both = all(np.allclose(o[name].ravel(), m.ravel()) for o, m in zip(other, mine, strict=True))
+                return f"it is the gradient of {_of(name)}" + (": the two are exchanged" if both else ", not its own")
             if all(s.others[name].shape == s.given.shape[::-1] for s in evidence.scenes) and is_given(
                 [s.others[name].T for s in evidence.scenes]
             ):
