@@ -39,18 +39,19 @@ def explain(subject: Subject, v: Variable, variables: Sequence[Variable], point:
     evidence = gather(subject, v, variables, point, np.random.default_rng(0))
     if evidence is None:
         return None
-    if evidence.redraws:
-        return (
-            "backward gives another gradient each time: it draws at random, where it must use what forward has drawn"
-        )
     first = evidence.scenes[0]
     wrong = np.abs(first.given - first.true) > 1e-6 * np.abs(first.true).max()
-    if not first.given[wrong].any() and _is_right_at_small_inputs(subject, v, variables, point):
+    if wrong.any() and not first.given[wrong].any() and _is_right_at_small_inputs(subject, v, variables, point):
         where = "everywhere" if wrong.all() else f"at {wrong.sum()} of {wrong.size} elements"
-        return f"it is zero {where}, and right at smaller inputs: where a value is clipped, its gradient is lost"
+        return f"it is zero {where}, and right at smaller inputs: backward cuts it off there, as a clip does"
     said = _said(evidence)
     if said or evidence.ties:
         return said
+    if evidence.redraws:
+        return (
+            "backward gives another gradient when it is called again: it draws at random, where it must use what "
+            "forward has drawn, or it writes into what forward has kept"
+        )
     return patterns.place(first.given, wrong) or patterns.nearly(first.given, first.true)
 
 

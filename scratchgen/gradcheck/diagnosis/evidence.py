@@ -272,7 +272,10 @@ def _fields_of_parts(subject: Subject, v: Output, point: Point) -> dict[str, Arr
 
 def _pull(subject: Subject, v: Variable | Output, point: Point, dy: Array) -> Array:
     """What backward gives for dy, by an evaluation of its own."""
-    _, backward = subject.evaluate(point.inputs)
+    return _pulled(subject, v, subject.evaluate(point.inputs)[1], dy)
+
+
+def _pulled(subject: Subject, v: Variable | Output, backward: Any, dy: Array) -> Array:
     for p in subject.parameters.values():
         p.zero_grad()
     return np.array(v.gradient(subject.pull(backward, dy.copy())))
@@ -283,12 +286,8 @@ def _redraws(subject: Subject, v: Variable | Output, point: Point) -> bool:
     if not callable(backward) or takes_no_argument(backward):
         return False
     dy = np.random.default_rng(0).standard_normal(y.shape)
-    found = []
-    for _ in range(2):
-        for p in subject.parameters.values():
-            p.zero_grad()
-        found.append(np.array(v.gradient(subject.pull(backward, dy.copy()))))
-    return not np.allclose(found[0], found[1], equal_nan=True)
+    first, second = (_pulled(subject, v, backward, dy) for _ in range(2))
+    return not np.allclose(first, second, equal_nan=True)
 
 
 def _of_ties(subject: Subject, v: Variable | Output, point: Point) -> Array:

@@ -142,10 +142,13 @@ def projection(evidence: Evidence) -> str:
     for axes, where in sets:
         if np.prod([value.shape[a] for a in axes]) < 3:
             continue
-        parts = []
+        parts, factors = [], []
         for s in evidence.scenes:
             along = np.sum(s.given * s.value, axis=axes, keepdims=True) / np.sum(s.value**2, axis=axes, keepdims=True)
             parts.append((s.value * along).ravel())
+            factors.append(along.ravel())
+        if np.ptp(factors) <= 1e-6 * np.abs(factors).max():  # for every dy: a multiple of v is added
+            continue
         if np.linalg.norm(given - np.concatenate(parts) - true) <= allowance(given, true):
             return (
                 f"the length of {name} is taken for a constant: what is missing is − {name} · Σ (d·{name}) / "

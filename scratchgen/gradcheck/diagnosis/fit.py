@@ -7,7 +7,9 @@ import numpy as np
 
 from scratchgen.backend import Array
 
-LEFT = 1e-3  # of what is explained may remain
+LEFT = 1e-5  # of what is explained may remain: at 1e-3 two functions that are alike pass for one
+MOST_TERMS = 2500  # the shortest: two matrices of that size are held
+MOST_ROWS = 500  # of the elements that are fitted; what fits them is held against all
 ROUNDING = 3e-9  # of the true gradient, in differences
 
 
@@ -35,9 +37,13 @@ class Dictionary:
     """Candidate terms, each once: of several that have the same values the shortest is kept."""
 
     def __init__(self, terms: Sequence[Term]):
-        kept = [t for t in terms if np.isfinite(t.value).all() and t.value.any()]
-        kept.sort(key=lambda t: t.cost)
-        columns = np.stack([t.value / np.linalg.norm(t.value) for t in kept], axis=1) if kept else np.zeros((0, 0))
+        self.rows = slice(None)
+        if terms and (size := terms[0].value.size) > MOST_ROWS:
+            self.rows = np.sort(np.random.default_rng(0).choice(size, MOST_ROWS, replace=False))
+        kept = [t for t in terms if np.isfinite(t.value).all() and t.value[self.rows].any()]
+        kept = sorted(kept, key=lambda t: t.cost)[:MOST_TERMS]
+        columns = np.stack([t.value[self.rows] for t in kept], axis=1) if kept else np.zeros((0, 0))
+        columns = columns / np.linalg.norm(columns, axis=0)
         gram = columns.T @ columns
         alike = np.triu(np.abs(gram) > 1 - 1e-9, 1)
         fresh = np.atleast_1d(~alike.any(axis=0))
@@ -47,10 +53,10 @@ class Dictionary:
 
     def fit(self, target: Array, allowed: float, most: int = 2) -> Fit | None:
         """The shortest sum of one term, or of two, that is the target up to `allowed`; None where there is none."""
-        length = float(np.linalg.norm(target))
-        if not self.terms or length <= allowed:
+        length, looked_at = float(np.linalg.norm(target)), target[self.rows]
+        if not self.terms or length <= allowed or not looked_at.any():
             return None
-        b = self.columns.T @ (target / length)
+        b = self.columns.T @ (looked_at / np.linalg.norm(looked_at))
         remains = (allowed / length) ** 2
         single = np.flatnonzero(1 - b * b <= max(remains, 1e-14))
         if len(single):

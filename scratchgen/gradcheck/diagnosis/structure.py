@@ -36,7 +36,7 @@ def by_structure(evidence: Evidence) -> str:
     return (
         said
         or _moved(given, true, size, shape, outputs)
-        or _several_for_one(given, true, depends, gives, same, scene.value)
+        or _several_for_one(evidence, given, depends, gives, same)
         or _factor_of_elements(given, true, depends, gives, shape)
         or _mixed(gives & ~depends, depends, shape, outputs)
     )
@@ -89,15 +89,18 @@ def _several_outputs(same: Array, gives: Array, outputs: list[Shape]) -> str:
 
 def _dropped(dropped: Array, depends: Array, shape: Shape, outputs: Shape) -> str:
     """What backward gives is right, but some outputs' share is not in it."""
+    if not dropped.any():
+        return ""
     count = depends.sum(axis=1)
     rows, columns = np.flatnonzero(dropped.any(axis=1)), np.flatnonzero(dropped.any(axis=0))
     if shape == outputs and not np.diag(dropped).any():
         diagonal = np.eye(len(depends), dtype=bool)
         if (dropped == (depends & ~diagonal)).all():
-            axes = _named(_axes_between(dropped, shape))
+            axes = _axes_between(dropped, shape)
+            every = "all" if depends.sum() == len(depends) * np.prod([shape[a] for a in axes]) else "other"
             return (
-                f"only the diagonal of the Jacobian is there: each output depends on all elements along {axes}, and "
-                "backward counts for each element only the output in its own place"
+                f"only the diagonal of the Jacobian is there: an output depends on {every} elements along "
+                f"{_named(axes)}, and backward counts for each element only the output in its own place"
             )
     if dropped[:, columns][depends[:, columns]].all() and (place := _place(columns, outputs)):
         axis, hit = place
@@ -235,23 +238,23 @@ def _inside(by: Shape, shape: Shape) -> tuple[tuple[slice, ...], tuple[slice, ..
 # --- what is mixed ---
 
 
-def _several_for_one(given: Array, true: Array, depends: Array, gives: Array, same: Array, x: Array) -> str:
-    """Outputs that pick one element, as a maximum does, and give their dy to others as well."""
+def _several_for_one(evidence: Evidence, given: Array, depends: Array, gives: Array, same: Array) -> str:
+    """Outputs that are one of the elements, as a maximum is, and give their dy to others as well."""
     if (depends.sum(axis=0) > 1).any() or not same[depends].all():
         return ""
     extra = gives & ~depends
-    columns = np.flatnonzero(extra.any(axis=0) & depends.any(axis=0))
-    if not len(columns):
-        return ""
-    flat, apart = x.ravel(), 0.0
+    scene, columns = evidence.scenes[0], np.flatnonzero(extra.any(axis=0) & depends.any(axis=0))
+    x, y, apart = scene.value.ravel(), scene.y.ravel(), []
     for j in columns:
-        picked = int(np.flatnonzero(depends[:, j])[0])
-        if not np.allclose(given[extra[:, j], j], true[picked, j]):
+        (picked,) = np.flatnonzero(depends[:, j])
+        if x[picked] != y[j] or not np.allclose(given[extra[:, j], j], scene.jacobian[picked, j]):
             return ""
-        apart = max(apart, float(np.abs(flat[extra[:, j]] - flat[picked]).max()))
+        apart += [*(x[picked] - x[extra[:, j]])]
+    if len(apart) < 3 or min(apart) * max(apart) < 0:  # else an element is picked by its place, not for its value
+        return ""
     return (
-        "an output that is one of the elements, as a maximum is, gives its dy to others too: to elements that are "
-        f"close to it, up to {apart:.2g} away, and not the largest"
+        "an output that is one of the elements, as a maximum is, gives its dy to others too, whose values are up to "
+        f"{np.abs(apart).max():.2g} away from it"
     )
 
 

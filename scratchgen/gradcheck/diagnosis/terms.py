@@ -12,7 +12,7 @@ import numpy as np
 
 from scratchgen.backend import Array
 from scratchgen.gradcheck.diagnosis.evidence import Evidence, Scene
-from scratchgen.gradcheck.diagnosis.fit import Dictionary, Term
+from scratchgen.gradcheck.diagnosis.fit import MOST_TERMS, Dictionary, Term
 
 EPS = 1e-5  # of a standard deviation, as nearly everybody has it
 TRUE = " · the gradient"  # at the end of a term: a factor times the true gradient
@@ -33,16 +33,20 @@ def multiples(evidence: Evidence) -> Dictionary:
 
 
 def _common(evidence: Evidence, candidates: Callable[[Scene], Iterator[Named]]) -> Dictionary:
-    made = []
+    """Those of the candidates that can be made in all scenes; of very many the shortest."""
     with np.errstate(all="ignore"):
+        costs = {text: cost for text, _, cost in reversed([(t, None, c) for t, _, c in candidates(evidence.scenes[0])])}
+        kept = set(sorted(costs, key=lambda text: costs[text])[: 2 * MOST_TERMS])
+        made = []
         for scene in evidence.scenes:
-            made.append({text: (value, cost) for text, value, cost in reversed(list(candidates(scene)))})
+            found: dict[str, Array] = {}
+            for text, value, _ in candidates(scene):
+                if text in kept:
+                    found.setdefault(text, value)
+            made.append(found)
     common = [text for text in made[0] if all(text in found for found in made[1:])]
     return Dictionary(
-        [
-            Term(text, np.concatenate([found[text][0].ravel() for found in made]), made[0][text][1])
-            for text in reversed(common)
-        ]
+        [Term(text, np.concatenate([found[text].ravel() for found in made]), costs[text]) for text in common]
     )
 
 

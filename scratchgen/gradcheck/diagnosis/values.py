@@ -40,11 +40,19 @@ def by_other_values(evidence: Evidence) -> str:
         if value.ndim >= 3 or value.ndim == 1:
             for axes in (a for count in (1, 2) for a in combinations(range(value.ndim), count)):
                 if min(value.shape[a] for a in axes) > 1 and is_given(evidence.changed(name, _flip(axes))):
-                    return (
-                        f"it is the gradient of a layer whose kernel {name} is flipped: in the adjoint the kernel "
-                        "turns round, correlation and convolution are mixed up"
-                    )
+                    return _flipped(evidence, name, value, axes)
     return ""
+
+
+def _flipped(evidence: Evidence, name: str, value: Array, axes: tuple[int, ...]) -> str:
+    """What it means: a kernel may lie along these axes, or not."""
+    x = evidence.scenes[0].inputs[0]
+    if max(axes) < value.ndim - 2 or (value.ndim == 1 and value.shape[0] not in np.shape(x)):
+        return (
+            f"it is the gradient of a layer whose kernel {name} is flipped: in the adjoint the kernel turns round, "
+            "correlation and convolution are mixed up"
+        )
+    return f"it is the gradient of a layer whose {name} is reversed, along axis {', '.join(map(str, axes))}"
 
 
 def _flip(axes: tuple[int, ...]) -> Callable[[Array], Array]:
