@@ -24,7 +24,7 @@ from scratchgen.gradcheck.variable import Variable
 from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 
-EXPLAINING = 20.0  # seconds, after which no further gradient is explained
+EXPLAINING = 30.0  # seconds, after which no further gradient is explained
 NUDGE = 1e-3  # how far from a kink the check is made again
 HERE_ALONE = (
     f"right {NUDGE:g} beside it: at zeros or equal elements alone a branch is wrong, or kinks cancel there, as in "

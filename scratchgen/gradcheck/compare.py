@@ -111,6 +111,8 @@ class Gradients:
         gradient, shape = self.given[v], self.lines[v].x.shape
         if gradient.shape != shape:
             return f"backward gave shape {gradient.shape}, needs {shape}, the shape of what it is the gradient of"
+        if gradient.dtype == bool:
+            return "backward gave truth values, needs a gradient: is a product with dy missing?"
         if gradient.dtype != np.float64:
             return f"backward gave {gradient.dtype}, needs float64, the type of all that went in"
         return ""

@@ -50,7 +50,7 @@ def _two_formulas(evidence: Evidence, plain: Dictionary, given: Fit, true: Fit) 
     if not shortest and len(given.terms) + len(true.terms) > 2:
         rest = plain.fit(evidence.given() - evidence.true(), allowance(evidence.given(), evidence.true()), most=1)
         shortest = _off_by(evidence, rest) if rest and not set(_texts(rest)) & set(_texts(true)) else ""
-    sums = [_why(evidence, t) for t in true.terms if t.text not in _texts(given)]
+    sums = [_why(evidence, t) for t in true.terms if not any("Σ" in text for text in _texts(given))]
     why = next(filter(None, sums), "") if "each element" not in shortest else ""
     return (f"{shortest}: " if shortest else "") + both + why
 
@@ -92,7 +92,7 @@ def _left_out(evidence: Evidence, given: Fit, true: Fit) -> str:
     factor, drops = _factor_left_out(evidence)
     if drops:
         return f"the mask, {factor}, is missing, so that dy passes where y does not depend on it"
-    return f"the factor {factor} is missing" if factor else ""
+    return f"the factor {factor} is missing" if factor and "/x" not in factor else ""
 
 
 def _texts(fit: Fit) -> list[str]:
@@ -114,6 +114,8 @@ def _too_much(evidence: Evidence, multiple: Fit) -> str:
     if term.text.startswith(ALL_OF_TRUE):
         axes = term.text.removeprefix(f"{ALL_OF_TRUE} over ")
         times = "" if abs(c - 1) < 1e-4 else f"{spelled(c, evidence.sizes)} · "
+        if evidence.is_parameter:
+            return f"all elements along its {axes} get the same, {times}their sum: a sum runs over one axis too many"
         return (
             f"every element along {axes} gets the same, {times}the gradient summed over {axes}, and each has its own"
         )

@@ -45,6 +45,7 @@ def cosine(a: Array, b: Array) -> float:
 
 def factor(a: Array, n: Array, sizes: dict[str, int], scale: float = 1.0) -> str:
     """What one wrong factor throughout may come from. `scale` is one that forward is known to have."""
+    sizes = {what: n for n, what in {n: what for what, n in reversed(sizes.items())}.items()}  # each once
     c = float(np.sum(a * n) / np.sum(n * n)) if n.any() else 0.0
     left = np.linalg.norm(a - c * n)
     if not np.isfinite(c) or left > (EXPLAINED if abs(c - 1) < 1e-3 else 1e-4) * np.linalg.norm(a - n):
@@ -58,9 +59,9 @@ def factor(a: Array, n: Array, sizes: dict[str, int], scale: float = 1.0) -> str
         found.append("a factor 2 is missing")
     for what, size in sizes.items():
         if size > 1 and abs(c / size - 1) < 1e-4:
-            found.append(f"it is multiplied by {what}, {size}: the forward averages and the backward does not")
+            found.append(f"it is multiplied by {what}, {size}: a division by it is missing")
         if size > 1 and abs(c * size - 1) < 1e-4:
-            found.append(f"it is divided by {what}, {size}: the forward sums and the backward averages")
+            found.append(f"it is divided by {what}, {size}, once too often")
     for what, size in () if found else sizes.items():
         for root, power in ((f"√{size}", 0.5), (f"1/√{size}", -0.5)):
             if size > 1 and abs(c / size**power - 1) < 1e-4:
@@ -166,6 +167,10 @@ def place(a, wrong) -> str:
     share = f"{np.count_nonzero(wrong)} of {wrong.size} elements are wrong"
     if wrong.all() or not wrong.any():
         return ""
+    for axis, size in enumerate(wrong.shape):
+        right = np.flatnonzero((~wrong).any(axis=tuple(i for i in range(wrong.ndim) if i != axis)))
+        if len(right) == 1 and size >= 3 and not wrong.take(right[0], axis).any():
+            return f"{share}; right are those at index {right[0]} of axis {axis} alone"
     if not a[wrong].any():
         share += ", all of them zero, so that part of the gradient is dropped"
     if np.count_nonzero(wrong) < 3:

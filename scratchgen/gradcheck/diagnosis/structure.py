@@ -80,8 +80,8 @@ def _several_outputs(same: Array, gives: Array, outputs: list[Shape]) -> str:
     wrong = [k for k in range(len(blocks)) if k not in right]
     if not right or not wrong:
         return ""
-    which = ", ".join(f"y[{k}]" for k in wrong)
-    rest = f"what comes from {', '.join(f'y[{k}]' for k in right)} is right"
+    which, others = (", ".join(f"output {k + 1}" for k in ks) for ks in (wrong, right))
+    rest = f"of {len(outputs)} outputs, what comes from {others} is right"
     if not any(gives[:, blocks[k]].any() for k in wrong):
         return f"the path through {which} is missing: {rest}, and nothing comes from {which}"
     return f"{rest}, what comes from {which} is wrong: a path through {which} is missing, or has a wrong factor"
@@ -119,8 +119,8 @@ def _dropped(dropped: Array, depends: Array, shape: Shape, outputs: Shape) -> st
         if any(len(k) for k in kept) and max(map(len, kept)) == 1 < max(map(len, all_of)):
             return (
                 f"an element acts on up to {max(map(len, all_of))} places of y{_block(depends[rows[0]], outputs)}, "
-                f"and only {_end(kept, all_of)} of them gives it a gradient: all their shares are added up, with +=, "
-                "not =, where windows overlap or an element is used again"
+                f"and only {_end(kept, all_of)} of them gives it a gradient: the shares of all belong in it (is "
+                "there an = for a +=, or a loop that leaves some out?)"
             )
     return _kept_at_one_end(dropped, depends, rows, outputs) if count.max() > 1 else ""
 
@@ -152,7 +152,8 @@ def _block(reads: Array, outputs: Shape) -> str:
     """The outputs as a block: (2×2 of them)."""
     spans = [len(np.unique(i)) for i in np.nonzero(reads.reshape(outputs))]
     wide = [n for n in spans if n > 1]
-    return f", a block of {'×'.join(map(str, wide))}" if len(wide) > 1 else ""
+    is_block = len(wide) > 1 and np.prod(wide) == reads.sum()
+    return f", a block of {'×'.join(map(str, wide))}" if is_block else ""
 
 
 def _kept_at_one_end(dropped: Array, depends: Array, rows: Array, outputs: Shape) -> str:
@@ -253,8 +254,8 @@ def _several_for_one(evidence: Evidence, given: Array, depends: Array, gives: Ar
     if len(apart) < 3 or min(apart) * max(apart) < 0:  # else an element is picked by its place, not for its value
         return ""
     return (
-        "an output that is one of the elements, as a maximum is, gives its dy to others too, whose values are up to "
-        f"{np.abs(apart).max():.2g} away from it"
+        "an output that is one of the elements, as a maximum is, gives its dy to others too, whose values differ "
+        f"from its own by up to {np.abs(apart).max():.2g}"
     )
 
 
@@ -277,12 +278,14 @@ def _factor_of_elements(given: Array, true: Array, depends: Array, gives: Array,
         or np.mean(np.abs(np.array(factors) - 1) > 1e-5) < 0.5
     ):
         return ""
+    times = 1 / np.array(factors)
+    if np.allclose(times, np.round(times), atol=1e-6) and times.min() > 0.5:
+        return f"elements are counted up to {times.max():.0f} times, whatever dy: a += inside one loop too many?"
     span = f"from {min(factors):.3g} to {max(factors):.3g}"
     by_channel = np.array(factors).reshape(shape)
     if len(shape) > 1 and np.allclose(by_channel, by_channel.reshape(-1, shape[-1])[0], rtol=1e-5):
         return f"every channel lacks a factor of its own, the same for every dy, {span}"
-    kind = ", as σ or a gate is," if min(factors) > 0 and max(factors) < 1 else ""
-    return f"every element lacks a factor of its own, the same for every dy, {span}{kind} that depends on the inputs"
+    return f"every element lacks a factor of its own, the same for every dy, {span}"
 
 
 def _mixed(extra: Array, depends: Array, shape: Shape, outputs: Shape) -> str:

@@ -35,7 +35,9 @@ def multiples(evidence: Evidence) -> Dictionary:
 def _common(evidence: Evidence, candidates: Callable[[Scene], Iterator[Named]]) -> Dictionary:
     """Those of the candidates that can be made in all scenes; of very many the shortest."""
     with np.errstate(all="ignore"):
-        costs = {text: cost for text, _, cost in reversed([(t, None, c) for t, _, c in candidates(evidence.scenes[0])])}
+        costs = {
+            text: cost for text, _, cost in reversed([(t, None, c) for t, _, c in candidates(evidence.scenes[0])])
+        }
         kept = set(sorted(costs, key=lambda text: costs[text])[: 2 * MOST_TERMS])
         made = []
         for scene in evidence.scenes:
@@ -107,9 +109,9 @@ def _of_two(a: str, b: str, f: Array, g: Array) -> Iterator[Named]:
     for of, other, p, q in ((a, b, f, g), (b, a, g, f)):
         s = _sigmoid(p)
         yield f"tanh({of} − {other})", np.tanh(p - q), 3.2
-        yield f"(σ({of}) − {other})", s - q, 3.0
-        yield f"(σ({of}) − {other})·σ′({of})", (s - q) * s * (1 - s), 4.0
-        yield f"(σ({of}) − {other})/σ′({of})", (s - q) / (s * (1 - s)), 4.0
+        yield f"(sigmoid({of}) − {other})", s - q, 3.0
+        yield f"(sigmoid({of}) − {other})·sigmoid′({of})", (s - q) * s * (1 - s), 4.0
+        yield f"(sigmoid({of}) − {other})/sigmoid′({of})", (s - q) / (s * (1 - s)), 4.0
         yield f"exp({of}/2)·{other}", np.exp(p / 2) * q, 3.0
         yield f"exp({of})·{other}", np.exp(p) * q, 3.0
         yield f"{other}/{of}²", q / p**2, 3.5
@@ -150,16 +152,16 @@ def _functions(name: str, f: Array) -> Iterator[Named]:
     yield f"√{name}", np.sqrt(f), 1.9
     yield f"1/√{name}", 1 / np.sqrt(f), 2.0
     yield f"log {name}", np.log(f), 2.1
-    yield f"σ({name})", s, 2.0
-    yield f"σ(−{name})", 1 - s, 2.1
-    yield f"σ′({name})", s * (1 - s), 2.2
+    yield f"sigmoid({name})", s, 2.0
+    yield f"sigmoid(−{name})", 1 - s, 2.1
+    yield f"sigmoid′({name})", s * (1 - s), 2.2
     yield f"tanh({name})", t, 2.0
     yield f"(1 − tanh²({name}))", 1 - t * t, 2.3
     yield f"{name}³", f**3, 2.0
     yield f"1/(1 + |{name}|)", 1 / (1 + np.abs(f)), 2.5
     yield f"1/(1 + |{name}|)²", 1 / (1 + np.abs(f)) ** 2, 2.6
-    yield f"{name}·σ(−{name})", f * (1 - s), 2.9
-    yield f"{name}·σ′({name})", f * s * (1 - s), 2.6
+    yield f"{name}·sigmoid(−{name})", f * (1 - s), 2.9
+    yield f"{name}·sigmoid′({name})", f * s * (1 - s), 2.6
     yield f"exp({name})·[{name} < 0]", np.exp(np.minimum(f, 0)) * (f < 0), 2.6
     normal, density = 0.5 * (1 + _erf(f / np.sqrt(2))), np.exp(-f * f / 2) / np.sqrt(2 * np.pi)
     yield f"Φ({name})", normal, 2.5
@@ -294,7 +296,7 @@ def _through_a_layer(scene: Scene, dy: Array) -> Iterator[Named]:
             s, t, inside = _sigmoid(z), np.tanh(z), f"x {first}{written}"
             derivatives = (
                 (f"(1 − tanh²({inside}))", 1 - t * t),
-                (f"σ′({inside})", s * (1 - s)),
+                (f"sigmoid′({inside})", s * (1 - s)),
                 (f"[{inside} > 0]", z > 0),
             )
             for text, derivative in derivatives:

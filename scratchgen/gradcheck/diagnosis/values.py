@@ -49,8 +49,8 @@ def _flipped(evidence: Evidence, name: str, value: Array, axes: tuple[int, ...])
     x = evidence.scenes[0].inputs[0]
     if max(axes) < value.ndim - 2 or (value.ndim == 1 and value.shape[0] not in np.shape(x)):
         return (
-            f"it is the gradient of a layer whose kernel {name} is flipped: in the adjoint the kernel turns round, "
-            "correlation and convolution are mixed up"
+            f"it is the gradient of a layer whose kernel {name} is flipped: its index runs the wrong way in dx, as "
+            "where correlation and convolution are mixed up"
         )
     return f"it is the gradient of a layer whose {name} is reversed, along axis {', '.join(map(str, axes))}"
 
