@@ -39,6 +39,7 @@ from scratchgen import (
     Dense,
     Flatten,
     Layer,
+    LayerNorm,
     LeakyReLU,
     Parameter,
     ReLU,
@@ -261,7 +262,13 @@ def test_predict_is_forward_without_a_pullback(row, backend):
 
 # --- parameters ---------------------------------------------------------------------------------------------------
 
-NAMES = {Dense: ["W", "b"], Conv2d: ["W", "b"], ConvTranspose2d: ["W", "b"], BatchNorm: ["gamma", "beta"]}
+NAMES = {
+    Dense: ["W", "b"],
+    Conv2d: ["W", "b"],
+    ConvTranspose2d: ["W", "b"],
+    BatchNorm: ["gamma", "beta"],
+    LayerNorm: ["gamma", "beta"],
+}
 
 
 @every_layer

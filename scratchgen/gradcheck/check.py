@@ -21,6 +21,7 @@ from scratchgen.gradcheck.report import Report, TensorReport
 from scratchgen.gradcheck.styles import takes_no_argument
 from scratchgen.gradcheck.subject import Subject
 from scratchgen.gradcheck.variable import Variable
+from scratchgen.layers.layer import Layer
 from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 
@@ -109,6 +110,33 @@ class _Check:
         if contract_too and not report.faults and all(np.isfinite(t.error) for t in report.tensors):
             with with_values(generic.values):
                 report.faults += contract.breaches(self.subject, generic.inputs, self.rng)
+                if self.subject.keeps_contract and type(self.subject.module).jvp is not Layer.jvp:
+                    self.tangent(generic.inputs)
+
+    def tangent(self, inputs: list) -> None:
+        """Check `jvp` where a layer has one: that its u is J t, and that y and u go back right, along a few
+        directions; where they do not, each gradient is checked by itself."""
+        if len(inputs) != 1 or not is_float64(inputs[0]):
+            return
+        layer, x = self.subject.module, inputs[0]
+        t = self.rng.standard_normal(x.shape)
+        y, backward = self.subject.evaluate([x])
+        du = self.rng.standard_normal(y.shape)
+        self.subject.rewind()
+        _, u, _ = layer.jvp(x.copy(), t.copy())
+        self.subject.rewind()
+        there, back = np.sum(du * u), np.sum(self.subject.pull(backward, du)[0] * t)
+        if abs(there - back) > 1e-6 * np.linalg.norm(du) * np.linalg.norm(u):
+            self.report.faults.append(f"jvp: u is not J t: ⟨du, u⟩ is {there:.5g}, and ⟨backward(du), t⟩ {back:.5g}")
+            return
+        few = {"elementwise": 0, "directions": 3, "places": 0}
+        quick = _Check(Subject(layer.jvp), [x, t], Report("jvp"), self.rng, self.tolerance, few)
+        quick.here()
+        if quick.report.ok:
+            self.report.points.append("its tangents")
+        else:
+            wrong = [row for row in check(layer.jvp, x, t, contract_too=False).tensors if not row.ok]
+            self.report.tensors += [replace(row, name=f"jvp {row.name}") for row in wrong]
 
     # --- at the values given ---
 

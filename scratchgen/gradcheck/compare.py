@@ -74,13 +74,15 @@ class Gradients:
         subject, inputs, y, dy = self._at
         return Line(v.as_argument(subject, inputs), v.value(inputs), v.scale(inputs), y, dy, self._noise)
 
-    def thorough(self, v: Variable, elementwise: int, directions: int) -> list[Probe]:
-        """Every element of a small tensor; random directions and telling places of a large one."""
+    def thorough(self, v: Variable, elementwise: int, directions: int, places: int = 16) -> list[Probe]:
+        """Every element of a small tensor; random directions and telling places, and so many drawn, of a large one,
+        none with 0."""
         scale, gradient = self.lines[v].scale, self.given[v]
         if scale.size <= elementwise:
             return [Probe.coordinate(scale, i) for i in np.ndindex(scale.shape)]
-        places = _coordinates(gradient, self.rng) if gradient.shape == scale.shape else []
-        return self.few(v, directions) + [Probe.coordinate(scale, i) for i in places]
+        fits = places and gradient.shape == scale.shape
+        at = _coordinates(gradient, self.rng, places) if fits else []
+        return self.few(v, directions) + [Probe.coordinate(scale, i) for i in at]
 
     def few(self, v: Variable, directions: int, ties: bool = False) -> list[Probe]:
         """Random directions, in which equal elements stay equal where there are `ties` among the inputs."""
@@ -259,7 +261,7 @@ def _locate(line: Line, analytic: Array) -> tuple[tuple[int, ...], float, float]
     return index, float(analytic[index]), line.slope(Probe.coordinate(line.scale, index))
 
 
-def _coordinates(analytic: Array, rng: np.random.Generator, drawn: int = 16) -> list[tuple[int, ...]]:
+def _coordinates(analytic: Array, rng: np.random.Generator, drawn: int) -> list[tuple[int, ...]]:
     """Where errors hide: the largest and smallest gradients, the corners, and some drawn at random."""
     size = np.where(np.isfinite(analytic), np.abs(analytic), np.inf)
     flat = [int(size.argmax()), int(size.argmin()), *rng.integers(0, analytic.size, drawn)]

@@ -107,6 +107,9 @@ def _batchnorm(rng):
     for shape in ((2, 3), (8, 3), (2, 3, 4, 3), (1, 2, 1, 3), (4, 5, 2)):
         yield "BatchNorm", L.BatchNorm(shape[-1]), (3 * rng.standard_normal(shape) + 1,)
     yield "BatchNorm", L.BatchNorm(2, eps=0.1, momentum=0.5), (rng.standard_normal((6, 2)),)
+    for shape in ((2, 3), (1, 8), (2, 3, 4, 3), (4, 5, 2)):
+        yield "LayerNorm", L.LayerNorm(shape[-1]), (3 * rng.standard_normal(shape) + 1,)
+    yield "LayerNorm", L.LayerNorm(2, eps=0.1), (rng.standard_normal((3, 4, 2)),)
 
 
 def _activations(rng):

@@ -115,7 +115,7 @@ class Subject:
                 p.grad = grad
             for module, name, array in buffers:
                 setattr(module, name, array)
-            self._rewind()
+            self.rewind()
 
     def input_names(self, count: int) -> list[str]:
         """The names of the first arguments, as the function calls them."""
@@ -131,11 +131,11 @@ class Subject:
         """Forward, as it is: it gets the very inputs, and the outputs are those that it gave. What counts its passes
         begins with the same count each time, so that a layer that draws at random is a function."""
         inputs = tuple(inputs)
-        self._rewind()
+        self.rewind()
         result = guarded("forward", self.function, *inputs)
         return read(result, self.own, self.module if self.is_layer else None, inputs, self.name)
 
-    def _rewind(self) -> None:
+    def rewind(self) -> None:
         """Set every counter to what it was before the check."""
         for module, name, count in self.counts:
             setattr(module, name, count)

@@ -7,6 +7,7 @@ from scratchgen.layers.conv import Conv2d, ConvTranspose2d
 from scratchgen.layers.dense import Dense
 from scratchgen.layers.dropout import Dropout
 from scratchgen.layers.layer import Layer
+from scratchgen.layers.layernorm import LayerNorm
 from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter, frozen
 from scratchgen.layers.pooling import AvgPool2d, MaxPool2d
@@ -23,6 +24,7 @@ __all__ = [
     "Dropout",
     "Flatten",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "MaxPool2d",
     "Module",

@@ -17,6 +17,7 @@ from scratchgen import checks
 from scratchgen.backend import Array, array_library
 from scratchgen.layers.pullback import Pullback
 from scratchgen.layers.random import Random
+from scratchgen.layers.tangent import TwoPullbacks
 
 Spans = list[tuple[slice, slice]]  # rows and columns, of each sample
 
@@ -25,6 +26,10 @@ class _OfImages(Random):
     def predict(self, x: Array) -> Array:
         self.check_input(x, "N", "H", "W", "C")
         return x
+
+    def jvp(self, x: Array, t: Array) -> tuple[Array, Array, TwoPullbacks]:
+        """Linear for what was drawn: u is t changed likewise, and dt is du taken back."""
+        return self.linear_jvp(x, t)
 
 
 class RandomFlip(_OfImages):

@@ -3,10 +3,11 @@
 import numpy as np
 
 from scratchgen import checks
-from scratchgen.backend import Array, channel_sums, formula, mean_and_variance
+from scratchgen.backend import Array, array_library, channel_sums, formula, mean_and_variance
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
 from scratchgen.layers.pullback import Pullback
+from scratchgen.layers.tangent import TangentPullback
 
 
 @formula
@@ -32,6 +33,16 @@ def terms_of_dbeta_and_dgamma(dy, x, mu, s):
 @formula
 def input_gradient(dy, x, mu, s, gamma, dbeta, dgamma, m):
     return gamma * s * (dy - dbeta / m - x_hat(x, mu, s) * (dgamma / m))
+
+
+@formula
+def dot(a, b):
+    return (a * b,)
+
+
+@formula
+def tangent_gradient(dx, x, mu, s, gamma, n_t, n_du, sum_tx, sum_dux, sum_dun, m):
+    return dx - gamma * (s / m) * (x_hat(x, mu, s) * sum_dun + n_du * sum_tx + n_t * sum_dux)
 
 
 @formula
@@ -96,6 +107,47 @@ class BatchNorm(Layer):
                 self.beta: lambda dy, dbeta, dgamma: dbeta,
             },
         )
+
+    def jvp(self, x: Array, t: Array) -> tuple[Array, Array, TangentPullback]:
+        """u = gamma n(t) with n(t) = s (t − mean t − x̂ mean(t x̂)): J is symmetric, the map of dx is that of u.
+
+        ⟨du, u⟩ = gamma s Q with Q = Σ du t − Σ du Σ t / m − Σ du x̂ Σ t x̂ / m, where s and x̂ depend on x. With
+        ∂s/∂x = −s² x̂ / m and Σ w ∂x̂/∂x = n(w) for a w that is held, and s Q = Σ du n(t),
+
+            dgamma = Σ dy x̂ + Σ du n(t),    dbeta = Σ dy,    dt = gamma n(du)
+            dx = gamma n(dy) − (gamma s / m) (x̂ Σ du n(t) + n(du) Σ t x̂ + n(t) Σ du x̂)
+        """
+        self.check_tangent(x, t)
+        y, _ = self.forward(x)
+        gamma, m = self.gamma.value, x.size // self.channels
+        mu, var = mean_and_variance(x)
+        s, one = inverse_std(var, self.eps), array_library(x).ones_like(gamma)
+
+        def n(w: Array) -> tuple[Array, Array]:
+            """n(w), and Σ w x̂."""
+            sum_w, sum_wx = channel_sums(terms_of_dbeta_and_dgamma, w, x, mu, s)
+            return input_gradient(w, x, mu, s, one, sum_w, sum_wx, m), sum_wx
+
+        n_t, sum_tx = n(t)
+
+        def shared(dy: Array, du: Array) -> tuple[Array, ...]:
+            return *channel_sums(terms_of_dbeta_and_dgamma, dy, x, mu, s), *n(du), *channel_sums(dot, du, n_t)
+
+        def dx(dy, du, dbeta, dgamma, n_du, sum_dux, sum_dun):
+            dx = input_gradient(dy, x, mu, s, gamma, dbeta, dgamma, m)
+            return tangent_gradient(dx, x, mu, s, gamma, n_t, n_du, sum_tx, sum_dux, sum_dun, m)
+
+        back = self.tangent_pullback(
+            y,
+            shared=shared,
+            dx=dx,
+            dt=lambda dy, du, dbeta, dgamma, n_du, *_: gamma * n_du,
+            grads={
+                self.gamma: lambda dy, du, dbeta, dgamma, n_du, sum_dux, sum_dun: dgamma + sum_dun,
+                self.beta: lambda dy, du, dbeta, *_: dbeta,
+            },
+        )
+        return y, gamma * n_t, back
 
     def predict(self, x: Array) -> Array:
         self.check_input(x, "N", ..., self.channels)

@@ -32,6 +32,7 @@ from scratchgen.backend.geometry import Geometry, transposed_size
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
 from scratchgen.layers.pullback import Pullback
+from scratchgen.layers.tangent import TwoPullbacks
 from scratchgen.layers.window import Size, Window, pair, short
 
 
@@ -88,6 +89,10 @@ class Conv2d(Layer):
                 self.b: channel_sum,  # (out,)
             },
         )
+
+    def jvp(self, x: Array, t: Array) -> tuple[Array, Array, TwoPullbacks]:
+        """u = A t: dx = A* dy, dt = A* du, dW = A*_W(x, dy) + A*_W(t, du), db = Σ dy."""
+        return self.linear_jvp(x, t, self.b)
 
     def __repr__(self) -> str:
         return f"Conv2d({self.in_channels}, {self.out_channels}, {self.window}{_no_bias(self)})"
@@ -160,6 +165,10 @@ class ConvTranspose2d(Layer):
                 self.b: channel_sum,  # (out,)
             },
         )
+
+    def jvp(self, x: Array, t: Array) -> tuple[Array, Array, TwoPullbacks]:
+        """u = A* t: dx = A dy, dt = A du, dW = A*_W(dy, x) + A*_W(du, t), db = Σ dy."""
+        return self.linear_jvp(x, t, self.b)
 
     def __repr__(self) -> str:
         extra = f", output_padding={short(self.output_padding)}" if any(self.output_padding) else ""

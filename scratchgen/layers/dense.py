@@ -9,6 +9,7 @@ from scratchgen.backend import Array, channel_sum, matmul
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.parameter import Parameter
 from scratchgen.layers.pullback import Pullback
+from scratchgen.layers.tangent import TwoPullbacks
 
 
 class Dense(Layer):
@@ -50,6 +51,10 @@ class Dense(Layer):
                 self.b: channel_sum,  # (out,); a bias of None is passed over
             },
         )
+
+    def jvp(self, x: Array, t: Array) -> tuple[Array, Array, TwoPullbacks]:
+        """u = t W: dx = dy Wᵀ, dt = du Wᵀ, dW = xᵀ dy + tᵀ du, db = Σ dy."""
+        return self.linear_jvp(x, t, self.b)
 
     def __repr__(self) -> str:
         return f"Dense({self.in_features}, {self.out_features}{'' if self.b is not None else ', bias=False'})"

@@ -8,6 +8,7 @@ from scratchgen import checks
 from scratchgen.backend import Array, backend_of, transfer
 from scratchgen.layers.pullback import Pullback
 from scratchgen.layers.random import Random
+from scratchgen.layers.tangent import TwoPullbacks
 
 
 class Dropout(Random):
@@ -35,6 +36,10 @@ class Dropout(Random):
         kept = np.greater_equal(self.draw().random(x.shape, np.float32), self.rate)  # the same for either float type
         mask = transfer(kept, backend_of(x)).astype(x.dtype) * (1 / (1 - self.rate))
         return x * mask, self.pullback(x, dx=lambda dy: dy * mask)
+
+    def jvp(self, x: Array, t: Array) -> tuple[Array, Array, TwoPullbacks]:
+        """Linear for the mask drawn: u = t · mask, dt = du · mask."""
+        return self.linear_jvp(x, t)
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate})"

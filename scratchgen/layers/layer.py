@@ -3,6 +3,7 @@
     y, backward = layer.forward(x)    # training: y, and the pullback of this very evaluation
     dx = backward(dy)                 # adds into every p.grad, returns ∂L/∂x
     y = layer.predict(x)              # inference: no pullback, nothing kept
+    y, u, backward = layer.jvp(x, t)  # the tangent u = J t, and the pullback of both: `tangent.py`
 
 `d` + a name is ∂L/∂(that name), of the same shape. With several inputs and outputs they are tuples: of a cell
 `(h, c), backward = cell.forward(x, h, c)` and `dx, dh, dc = backward((dh, dc))`. A layer of your own is a subclass of
@@ -19,8 +20,9 @@ from typing import Any
 from scratchgen import checks
 from scratchgen.backend import Array, backend_of
 from scratchgen.layers.module import Module
-from scratchgen.layers.parameter import Parameter
+from scratchgen.layers.parameter import Parameter, frozen
 from scratchgen.layers.pullback import Adjoint, Pullback
+from scratchgen.layers.tangent import TangentPullback, TwoPullbacks
 
 
 class Layer(Module):
@@ -37,6 +39,35 @@ class Layer(Module):
         y, _ = self.forward(*inputs, **options)
         return y
 
+    def jvp(self, x: Any, t: Any) -> Any:
+        """y, u, backward: the value at x, the tangent u = J t that t, of x's shape, becomes, and the pullback of
+        both, `dx, dt = backward(dy, du)`. Layers of the library have it; TypeError for one that has none.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has no jvp(x, t), which a gradient penalty needs: write one that returns y, "
+            "u = J t and a backward(dy, du) that gives dx, dt"
+        )
+
+    def linear_jvp(self, x: Array, t: Array, bias: Parameter | None = None) -> tuple[Array, Array, TwoPullbacks]:
+        """`jvp` of a layer that is affine in x, f(x) = A x + bias, for what it draws: u = A t, and dx = A* dy,
+        dt = A* du. What A is made of takes its gradient from both, the bias from dy alone."""
+        self.check_tangent(x, t)
+        counts = {name: getattr(self, name) for name in type(self).counters}
+        y, of_x = self.forward(x)
+        after = {name: getattr(self, name) for name in counts}
+        try:
+            vars(self).update(counts)  # the same draws for t
+            with frozen(*(() if bias is None else (bias,))):
+                u, of_t = self.forward(t)
+        finally:
+            vars(self).update(after)
+        return y, u if bias is None else u - bias.value, TwoPullbacks(of_x, of_t)
+
+    def check_tangent(self, x: Array, t: Array) -> None:
+        """ValueError or TypeError unless t is an array like x."""
+        checks.float_array(self, "x", x)
+        checks.like(self, "t", t, "x", shape=x.shape, dtype=x.dtype, home=backend_of(x))
+
     def pullback(
         self,
         y: Array,
@@ -47,6 +78,18 @@ class Layer(Module):
     ) -> Pullback:
         """`Pullback(self, y, …)`, for `forward` to return."""
         return Pullback(self, y, dx=dx, grads=grads, shared=shared)
+
+    def tangent_pullback(
+        self,
+        y: Array,
+        *,
+        dx: Adjoint,
+        dt: Adjoint,
+        grads: Mapping[Any, Adjoint] | None = None,
+        shared: Callable[[Array, Array], tuple[Array, ...]] | None = None,
+    ) -> TangentPullback:
+        """`TangentPullback(self, y, …)`, for `jvp` to return."""
+        return TangentPullback(self, y, dx=dx, dt=dt, grads=grads, shared=shared)
 
     def check_input(self, x: Array, *shape: Any) -> None:
         """ValueError or TypeError unless x is a float array of this shape, and of the parameters' dtype and library.

@@ -23,6 +23,7 @@ from scratchgen.backend import Array, array_library
 from scratchgen.backend.geometry import Geometry
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.pullback import Pullback
+from scratchgen.layers.tangent import TangentPullback, TwoPullbacks
 from scratchgen.layers.window import Size, Window, short
 
 
@@ -80,12 +81,32 @@ class MaxPool2d(_Pool2d):
     """
 
     def forward(self, x: Array) -> tuple[Array, Pullback]:
-        x_t, largest, size = self.taps(x, -inf), array_library(x).maximum, x.shape[1:3]
+        y, won, k = self._largest(x)
+        size = x.shape[1:3]
+        return y, self.pullback(y, dx=lambda dy: self.added((dy * (won == k - t) for t in range(k)), dy, size))
+
+    def jvp(self, x: Array, t: Array) -> tuple[Array, Array, TangentPullback]:
+        """u is that element of t which stands where the largest of x does, so dt goes back as dx does. y is piecewise
+        linear: no second derivative."""
+        self.check_tangent(x, t)
+        y, won, k = self._largest(x)
+        size = x.shape[1:3]
+        first, *others = ((won == k - i) * tap for i, tap in enumerate(self.taps(t, 0)))
+        u = sum(others, start=first)
+        back = self.tangent_pullback(
+            y,
+            dx=lambda dy, du: self.added((dy * (won == k - i) for i in range(k)), dy, size),
+            dt=lambda dy, du: self.added((du * (won == k - i) for i in range(k)), du, size),
+        )
+        return y, u, back
+
+    def _largest(self, x: Array) -> tuple[Array, Array, int]:
+        """y; for each of its elements k less the index of the tap that gives it; and the number of taps, k."""
+        x_t, largest = self.taps(x, -inf), array_library(x).maximum
         y = reduce(largest, x_t)  # (N, OH, OW, C)
         k = len(x_t)
         rank = np.min_scalar_type(k).type  # k for the first tap, 1 for the last, in as few bytes as they need
-        won = reduce(largest, ((tap == y) * rank(k - t) for t, tap in enumerate(x_t)))
-        return y, self.pullback(y, dx=lambda dy: self.added((dy * (won == k - t) for t in range(k)), dy, size))
+        return y, reduce(largest, ((tap == y) * rank(k - t) for t, tap in enumerate(x_t))), k
 
     def predict(self, x: Array) -> Array:
         x_t = self.taps(x, -inf)
@@ -107,3 +128,7 @@ class AvgPool2d(_Pool2d):
         k = len(x_t)
         y = sum(x_t[1:], start=x_t[0]) * (1 / k)  # (N, OH, OW, C)
         return y, self.pullback(y, dx=lambda dy: self.added([dy * (1 / k)] * k, dy, size))
+
+    def jvp(self, x: Array, t: Array) -> tuple[Array, Array, TwoPullbacks]:
+        """Linear: u is the mean of t under the window, dt_t = du / k."""
+        return self.linear_jvp(x, t)

@@ -63,19 +63,23 @@ class Pullback:
         """Whether some parameter takes a gradient from it; if not, there is nothing to do but dx."""
         return any(not p.frozen for p, _ in self._grads)
 
+    def check(self, name: str, dy: Array, of: str) -> None:
+        """TypeError or ValueError unless dy, called so, is like y."""
+        checks.like(self._layer, name, dy, of, **self._form)
+
     def __call__(self, dy: Array, *, need_dx: bool = True) -> Any:
         """For each p, p.grad += adjoint(dy); returns dx(dy). The rest sees to it that no two results share memory."""
-        checks.like(self._layer, "dy", dy, "y", **self._form)
+        self.check("dy", dy, "y")
         live = [(p, adjoint) for p, adjoint in self._grads if not p.frozen]
         if not live and not need_dx:
             return None
         known = (dy, *self._shared(dy)) if self._shared else (dy,)
-        taken = {id(_owner(dy))}  # each result is an array of its own
-        gradients = [_own(adjoint(*known), dy, taken) for _, adjoint in live]
+        taken = {id(owner_of(dy))}  # each result is an array of its own
+        gradients = [own_array(adjoint(*known), dy, taken) for _, adjoint in live]
         for (p, _), gradient in zip(live, gradients, strict=True):
             if gradient.shape != p.value.shape:
                 raise ValueError(f"{self._layer}: d{p.name} has shape {gradient.shape}, needs {p.value.shape}")
-        dx = _own(self._dx(*known), dy, taken) if need_dx else None
+        dx = own_array(self._dx(*known), dy, taken) if need_dx else None
         for p, _ in live:
             p.add_grad(gradients.pop(0))  # handed over, p.grad may become this very array; and let go of, for memory
         return dx
@@ -127,10 +131,10 @@ def chain(x: Any, *layers: "Layer") -> tuple[Any, Pullback]:
     return x, parts[0] if len(parts) == 1 else _Composition(parts)
 
 
-def _own(gradient: Array, dy: Array, taken: set[int]) -> Array:
+def own_array(gradient: Array, dy: Array, taken: set[int]) -> Array:
     """The gradient where it is a plain array that fills its memory, can be written into and shares memory with none
     in `taken`, ids of owners, which its own joins; else a copy."""
-    flags, owner = gradient.flags, _owner(gradient)
+    flags, owner = gradient.flags, owner_of(gradient)
     lent = id(owner) in taken or type(owner) is not type(dy)
     if lent or type(gradient) is not type(dy) or not flags.forc or not getattr(flags, "writeable", True):
         gradient = owner = array_library(dy).array(gradient)
@@ -138,7 +142,7 @@ def _own(gradient: Array, dy: Array, taken: set[int]) -> Array:
     return gradient
 
 
-def _owner(a: Array) -> Any:
+def owner_of(a: Array) -> Any:
     """Whose memory it is: the array's own, or that of the array at which it looks."""
     base = a.base
     return a if base is None else base

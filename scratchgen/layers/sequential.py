@@ -7,6 +7,7 @@ from scratchgen.layers.layer import Layer
 from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 from scratchgen.layers.pullback import Pullback, chain
+from scratchgen.layers.tangent import TangentChain, TangentPullback
 
 
 class Sequential(Layer):
@@ -44,6 +45,18 @@ class Sequential(Layer):
         """The pullback of no layers at all."""
         self.check_input(x, "N", ...)
         return self.pullback(x, dx=lambda dy: dy)
+
+    def jvp(self, x: Array, t: Array) -> tuple[Array, Array, TangentChain | TangentPullback]:
+        """The tangent goes the way of x: t₁ = J_1 t, t₂ = J_2 t₁, …, u; and the pullbacks run backwards."""
+        self.check_tangent(x, t)
+        if not self.layers:
+            return x, t, self.tangent_pullback(x, dx=lambda dy, du: dy, dt=lambda dy, du: du)
+        parts = []
+        with self.unchanged_on_error():
+            for layer in self.layers:
+                x, t, backward = layer.jvp(x, t)
+                parts.append(backward)
+        return x, t, TangentChain(parts)
 
     def __repr__(self) -> str:
         return "\n    ".join(["Sequential(", *(f"{layer},".replace("\n", "\n    ") for layer in self.layers)]) + "\n)"

@@ -6,6 +6,7 @@ from scratchgen import checks
 from scratchgen.backend import Array
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.pullback import Pullback
+from scratchgen.layers.tangent import TwoPullbacks
 
 
 class Flatten(Layer):
@@ -15,6 +16,10 @@ class Flatten(Layer):
         self.check_input(x, "N", ...)
         y = x.reshape(len(x), -1)
         return y, self.pullback(y, dx=lambda dy: dy.reshape(x.shape))
+
+    def jvp(self, x: Array, t: Array) -> tuple[Array, Array, TwoPullbacks]:
+        """Linear: u is t in y's shape, dt is du in x's."""
+        return self.linear_jvp(x, t)
 
 
 class Reshape(Layer):
@@ -33,6 +38,10 @@ class Reshape(Layer):
             )
         y = x.reshape(len(x), *self.shape)
         return y, self.pullback(y, dx=lambda dy: dy.reshape(x.shape))
+
+    def jvp(self, x: Array, t: Array) -> tuple[Array, Array, TwoPullbacks]:
+        """Linear: u is t in y's shape, dt is du in x's."""
+        return self.linear_jvp(x, t)
 
     def __repr__(self) -> str:
         return f"Reshape({', '.join(map(str, self.shape))})"

@@ -13,6 +13,7 @@ from scratchgen.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
 from scratchgen.layers.batchnorm import BatchNorm
 from scratchgen.layers.conv import Conv2d, ConvTranspose2d
 from scratchgen.layers.dense import Dense
+from scratchgen.layers.layernorm import LayerNorm
 from scratchgen.layers.module import Module
 from scratchgen.layers.pooling import AvgPool2d, MaxPool2d
 from scratchgen.layers.random import Random
@@ -49,7 +50,7 @@ def output_shape(layer: Module, shape: Shape) -> Shape:
         case Reshape():
             _fit((_elements(shape),), (prod(layer.shape),))
             return layer.shape
-        case BatchNorm():
+        case BatchNorm() | LayerNorm():
             return None if shape is None else _fit(shape, (*shape[:-1], layer.channels))
         case ReLU() | LeakyReLU() | Tanh() | Sigmoid() | Random():
             return shape
