@@ -5,6 +5,7 @@
     values.py      the gradient of something else: a flipped kernel, another variable
     formulas.py    the term that is missing or too much; terms.py: those that are tried; fit.py: how
     structure.py   what the matrix of the backward drops, moves or mixes
+    words.py       axes, indices and places in a sentence
     parts.py       of a network or a model: the part that is wrong by itself, or where what it is given goes wrong
 
 Something is named where it explains the whole difference to rounding, at two points and for several dy; where nothing

@@ -37,7 +37,7 @@ class Dictionary:
     """Candidate terms, each once: of several that have the same values the shortest is kept."""
 
     def __init__(self, terms: Sequence[Term]):
-        self.rows = slice(None)
+        self.rows: slice | Array = slice(None)
         if terms and (size := terms[0].value.size) > MOST_ROWS:
             self.rows = np.sort(np.random.default_rng(0).choice(size, MOST_ROWS, replace=False))
         kept = [t for t in terms if np.isfinite(t.value).all() and t.value[self.rows].any()]

@@ -13,6 +13,7 @@ import numpy as np
 from scratchgen.backend import Array
 from scratchgen.gradcheck.diagnosis.evidence import Evidence, Scene
 from scratchgen.gradcheck.diagnosis.fit import MOST_TERMS, Dictionary, Term
+from scratchgen.gradcheck.diagnosis.words import axes_named
 
 EPS = 1e-5  # of a standard deviation, as nearly everybody has it
 TRUE = " · the gradient"  # at the end of a term: a factor times the true gradient
@@ -35,7 +36,9 @@ def multiples(evidence: Evidence) -> Dictionary:
 def _common(evidence: Evidence, candidates: Callable[[Scene], Iterator[Named]]) -> Dictionary:
     """Those of the candidates that can be made in all scenes; of very many the shortest."""
     with np.errstate(all="ignore"):
-        costs = {text: cost for text, _, cost in reversed([(t, None, c) for t, _, c in candidates(evidence.scenes[0])])}
+        costs = {
+            text: cost for text, _, cost in reversed([(t, None, c) for t, _, c in candidates(evidence.scenes[0])])
+        }
         kept = set(sorted(costs, key=lambda text: costs[text])[: 2 * MOST_TERMS])
         made = []
         for scene in evidence.scenes:
@@ -319,7 +322,7 @@ def _times(*factors: str, tight: bool = False) -> str:
 
 
 def _over(axes: tuple[int, ...]) -> str:
-    return f" over axis {axes[0]}" if len(axes) == 1 else f" over axes {', '.join(map(str, axes))}"
+    return f" over {axes_named(axes)}"
 
 
 def axes_sets(ndim: int) -> list[tuple[tuple[int, ...], str]]:
