@@ -25,7 +25,7 @@ from scratchgen.layers.layer import Layer
 from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 
-EXPLAINING = 30.0  # seconds, after which no further gradient is explained
+EXPLAINING = 20.0  # seconds, after which no further gradient is explained
 NUDGE = 1e-3  # how far from a kink the check is made again
 HERE_ALONE = (
     f"right {NUDGE:g} beside it: at zeros or equal elements alone a branch is wrong, or kinks cancel there, as in "
@@ -296,8 +296,8 @@ class _Check:
             return
         given = Point("the values given", self.inputs)
         point = self.wrong_at.get(wrong[0].name, given)
-        part = _tried(explain_by_parts, self.subject, point, _check_part)
         until = time.monotonic() + EXPLAINING
+        part = _tried(explain_by_parts, self.subject, point, _check_part, until)
         for v in wrong:
             row, point = rows[v.name], self.wrong_at.get(v.name, given)
             said = part if v is wrong[0] else ""

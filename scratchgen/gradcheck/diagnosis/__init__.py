@@ -5,12 +5,14 @@
     values.py      the gradient of something else: a flipped kernel, another variable
     formulas.py    the term that is missing or too much; terms.py: those that are tried; fit.py: how
     structure.py   what the matrix of the backward drops, moves or mixes
+    words.py       axes, indices and places in a sentence
     parts.py       of a network or a model: the part that is wrong by itself, or where what it is given goes wrong
 
 Something is named where it explains the whole difference to rounding, at two points and for several dy; where nothing
 does, nothing is named.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -22,7 +24,7 @@ from scratchgen.backend import Array
 from scratchgen.gradcheck.diagnosis import patterns
 from scratchgen.gradcheck.diagnosis.evidence import Evidence, gather
 from scratchgen.gradcheck.diagnosis.formulas import by_formula
-from scratchgen.gradcheck.diagnosis.parts import Call, Output, calls, first_wrong_part, outermost, traced
+from scratchgen.gradcheck.diagnosis.parts import Call, Output, calls, outermost, traced, wrong_parts
 from scratchgen.gradcheck.diagnosis.structure import by_structure, by_ties
 from scratchgen.gradcheck.diagnosis.values import by_other_values
 from scratchgen.gradcheck.learned import with_values
@@ -62,22 +64,27 @@ def _is_right_at_small_inputs(subject: Subject, v: Variable, variables: Sequence
     return evidence is not None and bool(evidence.given().any()) and not _differs(evidence)
 
 
-def explain_by_parts(subject: Subject, point: Point, check: Callable[..., Any]) -> str:
+def explain_by_parts(subject: Subject, point: Point, check: Callable[..., Any], until: float) -> str:
     """Which part of a network or model is wrong, or where the gradient that a part is given goes wrong; "" where
-    there are no parts, or nothing is found. `check(part, *inputs)` gives a report on a part."""
+    there are no parts, or nothing is found by the time `until`, of time.monotonic(). `check(part, *inputs)` gives a
+    report on a part."""
     with with_values(point.values):
-        return _by_parts(subject, point, check)
+        return _by_parts(subject, point, check, until)
 
 
-def _by_parts(subject: Subject, point: Point, check: Callable[..., Any]) -> str:
+def _by_parts(subject: Subject, point: Point, check: Callable[..., Any], until: float) -> str:
     found = calls(subject, point.inputs)
     if not found:
         return ""
-    if part := first_wrong_part(found, check):
-        return f"from the loss down, the first part whose own backward is wrong is {part}"
+    parts = wrong_parts(found, check, until)
+    if parts:
+        said = f"from the loss down, the first part whose own backward is wrong is {parts[0]}"
+        return said + (f"; by itself wrong is also {parts[1]}" if len(parts) > 1 else "")
     wrong: list[tuple[Call, Evidence]] = []
     with traced(subject) as trace:
         for c in outermost(found):  # from the loss down
+            if time.monotonic() > until:
+                break
             if isinstance(c.output, np.ndarray):
                 subject.evaluate(point.inputs)
                 evidence = gather(subject, Output(trace, c.path, c.number), (), point, np.random.default_rng(0))
@@ -86,7 +93,7 @@ def _by_parts(subject: Subject, point: Point, check: Callable[..., Any]) -> str:
                 if evidence.true().any() and _differs(evidence):  # else dx alone may be wanted of it
                     wrong.append((c, evidence))
     said = _exchanged(wrong) or (_of_a_call(*_first(wrong)) if wrong else "")
-    return f"each part is right by itself; {said}" if said else ""
+    return f"each part is right by itself; {said}" if said and parts is not None else said
 
 
 def _first(wrong: list[tuple[Call, Evidence]]) -> tuple[Call, Evidence]:

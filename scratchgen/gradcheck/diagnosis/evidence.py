@@ -100,8 +100,10 @@ def gather(
 ) -> Evidence | None:
     """The evidence on one variable, from the point where it is wrong and one more; None where it would take too long,
     or the target cannot be evaluated."""
-    if len(v.sources) > 1 or v.value(point.inputs).size > MOST_ELEMENTS[0]:
+    size = v.value(point.inputs).size
+    if len(v.sources) > 1 or size > MOST_ELEMENTS[0]:
         return None
+    until = time.monotonic() + SECONDS
     moved = {s for other in variables for s in other.sources if isinstance(s, int)}
     learned = [s for other in variables for s in other.sources if not isinstance(s, int)]
     with with_values({p: point.values.get(p, p.value) for p in learned}):
@@ -110,31 +112,33 @@ def gather(
             [drawn(x, rng) if k in moved else x for k, x in enumerate(point.inputs)],
             {p: drawn(p.value, rng) for p in learned},
         )
-        took = []
-        for _ in range(3):  # the quickest counts: the machine may be busy
-            start = time.perf_counter()
-            try:
-                y, backward = subject.evaluate(point.inputs)
-            except Exception:
-                return None
-            took.append(time.perf_counter() - start)
-            if took[-1] > SECONDS:
-                return None
-        if y.size > MOST_ELEMENTS[1] or 4 * v.value(point.inputs).size * min(took) > SECONDS:
+        try:
+            y, backward, seconds = _timed(subject, point)
+        except Exception:
             return None
+        many = SECONDS / seconds  # of evaluations are in time
+        if y.size > MOST_ELEMENTS[1] or 4 * size > many:  # two Jacobians, two evaluations for a row
+            return None
+        near = [u for u in variables if u is not v and u.value(point.inputs).size == size][:3]
+        if 4 * size * (1 + len(near)) > many:
+            near = []
         whole = not callable(backward) or takes_no_argument(backward)
-        scenes = [*_scenes(subject, v, variables, point, learned, 1 if whole else 3, rng)]
+        scenes = [*_scenes(subject, v, near, point, learned, 1 if whole else 3, rng)]
         if not scenes:
             return None
-        pulled = None if whole else _as_matrix(subject, v, point, y)
+        here = len(scenes)
+        in_time = 4 * size * (1 + len(near)) + 2 * y.size < many
+        pulled = _as_matrix(subject, v, point, y) if in_time and not whole else None
         redraws = _redraws(subject, v, point)
         together = _of_ties(subject, v, point) if point.ties and isinstance(v.sources[0], int) else None
-        scenes += _scenes(subject, v, variables, second, learned, 1 if whole else 2, rng)
-    points = [point] * len(scenes[: 1 if whole else 3]) + [second] * (len(scenes) - (1 if whole else 3))
+        scenes += _scenes(subject, v, near, second, learned, 1 if whole else 2, rng)
+    points = [point] * here + [second] * (len(scenes) - here)
 
     def changed(name: str, change: Callable[[Array], Array]) -> list[Array] | None:
         p = next(p for p in learned if subject.parameters.get(name) is p)
         found, last = [], None
+        if time.monotonic() > until:
+            return None
         for at, scene in zip(points, scenes, strict=True):
             if last is None or last[0] is not at:
                 values = {q: at.values.get(q, q.value) for q in learned}
@@ -157,10 +161,20 @@ def gather(
     return Evidence(v.name, scenes, pulled, point.ties, redraws, together, outputs, counts, names, values, changed)
 
 
+def _timed(subject: Subject, point: Point) -> tuple[Array, Any, float]:
+    """y, backward, and how long an evaluation takes: the shorter of two."""
+    took = []
+    for _ in range(2):
+        start = time.perf_counter()
+        y, backward = subject.evaluate(point.inputs)
+        took.append(time.perf_counter() - start)
+    return y, backward, min(took)
+
+
 def _scenes(
     subject: Subject,
     v: Variable | Output,
-    variables: Sequence[Variable],
+    near: Sequence[Variable],
     point: Point,
     learned: list[Learned],
     count: int,
@@ -173,8 +187,7 @@ def _scenes(
             if not np.isfinite(y).all():
                 return
             jacobian = _jacobian(subject, v, point.inputs)
-            near = [u for u in variables if u is not v and u.value(point.inputs).size == v.value(point.inputs).size]
-            others = {u.name: _jacobian(subject, u, point.inputs) for u in near[:3]}
+            others = {u.name: _jacobian(subject, u, point.inputs) for u in near}
             for _ in range(count):
                 whole = not callable(backward) or takes_no_argument(backward)
                 dy = np.ones(()) if whole else np.asarray(rng.standard_normal(y.shape))
@@ -192,8 +205,8 @@ def _scenes(
                     given,
                     (jacobian @ at).reshape(shape),
                     jacobian,
-                    {u.name: (others[u.name] @ at).reshape(u.value(point.inputs).shape) for u in near[:3]},
-                    {u.name: _pull(subject, u, point, dy) for u in near[:3]},
+                    {u.name: (others[u.name] @ at).reshape(u.value(point.inputs).shape) for u in near},
+                    {u.name: _pull(subject, u, point, dy) for u in near},
                     v.trace.upstream() if isinstance(v, Output) else {},
                     {} if isinstance(v, Output) else _locals(subject, point, _fields(subject, point, y), given),
                 )
@@ -227,11 +240,16 @@ def _fans(jacobian: Array) -> dict[str, int]:
 
 def _fields(subject: Subject, point: Point, y: Array) -> dict[str, Array]:
     names = subject.input_names(len(point.inputs))
-    found = {name: x for name, x in zip(names, point.inputs, strict=True) if is_float64(x)}
-    found |= {name: np.asarray(p.value, np.float64) for name, p in subject.parameters.items()}
+    found = {_unlike_y(name): x for name, x in zip(names, point.inputs, strict=True) if is_float64(x)}
+    found |= {_unlike_y(name): np.asarray(p.value, np.float64) for name, p in subject.parameters.items()}
     if y.ndim:
         found["y"] = y
     return found
+
+
+def _unlike_y(name: str) -> str:
+    """A name that is not the one of what forward returns, or of its gradient."""
+    return f"(what forward calls {name})" if name in ("y", "dy") else name
 
 
 def _locals(subject: Subject, point: Point, known: dict[str, Array], given: Array) -> dict[str, Array]:
@@ -245,12 +263,12 @@ def _locals(subject: Subject, point: Point, known: dict[str, Array], given: Arra
         if event == "return" and frame.f_code is code:
             found.update(frame.f_locals)
 
-    before = sys.getprofile()
-    sys.setprofile(on_event)
-    try:
-        subject.evaluate(point.inputs)
-    finally:
-        sys.setprofile(before)
+    if sys.getprofile() is None:  # another profiler is left alone
+        sys.setprofile(on_event)
+        try:
+            subject.evaluate(point.inputs)
+        finally:
+            sys.setprofile(None)
     found |= getattr(subject.module, "__dict__", {})
     kept: dict[str, Array] = {}
     for name, value in found.items():
@@ -259,7 +277,7 @@ def _locals(subject: Subject, point: Point, known: dict[str, Array], given: Arra
         array = np.asarray(value, np.float64)
         alike = any(array.shape == f.shape and np.array_equal(array, f) for f in (*known.values(), *kept.values()))
         alike = alike or (array.shape == given.shape and _is_multiple(array, given))
-        if not alike and np.isfinite(array).all() and name not in known and len(kept) < MOST_LOCAL[0]:
+        if not alike and np.isfinite(array).all() and name not in (*known, "dy") and len(kept) < MOST_LOCAL[0]:
             kept[f"[{name}]" if value.dtype == bool else name] = array.copy()
     return kept
 

@@ -1,5 +1,6 @@
 """In a network or a model: which part is wrong by itself, and where the gradient that a part is given goes wrong."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -164,26 +165,44 @@ def outermost(found: list[Call]) -> list[Call]:
     return [c for c in found if not any(c.path.startswith(f"{path}.") for path in paths)]
 
 
-def first_wrong_part(found: list[Call], check: Callable[..., Any]) -> str:
-    """Which of the parts is wrong by itself, the one nearest to the loss, and what is said of it; "" where none is.
-    `check(part, *inputs)` gives a report; each is checked at the inputs that it gets."""
-    seen = set()
+def wrong_parts(found: list[Call], check: Callable[..., Any], until: float) -> list[str] | None:
+    """Which of the parts are wrong by themselves, and what is said of them: the one nearest to the loss, and perhaps
+    one of another class; None where time ran out before one was found. `check(part, *inputs)` gives a report; each is
+    checked at the inputs that it gets."""
+    seen: set[str] = set()
+    said: dict[str, str] = {}  # by path
+    classes: set[type] = {Sequential}
     for c in found:
-        if c.path in seen or type(c.part) is Sequential or not all(isinstance(x, np.ndarray) for x in c.inputs):
+        holds_one = any(path.startswith(f"{c.path}.") for path in said)
+        if c.path in seen or holds_one or type(c.part) in classes or not all(map(_is_array, c.inputs)):
             continue
+        if time.monotonic() > until:
+            return list(said.values()) or None
         seen.add(c.path)
-        try:
-            report = check(c.part, *c.inputs)
-        except Exception:
-            continue
-        if report.verdict == "WRONG":
-            wrong = next((t for t in report.tensors if t.verdict == "WRONG" and np.isfinite(t.error)), None)
-            if wrong is None and not report.faults:
-                continue  # its backward is not what it is taken for
-            said = f"{wrong.name}: {wrong.hint}" if wrong is not None and wrong.hint else ""
-            said = said or next(iter(report.faults), "")
-            return f"{c.path}, {Subject(c.part).name}" + (f": {said}" if said else "")
-    return ""
+        if (of_part := _said_of(c, check)) is not None:
+            said[c.path] = f"{c.path}, {Subject(c.part).name}" + (f": {of_part}" if of_part else "")
+            classes.add(type(c.part))
+            if len(said) == 2:
+                break
+    return list(said.values())
+
+
+def _said_of(c: Call, check: Callable[..., Any]) -> str | None:
+    """What a check of the part says is wrong; None where it finds nothing, or cannot check it."""
+    try:
+        report = check(c.part, *c.inputs)
+    except Exception:
+        return None
+    wrong = next((t for t in report.tensors if t.verdict == "WRONG" and np.isfinite(t.error)), None)
+    if report.verdict != "WRONG" or (wrong is None and not report.faults):
+        return None  # or its backward is not what it is taken for
+    if wrong is not None and wrong.hint:
+        return f"{wrong.name}: {wrong.hint}"
+    return next(iter(report.faults), "")
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, np.ndarray)
 
 
 def _parts(root: Any) -> list[tuple[str, Any]]:

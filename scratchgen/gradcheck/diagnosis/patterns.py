@@ -9,6 +9,7 @@ from itertools import combinations, permutations
 import numpy as np
 
 from scratchgen.backend import Array
+from scratchgen.gradcheck.diagnosis.words import axes_named
 
 EXPLAINED = 1e-2  # of the difference may remain
 
@@ -104,12 +105,11 @@ def rearranged(a, n, is_kernel: bool) -> str:
     for count in range(1, a.ndim + 1):
         for axes in combinations([i for i in range(a.ndim) if a.shape[i] > 1], count):
             if _explains(np.flip(n, axes), a, n):
-                found.append(f"it is reversed along axis {', '.join(map(str, axes))}")
+                found.append(f"it is reversed along {axes_named(axes)}")
     for axes in [(i,) for i in range(a.ndim)] + list(combinations(range(a.ndim), 2)):
         for shift in (1, -1):
             if _is_shifted(a, n, axes, shift):
-                along = ", ".join(map(str, axes))
-                found.append(f"it is shifted by one along axis {along}: off by one in padding or a slice")
+                found.append(f"it is shifted by one along {axes_named(axes)}: off by one in padding or a slice")
     return found[0] if len(found) == 1 else ""
 
 
@@ -177,8 +177,7 @@ def place(a, wrong) -> str:
         return share
     inner = range(1, wrong.ndim - 1)  # of images and sequences
     if holes := [axis for axis in inner if wrong.shape[axis] > 3 and _is_every_second(wrong, axis)]:
-        named = f"axis {holes[0]}" if len(holes) == 1 else f"axes {', '.join(map(str, holes))}"
-        return f"{share}; right are those at every second index of {named}, as a stride leaves holes between them"
+        return fX
     for axis, size in enumerate(wrong.shape):
         hit = np.flatnonzero(wrong.any(axis=tuple(i for i in range(wrong.ndim) if i != axis)))
         if len(hit) == 1 and size >= 3:

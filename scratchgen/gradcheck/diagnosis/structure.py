@@ -6,6 +6,7 @@ import numpy as np
 
 from scratchgen.backend import Array
 from scratchgen.gradcheck.diagnosis.evidence import Evidence
+from scratchgen.gradcheck.diagnosis.words import axes_named, indices_named, places_named
 
 CLOSE = 1e-6  # of the largest element of the Jacobian
 LOOKED_AT = 200  # rows or columns, for where they have moved
@@ -100,7 +101,7 @@ def _dropped(dropped: Array, depends: Array, shape: Shape, outputs: Shape) -> st
             every = "all" if depends.sum() == len(depends) * np.prod([shape[a] for a in axes]) else "other"
             return (
                 f"only the diagonal of the Jacobian is there: an output depends on {every} elements along "
-                f"{_named(axes)}, and backward counts for each element only the output in its own place"
+                f"{axes_named(axes)}, and backward counts for each element only the output in its own place"
             )
     if dropped[:, columns][depends[:, columns]].all() and (place := _place(columns, outputs)):
         axis, hit = place
@@ -108,7 +109,7 @@ def _dropped(dropped: Array, depends: Array, shape: Shape, outputs: Shape) -> st
             left = next(i for i in range(outputs[0]) if i not in hit)
             which = {0: "the first sample", outputs[0] - 1: "the last sample"}.get(left, f"sample {left}")
             return f"only {which} of the batch gives it a gradient: sum over all of them"
-        return f"what comes from dy at {_indices(hit)} of axis {axis} is dropped: those outputs give no gradient"
+        return f"what comes from dy at {indices_named(hit)} of axis {axis} is dropped: those outputs give no gradient"
     used = np.flatnonzero((depends & ~dropped).any(axis=0))
     if len(outputs) > 1 and not dropped[:, used].any() and (only := _one_place(used, outputs)):
         return f"only dy at {only} gives a gradient, and all other outputs give none: does a loop end too early?"
@@ -199,7 +200,7 @@ def _shifts(given: Array, true: Array, size: float, fixed: Shape, moving: Shape,
             return ""
         if len(set(by)) == 1:
             predicted[:, axis] = by[0]
-            off = f"{_places(abs(by[0]))} too {'far' if by[0] > 0 else 'early'} along axis {axis}"
+            off = f"{places_named(abs(by[0]))} too {'far' if by[0] > 0 else 'early'} along axis {axis}"
             said.append(f"{what} {off}, shifted: look at padding and slices")
         elif len(set(at)) > 2 or (len(set(at)) == 2 and moving[axis] > 3):
             slope, start = np.polyfit(at, by, 1)
@@ -306,19 +307,6 @@ def _axes_between(pairs: Array, shape: Shape) -> list[int]:
     """The axes along which element and output differ in any of these pairs."""
     i, j = (np.array(np.unravel_index(k, shape)) for k in np.nonzero(pairs))
     return [axis for axis in range(len(shape)) if (i[axis] != j[axis]).any()]
-
-
-def _named(axes: list[int]) -> str:
-    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
-
-
-def _places(n: int) -> str:
-    return "one place" if n == 1 else f"{n} places"
-
-
-def _indices(hit: list[int]) -> str:
-    more = " …" if len(hit) > 6 else ""
-    return f"index {hit[0]}" if len(hit) == 1 else f"indices {', '.join(map(str, hit[:6]))}{more}"
 
 
 def _place(columns: Array, outputs: Shape) -> tuple[int, list[int]] | None:

@@ -13,6 +13,7 @@ import numpy as np
 from scratchgen.backend import Array
 from scratchgen.gradcheck.diagnosis.evidence import Evidence, Scene
 from scratchgen.gradcheck.diagnosis.fit import MOST_TERMS, Dictionary, Term
+from scratchgen.gradcheck.diagnosis.words import axes_named
 
 EPS = 1e-5  # of a standard deviation, as nearly everybody has it
 TRUE = " · the gradient"  # at the end of a term: a factor times the true gradient
@@ -321,7 +322,7 @@ def _times(*factors: str, tight: bool = False) -> str:
 
 
 def _over(axes: tuple[int, ...]) -> str:
-    return f" over axis {axes[0]}" if len(axes) == 1 else f" over axes {', '.join(map(str, axes))}"
+    return f" over {axes_named(axes)}"
 
 
 def axes_sets(ndim: int) -> list[tuple[tuple[int, ...], str]]:

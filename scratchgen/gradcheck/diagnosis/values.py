@@ -8,6 +8,7 @@ import numpy as np
 from scratchgen.backend import Array
 from scratchgen.gradcheck.diagnosis.evidence import Evidence
 from scratchgen.gradcheck.diagnosis.fit import allowance
+from scratchgen.gradcheck.diagnosis.words import axes_named
 
 
 def by_other_values(evidence: Evidence) -> str:
@@ -52,7 +53,7 @@ def _flipped(evidence: Evidence, name: str, value: Array, axes: tuple[int, ...])
             f"it is the gradient of a layer whose kernel {name} is flipped: its index runs the wrong way in dx, as "
             "where correlation and convolution are mixed up"
         )
-    return f"it is the gradient of a layer whose {name} is reversed, along axis {', '.join(map(str, axes))}"
+    return f"it is the gradient of a layer whose {name} is reversed, along {axes_named(axes)}"
 
 
 def _flip(axes: tuple[int, ...]) -> Callable[[Array], Array]:
