@@ -177,7 +177,8 @@ def place(a, wrong) -> str:
         return share
     inner = range(1, wrong.ndim - 1)  # of images and sequences
     if holes := [axis for axis in inner if wrong.shape[axis] > 3 and _is_every_second(wrong, axis)]:
-        return fX
+        where = f"at every second index of {axes_named(holes)}"
+        return f"{share}; right are those {where}, as a stride leaves holes between them"
     for axis, size in enumerate(wrong.shape):
         hit = np.flatnonzero(wrong.any(axis=tuple(i for i in range(wrong.ndim) if i != axis)))
         if len(hit) == 1 and size >= 3:
