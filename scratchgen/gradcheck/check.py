@@ -24,6 +24,7 @@ from scratchgen.gradcheck.variable import Variable
 from scratchgen.layers.layer import Layer
 from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
+from scratchgen.layers.sequential import Sequential
 
 EXPLAINING = 20.0  # seconds, after which no further gradient is explained
 NUDGE = 1e-3  # how far from a kink the check is made again
@@ -110,7 +111,7 @@ class _Check:
         if contract_too and not report.faults and all(np.isfinite(t.error) for t in report.tensors):
             with with_values(generic.values):
                 report.faults += contract.breaches(self.subject, generic.inputs, self.rng)
-                if self.subject.keeps_contract and type(self.subject.module).jvp is not Layer.jvp:
+                if self.subject.keeps_contract and _has_tangents(self.subject.module):
                     self.tangent(generic.inputs)
 
     def tangent(self, inputs: list) -> None:
@@ -370,6 +371,12 @@ def _tried(explanation: Callable[..., str | None], *arguments: Any) -> str | Non
         return explanation(*arguments)
     except Exception:
         return None
+
+
+def _has_tangents(layer: Layer) -> bool:
+    """Whether it, and every part of a Sequential, has a `jvp`."""
+    parts = layer.layers if isinstance(layer, Sequential) else ()
+    return type(layer).jvp is not Layer.jvp and all(map(_has_tangents, parts))
 
 
 def _check_part(part: Any, *inputs: Any) -> Report:
