@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from browsing import CONTRAST, OVERFLOW, asked, driven, needs_both, shown
 from PIL import Image, ImageOps
 from tiny import MODELS, run
 
@@ -19,9 +20,7 @@ from scratchgen.training import RunFolder
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: the extra `pages`")
 WebDriverWait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver to open pages in")
+pytestmark = needs_both
 
 RUNS = {  # name: command line of a tiny run, epochs
     "ae": (MODELS["ae"], 2),
@@ -93,81 +92,9 @@ PAGES = (*RUNS, *COMPARED, "under-way", "nothing-yet", "long")
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    switches = "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --hide-scrollbars"
-    for switch in switches.split():
-        options.add_argument(switch)
-    options.add_argument("--disable-background-networking")
-    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver = driven(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
-
-
-def shown(browser, page: Path, *, width=1280, dark=False, scripts=True) -> None:
-    """Open a page; what it said on its console and what it asked for before is forgotten."""
-    browser.get("about:blank")
-    features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "screen", "features": features})
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
-    for kind in ("browser", "performance"):
-        browser.get_log(kind)
-    browser.get(page.as_uri())
-
-
-def asked(browser) -> list[str]:
-    """The addresses that were asked for, but for data in the page itself."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [url for url in urls if not url.startswith("data:")]
-
-
-# What is wider than the page, and does not scroll within a box of its own.
-OVERFLOW = """
-const wide = [];
-const width = document.documentElement.clientWidth;
-if (document.documentElement.scrollWidth > width) wide.push(`the page: ${document.documentElement.scrollWidth}`);
-for (const element of document.body.querySelectorAll("*")) {
-  const box = element.getBoundingClientRect();
-  if (box.width === 0 || (box.right <= width + 0.5 && box.left >= -0.5)) continue;
-  let parent = element.parentElement;
-  while (parent && getComputedStyle(parent).overflowX === "visible") parent = parent.parentElement;
-  if (!parent || parent === document.documentElement) wide.push(`${element.tagName}: ${box.right}`);
-}
-return wide;
-"""
-# Texts, with the contrast of their colour to the ground that they stand on.
-CONTRAST = """
-const parse = (text) => {
-  const [r, g, b, a = 1] = text.match(/[0-9.]+/g).map(Number);
-  return [r, g, b, a];
-};
-const light = ([r, g, b]) => {
-  const [x, y, z] = [r, g, b].map((v) => (v / 255 <= 0.04045 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4));
-  return 0.2126 * x + 0.7152 * y + 0.0722 * z;
-};
-const poor = [];
-let seen = 0;
-for (const element of document.querySelectorAll("body *")) {
-  const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-  if (!own || ["SCRIPT", "STYLE", "NOSCRIPT"].includes(element.tagName) || !element.getClientRects().length) continue;
-  const style = getComputedStyle(element);
-  const ink = parse(element instanceof SVGElement ? style.fill : style.color);
-  const below = (e) => parse(getComputedStyle(e).backgroundColor);
-  let ground = element;
-  while (ground.parentElement && below(ground)[3] === 0) ground = ground.parentElement;
-  const [a, b] = [light(ink), light(below(ground))];
-  const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  seen += 1;
-  if (contrast < 4.5) poor.push(`${element.tagName} ${element.textContent.slice(0, 30)}: ${contrast.toFixed(2)}`);
-}
-return [seen, poor, light(parse(getComputedStyle(document.body).backgroundColor))];
-"""
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 from scratchgen.backend import BACKENDS
 from scratchgen.commands import (
     bench,
+    book,
     compare,
     did_you_mean,
     evaluate,
@@ -96,6 +97,6 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"scratchgen {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     of_runs = (train, sample, reconstruct, interpolate, evaluate, compare, metrics, export)
-    for command in (*of_runs, gradcheck, exercise, bench, info):
+    for command in (*of_runs, gradcheck, exercise, book, bench, info):
         command.add_parser(commands)
     return top
