@@ -2,6 +2,8 @@
 
 A rule is a function `rule(shape, fan_in, fan_out, rng)` that returns a float32 array. fan_in is the number of
 inputs that one output sums over, fan_out the number of outputs that one input reaches.
+
+Chapter: demos/book/08-initialisation.md
 """
 
 from __future__ import annotations

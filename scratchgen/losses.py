@@ -9,6 +9,8 @@ must agree exactly, nothing is broadcast: ValueError or TypeError else.
 
 Targets have a domain, and it is checked: ValueError with the range that was found, and what is needed. On a GPU it
 is not, since reading them back would stall it; each loss says what comes of wrong targets there.
+
+Chapter: demos/book/06-losses.md
 """
 
 from math import isfinite, log, pi

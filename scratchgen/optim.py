@@ -1,6 +1,8 @@
 """Optimizers: `step()` replaces every parameter's value by a better one and sets its gradient to zero.
 
 A value is replaced, never written into: a pullback that still holds the old one stays right.
+
+Chapter: demos/book/07-optimizers.md
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

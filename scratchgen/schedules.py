@@ -5,6 +5,8 @@
 
 A schedule is a function of progress, from 0 at the first step towards 1 after the last, that begins with share 1. The
 share stays above 0 in every step, as an optimizer's lr must.
+
+Chapter: demos/book/07-optimizers.md
 """
 
 from collections.abc import Callable

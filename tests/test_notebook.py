@@ -63,7 +63,7 @@ def test_a_report_shows_what_it_prints(rng):
     report.notes.append("a <note>")
     report.points.append("other inputs")
     title, head, row, *sentences = (line.strip() for line in str(report).splitlines())
-    assert len(sentences) == 5
+    assert len(sentences) == 6
     cells = [cell for line in (head, row) for cell in re.split(r"\s{2,}", line)]
     assert shown(report._repr_html_()) == [f"{title} WRONG", *cells, *sentences]
     assert repr(report).startswith("Report(name='<f> & g'")

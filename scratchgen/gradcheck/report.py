@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from scratchgen.book import chapter_about, page
 from scratchgen.notebook import block, label, listed, table
 from scratchgen.table import text_table
 
@@ -99,7 +100,13 @@ class Report:
         said += [f"FAULT: {fault}" for fault in self.faults]
         said += [f"NOT CHECKED: {what}" for what in self.unchecked]
         said += [f"note: {note}" for note in self.notes]
-        return said + [f"checked also with {', '.join(self.points)}"] * bool(self.points)
+        said += [f"checked also with {', '.join(self.points)}"] * bool(self.points)
+        return said + [f"read: {page(self._chapter())}"] * (self.verdict == "WRONG")
+
+    def _chapter(self) -> str:
+        """That of the book which explains what is wrong: a gradient, or else the contract."""
+        wrong = [t.hint for t in self.tensors if t.verdict == "WRONG"]
+        return chapter_about(self.name, *wrong, otherwise="09-gradient-check" if wrong else "01-pullback")
 
     def _repr_html_(self) -> str:
         """For a notebook: the same table and sentences."""

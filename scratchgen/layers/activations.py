@@ -31,6 +31,8 @@ class ReLU(Layer):
     """Rectified linear unit: y = max(x, 0).
 
     y′ = 1 where x > 0, which is where y > 0, and 0 elsewhere; at the kink x = 0 we take 0. (Nair & Hinton 2010.)
+
+    Chapter: demos/book/03-activations.md
     """
 
     def forward(self, x: Array) -> tuple[Array, Pullback]:
@@ -67,6 +69,8 @@ class LeakyReLU(Layer):
 
     y′ = 1 where x > 0, which is where y > 0 as slope ≥ 0, and slope elsewhere, the kink x = 0 included.
     (Maas et al. 2013; slope 0.2 is DCGAN's.)
+
+    Chapter: demos/book/03-activations.md
     """
 
     def __init__(self, slope: float = 0.2):
@@ -112,7 +116,10 @@ def tanh_second(dy, du, t, y):
 
 
 class Tanh(Layer):
-    """Hyperbolic tangent: y = tanh(x) = sinh x / cosh x, so y′ = (cosh² x − sinh² x) / cosh² x = 1 − y²."""
+    """Hyperbolic tangent: y = tanh(x) = sinh x / cosh x, so y′ = (cosh² x − sinh² x) / cosh² x = 1 − y².
+
+    Chapter: demos/book/03-activations.md
+    """
 
     def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", ...)
@@ -148,6 +155,8 @@ class Sigmoid(Layer):
 
     For a probability that goes into a cross-entropy leave it out and give the loss x itself, the logit: the gradient
     of `bce_with_logits`, σ(x) − target, does not vanish where y is near 0 or 1 and wrong.
+
+    Chapter: demos/book/03-activations.md
     """
 
     def forward(self, x: Array) -> tuple[Array, Pullback]:

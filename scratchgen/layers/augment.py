@@ -37,6 +37,8 @@ class RandomFlip(_OfImages):
 
     Column b goes to W − 1 − b, and the same map takes it back. So the adjoint is the map itself: dx is dy with the
     same images mirrored.
+
+    Chapter: demos/book/14-when-gans-fail.md
     """
 
     def __init__(self, *, rng: np.random.Generator | None = None):
@@ -58,6 +60,8 @@ class RandomShift(_OfImages):
         dx_nabc = dy_n(a+r)(b+q)c where that is a pixel, else 0: dy moved by (−r, −q), zeros move in.
 
     ValueError unless 0 ≤ most < 1.
+
+    Chapter: demos/book/14-when-gans-fail.md
     """
 
     def __init__(self, most: float = 0.125, *, rng: np.random.Generator | None = None):
@@ -83,6 +87,8 @@ class RandomCutout(_OfImages):
 
     So dx = dy · mask. The sides of the rectangle are the share `share` of the image's, rounded; its centre is uniform
     over the pixels, one for each image, so that a part of it may lie outside. ValueError unless 0 ≤ share ≤ 1.
+
+    Chapter: demos/book/14-when-gans-fail.md
     """
 
     def __init__(self, share: float = 0.5, *, rng: np.random.Generator | None = None):

@@ -72,6 +72,8 @@ class BatchNorm(Layer):
     `predict` uses the running statistics, running = (1 − momentum) · running + momentum · batch, with the batch
     variance unbiased (divided by m − 1). `gamma (C,)` starts at 1, `beta (C,)` at 0.
     ValueError when there is only one row: x̂ would be 0 whatever x is.
+
+    Chapter: demos/book/05-batch-normalisation.md
     """
 
     buffers = ("running_mean", "running_var")

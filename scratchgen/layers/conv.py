@@ -43,6 +43,8 @@ class Conv2d(Layer):
 
     OH = ⌊(H + 2·padding − dilation·(kernel − 1) − 1) / stride⌋ + 1, OW alike. `W (kh, kw, in, out)` starts
     Glorot-uniform from `rng`, `b (out,)` at 0. ValueError when the kernel is larger than the padded input.
+
+    Chapter: demos/book/04-convolution.md
     """
 
     def __init__(
@@ -109,6 +111,8 @@ class ConvTranspose2d(Layer):
     `b (out,)` at 0. (With an output_padding of the stride or more, which dilation allows, that Conv2d makes more
     pixels, and only the first H×W count.) ValueError unless output_padding is below stride or dilation, or when the
     output would be empty.
+
+    Chapter: demos/book/04-convolution.md
     """
 
     def __init__(

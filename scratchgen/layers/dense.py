@@ -25,6 +25,8 @@ class Dense(Layer):
 
     x_ni affects row n of y alone; W_ij and b_j affect every row, so that their gradients are sums over the rows.
     `W (in, out)` starts Glorot-uniform from `rng`, `b (out,)` at 0; `bias=False` does without b.
+
+    Chapter: demos/book/02-dense.md
     """
 
     def __init__(

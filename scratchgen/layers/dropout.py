@@ -23,6 +23,8 @@ class Dropout(Random):
 
     Each forward pass draws a mask of its own, from `rng` as `Random` says. ValueError unless 0 ≤ rate < 1.
     (Srivastava et al. 2014, who scale the weights for predicting instead; this form is called inverted dropout.)
+
+    Chapter: demos/book/03-activations.md
     """
 
     def __init__(self, rate: float = 0.5, *, rng: np.random.Generator | None = None):

@@ -26,7 +26,10 @@ from scratchgen.layers.tangent import TangentPullback, TwoPullbacks
 
 
 class Layer(Module):
-    """A differentiable map with parameters of its own. Subclasses write `forward`."""
+    """A differentiable map with parameters of its own. Subclasses write `forward`.
+
+    Chapter: demos/book/01-pullback.md
+    """
 
     _instead = "use predict(x), or forward(x) for y and its pullback"
 

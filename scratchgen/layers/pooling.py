@@ -78,6 +78,8 @@ class MaxPool2d(_Pool2d):
 
     Among equal ones y has a kink, and the first is taken, by rows, as PyTorch does: to give dy to each would count it
     twice. ValueError when the window is larger than the padded input or the padding than half the window.
+
+    Chapter: demos/book/04-convolution.md
     """
 
     def forward(self, x: Array) -> tuple[Array, Pullback]:
@@ -121,6 +123,8 @@ class AvgPool2d(_Pool2d):
     OH = ⌊(H + 2·padding − kernel) / stride⌋ + 1, OW alike; padding counts as zeros, which are averaged too. Each tap
     moves y by 1 / k of its own step, so dx_t = dy / k. ValueError when the window is larger than the padded input or
     the padding than half the window.
+
+    Chapter: demos/book/04-convolution.md
     """
 
     def forward(self, x: Array) -> tuple[Array, Pullback]:

@@ -18,6 +18,8 @@ class Random(Layer):
     the pullback of that function. A gradient check evaluates it again and again with the same `passes`.
 
     Frozen or not makes no difference: there are no parameters. A copy of a layer draws what the original does.
+
+    Chapter: demos/book/03-activations.md
     """
 
     counters = ("seed", "passes")

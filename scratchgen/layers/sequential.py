@@ -14,6 +14,8 @@ class Sequential(Layer):
     """One layer after the other: y = f_k(… f_2(f_1(x))).
 
     The chain rule runs the pullbacks backwards: dx = f_1*( f_2*( … f_k*(dy))). `layers` lists the parts.
+
+    Chapter: demos/book/01-pullback.md
     """
 
     def __init__(self, *layers: Layer):

@@ -10,7 +10,10 @@ from scratchgen.layers.tangent import TwoPullbacks
 
 
 class Flatten(Layer):
-    """Each sample as one vector: (N, ...) → (N, features). dx is dy in x's shape."""
+    """Each sample as one vector: (N, ...) → (N, features). dx is dy in x's shape.
+
+    Chapter: demos/book/01-pullback.md
+    """
 
     def forward(self, x: Array) -> tuple[Array, Pullback]:
         self.check_input(x, "N", ...)
@@ -23,7 +26,10 @@ class Flatten(Layer):
 
 
 class Reshape(Layer):
-    """Each sample in the given shape: (N, ...) → (N, *shape). dx is dy in x's shape."""
+    """Each sample in the given shape: (N, ...) → (N, *shape). dx is dy in x's shape.
+
+    Chapter: demos/book/01-pullback.md
+    """
 
     def __init__(self, *shape: int):
         if not shape:

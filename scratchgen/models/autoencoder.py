@@ -26,6 +26,8 @@ class Autoencoder(Model):
     `loss="bernoulli"` takes y as the logits of pixels in [0, 1] (cross-entropy), `"squared-error"` takes y as the
     pixels themselves. With linear networks and squared error the best z spans the principal components (Baldi &
     Hornik 1989); what a deep network gains over PCA of the same dimension is what its non-linearity is worth.
+
+    Chapter: demos/book/10-autoencoder.md
     """
 
     _instead = "use reconstruct(x), encode(x) or decode(z), or loss(x) for the loss and its pullback"

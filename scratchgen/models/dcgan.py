@@ -56,6 +56,8 @@ def dcgan(
     kernels of 5, width=128 and prior="uniform", today's usual kernels of 4 divide evenly by the stride.)
     `dcgan_optimizers` has the Adam settings that go with it. ValueError for images that are smaller, or not to be
     halved at all.
+
+    Chapter: demos/book/15-dcgan.md
     """
     rng = checks.generator("dcgan", rng)
     H, W, C = checks.image_shape("dcgan", image_shape)

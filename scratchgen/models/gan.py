@@ -62,6 +62,8 @@ class GAN(Model):
     Real samples that the last layer of G can never make, as pixels of 0 … 255 after a tanh, raise a warning: D tells
     them by their range. ValueError for real samples that are not finite, and for noise outside of the prior. Both are
     checked on the CPU alone; on a GPU they would force it to wait.
+
+    Chapter: demos/book/13-gan.md
     """
 
     _instead = (

@@ -28,6 +28,8 @@ class Bernoulli(Module):
     A likelihood for pixels that are 0 or 1. With grey ones, taken as probabilities of ink, the ELBO bounds the mean
     log-likelihood of the binary images that could be drawn from them, if loosely, as the encoder sees none of these;
     it is no log-density of grey pixels (`data.binarise`).
+
+    Chapter: demos/book/12-likelihood.md
     """
 
     domain = 0, 1
@@ -53,6 +55,8 @@ class Gaussian(Module):
 
     σ weighs the pixels against the KL term, so that a wrong one blurs or overfits. Therefore log σ² is a parameter of
     the model, learned with the rest from σ = `std` (Rybkin et al. 2021); `learn=False` keeps it there.
+
+    Chapter: demos/book/12-likelihood.md
     """
 
     domain = -inf, inf

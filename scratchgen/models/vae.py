@@ -85,6 +85,8 @@ class VAE(Model):
     need not be one.
     `likelihood` is "bernoulli", "gaussian", or one of your own with the methods of `models.likelihood`.
     (Kingma & Welling 2014, eq. 3, §2.4 and appendix B; Rezende et al. 2014.)
+
+    Chapter: demos/book/11-vae.md
     """
 
     _instead = (

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from scratchgen.book import chapter_about, page
 from scratchgen.table import text_table
 
 
@@ -67,6 +68,8 @@ class ObjectiveReport:
             lines += [f"  {c.check}: {c.says}.", f"    {c.why}"]
         lines += [f"  NOT CHECKED: {what}" for what in self.unchecked]
         lines += [f"  note: {note}" for note in self.notes]
+        if self.findings:
+            lines.append(f"  read: {page(chapter_about(self.name, otherwise='09-gradient-check'))}")
         return "\n".join(lines)
 
 
