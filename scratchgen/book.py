@@ -10,7 +10,7 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "02-dense": ("layers/dense.py",),
     "03-activations": ("layers/activations.py", "layers/random.py", "layers/dropout.py"),
     "04-convolution": ("layers/conv.py", "layers/pooling.py", "backend/geometry.py", "backend/reference.py"),
-    "05-batch-normalisation": ("layers/batchnorm.py",),
+    "05-batch-normalisation": ("layers/batchnorm.py", "layers/layernorm.py"),
     "06-losses": ("losses.py",),
     "07-optimizers": ("optim.py", "schedules.py"),
     "08-initialisation": ("init.py",),

@@ -26,6 +26,8 @@ class LayerNorm(Layer):
     Here gamma stands inside of the means, as it differs within a sample. There are no running statistics: `predict`
     is forward. `gamma (C,)` starts at 1, `beta (C,)` at 0. ValueError when a sample has one element only.
     (Ba, Kiros & Hinton 2016; in a critic: Gulrajani et al. 2017, §4.)
+
+    Chapter: demos/book/05-batch-normalisation.md
     """
 
     def __init__(self, channels: int, *, eps: float = 1e-5):

@@ -23,7 +23,7 @@ SOURCE = BOOK.parents[1] / "scratchgen"
 REFERENCE = {
     "Layers": (
         *("layer", "pullback", "parameter", "module", "sequential", "dense", "activations", "conv", "pooling"),
-        *("batchnorm", "shape", "random", "dropout", "augment"),
+        *("batchnorm", "layernorm", "shape", "random", "dropout", "augment"),
     ),
     "Losses, optimizers, first weights": ("losses", "optim", "schedules", "init"),
     "Models": ("model", "autoencoder", "vae", "likelihood", "gan", "dcgan"),
