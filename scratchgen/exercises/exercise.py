@@ -6,15 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from scratchgen.gradcheck import TensorReport
+
 
 @dataclass
 class Result:
-    """What became of an answer: `ok`, what is wrong with it in a sentence each, and the details as text (the tables
-    of the gradient check, say)."""
+    """What became of an answer: `ok`, what is wrong with it in a sentence each, the details as text (the tables of
+    the gradient check, say), `figures` as text that go below the sentences, and the gradients that were checked last.
+    """
 
     ok: bool
     faults: list[str] = field(default_factory=list)
     details: str = ""
+    figures: str = ""
+    gradients: list[TensorReport] = field(default_factory=list)
 
     def add(self, faults: list[str]) -> None:
         """More that is wrong, if anything is."""

@@ -1,8 +1,9 @@
 """What the proofs of exercises share: the gradient check of what a student wrote, and what it found in sentences."""
 
 import copy
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeAlias
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from scratchgen.backend import Array
 from scratchgen.exercises.exercise import Result
+from scratchgen.exercises.numpy_errors import in_plain_words
 from scratchgen.gradcheck import Report, TensorReport, check
 from scratchgen.gradcheck.guard import contained, described
 from scratchgen.gradcheck.styles import takes_no_argument
@@ -28,7 +30,8 @@ class Case:
 
     `known` gives what well-known mistakes make of the gradients, by the sentence on each, for a dy, and for what the
     student's backward made of it: mistakes that lie inside, where a check from outside cannot tell them. `constant`
-    are the indices of inputs that take no gradient, apart from those of integers and truth values.
+    are the indices of inputs that take no gradient, apart from those of integers and truth values. `outputs` names
+    what forward gives, and `settings` are those of the layer, for the head of its table.
     """
 
     target: Any
@@ -37,6 +40,24 @@ class Case:
     formula: str
     known: Callable[[Array, Gradients], Known] = lambda dy, given: {}
     constant: tuple[int, ...] = ()
+    outputs: tuple[str, ...] = ("y",)
+    settings: str = ""
+
+    @property
+    def is_loss(self) -> bool:
+        return not isinstance(self.expected, tuple) and np.ndim(self.expected) == 0
+
+    def gradients(self) -> list[str]:
+        """The names of those that are asked for."""
+        names = Subject(self.target).input_names(len(self.inputs))
+        floats = [k for k, x in enumerate(self.inputs) if x.dtype.kind == "f" and k not in self.constant]
+        return [f"d{names[k]}" for k in floats]
+
+    def returned(self) -> list[str]:
+        """The names of what the function is to return."""
+        if self.is_loss:
+            return ["loss", *(self.gradients() or ["backward"])]
+        return [self.outputs[0] if len(self.outputs) == 1 else f"({', '.join(self.outputs)})", "backward"]
 
 
 def contained_proof(prove: Proof) -> Proof:
@@ -46,13 +67,14 @@ def contained_proof(prove: Proof) -> Proof:
     def proved(module: Any, rng: np.random.Generator) -> Result:
         try:
             with contained(), np.errstate(all="ignore"):
-                return prove(module, rng)
+                result = prove(module, rng)
+                return replace(result, faults=list(map(in_plain_words, result.faults)))
         except NotImplementedError as error:
             said = str(error)
             what = said.removeprefix(UNWRITTEN) if said.startswith(UNWRITTEN) else "backward"
             return Result(False, [f"{what} {'are' if ' and ' in what else 'is'} not written yet"])
         except Exception as error:
-            return Result(False, [described(error)])
+            return Result(False, [in_plain_words(described(error))])
 
     return proved
 
@@ -69,31 +91,68 @@ def drawn(layer: Any, rng: np.random.Generator) -> Any:
 def proof(rng: np.random.Generator, *cases: Case) -> Result:
     """The gradient check of every case in turn, up to the first that fails."""
     details: list[str] = []
+    gradients: list[TensorReport] = []
     for case in cases:
-        if moved := _forward_moved(case):
-            return Result(False, [moved], "\n\n".join(details))
-        report = check(case.target, *case.inputs, rng=rng)
-        details.append(str(report))
-        if faults := _faults(report, {} if report.ok else _known(case, rng)) + _left_out(case, report):
-            return Result(False, faults, "\n\n".join(details))
-    return Result(True, [], "\n\n".join(details))
+        if otherwise := _returned_otherwise(case):
+            return Result(False, [otherwise], "\n\n".join(details), gradients=gradients)
+        report = check(case.target, *case.inputs, rng=rng, name=_title(case))
+        known = {} if report.ok else _known(case, rng)
+        faults = _faults(case, report, known) + _left_out(case, report)
+        gradients = [replace(row, hint=known.get(row.name, _hint(case, row))) for row in report.tensors]
+        details.append(str(_figures(case, report)))
+        if faults:
+            return Result(False, faults, "\n\n".join(details), gradients=gradients)
+    return Result(True, [], "\n\n".join(details), gradients=gradients)
 
 
-def _forward_moved(case: Case) -> str:
-    """What is wrong where forward does not give what it gave in the skeleton; or "". NotImplementedError where the
+def _title(case: Case) -> str | None:
+    return f"{type(case.target).__name__}({case.settings})" if case.settings else None
+
+
+def _figures(case: Case, report: Report) -> Report:
+    """The report without what is said as a fault, and without notes on inputs that take no gradient anyway."""
+    names = Subject(case.target).input_names(len(case.inputs))
+    constant = tuple(f"{names[k]}: backward gives no gradient" for k in case.constant)
+    return replace(
+        report,
+        tensors=[row if row.ok else replace(row, hint="") for row in report.tensors],
+        faults=[],
+        unchecked=[],
+        notes=[note for note in report.notes if not note.startswith(constant)],
+    )
+
+
+def _returned_otherwise(case: Case) -> str:
+    """What is wrong where forward does not return what it did in the skeleton; or "". NotImplementedError where the
     backward is that of the skeleton."""
     target = copy.deepcopy(case.target)
     given = getattr(target, "forward", target)(*map(np.copy, case.inputs))
-    expected = tuple_of(case.expected)
-    found = tuple_of(given[0] if isinstance(given, tuple) else given)
-    if len(found) != len(expected) or not all(map(close, found, expected)):
+    expected, wanted = tuple_of(case.expected), case.returned()
+    names = ", ".join(wanted)
+    if given is None:
+        return f"it returns None: is a return missing? It is to return {names}"
+    parts = tuple_of(given)
+    found = tuple_of(parts[0])
+    same = len(found) == len(expected) and all(map(close, found, expected))
+    as_many = len(parts) in ({len(wanted), 1 + len(case.inputs)} if case.is_loss else {len(wanted)})
+    if not as_many and not (same and len(parts) == 2 and (callable(parts[1]) or isinstance(parts[1], tuple | list))):
+        alone = "backward alone" if callable(given) else "1 value" if len(parts) == 1 else f"{len(parts)} values"
+        return f"it returns {alone}, needs {len(wanted)}{' values' if callable(given) else ''}: {names}"
+    if not same and callable(parts[0]):
+        return f"the first value is a function: return {names}, in this order"
+    if case.is_loss and not same:
+        loss = array_of(parts[0])
+        if loss is None or loss.ndim:
+            what = type(parts[0]).__name__ if loss is None else f"an array of shape {loss.shape}"
+            return f"the first value is no loss but {what}: return {names}, in this order"
+        if close(-loss, expected[0]):
+            return "the loss has the wrong sign: leave it as it is in the skeleton"
+    if not same:
         return f"forward no longer gives {case.formula}: leave it as it is in the skeleton"
-    if not isinstance(given, tuple):
-        return "it returns one value alone: return y and backward, or the loss and its gradient, as in the skeleton"
-    if callable(given[1]):
+    if callable(parts[1]):
         dys = found if len(found) > 1 else found[0]
         try:
-            given[1](*(() if takes_no_argument(given[1]) else (dys,)))
+            parts[1](*(() if takes_no_argument(parts[1]) else (dys,)))
         except NotImplementedError:
             raise
         except Exception:  # the check meets it again, and tells of it
@@ -148,11 +207,11 @@ def _known(case: Case, rng: np.random.Generator) -> dict[str, str]:
     return found
 
 
-def _faults(report: Report, known: dict[str, str]) -> list[str]:
+def _faults(case: Case, report: Report, known: dict[str, str]) -> list[str]:
     said: dict[str, list[str]] = {}  # what is said of several gradients is said once
     for row in report.tensors:
         if not row.ok:
-            said.setdefault(known.get(row.name) or _sentence(row), []).append(row.name)
+            said.setdefault(known.get(row.name) or _sentence(case, row), []).append(row.name)
     faults = [f"{', '.join(names)}: {sentence}" for sentence, names in said.items()]
     # An exercise is about the mathematics: that float32 stays float32 is not asked here.
     faults += [fault for fault in report.faults if not fault.startswith("for float32")]
@@ -161,21 +220,24 @@ def _faults(report: Report, known: dict[str, str]) -> list[str]:
 
 def _left_out(case: Case, report: Report) -> list[str]:
     """The gradients that backward is to return, and does not. The check itself takes such inputs for constants."""
-    names = Subject(case.target).input_names(len(case.inputs))
-    floats = [k for k, x in enumerate(case.inputs) if x.dtype.kind == "f" and k not in case.constant]
-    found = {row.name for row in report.tensors}
-    missing = [f"d{names[k]}" for k in floats if f"d{names[k]}" not in found]
+    wanted, found = case.gradients(), {row.name for row in report.tensors}
+    missing = [name for name in wanted if name not in found]
     if not missing or any("raised" in fault for fault in report.faults):
         return []
-    wanted = ", ".join(f"d{names[k]}" for k in floats)
-    return [
-        f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not returned: return {wanted}, in this order"
-    ]
+    is_are = "is" if len(missing) == 1 else "are"
+    return [f"{' and '.join(missing)} {is_are} not returned: return {', '.join(wanted)}, in this order"]
 
 
-def _sentence(row: TensorReport) -> str:
+def _sentence(case: Case, row: TensorReport) -> str:
     if row.hint:
-        return row.hint
+        return _hint(case, row)
     if row.verdict == "UNPROVED":
         return "the check could not decide whether it is right"
     return f"at {row.index} it is {row.analytic:.5g}, and differences give {row.numeric:.5g}"
+
+
+def _hint(case: Case, row: TensorReport) -> str:
+    """What the check says of it, which calls the outputs y[0], y[1], in the words of the exercise."""
+    if len(case.outputs) == 1:
+        return row.hint
+    return re.sub(r"\by\[(\d)\]", lambda found: case.outputs[int(found[1])], row.hint)

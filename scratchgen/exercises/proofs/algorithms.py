@@ -31,29 +31,39 @@ def gradient_check(module: Any, rng: np.random.Generator) -> Result:
     right = w * np.cos(x) + (w * x).sum() * w
     given = x.copy()
     found = array_of(module.numerical_gradient(f, given, h))
+    details = f"of f(x) = Σ w sin x + ½ (Σ w x)², with h = {h:g}"
     if found is None or found.shape != x.shape:
         shape = "no array of floats" if found is None else f"shape {found.shape}"
-        return Result(False, [f"numerical_gradient returns {shape}, needs shape {x.shape}, that of x"])
-    details = f"of f(x) = Σ w sin x + ½ (Σ w x)², with h = {h:g}\n\nright:\n{right}\n\nfound:\n{found}"
+        return Result(False, [f"numerical_gradient returns {shape}, needs shape {x.shape}, that of x"], details)
+    moves = np.array([np.abs(s - x).max() for s in seen if s.shape == x.shape])
     faults = []
     if not np.array_equal(given, x):
         faults.append("x is not restored: it is another array afterwards; what is moved must be put back, or copied")
     if not _near(found, right):
-        known = _wrong_differences(f, x, h)
+        all_at_once = any(s.shape == x.shape and (s != x).all() for s in seen)
+        known = _wrong_differences(f, x, h, all_at_once)
         said = next((said for wrong, said in known if close(found, wrong, 1e-7)), "")
         if said or not faults:
             at = tuple(map(int, np.unravel_index(np.argmax(np.abs(found - right)), x.shape)))
             faults.append(said or f"at {at} it is {found[at]:.6g}, and the derivative is {right[at]:.6g}")
     elif any(s.shape != x.shape for s in seen):
         faults.append(f"f was called with an array of another shape than x, {x.shape}")
-    return Result(not faults, faults, details)
+    elif not faults and not close(moves.max(initial=0.0), h, 1e-6):
+        faults.append(
+            f"the argument h is not used: h was {h:g}, and no element of x was moved by that, but by "
+            f"{moves.max(initial=0.0):.3g} at the most"
+        )
+    figures = f"found:\n{found}\n\nexpected:\n{right}" if faults else ""
+    return Result(not faults, faults, details, figures)
 
 
 def _near(found: Array, right: Array) -> bool:
     return close(found, right, FLAT)
 
 
-def _wrong_differences(f: Callable[[Array], float], x: Array, h: float) -> Iterator[tuple[Array, str]]:
+def _wrong_differences(
+    f: Callable[[Array], float], x: Array, h: float, all_at_once: bool
+) -> Iterator[tuple[Array, str]]:
     def differences(of: Callable[[Array], float]) -> Array:
         g = np.zeros_like(x)
         for i in np.ndindex(x.shape):
@@ -63,18 +73,44 @@ def _wrong_differences(f: Callable[[Array], float], x: Array, h: float) -> Itera
         return g
 
     one_sided = "this is a forward difference, off by ½ h f″: take f on both sides of x, and divide by 2 h"
-    yield differences(lambda e: (f(x + e) - f(x)) / h), one_sided
+    forward = differences(lambda e: (f(x + e) - f(x)) / h)
+    yield forward, one_sided
     yield differences(lambda e: (f(x) - f(x - e)) / h), one_sided.replace("forward", "backward")
+    back_again = "the second f is taken at x itself: after x[i] += h an x[i] -= h leads back to x, and not to x − h"
+    yield forward / 2, f"{back_again}; 2 h lie between the two"
     both = differences(lambda e: (f(x + e) - f(x - e)) / (2 * h))
     yield 2 * both, "it is twice the gradient: between x + h and x − h lie 2 h, and not h"
     yield both / 2, "it is half the gradient: it is divided by 2 twice"
     yield -both, "the sign is wrong: f(x + h) − f(x − h), in this order"
     yield 2 * h * both, "it is not divided by 2 h"
     yield (
-        np.full_like(x, (f(x + h) - f(x - h)) / (2 * h)),
-        ("all elements of x are moved at once: move one of them, by h e_i"),
+        h * h * both,
+        "it is multiplied by h: `/ 2 * h` divides by 2 and multiplies by h, so put 2 * h into brackets",
     )
-    yield np.full_like(x, (f(x + h) - f(x)) / h), "all elements of x are moved at once: move one of them, by h e_i"
+    for step, first in ((forward / 2, f"{back_again}; and "), (forward, f"{one_sided}; and "), (both, "")):
+        alone = np.zeros_like(x)
+        alone.flat[0] = step.flat[0]
+        yield (
+            alone,
+            f"{first}only the first element is there, all others are 0: does `return g` stand inside the loop?",
+        )
+    moving, drifted = np.zeros_like(x), x.copy()
+    for i in np.ndindex(x.shape):
+        drifted[i] += h
+        up = f(drifted)
+        drifted[i] -= h
+        moving[i] = (up - f(drifted)) / (2 * h)
+        drifted[i] += h
+    yield moving, f"{back_again}; to x − h lead 2 h"
+    if all_at_once:
+        said = "all elements of x are moved at once: move one of them, by h e_i"
+        yield np.full_like(x, (f(x + h) - f(x - h)) / (2 * h)), said
+        yield np.full_like(x, (f(x + h) - f(x)) / h), said
+    else:
+        summed = "every derivative is added to all elements of g: it belongs to element i alone, g[i] = …, not g += …"
+        yield np.full_like(x, both.sum()), summed
+        last = "every element of g is the derivative by the last element of x: g[i] = …, and not all of g"
+        yield np.full_like(x, both.flat[-1]), last
 
 
 # --- optimizers ---
@@ -126,7 +162,8 @@ def adam(module: Any, rng: np.random.Generator) -> Result:
     lr, betas, eps = 0.05, (0.8, 0.9), 0.02  # eps so large that one can see where it stands
 
     def walk(**change: Any) -> Walk:
-        return lambda k, value, gradients: _adam(k, value, gradients, lr, betas, eps, **change)
+        change = {"eps": eps, **change}
+        return lambda k, value, gradients: _adam(k, value, gradients, lr, betas, **change)
 
     known = {
         "the bias correction is missing: m / (1 − β₁ᵗ) and v / (1 − β₂ᵗ)": walk(correct_m=False, correct_v=False),
@@ -139,6 +176,26 @@ def adam(module: Any, rng: np.random.Generator) -> Result:
         "the root is missing: divide by √v̂ + eps": walk(root=False),
         "v sums g and not g², the square": walk(squared=False),
         "β₁ and β₂ are exchanged": walk(swapped=True),
+        "the correction is not taken to the power t but times t: 1 − βᵗ, in Python b1**self.t, not b1 * self.t": walk(
+            times="mv"
+        ),
+        "the correction of m is not taken to the power t but times t: 1 − β₁ᵗ, not 1 − β₁ · t": walk(times="m"),
+        "the correction of v is not taken to the power t but times t: 1 − β₂ᵗ, not 1 − β₂ · t": walk(times="v"),
+        "m is not kept from step to step: put it back, self.m[i] = …": walk(forgets="m"),
+        "v is not kept from step to step: put it back, self.v[i] = …": walk(forgets="v"),
+        "m and v are not kept from step to step: put them back, self.m[i] = … and self.v[i] = …": walk(forgets="mv"),
+        "m̂ is kept in the place of m: correct a copy for the step, and keep m as it is": walk(keeps="m"),
+        "v̂ is kept in the place of v: correct a copy for the step, and keep v as it is": walk(keeps="v"),
+        "m̂ and v̂ are kept in the place of m and v: correct copies for the step, and keep m and v as they are": walk(
+            keeps="mv"
+        ),
+        "the step goes along the gradient g itself: along m̂, the running mean of the gradients": walk(plain=True),
+        "the step goes along g²: along m̂, the running mean of the gradients": walk(plain=True, of_square=True),
+        "eps is left out: divide by √v̂ + eps": walk(eps=0.0),
+        "v̂ is corrected with β₁: its correction is 1 − β₂ᵗ": walk(corrects=(0, 0)),
+        "m̂ is corrected with β₂: its correction is 1 − β₁ᵗ": walk(corrects=(1, 1)),
+        "the corrections are exchanged: 1 − β₁ᵗ is that of m, 1 − β₂ᵗ that of v": walk(corrects=(1, 0)),
+        "m sums g², the square: it is the mean of g": walk(of_square=True),
         "it goes uphill, the sign is wrong: value − lr · m̂ / (√v̂ + eps)": walk(sign=1),
         "m lacks the factor 1 − β₁ of g": walk(share_m=False),
         "v lacks the factor 1 − β₂ of g²": walk(share_v=False),
@@ -152,8 +209,8 @@ def _adam(
     gradients: list[Array],
     lr: float,
     betas: tuple[float, float],
-    eps: float,
     *,
+    eps: float,
     correct_m: bool = True,
     correct_v: bool = True,
     shift: int = 0,
@@ -166,14 +223,24 @@ def _adam(
     share_m: bool = True,
     share_v: bool = True,
     counts_parameters: bool = False,
+    times: str = "",
+    forgets: str = "",
+    keeps: str = "",
+    corrects: tuple[int, int] = (0, 1),
+    plain: bool = False,
+    of_square: bool = False,
 ) -> Path:
     b1, b2 = betas[::-1] if swapped else betas
     m, v, path = np.zeros_like(value), np.zeros_like(value), []
     for t, g in enumerate(gradients, 1 + shift):
-        m = b1 * m + (1 - b1 if share_m else 1) * g
-        v = b2 * v + (1 - b2 if share_v else 1) * (g * g if squared else g)
+        m = (0 if "m" in forgets else b1 * m) + (1 - b1 if share_m else 1) * (g * g if of_square else g)
+        v = (0 if "v" in forgets else b2 * v) + (1 - b2 if share_v else 1) * (g * g if squared else g)
         n = 1 if not power else 2 * t - 1 + k if counts_parameters else t
-        m_hat, v_hat = m / (1 - b1**n if correct_m else 1), v / (1 - b2**n if correct_v else 1)
+        c1, c2 = ((b1, b2)[k] for k in corrects)
+        m_hat = m / (1 - (c1 * t if "m" in times else c1**n) if correct_m else 1)
+        v_hat = v / (1 - (c2 * t if "v" in times else c2**n) if correct_v else 1)
+        m, v = m_hat if "m" in keeps else m, v_hat if "v" in keeps else v
+        m_hat = (g * g if of_square else g) if plain else m_hat
         scale = v_hat + eps if not root else np.sqrt(v_hat + eps) if inside else np.sqrt(v_hat) + eps
         value = value + sign * lr * m_hat / scale
         path.append(value)
@@ -213,15 +280,22 @@ def _optimizer(
         return [walk(k, first[k], gradients[k]) for k in range(len(first))]
 
     wanted = walked(right)
-    lines = [
-        f"{p.name} after step {n + 1}: {path[n].ravel()}, needs {want[n].ravel()}"
-        for p, path, want in zip(parameters, found, wanted, strict=True)
-        for n in range(len(rates))
-    ]
+    figures = ""
     if not _same(found, wanted):
         same = (said for said, walk in known.items() if _same(found, walked(walk)))
         faults.append(next(same, "") or _where(first, found, wanted))
-    return Result(not faults, faults, "\n".join(lines))
+        figures = _first_wrong(found, wanted)
+    details = f"{len(rates)} steps of two parameters, W of shape {shapes[0]} and b of shape {shapes[1]}"
+    return Result(not faults, faults, details, figures)
+
+
+def _first_wrong(found: list[Path], wanted: list[Path]) -> str:
+    """The values after the first step that are not as expected."""
+    for n in range(len(wanted[0])):
+        for name, path, want in zip("Wb", found, wanted, strict=True):
+            if not close(path[n], want[n]):
+                return f"{name} after step {n + 1}:\n  {path[n].ravel()}\nexpected:\n  {want[n].ravel()}"
+    return ""
 
 
 def _where(first: list[Array], found: list[Path], wanted: list[Path]) -> str:
@@ -229,8 +303,6 @@ def _where(first: list[Array], found: list[Path], wanted: list[Path]) -> str:
     finite = np.isfinite(np.concatenate([path[0].ravel() for path in found]))
     if not finite.any():
         return "nothing is finite after the first step: t must be 1 in it, not 0, or 1 − βᵗ is zero"
-    if not np.isfinite(np.concatenate([path[-1].ravel() for path in found])).all():
-        return "not all is finite: a root of what is negative? v sums the square, g², not g"
     if _same(found[:1], wanted[:1]):
         if all(np.array_equal(v, first[1]) for v in found[1]):
             return "only the first parameter moves: step goes over all of them"
@@ -240,6 +312,8 @@ def _where(first: list[Array], found: list[Path], wanted: list[Path]) -> str:
         )
     for n in range(len(wanted[0])):
         for name, path, want in zip("Wb", found, wanted, strict=True):
+            if not np.isfinite(path[n]).all():
+                return f"after step {n + 1} {name} is not finite everywhere: a division by 0, or the root of what is negative"
             if not close(path[n], want[n]):
                 at = tuple(map(int, np.unravel_index(np.argmax(np.abs(path[n] - want[n])), want[n].shape)))
                 said = f"after step {n + 1} an element of {name} is {path[n][at]:.6g}"
@@ -248,9 +322,18 @@ def _where(first: list[Array], found: list[Path], wanted: list[Path]) -> str:
 
 
 def _same(paths: list[Path], others: list[Path]) -> bool:
+    """Whether they are equal; what is not finite must be so in both, and not from the first step on."""
     return all(
-        close(a, b) for path, other in zip(paths, others, strict=True) for a, b in zip(path, other, strict=True)
+        np.isfinite(path[0]).any() and all(_same_step(a, b) for a, b in zip(path, other, strict=True))
+        for path, other in zip(paths, others, strict=True)
     )
+
+
+def _same_step(a: Array, b: Array) -> bool:
+    if a.shape != b.shape:
+        return False
+    finite = np.isfinite(b)
+    return np.array_equal(np.isfinite(a), finite) and close(a[finite], b[finite])
 
 
 # --- an adjoint by hand ---

@@ -66,7 +66,14 @@ def conv2d(module: Any, rng: np.random.Generator) -> Result:
                 FIRST_IMAGE: {"W.grad": dW},
             }
 
-        return Case(layer, (x,), y, f"the formula of the docstring, with stride {s} and padding {p}", known)
+        return Case(
+            layer,
+            (x,),
+            y,
+            f"the formula of the docstring, with stride {s} and padding {p}",
+            known,
+            settings=_window((3, 2), s, p),
+        )
 
     return proof(rng, *(case(s, p) for s, p in CONVOLUTIONS))
 
@@ -99,9 +106,21 @@ def conv_transpose2d(module: Any, rng: np.random.Generator) -> Result:
                 SHIFTED.format("in front"): by(_padded(dy, 2 * p, 0), s),
             }
 
-        return Case(layer, (x,), y, f"the formula of the docstring, with stride {s} and padding {p}", known)
+        return Case(
+            layer,
+            (x,),
+            y,
+            f"the formula of the docstring, with stride {s} and padding {p}",
+            known,
+            settings=_window((3, 2), s, p),
+        )
 
     return proof(rng, *(case(s, p) for s, p in CONVOLUTIONS))
+
+
+def _window(kernel: int | tuple[int, int], stride: int, padding: int | None = None) -> str:
+    """The settings of a layer, for the head of its table."""
+    return f"kernel {kernel}, stride {stride}" + (f", padding {padding}" if padding is not None else "")
 
 
 def _predicted(layer: Any, W: Array, b: Array, x: Array) -> Array:
@@ -139,7 +158,10 @@ def max_pool(module: Any, rng: np.random.Generator) -> Result:
             total = float(np.sum(backward(np.ones(y.shape))))
             if total > y.size + 0.5:
                 result.add(
-                    [f"{where} each of them gets dy: Σ dx is {total:g} and Σ dy is {y.size}; one of them gets it"]
+                    [
+                        f"{where} each of them gets dy: Σ dx is {total:g} and Σ dy is {y.size}; one of "
+                        "them gets it, or they share it"
+                    ]
                 )
                 break
     return result
@@ -193,6 +215,13 @@ def _pool(cls: Callable, model: Callable, share: Callable[[Array], Array], rng: 
                 found[f"a pixel that is not the largest under any window gets a gradient: dx at {at}"] = given
             return found
 
-        return Case(cls(k, s), (x,), y, f"the formula of the docstring, with k = {k} and s = {s}", known)
+        return Case(
+            cls(k, s),
+            (x,),
+            y,
+            f"the formula of the docstring, with k = {k} and s = {s}",
+            known,
+            settings=_window(k, s),
+        )
 
     return proof(rng, *(case(k, s) for k, s in WINDOWS))

@@ -194,4 +194,5 @@ def lstm_cell(module: Any, rng: np.random.Generator) -> Result:
         }
 
     expected = o * t, c_new
-    return proof(rng, Case(cell, (x, h, c), expected, "h_new and c_new of the docstring", known))
+    formula, outputs = "h_new and c_new of the docstring", ("h_new", "c_new")
+    return proof(rng, Case(cell, (x, h, c), expected, formula, known, outputs=outputs))

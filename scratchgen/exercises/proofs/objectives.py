@@ -89,7 +89,7 @@ def reparameterise(module: Any, rng: np.random.Generator) -> Result:
         }
 
     formula = "z = mu + σ eps with σ = exp(½ logvar)"
-    return proof(rng, Case(module.reparameterise, (mu, logvar, eps), mu + std * eps, formula, known, (2,)))
+    return proof(rng, Case(module.reparameterise, (mu, logvar, eps), mu + std * eps, formula, known, (2,), ("z",)))
 
 
 @contained_proof
@@ -110,6 +110,21 @@ def vae(module: Any, rng: np.random.Generator) -> Result:
 
         return {
             "the KL is in the loss, and missing in the gradient": by(dz, dz * eps * 0.5 * std),
+            "the KL is missing in dmu: mu moves the KL, too, and mu / N is added": by(
+                dz, dz * eps * 0.5 * std + dlogvar
+            ),
+            "the KL is missing in dlogvar: logvar moves the KL, too, and ½ (σ² − 1) / N is added": by(
+                dz + dmu, dz * eps * 0.5 * std
+            ),
+            "the reconstruction is missing in dmu: mu moves it, too, through the sample z": by(
+                dmu, dz * eps * 0.5 * std + dlogvar
+            ),
+            "the reconstruction is missing in dlogvar: logvar moves it, too, through σ and the sample z": by(
+                dz + dmu, dlogvar
+            ),
+            "the halves are exchanged: the first columns of h are mu and the others logvar, so [dmu, dlogvar]": by(
+                dz * eps * 0.5 * std + dlogvar, dz + dmu
+            ),
             "only the KL is in it: mu and logvar move the reconstruction, too, through the sample z": by(
                 dmu, dlogvar
             ),
