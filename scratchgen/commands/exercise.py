@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections import Counter
@@ -9,11 +10,12 @@ from pathlib import Path
 
 from scratchgen.backend.threads import cores
 from scratchgen.commands import UsageError, did_you_mean
-from scratchgen.commands.arguments import Commands, add_force, path, typed
+from scratchgen.commands.arguments import Commands, path, typed
 from scratchgen.commands.results import check_new
 from scratchgen.exercises import answer, grading, record
 from scratchgen.exercises.exercise import Exercise
 from scratchgen.exercises.table import EXERCISES
+from scratchgen.exercises.withheld import without_formula
 from scratchgen.gradcheck.apart import Limits
 from scratchgen.paths import as_path
 from scratchgen.progress import doing
@@ -35,7 +37,8 @@ it defines, as alice_dense.py or alice.py; --exercise NAME says it for all.
 Exit status of a check: 0 right, 1 wrong, 2 it could not be checked; of a folder: 0 all are right, 1 some are not,
 2 there is nothing to grade.
 """
-SHORT = 76  # characters of a sentence in the table on a terminal
+SHORT = 76  # characters of a sentence in the table where no terminal says how wide it is
+HINTS = 3  # of every exercise
 ACTIONS = ("check", "grade")
 
 
@@ -68,7 +71,7 @@ def add_parser(commands: Commands) -> None:
         metavar="MIB",
         help="how much memory a file may take, where the system is Linux (default 1024)",
     )
-    add_force(parser)
+    parser.add_argument("--force", action="store_true", help="with grade: replace the file of --csv if it exists")
     parser.set_defaults(main=main)
 
 
@@ -130,28 +133,33 @@ def _note(notes: list[str]) -> None:
 def _list(as_json: bool) -> int:
     kept = record.read()
     _note(kept.notes)
-    begun = {exercise.name: f"{exercise.name}.py" for exercise in EXERCISES if Path(f"{exercise.name}.py").is_file()}
+    states = {exercise.name: answer.state(exercise, Path(f"{exercise.name}.py")) for exercise in EXERCISES}
     done = [exercise for exercise in EXERCISES if exercise.name in kept.done]
     if as_json:
-        states = [
-            {"name": e.name, "title": e.title, "done": kept.done.get(e.name), "file": begun.get(e.name)}
+        told = [
+            {
+                "name": e.name,
+                "title": e.title,
+                "done": kept.done.get(e.name),
+                "now_wrong": e.name in kept.wrong,
+                "file": f"{e.name}.py" if states[e.name] in ("begun", "not begun") else None,
+            }
             for e in EXERCISES
         ]
-        print(json.dumps({"exercises": states, "next": _next(kept)}, indent=1, ensure_ascii=False))
+        print(json.dumps({"exercises": told, "next": _next(kept)}, indent=1, ensure_ascii=False))
         return 0
-    rows = [
-        (
-            str(i),
-            e.name,
-            e.title,
-            "done" if e.name in kept.done else f"begun: {begun[e.name]}" if e.name in begun else "open",
-        )
-        for i, e in enumerate(EXERCISES, 1)
-    ]
+    rows = [(str(i), e.name, e.title, _state(e, kept, states[e.name])) for i, e in enumerate(EXERCISES, 1)]
     print(*(f"  {line}" for line in aligned(rows, left=(1, 2, 3))), sep="\n")
     print(f"\n{len(done)} of {len(EXERCISES)} done")
     _say_next(kept)
     return 0
+
+
+def _state(exercise: Exercise, kept: record.Record, file: str) -> str:
+    """What the list says of an exercise; `file` is the state of its file in this folder."""
+    if exercise.name in kept.done:
+        return "done, now wrong" if exercise.name in kept.wrong else "done"
+    return f"{file}: {exercise.name}.py" if file in ("begun", "not begun") else "open"
 
 
 def _next(kept: record.Record) -> str | None:
@@ -160,9 +168,10 @@ def _next(kept: record.Record) -> str | None:
 
 def _say_next(kept: record.Record) -> None:
     name = _next(kept)
-    if name is None:
+    exercise = answer.named(name or "")
+    if name is None or exercise is None:
         print("that was the last one: read on in scratchgen/layers/, and check layers of your own with gradcheck")
-    elif Path(f"{name}.py").is_file():
+    elif answer.state(exercise, Path(f"{name}.py")) in ("begun", "not begun"):
         print(f"next: write what {name}.py leaves open, then scratchgen exercise check {name}.py")
     else:
         print(f"next: scratchgen exercise {name}")
@@ -176,6 +185,11 @@ def _begin(exercise: Exercise) -> int:
     try:
         stream = open(file, "x", encoding="utf-8")  # noqa: SIM115  closed below
     except FileExistsError:
+        if answer.state(exercise, file) == "another's":
+            raise UsageError(
+                f"{file} is there already, and it is not the exercise's file: it does not define {exercise.target}; "
+                "give it another name, or go to another folder"
+            ) from None
         raise UsageError(
             f"{file} is there already and stays as it is: scratchgen exercise check {file} checks it; "
             "to begin anew, move it away or go to another folder"
@@ -214,24 +228,32 @@ def _check(file: Path, args: argparse.Namespace) -> int:
     with doing(f"checking {file}"):
         verdict = grading.check(file, args.exercise, _limits(args))
     right = verdict.verdict == "right"
-    kept = record.add_done(verdict.exercise) if right else record.read()
+    if right:
+        kept = record.add_done(verdict.exercise)
+    else:
+        kept = record.add_wrong(verdict.exercise) if verdict.verdict == "wrong" else record.read()
     _note(kept.notes)
     if args.json:
         print(json.dumps(grading.as_json(verdict), indent=1, ensure_ascii=False))
         return verdict.status
     if verdict.printed:
         print(f"{file} prints:", *(f"  | {line}" for line in verdict.printed.splitlines()), sep="\n", file=sys.stderr)
-    if verdict.details:  # but for what is said below
-        print(*(line for line in verdict.details.split("\n") if line.strip() not in verdict.faults), "", sep="\n")
+    faults, details = verdict.faults, verdict.details.split("\n")
+    if kept.hints.get(verdict.exercise, 0) < HINTS:  # the last of which is the formula
+        faults, details = list(map(without_formula, faults)), list(map(without_formula, details))
+    if verdict.details:
+        print(*details, "", sep="\n")
     _note(verdict.notes)
     if right:
         print(f"right: {verdict.exercise} is done, {_count(kept)} of {len(EXERCISES)}")
         _say_next(kept)
         return 0
     if verdict.status == 2:
-        print(*(f"scratchgen: {fault}" for fault in verdict.faults), sep="\n", file=sys.stderr)
+        print(*(f"scratchgen: {fault}" for fault in faults), sep="\n", file=sys.stderr)
     else:
-        print(*(f"{verdict.verdict}: {fault}" for fault in verdict.faults), sep="\n")
+        print(*(f"{verdict.verdict}: {fault}" for fault in faults), sep="\n")
+    if verdict.figures:
+        print("", verdict.figures, "", sep="\n")
     exercise = answer.named(verdict.exercise)
     if exercise is not None and args.hint:
         _hint(exercise, as_json=False)
@@ -272,12 +294,19 @@ def _grade(folder: Path, args: argparse.Namespace) -> int:
     counts = Counter(verdict.verdict for verdict in verdicts)
     if args.json:
         told = [grading.as_json(verdict) for verdict in verdicts]
-        print(json.dumps({"submissions": told, "counts": counts}, indent=1, ensure_ascii=False))
+        students = grading.totals(verdicts)
+        print(json.dumps({"submissions": told, "students": students, "counts": counts}, indent=1, ensure_ascii=False))
     else:
-        rows = [[*cells[:4], _short(cells[4]), cells[5]] for cells in map(grading.row, verdicts)]
+        rows, is_short = _fitted(list(map(grading.row, verdicts)))
         print(*text_table(grading.COLUMNS, rows, left=range(5)), sep="\n")
+        students = grading.totals(verdicts)
+        if any(total["of"] > 1 for total in students.values()):
+            head, each = ("student", "right", "of"), [(s, str(t["right"]), str(t["of"])) for s, t in students.items()]
+            print("", *text_table(head, each), sep="\n")
         said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
         print(f"\n{len(verdicts)} submissions in {seconds:.0f} s: {said}")
+        if is_short and not args.csv:
+            print("what is wrong is cut to the width of the terminal: --csv FILE has the whole sentences")
         if others:
             print(f"left out: {others} {'file' if others == 1 else 'files'} whose name does not end in .py")
         if args.csv:
@@ -285,5 +314,10 @@ def _grade(folder: Path, args: argparse.Namespace) -> int:
     return 0 if set(counts) == {"right"} else 1
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= SHORT else f"{text[: SHORT - 1]}…"
+def _fitted(rows: list[tuple[str, ...]]) -> tuple[list[list[str]], bool]:
+    """The rows with sentences as long as the terminal is wide, and whether any of them was cut."""
+    others = [max(len(cell) for cell in column) for column in zip(grading.COLUMNS, *rows, strict=True)]
+    wide = shutil.get_terminal_size(fallback=(0, 0)).columns
+    room = max(wide - sum(others) + others[4] - 2 * (len(others) - 1), 40) if wide else SHORT
+    cut = [[*row[:4], row[4] if len(row[4]) <= room else f"{row[4][: room - 1]}…", row[5]] for row in rows]
+    return cut, any(len(row[4]) > room for row in rows)

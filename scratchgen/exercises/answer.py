@@ -86,11 +86,31 @@ def read(file: Path, asked: Exercise | None = None) -> Answer:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise NoAnswer(f"{file} does not load: {not_python(source, error)}", "does not load") from None
     exercise = asked or named(file.stem) or _by_definitions(file, tree)
-    if ast.dump(tree) == ast.dump(_parsed(skeleton(exercise).encode())):
+    if _is_skeleton(tree, exercise):
         raise NoAnswer(f"{file} is still the skeleton: write what it leaves open, then check it again", "not begun")
     _demand_own_work(file, tree, exercise)
     _demand_target(file, tree, exercise)
     return Answer(file, source, exercise)
+
+
+def _is_skeleton(tree: ast.Module, exercise: Exercise) -> bool:
+    return ast.dump(tree) == ast.dump(_parsed(skeleton(exercise).encode()))
+
+
+def state(exercise: Exercise, file: Path) -> str:
+    """What became of the file of an exercise so far: "not begun", the skeleton as it was written; "begun";
+    "another's", where it defines other things; "" where there is none."""
+    if not file.is_file():
+        return ""
+    try:
+        with open(file, "rb") as stream:
+            tree = _parsed(stream.read(LARGEST))
+        if _is_skeleton(tree, exercise):
+            return "not begun"
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return "begun"  # and the check says what is the matter
+    defined = {name for name, _ in _defined(tree.body)}
+    return "another's" if defined and exercise.target not in defined else "begun"
 
 
 def _parsed(source: bytes) -> ast.Module:
@@ -166,7 +186,12 @@ def _demand_target(file: Path, tree: ast.Module, exercise: Exercise) -> None:
         mend = f"; rename {next(name for name in defined if name.lower() == near[0])}"
     else:
         mend = f"; {_has(tree).partition(', which')[0]}" if defined else f"; {_has(tree)}"
-    raise NoAnswer(f"{file} does not define {target}, which the exercise {exercise.name} asks for{mend}")
+    said = f"{file} does not define {target}, which the exercise {exercise.name} asks for{mend}"
+    if other is None and not near and defined and named(file.stem) is exercise:
+        said += (
+            f"; it is not the exercise's file, which scratchgen exercise {exercise.name} writes: give it another name"
+        )
+    raise NoAnswer(said)
 
 
 # --- with what ---

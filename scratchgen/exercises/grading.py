@@ -5,7 +5,7 @@ import io
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -20,7 +20,7 @@ from scratchgen.exercises import answer
 from scratchgen.exercises.answer import Answer, NoAnswer
 from scratchgen.exercises.exercise import Exercise
 from scratchgen.files import atomic_write, printable
-from scratchgen.gradcheck import apart, guard
+from scratchgen.gradcheck import TensorReport, apart, guard
 from scratchgen.gradcheck.apart import Limits
 from scratchgen.gradcheck.confine import spare
 from scratchgen.gradcheck.student import demand_same, load_module, relied_on
@@ -44,13 +44,16 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes a cell that be
 @dataclass
 class Verdict:
     """What became of an answer: "right", "wrong" or another word, what is wrong in a sentence each, the tables of the
-    check, what the file printed, and what it was: one of nobody in particular where it was checked alone."""
+    check and figures that go below the sentences, the gradients as data, what the file printed, and whose it is: of
+    nobody in particular where it was checked alone."""
 
     file: str
     exercise: str
     verdict: str
     faults: list[str] = field(default_factory=list)
     details: str = ""
+    figures: str = ""
+    gradients: list[dict[str, Any]] = field(default_factory=list)
     printed: str = ""
     seconds: float = 0.0
     student: str = ""
@@ -99,6 +102,7 @@ def prove(submitted: Answer, limits: Limits, stop: threading.Event | None = None
         verdict.verdict, verdict.faults = ENDS[ended.kind], [ended.why]
     elif result is not None:
         verdict.verdict, verdict.details = "right" if result["ok"] else "wrong", result["details"]
+        verdict.figures, verdict.gradients = result["figures"], result["gradients"]
         verdict.faults = [] if result["ok"] else result["faults"] or ["the proof fails, and says no more"]
     else:
         why = cannot["why"] if cannot else "its proof did not come to its end"
@@ -120,6 +124,9 @@ def _with_own_name(verdict: Verdict, copy: str, printed: str, file: Path) -> Ver
     """Speak of the file, not of the copy that was run; without what a terminal would obey."""
     verdict.faults = [_line(fault.replace(copy, str(file))) for fault in verdict.faults]
     verdict.details = "\n".join(map(printable, verdict.details.replace(copy, str(file)).split("\n")))
+    verdict.figures = "\n".join(map(printable, verdict.figures.split("\n")))
+    for row in verdict.gradients:
+        row["hint"] = _line(row["hint"].replace(copy, str(file)))
     verdict.printed = "\n".join(map(printable, printed.replace(copy, str(file)).splitlines()))
     for i, fault in enumerate(verdict.faults):
         lacks = re.search(r"No module named '(\w+)'", fault)
@@ -153,13 +160,37 @@ def prove_file(file: str, name: str, emit: Any) -> None:
         if memory and not result.ok:
             emit(cannot="", why=f"{NO_MEMORY}: {memory}", verdict="memory limit")
             return
-        emit(ok=bool(result.ok), faults=list(map(str, result.faults)), details=str(result.details))
+        emit(
+            ok=bool(result.ok),
+            faults=list(map(str, result.faults)),
+            details=str(result.details),
+            figures=str(result.figures),
+            gradients=list(map(_as_data, result.gradients)),
+        )
     except Exception as error:
         spare()
         why = str(error) if isinstance(error, CannotCheck) else guard.described(error)
         if any(isinstance(cause, MemoryError) for cause in _causes(error)):
             verdict, why = "memory limit", f"{NO_MEMORY}: {why}"
         emit(cannot="", why=why, verdict=verdict)
+
+
+def _as_data(row: TensorReport) -> dict[str, Any]:
+    """A gradient for a program that reads it; null for what is not finite."""
+
+    def number(value: float) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    return {
+        "name": row.name,
+        "shape": list(map(int, row.shape)),
+        "error": number(row.error),
+        "index": row.index if isinstance(row.index, str) else list(map(int, row.index)),
+        "analytic": number(row.analytic),
+        "numeric": number(row.numeric),
+        "verdict": row.verdict,
+        "hint": row.hint,
+    }
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -192,7 +223,8 @@ class Submission:
 
 def submissions(folder: Path) -> tuple[list[Submission], int]:
     """The files FOLDER/*.py and FOLDER/STUDENT/*.py, and how many others lie beside them."""
-    found, others = [], 0
+    found: list[Submission] = []
+    beside, others = [], 0
     for path in sorted(folder.iterdir(), key=lambda path: path.name.lower()):
         if path.name.startswith((".", "__")):
             continue
@@ -205,9 +237,20 @@ def submissions(folder: Path) -> tuple[list[Submission], int]:
             others += len(own) - len(files)
         elif path.suffix == ".py":
             found.append(Submission(_student(path.stem), path))
+            beside.append(path)
         else:
             others += 1
+    if len(beside) == len(found) and _of_one_student(beside):
+        found = [Submission(folder.resolve().name, one.file) for one in found]
     return found, others
+
+
+def _of_one_student(files: Sequence[Path]) -> bool:
+    """Whether files side by side are the folder of one student: most of them are named as exercises, none after
+    somebody and an exercise."""
+    bare = [file for file in files if answer.named(file.stem)]
+    with_a_name = any(_student(file.stem) != file.stem for file in files)
+    return 2 * len(bare) > len(files) and not with_a_name
 
 
 def _student(stem: str) -> str:
@@ -218,6 +261,17 @@ def _student(stem: str) -> str:
     words = "[^A-Za-z0-9]+".join(max(named, key=len).split("_"))
     rest = re.sub(f"(^|[ _.-]+){words}($|[ _.-]+)", " ", stem, count=1, flags=re.IGNORECASE).strip()
     return rest or stem
+
+
+def totals(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
+    """Of each student how many exercises are right, and how many were handed in: one of several files on an exercise
+    counts, a right one if there is any."""
+    handed: dict[str, dict[str, bool]] = {}
+    for verdict in verdicts:
+        own = handed.setdefault(verdict.student, {})
+        key = verdict.exercise or verdict.file
+        own[key] = own.get(key, False) or verdict.verdict == "right"
+    return {student: {"right": sum(own.values()), "of": len(own)} for student, own in handed.items()}
 
 
 def grade(
@@ -258,8 +312,9 @@ def row(verdict: Verdict) -> tuple[str, ...]:
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
-    """A verdict for a program that reads it."""
-    return {**asdict(verdict), "why": verdict.why, "status": verdict.status}
+    """A verdict for a program that reads it: the gradients as data, and not as the table."""
+    told = {key: value for key, value in asdict(verdict).items() if key not in ("details", "figures")}
+    return {**told, "status": verdict.status}
 
 
 def write_csv(verdicts: Sequence[Verdict], file: Path) -> None:

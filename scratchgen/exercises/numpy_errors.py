@@ -36,17 +36,18 @@ def _into_smaller(found: re.Match, source: str) -> str:
     """Something is added, in place, to an array that is smaller."""
     place, added = _shape(found[1]), _shape(found[2])
     what, how = _in_place(source)
+    return f"{what} has shape {place}, what is {how} has {added}{_lost(place, added)}"
+
+
+def _lost(place: Shape, added: Shape) -> str:
+    """Over what to sum so that it fits, or ""."""
     fewer = len(added) - len(place)
-    lost = added[fewer:] == place or all(p in (1, a) for p, a in zip(place, added[fewer:], strict=True))
-    why = ""
-    if lost and fewer == 1:
-        why = ": sum over the samples, axis 0"
-    elif lost and fewer > 1:
-        why = f": sum over the first {fewer} axes"
-    elif lost:
-        axes = [str(k) for k, (p, a) in enumerate(zip(place, added, strict=True)) if p != a]
-        why = f": sum over axis {' and '.join(axes)}, with keepdims=True"
-    return f"{what} has shape {place}, what is {how} has {added}{why}"
+    if fewer < 0 or any(p not in (1, a) for p, a in zip(place, added[fewer:], strict=True)):
+        return ""
+    if fewer:
+        return ": sum over the samples, axis 0" if fewer == 1 else f": sum over the first {fewer} axes"
+    axes = [str(k) for k, (p, a) in enumerate(zip(place, added, strict=True)) if p != a]
+    return f": sum over axis {' and '.join(axes)}, with keepdims=True"
 
 
 def _in_place(source: str) -> tuple[str, str]:
@@ -75,7 +76,8 @@ def _elementwise(found: re.Match, source: str) -> str:
 def _into(found: re.Match, source: str) -> str:
     """A slice is assigned what does not fit."""
     given, place = _shape(found[1]), _shape(found[2])
-    return f"an array of shape {given} does not fit into the place, of shape {place}{_why(place, given)}"
+    why = _lost(place, given) or _why(place, given)
+    return f"an array of shape {given} does not fit into the place, of shape {place}{why}"
 
 
 def _why(a: Shape, b: Shape) -> str:
@@ -87,8 +89,11 @@ def _why(a: Shape, b: Shape) -> str:
             kept = (*small, 1)
             return f": a sum over the last axis loses it, and keepdims=True keeps it, as {kept}"
         if len(large) > len(small) > 0 and large[: len(small)] == small:
-            return f": axes are matched from the last, so {small} needs {'an axis' if len(large) - len(small) == 1 else 'axes'} of size 1 behind"
-    return ": compare them axis by axis, from the last"
+            missing = "an axis" if len(large) - len(small) == 1 else f"{len(large) - len(small)} axes"
+            return f": axes are matched from the last, so {small} needs {missing} of size 1 behind"
+    if len(a) == len(b) == 1:
+        return ": is a sum taken over the wrong axis?"
+    return ": is the product @ meant?" if len(a) == len(b) == 2 else ": compare them axis by axis, from the last"
 
 
 def _product(found: re.Match, source: str) -> str:
@@ -115,7 +120,7 @@ SAID: tuple[tuple[str, Callable[[re.Match, str], str]], ...] = (
     (f"operands could not be broadcast together with shapes( {SHAPE})+", _elementwise),
     (f"could not broadcast input array from shape {SHAPE} into shape {SHAPE}", _into),
     (
-        r"matmul: Input operand (\d) has a mismatch in its core dimension (\d), .*\(size (\d+) is different from (\d+)\)",
+        r"Input operand (\d) has a mismatch in its core dimension (\d), .*\(size (\d+) is different from (\d+)",
         _product,
     ),
     (f"shapes {SHAPE} and {SHAPE} not aligned", _not_aligned),

@@ -143,12 +143,17 @@ def _returned_otherwise(case: Case) -> str:
     if case.is_loss and not same:
         loss = array_of(parts[0])
         if loss is None or loss.ndim:
-            what = type(parts[0]).__name__ if loss is None else f"an array of shape {loss.shape}"
-            return f"the first value is no loss but {what}: return {names}, in this order"
+            return f"the first value is no loss but {_kind(parts[0])}: return {names}, in this order"
         if close(-loss, expected[0]):
             return "the loss has the wrong sign: leave it as it is in the skeleton"
+    if len(found) != len(expected):
+        return f"the first value is to be {wanted[0]}: return {names}"
     if not same:
         return f"forward no longer gives {case.formula}: leave it as it is in the skeleton"
+    if wanted[-1] == "backward" and not callable(parts[1]):
+        return (
+            f"the second value is no function but {_kind(parts[1])}: return {names}, where nobody has called backward"
+        )
     if callable(parts[1]):
         dys = found if len(found) > 1 else found[0]
         try:
@@ -158,6 +163,11 @@ def _returned_otherwise(case: Case) -> str:
         except Exception:  # the check meets it again, and tells of it
             pass
     return ""
+
+
+def _kind(value: Any) -> str:
+    shape = np.shape(value) if isinstance(value, np.ndarray) else None
+    return type(value).__name__ if shape is None else f"an array of shape {shape}"
 
 
 def array_of(value: Any) -> Array | None:

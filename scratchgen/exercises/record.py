@@ -15,11 +15,12 @@ KEPT = (OSError, ValueError, RuntimeError)  # of a folder that cannot be written
 
 @dataclass
 class Record:
-    """The exercises done, each with its day, and how many hints of each were shown; `notes` are sentences on what is
-    wrong with the file."""
+    """The exercises done, each with its day, those of them whose last check said wrong, and how many hints of each
+    were shown; `notes` are sentences on what is wrong with the file."""
 
     done: dict[str, str] = field(default_factory=dict)
     hints: dict[str, int] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -39,10 +40,14 @@ def read() -> Record:
         for part in ("done", "hints"):
             check(content[part], {})
         check(content["hints"], dict.fromkeys(content["hints"], whole(0)))
+        wrong = content.get("wrong", [])  # which older records lack
+        if not (isinstance(wrong, list) and all(isinstance(name, str) for name in wrong)):
+            raise ValueError("wrong is no list of names")
     except ValueError as error:
         return Record(notes=[f"{_file()} is damaged: {error}; what is done is recorded anew"])
     record.done = {name: str(day) for name, day in content["done"].items()}
     record.hints = content["hints"]
+    record.wrong = wrong
     return record
 
 
@@ -50,6 +55,16 @@ def add_done(name: str) -> Record:
     """Record that an exercise is done; returns what is recorded."""
     record = read()
     record.done.setdefault(name, time.strftime("%Y-%m-%d"))
+    record.wrong = [other for other in record.wrong if other != name]
+    return _written(record)
+
+
+def add_wrong(name: str) -> Record:
+    """Record that the last check of an exercise said wrong, where it had been done; returns what is recorded."""
+    record = read()
+    if name not in record.done or name in record.wrong:
+        return record
+    record.wrong.append(name)
     return _written(record)
 
 

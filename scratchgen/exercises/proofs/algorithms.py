@@ -34,7 +34,9 @@ def gradient_check(module: Any, rng: np.random.Generator) -> Result:
     details = f"of f(x) = Σ w sin x + ½ (Σ w x)², with h = {h:g}"
     if found is None or found.shape != x.shape:
         shape = "no array of floats" if found is None else f"shape {found.shape}"
-        return Result(False, [f"numerical_gradient returns {shape}, needs shape {x.shape}, that of x"], details)
+        said = f"numerical_gradient returns {shape}, needs shape {x.shape}, that of x"
+        one = ": the derivative by one element belongs into g[i]" if found is not None and found.ndim == 0 else ""
+        return Result(False, [said + one], details)
     moves = np.array([np.abs(s - x).max() for s in seen if s.shape == x.shape])
     faults = []
     if not np.array_equal(given, x):
@@ -159,7 +161,8 @@ def momentum(module: Any, rng: np.random.Generator) -> Result:
 
 @contained_proof
 def adam(module: Any, rng: np.random.Generator) -> Result:
-    lr, betas, eps = 0.05, (0.8, 0.9), 0.02  # eps so large that one can see where it stands
+    # betas so small that 1 − β t stays above 0, eps so large that one can see where it stands
+    lr, betas, eps = 0.05, (0.15, 0.19), 0.02
 
     def walk(**change: Any) -> Walk:
         change = {"eps": eps, **change}
@@ -176,11 +179,11 @@ def adam(module: Any, rng: np.random.Generator) -> Result:
         "the root is missing: divide by √v̂ + eps": walk(root=False),
         "v sums g and not g², the square": walk(squared=False),
         "β₁ and β₂ are exchanged": walk(swapped=True),
-        "the correction is not taken to the power t but times t: 1 − βᵗ, in Python b1**self.t, not b1 * self.t": walk(
+        "the corrections take β times t, not to the power t: 1 − βᵗ, in Python b1**self.t, not b1 * self.t": walk(
             times="mv"
         ),
-        "the correction of m is not taken to the power t but times t: 1 − β₁ᵗ, not 1 − β₁ · t": walk(times="m"),
-        "the correction of v is not taken to the power t but times t: 1 − β₂ᵗ, not 1 − β₂ · t": walk(times="v"),
+        "the correction of m takes β₁ times t, not to the power t: 1 − β₁ᵗ, in Python b1**self.t": walk(times="m"),
+        "the correction of v takes β₂ times t, not to the power t: 1 − β₂ᵗ, in Python b2**self.t": walk(times="v"),
         "m is not kept from step to step: put it back, self.m[i] = …": walk(forgets="m"),
         "v is not kept from step to step: put it back, self.v[i] = …": walk(forgets="v"),
         "m and v are not kept from step to step: put them back, self.m[i] = … and self.v[i] = …": walk(forgets="mv"),
@@ -313,7 +316,8 @@ def _where(first: list[Array], found: list[Path], wanted: list[Path]) -> str:
     for n in range(len(wanted[0])):
         for name, path, want in zip("Wb", found, wanted, strict=True):
             if not np.isfinite(path[n]).all():
-                return f"after step {n + 1} {name} is not finite everywhere: a division by 0, or the root of what is negative"
+                there = f"after step {n + 1} {name} is not finite everywhere"
+                return f"{there}: a division by 0, or the root of what is negative"
             if not close(path[n], want[n]):
                 at = tuple(map(int, np.unravel_index(np.argmax(np.abs(path[n] - want[n])), want[n].shape)))
                 said = f"after step {n + 1} an element of {name} is {path[n][at]:.6g}"

@@ -110,12 +110,8 @@ def vae(module: Any, rng: np.random.Generator) -> Result:
 
         return {
             "the KL is in the loss, and missing in the gradient": by(dz, dz * eps * 0.5 * std),
-            "the KL is missing in dmu: mu moves the KL, too, and mu / N is added": by(
-                dz, dz * eps * 0.5 * std + dlogvar
-            ),
-            "the KL is missing in dlogvar: logvar moves the KL, too, and ½ (σ² − 1) / N is added": by(
-                dz + dmu, dz * eps * 0.5 * std
-            ),
+            "the KL is missing in dmu: mu moves the KL, too": by(dz, dz * eps * 0.5 * std + dlogvar),
+            "the KL is missing in dlogvar: logvar moves the KL, too": by(dz + dmu, dz * eps * 0.5 * std),
             "the reconstruction is missing in dmu: mu moves it, too, through the sample z": by(
                 dmu, dz * eps * 0.5 * std + dlogvar
             ),

@@ -4,7 +4,7 @@
 
 forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from y
 further on. backward gets dy = ∂L/∂y (N, T, D) and adds ∂L/∂W, with +=, to self.W.grad. There is no gradient of ids,
-so it returns None. An id may occur several times.
+so what it returns does not matter, and it may return nothing. An id may occur several times.
 
 Check it:  scratchgen exercise check embedding.py
 """

@@ -3,7 +3,7 @@
     y_nrqc = max over i, j of x_n,rs+i,qs+j,c                x (N, H, W, C) → y (N, OH, OW, C)
 
 The window has k × k pixels, and s is its stride; windows overlap where s < k. Where several pixels of a window are
-equally large, dy goes to one of them (the first, by rows), not to each.
+equally large, dy goes to one of them (the first, by rows, say) or is shared by them; not each of them gets all of it.
 
 forward is written; write backward, in the place of `raise`. L is the loss, some scalar that is computed from y
 further on. backward gets dy = ∂L/∂y, of y's shape, and returns dx = ∂L/∂x, of x's shape.
