@@ -99,10 +99,14 @@ def test_a_skeleton_is_written_and_not_yet_an_answer(exercise, capsys):
 
 
 def test_a_file_is_never_written_over(capsys):
-    put("dense.py", "mine")
+    for source in (RIGHT, "x =", ""):
+        put("dense.py", source)
+        err = refused(capsys, "dense")
+        assert "dense.py is there already and stays as it is: scratchgen exercise check dense.py checks it" in err
+        assert Path("dense.py").read_text() == source
+    put("dense.py", "class Model: pass\n")
     err = refused(capsys, "dense")
-    assert "dense.py is there already and stays as it is: scratchgen exercise check dense.py checks it" in err
-    assert Path("dense.py").read_text() == "mine"
+    assert "it is not the exercise's file: it does not define Dense; give it another name, or go to another" in err
     Path("dense.py").unlink()
     Path("dense.py").symlink_to("nowhere")
     assert "is there already" in refused(capsys, "dense")
@@ -136,6 +140,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(capsys, monkeypatch):
         (["grade", "."], "has no submissions: neither FOLDER/*.py nor FOLDER/STUDENT/*.py"),
         (["dense", "--csv", "x.csv"], "--csv goes with scratchgen exercise grade"),
         (["check", "x.py", "--jobs", "2"], "--jobs goes with"),
+        (["dense", "--force"], "--force goes with scratchgen exercise grade FOLDER"),
         (["dense", "--json"], "--json goes with"),
         (["check", "x.py", "--exercise", "dens"], "did you mean dense?"),
         (["check", "x.py", "--timeout", "0"], "--timeout"),
@@ -152,6 +157,42 @@ def test_names_as_they_are_typed(capsys):
     assert Path("dense.py").exists()
 
 
+def state(capsys, name):
+    """What the list says of an exercise."""
+    (line,) = [line for line in said(capsys).out.splitlines() if line.split()[1:2] == [name]]
+    return re.split(r"  +", line.strip())[-1]
+
+
+def test_the_list_says_begun_where_the_check_does(capsys):
+    said(capsys, "dense")
+    assert state(capsys, "dense") == "not begun: dense.py"
+    assert said(capsys, "check", "dense.py", status=1).out.startswith("not begun: ")
+    put("dense.py", WRONG)
+    assert state(capsys, "dense") == "begun: dense.py"
+    put("dense.py", "class Model: pass\n")
+    assert state(capsys, "dense") == "open"
+    assert said(capsys).out.endswith("next: scratchgen exercise dense\n")
+    assert json.loads(said(capsys, "--json").out)["exercises"][0]["file"] is None
+
+
+def test_the_list_says_what_was_done_and_is_wrong_now(capsys):
+    put("dense.py", RIGHT)
+    said(capsys, "check", "dense.py")
+    assert state(capsys, "dense") == "done"
+    put("dense.py", WRONG)
+    said(capsys, "check", "dense.py", status=1)
+    assert state(capsys, "dense") == "done, now wrong"
+    assert json.loads(said(capsys, "--json").out)["exercises"][0]["now_wrong"]
+    said(capsys, "dense", "--hint")
+    assert state(capsys, "dense") == "done, now wrong"
+    put("dense.py", RIGHT)
+    said(capsys, "check", "dense.py")
+    assert state(capsys, "dense") == "done"
+    put("relu.py", RIGHT.replace("Dense", "ReLU"))
+    said(capsys, "check", "relu.py", status=1)
+    assert state(capsys, "relu") == "begun: relu.py"
+
+
 # --- hints ---
 
 
@@ -165,6 +206,30 @@ def test_hints_come_one_after_the_other(capsys):
     assert json.loads(said(capsys, "relu", "--hint", "--json").out)["hints"] == [answer.named("relu").hints[0]]
     put("dense.py", WRONG)
     assert "hint 3 of 3" in said(capsys, "check", "dense.py", "--hint", status=1).out
+
+
+ANSWERS = Path(__file__).parent / "exercises"
+
+
+def test_the_formula_comes_when_all_hints_were_asked_for(capsys):
+    formula = "the gradient is dy · y·(1 − y)"
+    put("sigmoid.py", (ANSWERS / "sigmoid/wrong_without_y.py").read_text(encoding="utf-8"))
+    for _ in range(3):
+        out = said(capsys, "check", "sigmoid.py", status=1).out
+        assert "wrong: dx: the factor y is missing" in out
+        assert formula not in out
+        assert formula in said(capsys, "check", "sigmoid.py", "--json", status=1).out
+        said(capsys, "sigmoid", "--hint")
+    assert formula in said(capsys, "check", "sigmoid.py", status=1).out
+    assert formula in json.loads(said(capsys, "grade", ".", "--json", status=1).out)["submissions"][0]["faults"][0]
+
+
+def test_figures_go_below_the_sentence(capsys):
+    put("adam.py", (ANSWERS / "adam/wrong_eps_inside.py").read_text(encoding="utf-8"))
+    out = said(capsys, "check", "adam.py", status=1).out
+    assert out.index("wrong: eps stands inside of the root") < out.index("W after step 1:") < out.index("expected:")
+    put("adam.py", (ANSWERS / "adam/right.py").read_text(encoding="utf-8"))
+    assert "after step" not in said(capsys, "check", "adam.py").out
 
 
 # --- checking ---
@@ -199,7 +264,13 @@ def test_a_check_for_programs(capsys):
             "dense",
             "dense.py",
         )
-        assert bool(told["faults"]) == bool(told["why"]) == (status > 0)
+        assert bool(told["faults"]) == (status > 0)
+        assert not {"why", "details", "figures"} & set(told)
+        rows = {row["name"]: row["verdict"] for row in told["gradients"]}
+        assert rows == (
+            {"dx": "right", "W.grad": verdict.replace("wrong", "WRONG"), "b.grad": "right"} if rows else {}
+        )
+        assert bool(rows) == (status < 2)
         assert err == ""
 
 
@@ -238,6 +309,12 @@ FILES = {  # name, source, what is asked for; the exercise, or a part of the sen
     ),
     "small letters": ("dense.py", "class dense: pass\n", None, "asks for; rename dense"),
     "another exercise": ("dense.py", RELU, None, "it defines ReLU: name it relu.py, or say --exercise relu"),
+    "somebody's own": (
+        "vae.py",
+        FOO,
+        None,
+        "which the exercise vae asks for; it defines Foo; it is not the exercise's",
+    ),
     "syntax": ("dense.py", "class Dense(:\n", None, "dense.py does not load: SyntaxError in line 1: invalid syntax"),
     "zero byte": ("dense.py", "x = 1\0", None, "does not load: SyntaxError"),
     "deep": ("dense.py", f"x = {'-' * 100_000}1", None, "does not load: SyntaxError"),
@@ -452,6 +529,40 @@ def test_what_is_handed_in_is_found_in_both_ways(capsys):
     (told,) = grading.grade(found[2:3], None, LIMITS, 1)
     assert (told.verdict, told.student) == ("not checked", "dave")
     assert "has no file that ends in .py, or cannot be read" in told.why
+
+
+def test_the_folder_of_one_student(capsys):
+    put("in/anna/dense.py", RIGHT)
+    put("in/anna/relu.py", "class ReLU(:\n")
+    found, _ = grading.submissions(Path("in/anna"))
+    assert [one.student for one in found] == ["anna", "anna"]
+    put("in/anna/misc.py", RIGHT)
+    found, _ = grading.submissions(Path("in/anna"))
+    assert [one.student for one in found] == ["anna", "anna", "anna"]
+    out = said(capsys, "grade", "in/anna", status=1).out
+    assert re.search(r"\nstudent +right +of\nanna +1 +2\n", out)  # misc.py is for dense, too
+    put("in/ben/dense.py", RIGHT)
+    told = json.loads(said(capsys, "grade", "in", "--json", status=1).out)
+    assert told["students"] == {"anna": {"right": 1, "of": 2}, "ben": {"right": 1, "of": 1}}
+    row = told["submissions"][0]["gradients"][0]
+    assert list(row) == ["name", "shape", "error", "index", "analytic", "numeric", "verdict", "hint"]
+    assert (row["name"], row["shape"], row["verdict"]) == ("dx", [5, 3], "right")
+    put("other/alice.py", RIGHT)
+    put("other/dense.py", RIGHT)
+    found, _ = grading.submissions(Path("other"))
+    assert [one.student for one in found] == ["alice", "dense"]
+
+
+def test_sentences_are_as_long_as_the_terminal_is_wide(capsys, monkeypatch):
+    put("in/alice_dense.py", dense(dW="x.T @ dy / len(x)"))
+    cut = "what is wrong is cut to the width of the terminal: --csv FILE has the whole sentences"
+    for columns, shortened in (("100", True), ("500", False)):
+        monkeypatch.setenv("COLUMNS", columns)
+        out = said(capsys, "grade", "in", status=1).out
+        assert ("…" in out, cut in out) == (shortened, shortened)
+        assert max(map(len, out.splitlines())) <= int(columns)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert cut not in said(capsys, "grade", "in", "--csv", "grades.csv", status=1).out
 
 
 def test_a_grading_for_programs_and_its_csv(capsys):

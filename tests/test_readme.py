@@ -34,7 +34,7 @@ def elsewhere(tmp_path, monkeypatch):
 def test_every_block_is_tested_here():
     assert [block.split("\n")[0] for block in BLOCKS] == [
         "# mine.py",
-        "# vae.py",
+        "# my_vae.py",
         "import numpy as np",
         "import numpy as np",
         "import numpy as np",
@@ -50,8 +50,8 @@ def test_a_layer_of_ones_own(tmp_path, capsys):
 
 
 def test_a_wrong_loss_and_what_the_page_says_of_it(tmp_path, capsys):
-    (tmp_path / "vae.py").write_text(BLOCKS[WRONG_VAE], encoding="utf-8")
-    assert main(["gradcheck", "--objective", "vae.py:MyVAE"]) == 1
+    (tmp_path / "my_vae.py").write_text(BLOCKS[WRONG_VAE], encoding="utf-8")
+    assert main(["gradcheck", "--objective", "my_vae.py:MyVAE"]) == 1
     words = capsys.readouterr().out.split()
     figures = [word for word in words if re.fullmatch(r"-?[\d.]+", word)]
     shown = PAGES["demos/guide/check.md"]

@@ -1,0 +1,12 @@
+# cause: the argument h is not used
+import numpy as np
+
+
+def numerical_gradient(f, x, h=1e-5):
+    g = np.zeros_like(x)
+    for i in np.ndindex(x.shape):  # every index, a tuple
+        step = np.zeros_like(x)
+        h = 1e-5
+        step[i] = h
+        g[i] = (f(x + step) - f(x - step)) / (2 * h)
+    return g
