@@ -315,6 +315,12 @@ FILES = {  # name, source, what is asked for; the exercise, or a part of the sen
         None,
         "which the exercise vae asks for; it defines Foo; it is not the exercise's",
     ),
+    "somebody's own, of the library's layers": (
+        "vae.py",
+        "from scratchgen import Dense\n" + FOO,
+        None,
+        "it is not the exercise's file, which scratchgen exercise vae writes: give it another name",
+    ),
     "syntax": ("dense.py", "class Dense(:\n", None, "dense.py does not load: SyntaxError in line 1: invalid syntax"),
     "zero byte": ("dense.py", "x = 1\0", None, "does not load: SyntaxError"),
     "deep": ("dense.py", f"x = {'-' * 100_000}1", None, "does not load: SyntaxError"),
@@ -555,7 +561,7 @@ def test_the_folder_of_one_student(capsys):
 
 def test_sentences_are_as_long_as_the_terminal_is_wide(capsys, monkeypatch):
     put("in/alice_dense.py", dense(dW="x.T @ dy / len(x)"))
-    cut = "what is wrong is cut to the width of the terminal: --csv FILE has the whole sentences"
+    cut = "what is wrong is cut short here: --csv FILE has the whole sentences"
     for columns, shortened in (("100", True), ("500", False)):
         monkeypatch.setenv("COLUMNS", columns)
         out = said(capsys, "grade", "in", status=1).out

@@ -306,7 +306,7 @@ def _grade(folder: Path, args: argparse.Namespace) -> int:
         said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
         print(f"\n{len(verdicts)} submissions in {seconds:.0f} s: {said}")
         if is_short and not args.csv:
-            print("what is wrong is cut to the width of the terminal: --csv FILE has the whole sentences")
+            print("what is wrong is cut short here: --csv FILE has the whole sentences")
         if others:
             print(f"left out: {others} {'file' if others == 1 else 'files'} whose name does not end in .py")
         if args.csv:

@@ -88,6 +88,8 @@ def read(file: Path, asked: Exercise | None = None) -> Answer:
     exercise = asked or named(file.stem) or _by_definitions(file, tree)
     if _is_skeleton(tree, exercise):
         raise NoAnswer(f"{file} is still the skeleton: write what it leaves open, then check it again", "not begun")
+    if any(_defined(tree.body)):  # of somebody's own file that is all there is to say
+        _demand_target(file, tree, exercise)
     _demand_own_work(file, tree, exercise)
     _demand_target(file, tree, exercise)
     return Answer(file, source, exercise)

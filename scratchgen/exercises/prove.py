@@ -99,7 +99,7 @@ def proof(rng: np.random.Generator, *cases: Case) -> Result:
         known = {} if report.ok else _known(case, rng)
         faults = _faults(case, report, known) + _left_out(case, report)
         gradients = [replace(row, hint=known.get(row.name, _hint(case, row))) for row in report.tensors]
-        details.append(str(_figures(case, report)))
+        details += [str(_figures(case, report))] if report.tensors else []
         if faults:
             return Result(False, faults, "\n\n".join(details), gradients=gradients)
     return Result(True, [], "\n\n".join(details), gradients=gradients)

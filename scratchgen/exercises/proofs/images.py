@@ -156,7 +156,7 @@ def max_pool(module: Any, rng: np.random.Generator) -> Result:
         for x, where in (close, ties):
             y, backward = module.MaxPool2d(3, 2).forward(x.reshape(2, 6, 5, 2))
             total = float(np.sum(backward(np.ones(y.shape))))
-            if total > y.size + 0.5:
+            if total > y.size + 0.5 and not ("tie" in where and "with ties" in " ".join(result.faults)):
                 result.add(
                     [
                         f"{where} each of them gets dy: Σ dx is {total:g} and Σ dy is {y.size}; one of "
