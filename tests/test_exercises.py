@@ -139,7 +139,7 @@ def test_what_is_said_is_said_once():
     assert len(result.faults) == 1
     assert "self.b.grad" not in result.details
     result = proved("reparameterise", ANSWERS / "reparameterise" / "wrong_noise_forgotten.py")
-    assert result.details.splitlines()[-1].startswith("  checked also")
+    assert len(result.faults) == 1
     assert "backward gives" not in result.details  # which the sentence of the exercise is in the place of
     assert "eps: backward gives no gradient" not in result.details
     (dlogvar,) = [row for row in result.gradients if row.name == "dlogvar"]

@@ -247,7 +247,8 @@ def _sentence(case: Case, row: TensorReport) -> str:
 
 
 def _hint(case: Case, row: TensorReport) -> str:
-    """What the check says of it, which calls the outputs y[0], y[1], in the words of the exercise."""
+    """What the check says of it, which counts the outputs from 1, in the words of the exercise."""
     if len(case.outputs) == 1:
         return row.hint
-    return re.sub(r"\by\[(\d)\]", lambda found: case.outputs[int(found[1])], row.hint)
+    hint = row.hint.replace(f"of {len(case.outputs)} outputs, ", "")
+    return re.sub(r"\boutput (\d)\b", lambda found: case.outputs[int(found[1]) - 1], hint)
