@@ -49,7 +49,8 @@ def check(
     """Compare every gradient of `target` with central differences in float64, at `inputs` and at other points.
 
     `target` is a layer, a method such as `model.loss`, or any function that returns `y, backward`; `parameters` names
-    the Parameters (or the module) that a plain function closes over; without it they are found. Float inputs are
+    the Parameters (or the module) that a function closes over, or of a method's object, that are to be learned;
+    without it they are found. Float inputs are
     differentiated where backward gives a gradient for them, others are constants. dy is drawn from `rng`, never ones:
     for some layers a sum over y does not depend on x at all. Tensors of up to `elementwise` elements are checked
     element by element, larger ones along random `directions` and at the extreme, corner and some drawn elements.
@@ -358,7 +359,8 @@ class _Check:
             return None
 
     def parameters(self) -> list[Learned]:
-        return [*self.subject.parameters.values(), *self.subject.other_players.values()]
+        subject = self.subject
+        return [*subject.parameters.values(), *subject.other_players.values(), *subject.left_out.values()]
 
     def replace(self, row: TensorReport) -> None:
         """Put the row in the place of the one of its name."""

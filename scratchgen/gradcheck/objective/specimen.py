@@ -19,7 +19,7 @@ from scratchgen.gradcheck.guard import described, guarded
 from scratchgen.gradcheck.learned import gradient_place
 from scratchgen.gradcheck.objective.standin import CannotStandIn, answer_of
 from scratchgen.gradcheck.styles import required
-from scratchgen.gradcheck.subject import converted
+from scratchgen.gradcheck.subject import PLAYERS, converted
 from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 from scratchgen.layers.random import Random
@@ -29,8 +29,7 @@ WIDTHS = (2, 3, 4, 8, 10, 16, 20, 32, 64, 100, 784, 1)  # tried where nothing te
 NAMES = {  # what networks are called
     "encoder": ("encoder", "enc", "E"),
     "decoder": ("decoder", "dec"),
-    "generator": ("generator", "gen", "G"),
-    "discriminator": ("discriminator", "disc", "critic", "D"),
+    **PLAYERS,
 }
 LATENT = ("latent", "latent_dim", "latent_size", "n_latent", "z_dim", "zdim", "nz", "noise_dim", "noise_size")
 NOISE = re.compile("eps|noise")  # in the name of an argument of a VAE's loss
