@@ -43,6 +43,7 @@ def check(
     elementwise: int = 400,
     directions: int = 8,
     contract_too: bool = True,
+    parameters_only: bool = False,
     name: str | None = None,
     on_progress: Callable[[Report], object] | None = None,
 ) -> Report:
@@ -59,7 +60,7 @@ def check(
     checked, along a few directions, with parameters and inputs drawn at random, and with large, small, zero and equal
     inputs (`points.py`). A point where the target has no value is passed over, and the report says so. Where the
     inputs given lie on a kink there is no derivative to compare with, and the check is made again at a point beside.
-    Nothing of the caller's changes.
+    Nothing of the caller's changes. With `parameters_only` inputs are data, whose gradients are not asked for.
 
     `on_progress` gets the report whenever there is more in it.
 
@@ -71,7 +72,7 @@ def check(
         subject = Subject(target, parameters)
         report = Report(name or subject.name)
         many = {"elementwise": elementwise, "directions": directions}
-        checking = _Check(subject, list(map(_as_float64, inputs)), report, rng, tolerance, many)
+        checking = _Check(subject, list(map(_as_float64, inputs)), report, rng, tolerance, many, parameters_only)
         with subject.in_float64(), np.errstate(all="ignore"), one_blas_thread:  # what is not finite is reported
             checking.everything(contract_too, on_progress or (lambda report: None))
     return report
@@ -87,6 +88,7 @@ class _Check:
     rng: np.random.Generator
     tolerance: float
     many: dict[str, int]
+    parameters_only: bool
     variables: list[Variable] = field(default_factory=list)
     moves: bool = False  # whether y was seen to depend on anything
     wrong_at: dict[str, Point] = field(default_factory=dict)  # where a gradient is that is right at the values given
@@ -160,7 +162,7 @@ class _Check:
         variables = []
         names = subject.input_names(len(inputs))
         for k, x in enumerate(inputs):
-            if not is_float64(x):
+            if not is_float64(x) or self.parameters_only:
                 continue
             if k < len(dxs) and dxs[k] is not None:
                 variables.append(Variable(f"d{names[k]}", (k,)))

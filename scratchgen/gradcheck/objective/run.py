@@ -34,10 +34,11 @@ def objective(
         specimen = specimen_of(model, x, rng or np.random.default_rng(0))
         codes = f" and {specimen.latent} latent dimensions" if specimen.latent else ""
         article = "an" if specimen.kind == "autoencoder" else "a"
-        title = f"{name or type(model).__name__}, {article} {specimen.kind} of {specimen.features} features{codes}"
-        report = ObjectiveReport(title)
+        name = name or type(model).__name__
+        report = ObjectiveReport(f"{name}, {article} {specimen.kind} of {specimen.features} features{codes}")
         first = [specimen.value(loss) for loss in specimen.losses]
         if first != [specimen.value(loss) for loss in specimen.losses]:
+            report.name = f"{name}, a model of {specimen.features} features that draws noise of its own"
             report.unchecked.append(
                 "anything: two calls on the same batch give two losses, for the model draws noise of its own. Noise "
                 "is an argument, loss(x, eps), so that a loss is a function"
@@ -50,7 +51,7 @@ def objective(
             _guarded("the influence of samples on each other", report, batch.influence, specimen)
             (_autoencoder if specimen.kind == "autoencoder" else latent.check)(specimen, report)
         _guarded("whom the loss moves", report, batch.who_moves, specimen)
-        _guarded("a step", report, batch.step, specimen)
+        batch.gradients(specimen, model, report)
     return report
 
 

@@ -24,6 +24,7 @@ from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 from scratchgen.layers.random import Random
 
+LOSSES = ("loss", "discriminator_loss", "generator_loss")  # the methods of the contract
 N = 6  # samples in a batch
 WIDTHS = (2, 3, 4, 8, 10, 16, 20, 32, 64, 100, 784, 1)  # tried where nothing tells the size of a sample or a code
 NAMES = {  # what networks are called
@@ -185,7 +186,7 @@ def specimen_of(model: Any, x: Any, rng: np.random.Generator) -> Specimen:
 
 def kind_of(model: Any) -> str:
     """ "GAN", "VAE" or "autoencoder", by the methods that there are."""
-    has = [n for n in ("loss", "discriminator_loss", "generator_loss") if callable(getattr(model, n, None))]
+    has = [n for n in LOSSES if callable(getattr(model, n, None))]
     if "discriminator_loss" in has and "generator_loss" in has:
         return "GAN"
     if "discriminator_loss" in has or "generator_loss" in has:
