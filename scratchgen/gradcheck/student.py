@@ -61,6 +61,7 @@ def check_file(
             demand_same(mine)
             return
         taken = [_given(forms, rng, span)] if forms else trials(target, rng, span)
+        options = {"tolerance": tolerance, "parameters_only": _is_loss(target)}
         # A matrix product takes images, too; the backward of a layer of vectors need not.
         fitting = [trial for trial in taken if trial.fits]
         only_fitting = 0 < len(fitting) < len(taken) and has_matrix(target, fitting[0])
@@ -69,9 +70,8 @@ def check_file(
                 emit(report=trial.which, text=_passed_over(target, trial), verdict=PASSED_OVER)
                 continue
             try:
-                _check_on(
-                    target, trial, bool(fitting), contract_too, emit, np.random.default_rng([seed, 2]), tolerance
-                )
+                rng = np.random.default_rng([seed, 2])
+                _check_on(target, trial, bool(fitting), contract_too, emit, rng, **options)
             except Exception as error:
                 hint = "; --input-range and --input-shape choose the inputs" if isinstance(error, ValueError) else ""
                 emit(cannot=_shapes(trial.inputs), why=described(error) + hint)
@@ -103,12 +103,17 @@ def losses_of(target: Any) -> list[str]:
     return [name for name in LOSSES if callable(getattr(target, name, None))]
 
 
+def _is_loss(target: Any) -> bool:
+    """Whether it is a loss of a model, as MyVAE().loss."""
+    return inspect.ismethod(target) and target.__name__ in losses_of(target.__self__)
+
+
 def _on_batches(target: Any, rng: np.random.Generator, span: Span) -> list[tuple[Callable, Trial]]:
     """The losses of a model, or the one that the target is, each with a batch that the model takes; none for anything
     else. Raises CannotCheck for a model that takes none."""
     names = losses_of(target)
     model, wanted = target, names
-    if not names and inspect.ismethod(target) and target.__name__ in losses_of(target.__self__):
+    if not names and _is_loss(target):
         model, wanted = target.__self__, [target.__name__]
     if not wanted:
         return []
@@ -118,7 +123,7 @@ def _on_batches(target: Any, rng: np.random.Generator, span: Span) -> list[tuple
         if not names:
             return []  # the one method is tried like any function
         raise CannotCheck(message(error).removeprefix("objective: ")) from error
-    x = specimen.x if span is None else rng.uniform(*span, specimen.x.shape)
+    x = specimen.x if span is None else np.asarray(rng.uniform(*span, specimen.x.shape))
     batches = {name: specimen.arguments(name, x, specimen.eps) for name in wanted}
     return [(getattr(model, name), Trial("a batch", tuple(batch), fits=True)) for name, batch in batches.items()]
 
@@ -126,7 +131,8 @@ def _on_batches(target: Any, rng: np.random.Generator, span: Span) -> list[tuple
 def _check_loss(loss: Callable, trial: Trial, contract_too: bool, emit: Callable, rng, tolerance: float) -> None:
     which = loss.__name__
     try:
-        _check_on(loss, replace(trial, which=which), True, contract_too, emit, rng, tolerance, parameters_only=True)
+        options = {"tolerance": tolerance, "parameters_only": True}
+        _check_on(loss, replace(trial, which=which), True, contract_too, emit, rng, **options)
     except Exception as error:
         emit(cannot=which, why=described(error))
 
@@ -145,7 +151,6 @@ def _check_on(
     contract_too: bool,
     emit: Callable,
     rng: np.random.Generator,
-    tolerance: float,
     **options: Any,
 ) -> None:
     def show(report: Report, finished: bool = False) -> None:
@@ -159,8 +164,7 @@ def _check_on(
         emit(report=trial.which, text=f"{text}\n  {conclusion}", verdict=report.verdict if finished else "UNFINISHED")
 
     without = _without_gradient(target, trial)
-    options |= {"rng": rng, "tolerance": tolerance, "contract_too": contract_too}
-    report = check(target, *trial.inputs, on_progress=show, **options)
+    report = check(target, *trial.inputs, rng=rng, contract_too=contract_too, on_progress=show, **options)
     show(report, finished=True)
 
 
@@ -356,7 +360,7 @@ def _parse(expression: str) -> tuple[str, list, dict, list[str]]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         pass
     raise CannotCheck(
-        f"{expression[:80]!r} is not a name, a call with plain values as in MyLayer(3, stride=2), or a method of one, "
+        f"{expression[:80]!r} is not a name, a call with plain values as in MyLayer(3, stride=2), or a method as in "
         "MyVAE.loss"
     )
 

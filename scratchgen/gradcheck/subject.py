@@ -242,9 +242,7 @@ class Subject:
     def _leave_out(self, inputs: Sequence) -> None:
         """Take those out of the parameters that are given no gradient on purpose: they are frozen while the function
         runs, or belong to the other player of a GAN than the one whose loss it is."""
-        owned = {
-            role: next((n for n in names if hasattr(self.module, n)), "") for role, names in PLAYERS.items()
-        }
+        owned = {role: next((n for n in names if hasattr(self.module, n)), "") for role, names in PLAYERS.items()}
         player = self.name.rpartition(".")[2].removesuffix("_loss") if all(owned.values()) else ""
         own = f"{owned[player]}." if player in owned else ""
         others = [f"{name}." for role, name in owned.items() if own and role != player]
@@ -317,7 +315,7 @@ class _Watched(Parameter):
     """A Parameter that notes when it is frozen."""
 
     __slots__ = ()
-    seen: set[int] = set()  # noqa: RUF012  of all of them, by id
+    seen: set[int] = set()  # of all of them, by id
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "_frozen" and value:

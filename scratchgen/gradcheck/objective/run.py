@@ -15,7 +15,8 @@ from scratchgen.gradcheck.objective.standin import CannotStandIn, affine, answer
 def objective(
     model: Any, x: Array | None = None, *, rng: np.random.Generator | None = None, name: str = ""
 ) -> ObjectiveReport:
-    """Whether a model's loss is the objective that it is meant to be, which no gradient check can see.
+    """Whether a model's loss is the objective that it is meant to be, which no gradient check can see; and, in short,
+    whether backward is its derivative, of which `check(model.loss, x, eps)` tells more.
 
         report = gradcheck.objective(model)
         assert report.ok, report

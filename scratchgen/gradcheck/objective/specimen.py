@@ -70,7 +70,9 @@ class Specimen:
 
     def attribute(self, role: str) -> str:
         """What the model calls a network, "" where it has none."""
-        return next((name for name in NAMES[role] if hasattr(self.model, name)), "")
+        is_weight = lambda held: isinstance(held, Parameter | np.ndarray)  # noqa: E731  E may be an encoder, or a weight
+        named = (n for n in NAMES[role] if hasattr(self.model, n) and not is_weight(getattr(self.model, n)))
+        return next(named, "")
 
     def put(self, **networks: Any) -> None:
         """Put stand-ins in the places of networks; this is a copy."""
