@@ -1097,7 +1097,7 @@ def test_what_cannot_be_checked_in_ones_own_file(layers, name, says, capsys):
     assert says in fails(capsys, "gradcheck", f"{layers}:{name}")
 
 
-MODELS = """
+OWN_MODELS = """
 import numpy as np
 from scratchgen import Dense, frozen
 
@@ -1171,7 +1171,7 @@ class Half(MyGAN):
     ],
 )
 def test_gradcheck_of_ones_own_model(tmp_path, name, status, says, capsys):
-    (tmp_path / "models.py").write_text(MODELS)
+    (tmp_path / "models.py").write_text(OWN_MODELS)
     assert run("gradcheck", f"{tmp_path}/models.py:{name}") == status
     printed = capsys.readouterr().out
     for words in says:
@@ -1189,12 +1189,12 @@ def test_gradcheck_of_ones_own_model(tmp_path, name, status, says, capsys):
     ],
 )
 def test_what_cannot_be_checked_of_ones_own_model(tmp_path, name, says, capsys):
-    (tmp_path / "models.py").write_text(MODELS)
+    (tmp_path / "models.py").write_text(OWN_MODELS)
     assert says in fails(capsys, "gradcheck", f"{tmp_path}/models.py:{name}")
 
 
 def test_a_models_loss_takes_shapes_by_name(tmp_path, capsys):
-    (tmp_path / "models.py").write_text(MODELS)
+    (tmp_path / "models.py").write_text(OWN_MODELS)
     shapes = ("--input-shape", "3,6", "--input-shape", "3,2")
     assert run("gradcheck", f"{tmp_path}/models.py:MyVAE.loss", *shapes) == 0
     assert "MyVAE.loss on 3×6, 3×2" in capsys.readouterr().out

@@ -88,7 +88,7 @@ class _Check:
     rng: np.random.Generator
     tolerance: float
     many: dict[str, int]
-    parameters_only: bool
+    parameters_only: bool = False
     variables: list[Variable] = field(default_factory=list)
     moves: bool = False  # whether y was seen to depend on anything
     wrong_at: dict[str, Point] = field(default_factory=dict)  # where a gradient is that is right at the values given
