@@ -585,5 +585,5 @@ WRONG = {  # each with what its report has to say
     Traitor: "rises as D takes its samples for real",
     BothMove: "adds gradients to the discriminator, too",
     Detached: "adds nothing to the gradients of the generator",
-    Uphill: "a step against the gradient does not lower the loss",
+    Uphill: "backward is not the derivative of generator_loss",
 }

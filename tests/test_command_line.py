@@ -1097,6 +1097,110 @@ def test_what_cannot_be_checked_in_ones_own_file(layers, name, says, capsys):
     assert says in fails(capsys, "gradcheck", f"{layers}:{name}")
 
 
+OWN_MODELS = """
+import numpy as np
+from scratchgen import Dense, frozen
+
+class MyVAE:
+    def __init__(self, features=6, wrong=False, rng=None):
+        self.encoder, self.decoder = Dense(features, 4, rng=rng), Dense(2, features, rng=rng)
+        self.wrong = wrong
+
+    def loss(self, x, eps):
+        h, encoder_backward = self.encoder.forward(x)
+        mu, logvar = h[:, :2], h[:, 2:]
+        std = np.exp(0.5 * logvar)
+        y, decoder_backward = self.decoder.forward(mu + std * eps)
+        n = len(x)
+
+        def backward():
+            dz = decoder_backward((y - x) / n)
+            dlogvar = dz * eps * (1 if self.wrong else 0.5) * std + 0.5 * (std**2 - 1) / n
+            encoder_backward(np.concatenate([dz + mu / n, dlogvar], axis=1))
+
+        return (0.5 * ((y - x) ** 2).sum() + 0.5 * (mu**2 + std**2 - 1 - logvar).sum()) / n, backward
+
+class MyAutoencoder(MyVAE):
+    def loss(self, x):
+        h, encoder_backward = self.encoder.forward(x)
+        y, decoder_backward = self.decoder.forward(h[:, :2])
+        dh = np.zeros_like(h)
+
+        def backward():
+            dh[:, :2] = decoder_backward(2 * (y - x))
+            return encoder_backward(dh)                          # no gradient of x, which is the target as well
+
+        return ((y - x) ** 2).sum(), backward
+
+class MyGAN:
+    def __init__(self, rng):
+        self.generator, self.discriminator = Dense(3, 4, rng=rng), Dense(4, 1, rng=rng)
+
+    def discriminator_loss(self, real, z):
+        s, back = self.discriminator.forward(real)
+        f, back_fake = self.discriminator.forward(self.generator.predict(z))
+        return (s.sum() - f.sum()) / len(z), lambda: (back(s * 0 + 1 / len(z)), back_fake(f * 0 - 1 / len(z)))
+
+    def generator_loss(self, z):
+        fake, generator_backward = self.generator.forward(z)
+        with frozen(self.discriminator):
+            f, back = self.discriminator.forward(fake)
+        return f.sum() / len(z), lambda: generator_backward(back(f * 0 + 1 / len(z)))
+
+class Draws(MyVAE):
+    def loss(self, x):
+        return super().loss(x, np.random.standard_normal((len(x), 2)))
+
+class Half(MyGAN):
+    generator_loss = None
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "says"),
+    [
+        ("MyVAE", 0, ["MyVAE.loss on 6×6, 6×2", "encoder.W.grad", "decoder.b.grad", "all right"]),
+        ("MyVAE.loss", 0, ["MyVAE.loss on 6×6, 6×2"]),
+        ("MyVAE(9)", 0, ["MyVAE.loss on 6×9, 6×2"]),
+        ("MyVAE(wrong=True)", 1, ["dlogvar: ½ · d(input of decoder) · exp(logvar/2)·eps is too much"]),
+        ("MyVAE(wrong=True).loss", 1, ["dlogvar: ½ ·"]),
+        ("MyAutoencoder", 0, ["MyAutoencoder.loss on 6×6"]),
+        ("MyGAN", 0, ["MyGAN.discriminator_loss on 6×4, 6×3", "MyGAN.generator_loss on 6×3", "left out: disc"]),
+        ("MyGAN.generator_loss", 0, ["MyGAN.generator_loss on 6×3"]),
+        ("Half.discriminator_loss", 0, ["Half.discriminator_loss on"]),
+    ],
+)
+def test_gradcheck_of_ones_own_model(tmp_path, name, status, says, capsys):
+    (tmp_path / "models.py").write_text(OWN_MODELS)
+    assert run("gradcheck", f"{tmp_path}/models.py:{name}") == status
+    printed = capsys.readouterr().out
+    for words in says:
+        assert words in printed
+    if name == "MyGAN.generator_loss":
+        assert "discriminator_loss" not in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("MyVAE.los", "MyVAE in "),
+        ("Draws", "gave two values at one point"),
+        ("Half", "has discriminator_loss and no generator_loss"),
+    ],
+)
+def test_what_cannot_be_checked_of_ones_own_model(tmp_path, name, says, capsys):
+    (tmp_path / "models.py").write_text(OWN_MODELS)
+    assert says in fails(capsys, "gradcheck", f"{tmp_path}/models.py:{name}")
+
+
+def test_a_models_loss_takes_shapes_by_name(tmp_path, capsys):
+    (tmp_path / "models.py").write_text(OWN_MODELS)
+    shapes = ("--input-shape", "3,6", "--input-shape", "3,2")
+    assert run("gradcheck", f"{tmp_path}/models.py:MyVAE.loss", *shapes) == 0
+    assert "MyVAE.loss on 3×6, 3×2" in capsys.readouterr().out
+    assert "models.py:MyVAE.loss" in fails(capsys, "gradcheck", f"{tmp_path}/models.py:MyVAE", *shapes)
+
+
 def test_input_shape(layers, capsys):
     assert run("gradcheck", f"{layers}:cube", "--input-shape", "2,1,4") == 0
     assert "cube on 2×1×4" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from named import RIGHTLY, UNNAMED, WRONGLY, judged, of_bug, of_gallery
 from scratchgen.cli import main
 from scratchgen.commands.gallery import chart
 from scratchgen.gradcheck import check
-from scratchgen.gradcheck.gallery import BUGS, find
+from scratchgen.gradcheck.gallery import BUGS, SUBJECTS, find
 from scratchgen.gradcheck.gallery.models import DISTANCE
 
 SEEN = [bug for bug in BUGS if bug.caught_by != "objective"]  # by check(); of the others test_objective.py
@@ -118,10 +118,14 @@ def test_the_list_has_a_line_for_each(run):
     status, out, _ = run("--gallery")
     assert status == 0
     lines = out.splitlines()
+    text = " ".join(out.split())
     for bug in BUGS:
-        (line,) = (line for line in lines if line.startswith(f"{bug.name} "))
-        assert bug.title in line
-    assert len(lines) == len(BUGS) + 3
+        assert sum(line.startswith(f"  {bug.name} ") for line in lines) == 1
+        mark = {"gradient": "", "contract": " +", "objective": " *"}[bug.caught_by]
+        assert f"{bug.name} {bug.title}{mark}" in text
+    assert all(len(line) <= 100 for line in lines)
+    headings = [line for line in lines if line[:1].isupper()]
+    assert headings == list(SUBJECTS)
 
 
 @pytest.mark.parametrize("name", ["softmax-diagonal", "cache-overwritten", "gan-detached"])
@@ -135,9 +139,10 @@ def test_one_is_shown_live(run, tmp_path, name):
     assert "│" in out
     assert "·" in out
     assert "x" in out
-    picture = tmp_path / f"gallery_{name}.png"
-    assert out.splitlines()[-1] == picture.name
-    assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert list(tmp_path.iterdir()) == [], "it draws no picture unasked"
+    assert out.splitlines()[-1] == f"--output {name}.png draws the two curves as a picture"
+    assert run("--gallery", name, "--output", "mine.png")[1].splitlines()[-1] == "mine.png"
+    assert (tmp_path / "mine.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("name", ["kl-averaged", "both-real"])
@@ -151,13 +156,17 @@ def test_what_a_gradient_check_cannot_see_is_shown_by_the_check_of_objectives(ru
 
 def test_no_picture_is_overwritten_unless_asked_for(run, tmp_path):
     (tmp_path / "gallery_wrong-sign.png").write_bytes(b"mine")
-    assert run("--gallery", "wrong-sign")[1].splitlines()[-1] == "gallery_wrong-sign_2.png"
     status, _, said = run("--gallery", "wrong-sign", "--out", "gallery_wrong-sign.png")
     assert status == 2
     assert "--force replaces it" in said
     assert (tmp_path / "gallery_wrong-sign.png").read_bytes() == b"mine"
     assert run("--gallery", "wrong-sign", "--out", "gallery_wrong-sign.png", "--force")[0] == 0
     assert (tmp_path / "gallery_wrong-sign.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_forgotten_half_of_a_vae_ends_worse():
+    bug = find("vae-half-forgotten")
+    assert bug.train(True)[-1] > 1.02 * bug.train(False)[-1]
 
 
 def test_status_1_where_the_check_does_not_find_it(run):

@@ -1235,3 +1235,82 @@ def test_predict_may_round_otherwise_but_not_differ(rng):
     x = rng.standard_normal((4, 3))
     assert not check(Other(), x).faults
     assert "predict does not give the y of forward" in str(check(Other(off=1e-7), x))
+
+
+# --- models of a plain class ---
+
+
+class PlainGAN:
+    """Its losses freeze the other network, or do not."""
+
+    def __init__(self, rng, freezes=True):
+        self.generator = sg.Sequential(sg.Dense(3, 4, rng=rng), sg.Tanh(), sg.Dense(4, 2, rng=rng))
+        self.discriminator = sg.Sequential(sg.Dense(2, 4, rng=rng), sg.Tanh(), sg.Dense(4, 1, rng=rng))
+        self.frozen = [self.discriminator] if freezes else []
+
+    def generator_loss(self, z):
+        fake, generator_backward = self.generator.forward(z)
+        with sg.frozen(*self.frozen):
+            s, backward = self.discriminator.forward(fake)
+        return (s**2).sum(), lambda: generator_backward(backward(2 * s))
+
+
+class ModuleGAN(PlainGAN, sg.Module):
+    pass
+
+
+class Fixed(PlainGAN):
+    """Of another name, so that only the freezing tells."""
+
+    def loss(self, z):
+        return self.generator_loss(z)
+
+
+class Dead(PlainGAN):
+    """The generator's own gradient is lost."""
+
+    def generator_loss(self, z):
+        with sg.frozen(self.generator):
+            return super().generator_loss(z)
+
+
+@pytest.mark.parametrize("kind", [PlainGAN, ModuleGAN, Fixed])
+def test_what_is_frozen_while_a_loss_runs_is_left_out(kind, rng):
+    gan = kind(rng)
+    method = gan.loss if kind is Fixed else gan.generator_loss
+    report = check(method, rng.standard_normal((5, 3)))
+    assert report.ok, report
+    assert len(report.tensors) == 5
+    assert all(row.name.startswith("generator.") for row in report.tensors[1:])
+    assert any(note.startswith("left out: discriminator.") for note in report.notes)
+    assert gan.generator.layers[0].W.value.dtype == np.float32
+
+
+def test_what_takes_a_gradient_is_checked_whoever_it_belongs_to(rng):
+    report = check(PlainGAN(rng, freezes=False).generator_loss, rng.standard_normal((5, 3)))
+    assert report.ok, report
+    assert len(report.tensors) == 9
+
+
+def test_the_player_of_a_loss_is_not_left_out(rng):
+    report = check(Dead(rng).generator_loss, rng.standard_normal((5, 3)))
+    assert report.verdict == "WRONG"
+
+
+def test_parameters_may_be_named_where_others_are_closed_over(rng):
+    gan, z = PlainGAN(rng), rng.standard_normal((5, 3))
+    for parameters in (gan.generator, gan.generator.parameters()):
+        assert check(gan.generator_loss, z, parameters=parameters).ok
+        report = check(lambda z: gan.generator_loss(z), z, parameters=parameters)
+        assert report.ok, report
+        assert len(report.tensors) == 5
+    assert gan.discriminator.layers[0].W.value.dtype == np.float32
+
+
+def test_gradients_of_inputs_are_left_out_where_they_are_not_asked_for(rng):
+    def loss(x):
+        return (x**2).sum() + gan.generator_loss(x)[0], lambda: (0 * x, gan.generator_loss(x)[1]())[0]
+
+    gan, z = PlainGAN(rng), rng.standard_normal((5, 3))
+    assert check(loss, z, parameters=gan.generator).verdict == "WRONG"
+    assert check(loss, z, parameters=gan.generator, parameters_only=True).ok

@@ -226,6 +226,112 @@ def test_what_cannot_be_seen_is_neither_right_nor_wrong(model, rng):
     assert "NOT CHECKED" in str(report)
 
 
+class WrittenVAE:
+    """Of the library's layers, with a backward of one's own, in which `bug` is wrong."""
+
+    def __init__(self, rng, bug=""):
+        self.encoder = sg.Sequential(sg.Dense(16, 8, rng=rng), sg.Tanh(), sg.Dense(8, 4, rng=rng))
+        self.decoder = sg.Sequential(sg.Dense(2, 8, rng=rng), sg.Tanh(), sg.Dense(8, 16, rng=rng))
+        self.bug = bug
+
+    def loss(self, x, eps):
+        h, encoder_backward = self.encoder.forward(x)
+        mu, logvar = h[:, :2], h[:, 3 if self.bug == "column" else 2 :]
+        std = np.exp(0.5 * logvar)
+        y, decoder_backward = self.decoder.forward(mu + std * eps)
+        reconstruction, dy = sg.bce_with_logits(y, x)
+        kl = 0.5 * (mu**2 + std**2 - 1 - logvar).sum() / len(x)
+
+        def backward():
+            dz = decoder_backward(dy)
+            half = 1 if self.bug == "half" else 0.5
+            n = 1 if self.bug == "mean" else len(x)
+            weight = 0 if self.bug == "kl" else 1
+            dlogvar = dz * eps * half * std + weight * 0.5 * (std**2 - 1) / len(x)
+            if self.bug == "column":
+                dlogvar = np.concatenate([np.zeros((len(x), 1)), dlogvar.sum(axis=1, keepdims=True)], axis=1)
+            encoder_backward(np.concatenate([dz + mu / n, dlogvar], axis=1))
+
+        return reconstruction + kl, backward
+
+
+class WrittenGAN:
+    def __init__(self, rng, bug="", frozen=True):
+        self.generator = sg.Sequential(sg.Dense(3, 8, rng=rng), sg.Tanh(), sg.Dense(8, 4, rng=rng))
+        self.discriminator = sg.Sequential(sg.Dense(4, 8, rng=rng), sg.Tanh(), sg.Dense(8, 1, rng=rng))
+        self.bug = bug
+
+    def discriminator_loss(self, real, z):
+        s_real, back_real = self.discriminator.forward(real)
+        s_fake, back_fake = self.discriminator.forward(self.generator.predict(z))
+        (a, da), (b, db) = sg.bce_with_logits(s_real, np.ones_like(s_real)), sg.bce_with_logits(s_fake, 0 * s_fake)
+        return a + b, lambda: (back_real(da), None if self.bug == "fakes" else back_fake(db))
+
+    def generator_loss(self, z):
+        fake, generator_back = self.generator.forward(z)
+        with sg.frozen(self.discriminator):
+            s, back = self.discriminator.forward(fake)
+        loss, ds = sg.bce_with_logits(s, np.ones_like(s))
+        return loss, lambda: generator_back(back(ds))
+
+
+@pytest.mark.parametrize(
+    ("model", "bug", "says"),
+    [
+        (WrittenVAE, "half", r"dlogvar: ½ · d\(input of decoder\) · exp\(logvar/2\)·eps is too much"),
+        (WrittenVAE, "mean", "backward is not the derivative of loss: encoder"),
+        (WrittenVAE, "kl", "backward is not the derivative of loss: encoder"),
+        (WrittenGAN, "fakes", "discriminator, in its call 2, and the backward of that call is never used"),
+    ],
+)
+def test_wrong_gradients_are_seen_as_well(model, bug, says, rng):
+    assert_right(gradcheck.objective(model(rng)))
+    report = gradcheck.objective(model(rng, bug))
+    assert report.verdict == "WRONG"
+    (finding,) = report.findings
+    assert finding.check in ("loss: gradients", "discriminator_loss: gradients")
+    assert re.search(says, str(finding)), finding
+
+
+@pytest.mark.parametrize("factor", [-1, 0.5, 2])
+def test_what_is_no_float64_is_checked_by_a_small_step(factor, rng):
+    """Which is a property: the change is −lr ‖gradient‖² and not only downwards."""
+
+    class Scaled(students.Single):
+        def loss(self, x, eps):
+            value, backward = super().loss(x, eps)
+
+            def scaled():
+                layers = [layer for net in (self.encoder, self.decoder) for layer in net.layers]
+                before = [(layer.dW.copy(), layer.db.copy()) for layer in layers]
+                backward()
+                for layer, (dW, db) in zip(layers, before, strict=True):
+                    layer.dW[...] = dW + factor * (layer.dW - dW)
+                    layer.db[...] = db + factor * (layer.db - db)
+
+            return value, scaled
+
+    report = gradcheck.objective(Scaled(rng))
+    assert [finding.check for finding in report.findings] == ["loss: small step"]
+    assert_right(gradcheck.objective(students.Single(rng)))
+
+
+def test_a_spread_that_is_broadcast_is_seen(rng):
+    (finding,) = gradcheck.objective(WrittenVAE(rng, "column")).findings
+    assert "the encoder's spread 1 sets the spread of z in dimension 0, 1" in finding.says
+    assert "the encoder's spread 0 is not used" in finding.says
+
+
+def test_a_model_that_draws_its_own_noise_is_no_autoencoder(rng):
+    class Draws(WrittenVAE):
+        def loss(self, x):
+            return super().loss(x, np.random.standard_normal((len(x), 2)))  # noqa: NPY002
+
+    report = gradcheck.objective(Draws(rng))
+    assert report.name == "Draws, a model of 16 features that draws noise of its own"
+    assert "Noise is an argument, loss(x, eps)" in str(report)
+
+
 # --- it leaves everything as it was ---
 
 

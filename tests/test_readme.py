@@ -59,6 +59,14 @@ def test_a_wrong_loss_and_what_the_page_says_of_it(tmp_path, capsys):
     assert len([figure for figure in figures if figure in shown]) > 0.9 * len(figures)  # but for the last digit
 
 
+def test_a_wrong_gradient_of_a_model_and_what_the_page_says_of_it(tmp_path, capsys):
+    source = BLOCKS[WRONG_VAE].replace("std = np.exp(logvar)", "std = np.exp(0.5 * logvar)")
+    (tmp_path / "vae.py").write_text(source, encoding="utf-8")
+    assert main(["gradcheck", "vae.py:MyVAE"]) == 1
+    said = next(line for line in capsys.readouterr().out.splitlines() if "the dy that encoder is given" in line)
+    assert said in PAGES["demos/guide/check.md"]
+
+
 def test_training_by_hand():
     names = {}
     exec(BLOCKS[BY_HAND], names)

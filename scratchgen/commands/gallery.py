@@ -10,22 +10,31 @@ import numpy as np
 
 from scratchgen.commands import UsageError
 from scratchgen.commands.gradcheck import checked
-from scratchgen.commands.results import check_new, usual_file
-from scratchgen.gradcheck.gallery import BUGS, Bug, Case, find
+from scratchgen.commands.results import check_new
+from scratchgen.gradcheck.gallery import BUGS, SUBJECTS, Bug, Case, find
 from scratchgen.plots import Panel, curves
-from scratchgen.table import text_table
 from scratchgen.training import save_picture
 
-CHECKS = {"gradient": "gradients", "contract": "layer contract", "objective": "objective"}
+MARKS = {"gradient": "", "contract": " +", "objective": " *"}  # of the checks in the list
+WIDTH = 100  # of the list
 COLUMNS, ROWS = 64, 12  # of the chart
 RANGE = 20  # largest over smallest value from which on a chart is logarithmic
 
 
 def list_bugs() -> int:
-    """A line for each."""
-    rows = [(bug.name, bug.title, CHECKS[bug.caught_by]) for bug in BUGS]
-    print(*text_table(("name", "bug", "caught by the check of"), rows, left=range(3)), sep="\n")
-    print(f"\n{len(rows)} bugs; scratchgen gradcheck --gallery NAME shows one")
+    """By subject, in lines of WIDTH, with a mark where another check than that of gradients finds it."""
+    indent = max(len(bug.name) for bug in BUGS) + 4
+    for subject, bugs in SUBJECTS.items():
+        print(subject)
+        for bug in bugs:
+            first = f"  {bug.name}".ljust(indent)
+            text = bug.title + MARKS[bug.caught_by]
+            print(fill(text, WIDTH, initial_indent=first, subsequent_indent=" " * indent))
+        print()
+    print(
+        f"{len(BUGS)} bugs; scratchgen gradcheck --gallery NAME shows one. gradcheck finds them by their gradients,"
+    )
+    print("with + by what else a layer promises, and with * only gradcheck --objective does")
     return 0
 
 
@@ -48,10 +57,10 @@ def show(args: argparse.Namespace) -> int:
         bug = find(args.gallery)
     except KeyError as error:
         raise UsageError(f"{error.args[0]} (scratchgen gradcheck --gallery lists all)") from None
-    file = args.output or usual_file(f"gallery_{bug.name}", ".png", force=args.force, mark="_")
-    if file.suffix.lower() != ".png":
-        raise UsageError(f"--output is {file}, needs a name that ends in .png")
-    check_new(file, "--output", args.force)
+    if args.output:
+        if args.output.suffix.lower() != ".png":
+            raise UsageError(f"--output is {args.output}, needs a name that ends in .png")
+        check_new(args.output, "--output", args.force)
 
     facts = [("right", bug.right), ("wrong", bug.wrong), ("symptom", bug.symptom)]
     facts += [("reported" if i == 0 else "", address) for i, address in enumerate(bug.sources)]
@@ -66,8 +75,11 @@ def show(args: argparse.Namespace) -> int:
     print(*(f"  {line}" for line in chart(without, with_it, bug.every)), sep="\n")
     stop = f", where it stops, in step {len(with_it) * bug.every}" if len(with_it) < len(without) else ""
     print(f"\n  at the end it is {without[-1]:.4g} without the bug, and {with_it[-1]:.4g} with it{stop}\n")
-    _draw(bug, without, with_it, file)
-    print(file)
+    if args.output:
+        _draw(bug, without, with_it, args.output)
+        print(args.output)
+    else:
+        print(f"--output {bug.name}.png draws the two curves as a picture")
     return 0 if found else 1
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scratchgen.commands import UsageError
-from scratchgen.commands.arguments import Commands, add_output_options, typed
+from scratchgen.commands.arguments import Commands, add_force, path, typed
 from scratchgen.files import shown
 from scratchgen.gradcheck import Report, check, objective
 from scratchgen.gradcheck.apart import check_apart
@@ -27,14 +27,15 @@ With path/to/file.py:MyLayer: yours, in a process of its own. MyLayer may be
 
   a subclass of scratchgen.Layer, an instance of one, or any function, that returns the pair y, backward;
   a class with forward(x) and backward(dy), which leaves the gradient of self.W in self.dW, self.grads["W"], ...;
-  a function f_forward(x, w) that returns y, cache, beside f_backward(dy, cache) in the same file.
+  a function f_forward(x, w) that returns y, cache, beside f_backward(dy, cache) in the same file;
+  a model with loss(x), loss(x, eps), or discriminator_loss(real, z) and generator_loss(z), each of which returns
+  loss, backward: each loss is checked, on a batch that is found. MyVAE.loss is one of them.
 
 Where it takes arguments, write file.py:'MyLayer(3, stride=2)'. With several inputs backward returns as many
 gradients; with several outputs it takes as many.
 
 With --objective: is the loss of a model the objective that it is meant to be, which no gradient check can see? Of
-every built-in model, or of yours, path/to/file.py:MyVAE: with loss(x), loss(x, eps), or discriminator_loss(real, z)
-and generator_loss(z).
+every built-in model, or of yours, path/to/file.py:MyVAE. Its gradients are checked, too, along a few directions.
 
 Exit status: 0 all gradients are right, 1 something is wrong or could not be proved, 2 the check could not be made.
 """
@@ -93,9 +94,10 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--mutants", action="store_true", help="show what the check says of all of these that it can see"
     )
-    add_output_options(parser, default="gallery_NAME.png", help="the picture of that training, .png")
+    parser.add_argument("--output", type=path, metavar="FILE", help="draw that training as a picture, .png")
+    add_force(parser)
     parser.add_argument(
-        "--objective", action="store_true", help="check what models minimise, in the place of gradients"
+        "--objective", action="store_true", help="check what models minimise, and its gradients in short"
     )
     parser.set_defaults(main=main)
 

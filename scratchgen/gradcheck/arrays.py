@@ -51,7 +51,7 @@ def _below(owner: Any, prefix: str, holder: Any, attribute: str, seen: set[int])
         place = Place(f"{prefix}{key}", owner, key, holder, attribute)
         if is_float(value):
             yield place, value
-        elif is_collection(value) or _is_object(value):
+        elif is_collection(value) or is_object(value):
             if id(value) in seen:
                 continue
             seen.add(id(value))
@@ -80,7 +80,7 @@ def is_collection(value: Any) -> bool:
     return isinstance(value, dict | list | tuple)
 
 
-def _is_object(value: Any) -> bool:
+def is_object(value: Any) -> bool:
     """Whether it is somebody's object, in which something may be held."""
     if isinstance(value, type | types.ModuleType | types.FunctionType | types.MethodType | np.random.Generator):
         return False

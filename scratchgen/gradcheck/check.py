@@ -43,13 +43,15 @@ def check(
     elementwise: int = 400,
     directions: int = 8,
     contract_too: bool = True,
+    parameters_only: bool = False,
     name: str | None = None,
     on_progress: Callable[[Report], object] | None = None,
 ) -> Report:
     """Compare every gradient of `target` with central differences in float64, at `inputs` and at other points.
 
     `target` is a layer, a method such as `model.loss`, or any function that returns `y, backward`; `parameters` names
-    the Parameters (or the module) that a plain function closes over; without it they are found. Float inputs are
+    the Parameters (or the module) that a function closes over, or of a method's object, that are to be learned;
+    without it they are found. Float inputs are
     differentiated where backward gives a gradient for them, others are constants. dy is drawn from `rng`, never ones:
     for some layers a sum over y does not depend on x at all. Tensors of up to `elementwise` elements are checked
     element by element, larger ones along random `directions` and at the extreme, corner and some drawn elements.
@@ -58,7 +60,7 @@ def check(
     checked, along a few directions, with parameters and inputs drawn at random, and with large, small, zero and equal
     inputs (`points.py`). A point where the target has no value is passed over, and the report says so. Where the
     inputs given lie on a kink there is no derivative to compare with, and the check is made again at a point beside.
-    Nothing of the caller's changes.
+    Nothing of the caller's changes. With `parameters_only` inputs are data, whose gradients are not asked for.
 
     `on_progress` gets the report whenever there is more in it.
 
@@ -70,7 +72,7 @@ def check(
         subject = Subject(target, parameters)
         report = Report(name or subject.name)
         many = {"elementwise": elementwise, "directions": directions}
-        checking = _Check(subject, list(map(_as_float64, inputs)), report, rng, tolerance, many)
+        checking = _Check(subject, list(map(_as_float64, inputs)), report, rng, tolerance, many, parameters_only)
         with subject.in_float64(), np.errstate(all="ignore"), one_blas_thread:  # what is not finite is reported
             checking.everything(contract_too, on_progress or (lambda report: None))
     return report
@@ -86,6 +88,7 @@ class _Check:
     rng: np.random.Generator
     tolerance: float
     many: dict[str, int]
+    parameters_only: bool = False
     variables: list[Variable] = field(default_factory=list)
     moves: bool = False  # whether y was seen to depend on anything
     wrong_at: dict[str, Point] = field(default_factory=dict)  # where a gradient is that is right at the values given
@@ -159,7 +162,7 @@ class _Check:
         variables = []
         names = subject.input_names(len(inputs))
         for k, x in enumerate(inputs):
-            if not is_float64(x):
+            if not is_float64(x) or self.parameters_only:
                 continue
             if k < len(dxs) and dxs[k] is not None:
                 variables.append(Variable(f"d{names[k]}", (k,)))
@@ -358,7 +361,8 @@ class _Check:
             return None
 
     def parameters(self) -> list[Learned]:
-        return [*self.subject.parameters.values(), *self.subject.other_players.values()]
+        subject = self.subject
+        return [*subject.parameters.values(), *subject.other_players.values(), *subject.left_out.values()]
 
     def replace(self, row: TensorReport) -> None:
         """Put the row in the place of the one of its name."""

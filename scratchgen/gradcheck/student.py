@@ -10,6 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -22,10 +23,13 @@ from scratchgen.gradcheck.check import check
 from scratchgen.gradcheck.guard import Exited, described, guarded, message, shortened
 from scratchgen.gradcheck.learned import moved
 from scratchgen.gradcheck.objective import ObjectiveReport, objective
+from scratchgen.gradcheck.objective.batch import GRADIENTS
+from scratchgen.gradcheck.objective.specimen import LOSSES, specimen_of
 from scratchgen.gradcheck.report import Report
 from scratchgen.gradcheck.styles import required
 from scratchgen.gradcheck.subject import Subject
 from scratchgen.gradcheck.trials import CannotCheck, Form, Span, Trial, has_matrix, trials
+from scratchgen.layers.layer import Layer
 from scratchgen.paths import as_path
 
 PASSED_OVER = "skipped"  # beside the verdicts of a report
@@ -47,7 +51,17 @@ def check_file(
         target = load(spec, np.random.default_rng(seed))
         demand_same(mine)
         rng = np.random.default_rng([seed, 1])
+        losses = [] if forms else _on_batches(target, rng, span)
+        if not losses and (names := losses_of(target)):
+            hint = f"; with --input-shape name one of them, as {spec}.{names[0]}" if forms else ""
+            raise CannotCheck(f"{spec} is a model, of which {' and '.join(names)} can be checked{hint}")
+        for loss, trial in losses:
+            _check_loss(loss, trial, contract_too, emit, np.random.default_rng([seed, 2]), tolerance)
+        if losses:
+            demand_same(mine)
+            return
         taken = [_given(forms, rng, span)] if forms else trials(target, rng, span)
+        options = {"tolerance": tolerance, "parameters_only": _is_loss(target)}
         # A matrix product takes images, too; the backward of a layer of vectors need not.
         fitting = [trial for trial in taken if trial.fits]
         only_fitting = 0 < len(fitting) < len(taken) and has_matrix(target, fitting[0])
@@ -56,9 +70,8 @@ def check_file(
                 emit(report=trial.which, text=_passed_over(target, trial), verdict=PASSED_OVER)
                 continue
             try:
-                _check_on(
-                    target, trial, bool(fitting), contract_too, emit, np.random.default_rng([seed, 2]), tolerance
-                )
+                rng = np.random.default_rng([seed, 2])
+                _check_on(target, trial, bool(fitting), contract_too, emit, rng, **options)
             except Exception as error:
                 hint = "; --input-range and --input-shape choose the inputs" if isinstance(error, ValueError) else ""
                 emit(cannot=_shapes(trial.inputs), why=described(error) + hint)
@@ -73,11 +86,55 @@ def check_objective(spec: str, *, seed: int, emit: Callable) -> None:
     try:
         report = objective(load(spec, np.random.default_rng(seed)), rng=np.random.default_rng([seed, 1]))
         demand_same(mine)
-        emit(report="model", text=f"{report}\n  {_conclusion(report)}", verdict=report.verdict)
+        text = f"{report}\n  {_conclusion(report)}"
+        if any(finding.check.endswith(GRADIENTS) for finding in report.findings):
+            text += f"\n  every gradient by itself: scratchgen gradcheck {spec}"
+        emit(report="model", text=text, verdict=report.verdict)
     except CannotCheck as error:
         emit(cannot="", why=str(error))
     except (TypeError, ValueError) as error:
         emit(cannot="", why=message(error))
+
+
+def losses_of(target: Any) -> list[str]:
+    """The names of the losses of a model; none of a layer, which may have such methods, too."""
+    if isinstance(target, Layer) or callable(getattr(target, "backward", None)) or inspect.isroutine(target):
+        return []
+    return [name for name in LOSSES if callable(getattr(target, name, None))]
+
+
+def _is_loss(target: Any) -> bool:
+    """Whether it is a loss of a model, as MyVAE().loss."""
+    return inspect.ismethod(target) and target.__name__ in losses_of(target.__self__)
+
+
+def _on_batches(target: Any, rng: np.random.Generator, span: Span) -> list[tuple[Callable, Trial]]:
+    """The losses of a model, or the one that the target is, each with a batch that the model takes; none for anything
+    else. Raises CannotCheck for a model that takes none."""
+    names = losses_of(target)
+    model, wanted = target, names
+    if not names and _is_loss(target):
+        model, wanted = target.__self__, [target.__name__]
+    if not wanted:
+        return []
+    try:
+        specimen = specimen_of(model, None, rng)
+    except (TypeError, ValueError) as error:
+        if not names:
+            return []  # the one method is tried like any function
+        raise CannotCheck(message(error).removeprefix("objective: ")) from error
+    x = specimen.x if span is None else np.asarray(rng.uniform(*span, specimen.x.shape))
+    batches = {name: specimen.arguments(name, x, specimen.eps) for name in wanted}
+    return [(getattr(model, name), Trial("a batch", tuple(batch), fits=True)) for name, batch in batches.items()]
+
+
+def _check_loss(loss: Callable, trial: Trial, contract_too: bool, emit: Callable, rng, tolerance: float) -> None:
+    which = loss.__name__
+    try:
+        options = {"tolerance": tolerance, "parameters_only": True}
+        _check_on(loss, replace(trial, which=which), True, contract_too, emit, rng, **options)
+    except Exception as error:
+        emit(cannot=which, why=described(error))
 
 
 def _given(forms: list, rng: np.random.Generator, span: Span) -> Trial:
@@ -87,7 +144,15 @@ def _given(forms: list, rng: np.random.Generator, span: Span) -> Trial:
     return Trial("the inputs given", inputs, fits=True, constant=constant)
 
 
-def _check_on(target: Any, trial: Trial, any_fits: bool, contract_too: bool, emit: Callable, rng, tolerance) -> None:
+def _check_on(
+    target: Any,
+    trial: Trial,
+    any_fits: bool,
+    contract_too: bool,
+    emit: Callable,
+    rng: np.random.Generator,
+    **options: Any,
+) -> None:
     def show(report: Report, finished: bool = False) -> None:
         report.name = _title(target, trial)
         report.unchecked += [what for what in without if what not in report.unchecked and report.tensors]
@@ -99,7 +164,7 @@ def _check_on(target: Any, trial: Trial, any_fits: bool, contract_too: bool, emi
         emit(report=trial.which, text=f"{text}\n  {conclusion}", verdict=report.verdict if finished else "UNFINISHED")
 
     without = _without_gradient(target, trial)
-    report = check(target, *trial.inputs, rng=rng, tolerance=tolerance, contract_too=contract_too, on_progress=show)
+    report = check(target, *trial.inputs, rng=rng, contract_too=contract_too, on_progress=show, **options)
     show(report, finished=True)
 
 
@@ -193,14 +258,15 @@ def demand_same(before: dict[str, object]) -> None:
 
 
 def load(spec: str, rng: np.random.Generator) -> Any:
-    """The object that "path/to/file.py:Name" or "path/to/file.py:Name(3, stride=2)" names.
+    """The object that "path/to/file.py:Name" or "path/to/file.py:Name(3, stride=2)" names, or what comes after a dot
+    of it, as in "path/to/file.py:MyVAE.loss".
 
     A Layer class is built with the arguments given (and rng, where it takes one). A function without arguments is
     called for the layer that it returns; of one that is called with some of its arguments by name, the others are the
     inputs. Raises CannotCheck.
     """
     path, expression = file_and_expression(spec)
-    name, args, options = _parse(expression)
+    name, args, options, within = _parse(expression)
     module = load_module(as_path(path))
     if not hasattr(module, name):
         mine = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
@@ -209,9 +275,13 @@ def load(spec: str, rng: np.random.Generator) -> Any:
         hint = f"; did you mean {near[0]}?" if near else f"; it has {known}" if mine else ""
         raise CannotCheck(f"{path} has no {name}{hint}")
     found = getattr(module, name)
-    called = expression != name
+    called = "(" in expression
     if inspect.isclass(found) or called or (inspect.isfunction(found) and not required(found)):
-        return _build(path, name, found, args, options, rng)
+        found = _build(path, name, found, args, options, rng)
+    for part in within:
+        if not hasattr(found, part):
+            raise CannotCheck(f"{name} in {path} has no {part}")
+        found = getattr(found, part)
     return found
 
 
@@ -273,18 +343,26 @@ def _package(folder: Path) -> list[str]:
     return [name, str(folder), *([str(top)] if name else [])]
 
 
-def _parse(expression: str) -> tuple[str, list, dict]:
-    """Name, arguments and keyword arguments of `Name` or `Name(3, stride=2)`; the arguments are literals."""
+def _parse(expression: str) -> tuple[str, list, dict, list[str]]:
+    """Name, arguments and keyword arguments of `Name` or `Name(3, stride=2)`; the arguments are literals. Then the
+    attributes of it that follow, as in `Name(3).loss`."""
     try:
         tree = ast.parse(expression, mode="eval").body
+        within: list[str] = []
+        while isinstance(tree, ast.Attribute):
+            within.insert(0, tree.attr)
+            tree = tree.value
         if isinstance(tree, ast.Name):
-            return tree.id, [], {}
+            return tree.id, [], {}, within
         if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and all(k.arg for k in tree.keywords):
             options = {k.arg: ast.literal_eval(k.value) for k in tree.keywords}
-            return tree.func.id, [ast.literal_eval(a) for a in tree.args], options
+            return tree.func.id, [ast.literal_eval(a) for a in tree.args], options, within
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         pass
-    raise CannotCheck(f"{expression[:80]!r} is not a name, or a call with plain values as in MyLayer(3, stride=2)")
+    raise CannotCheck(
+        f"{expression[:80]!r} is not a name, a call with plain values as in MyLayer(3, stride=2), or a method as in "
+        "MyVAE.loss"
+    )
 
 
 def _build(path: str, name: str, factory: Any, args: list, options: dict, rng: np.random.Generator) -> Any:

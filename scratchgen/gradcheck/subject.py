@@ -3,7 +3,7 @@
 import copy
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from scratchgen.backend import Array
-from scratchgen.gradcheck.arrays import Place, copied, is_float, places
+from scratchgen.gradcheck.arrays import Place, copied, is_float, is_object, places
 from scratchgen.gradcheck.guard import guarded
 from scratchgen.gradcheck.learned import ArrayParameter, Learned, is_weight, learned_arrays, moved, with_values
 from scratchgen.gradcheck.styles import Evaluation, gradients, makes_step, partner, read, required, takes_no_argument
@@ -20,13 +20,19 @@ from scratchgen.layers.layer import Layer
 from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 
+PLAYERS = {  # what the networks of a GAN are called, and whose loss it is
+    "generator": ("generator", "gen", "G"),
+    "discriminator": ("discriminator", "disc", "critic", "D"),
+}
+
 
 class Subject:
     """A layer, a method of a model or layer (`model.loss`), or any function that returns `y, backward`: in one of the
     ways that `styles.py` lists.
 
-    Layers and models are copied and converted to float64, so that the caller's stay as they are. A function is used
-    as it is, and the `parameters` that it closes over are float64 for the time of the check; None finds them.
+    Layers and models, of whatever class, are copied and converted to float64, so that the caller's stay as they are.
+    A function is used as it is, and the Parameters that it closes over are float64 for the time of the check; of
+    these, and of those of a model, `parameters` names the ones that are to be learned; None finds them.
     """
 
     def __init__(
@@ -38,9 +44,13 @@ class Subject:
         self.is_layer = hasattr(target, "forward") or (_is_called(target) and hasattr(target, "backward"))
         self.module: Any = None  # the copy of a layer or model
         self.own: Callable | None = None  # the backward that stands beside forward, where forward does not return one
-        self.parameters: dict[str, Learned] = dict(_named(parameters or ()))
+        named = _named(parameters or ())
+        self.parameters: dict[str, Learned] = dict(named)
         self.other_players: dict[str, Parameter] = {}  # those of the other players, which must take no gradient
+        self.left_out: dict[str, Learned] = {}  # those that take no gradient on purpose
+        self.left_out_for = "frozen while it runs"
         self.closed_over: dict[str, Parameter] = {}  # those of a function of which nobody has said that they learn
+        self.constant: list[Parameter] = []  # those of a function of which somebody has said that they do not
         self.borrowed: list[Module] = []  # what a function closes over
         self.unlearned: list[str] = []  # what moves y, and has no gradient
         self.least_change = 0.0  # by which an element of y was seen to change; 0 as long as none was
@@ -53,21 +63,29 @@ class Subject:
             self.own = getattr(self.module, "backward", None)
             self.name = title(target)
             self._take_over(player=None)
-        elif isinstance(owner, Module):
-            self.module = copy.deepcopy(owner)
+        elif (copies := _copies(target)) is not None:
+            self.module = copies[id(owner)]
             self.function = getattr(self.module, target.__name__)
             self.name = f"{type(owner).__name__}.{target.__name__}"
-            self._take_over(player=getattr(owner, "player", {}).get(target.__name__))
+            self.parameters = {}
+            self._take_over(player=_declared_player(owner, target.__name__))
+            if parameters is not None:
+                chosen = {id(copies.get(id(p), p)) for p in named.values()}
+                self.left_out = {name: p for name, p in self.parameters.items() if id(p) not in chosen}
+                self.left_out_for = "not among the parameters named"
+                self.parameters = {name: p for name, p in self.parameters.items() if id(p) in chosen}
         elif _is_called(target) and not inspect.ismodule(target):
             self.function = target
             self.own = partner(target)
             self.name = getattr(getattr(target, "func", target), "__name__", type(target).__name__)
+            held = _closed_over(target)
+            self.borrowed = [module for _, module in held if isinstance(module, Module)]
+            if isinstance(parameters, Module):
+                self.borrowed = list({id(m): m for m in (*parameters.modules(), *self.borrowed)}.values())
             if parameters is None:
-                held = _closed_over(target)
                 self.closed_over = {place.path: p for place, p in held if isinstance(p, Parameter)}
-                self.borrowed = [module for _, module in held if isinstance(module, Module)]
-            elif isinstance(parameters, Module):
-                self.borrowed = parameters.modules()
+            else:
+                self.constant = [p for _, p in held if isinstance(p, Parameter)]
         else:
             raise TypeError(f"gradcheck: got a {type(target).__name__}, needs a layer or a function of x")
         inside = [] if self.module is None else [self.module, *(part for _, part in places(self.module))]
@@ -99,7 +117,8 @@ class Subject:
     @contextmanager
     def in_float64(self) -> Iterator[None]:
         """What a plain function closes over in float64; values, gradients and buffers as before afterwards."""
-        lent = {id(p): p for p in (*self.parameters.values(), *self.closed_over.values())}.values()
+        every = (*self.parameters.values(), *self.closed_over.values(), *self.constant)
+        lent = {id(p): p for p in every}.values()
         parameters = [(p, p.value, p.grad) for p in lent] if self.module is None else []
         buffers = [(m, b, getattr(m, b)) for m in self.borrowed for b in m.buffers]
         try:
@@ -213,10 +232,39 @@ class Subject:
             if self.module is not None:
                 arrays, self.unlearned = learned_arrays(self, inputs)
                 self.parameters |= {next(_unused(name, self.parameters)): p for name, p in arrays.items()}
+                if not self.is_layer and not self.other_players:
+                    self._leave_out(inputs)
             elif self.closed_over:
                 self._discover_closed_over(inputs)
         except Exception:
             return
+
+    def _leave_out(self, inputs: Sequence) -> None:
+        """Take those out of the parameters that are given no gradient on purpose: they are frozen while the function
+        runs, or belong to the other player of a GAN than the one whose loss it is."""
+        owned = {role: next((n for n in names if hasattr(self.module, n)), "") for role, names in PLAYERS.items()}
+        player = self.name.rpartition(".")[2].removesuffix("_loss") if all(owned.values()) else ""
+        own = f"{owned[player]}." if player in owned else ""
+        others = [f"{name}." for role, name in owned.items() if own and role != player]
+        kept = {p: type(p) for p in self.parameters.values() if isinstance(p, Parameter)}
+        _Watched.seen.clear()
+        try:
+            for p in self.parameters.values():
+                p.zero_grad()
+            for p in kept:
+                p.__class__ = _Watched if kept[p] is Parameter else kept[p]
+            y, backward = self.evaluate(inputs)
+            self.pull(backward, np.random.default_rng(0).standard_normal(y.shape))
+        finally:
+            for p, original in kept.items():
+                p.__class__ = original
+        for name, p in list(self.parameters.items()):
+            frozen = id(p) in _Watched.seen and not (own and name.startswith(own))
+            if (frozen or name.startswith(tuple(others))) and not np.any(p.grad):
+                self.left_out[name] = self.parameters.pop(name)
+        if own and self.left_out:
+            self.left_out_for = f"for this is the loss of the {player}"
+        self.unlearned = [name for name in self.unlearned if not name.startswith(tuple(others))]
 
     def overlooked(self) -> list[str]:
         """What is certainly learned and could not be checked, and what to do."""
@@ -240,6 +288,10 @@ class Subject:
         arrays = [p for p in self.parameters.values() if isinstance(p, ArrayParameter)]
         sources = [f"{p.name} is {p.source}" for p in arrays]
         said = [f"found by name: the gradient of {', of '.join(sources)}"] if sources else []
+        if self.left_out:
+            names = list(self.left_out)
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            said.append(f"left out: {', '.join(names[:3])}{more}, {self.left_out_for}")
         constant = [n for n in self.unlearned if n not in self.closed_over and not is_weight(n)]
         if constant:
             what = "make it a Parameter" if isinstance(self.module, Module) else "leave its gradient in self.d…"
@@ -257,6 +309,42 @@ class Subject:
                 self.parameters[name] = p
             elif not np.array_equal(y, self.evaluate_with(p, moved(p.value), inputs)):
                 self.unlearned.append(name)
+
+
+class _Watched(Parameter):
+    """A Parameter that notes when it is frozen."""
+
+    __slots__ = ()
+    seen: set[int] = set()  # of all of them, by id
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_frozen" and value:
+            self.seen.add(id(self))
+        super().__setattr__(name, value)
+
+
+def _copies(target: Any) -> dict[int, Any] | None:
+    """Of a method of a model or layer: the copies of its object and of all that this holds, by the id of each; None
+    for anything else, and for an object of somebody's own that holds nothing that learns, or cannot be copied."""
+    owner = getattr(target, "__self__", None)
+    if isinstance(owner, Module):
+        copies: dict[int, Any] = {}
+        copy.deepcopy(owner, copies)
+        return copies
+    if not inspect.ismethod(target) or inspect.isclass(owner) or not hasattr(owner, "__dict__") or not places(owner):
+        return None
+    try:
+        copies = {}
+        copy.deepcopy(owner, copies)
+    except Exception:
+        return None
+    return copies
+
+
+def _declared_player(owner: Any, name: str) -> str | None:
+    """The network that a loss moves alone, where the model's class says so."""
+    player = getattr(owner, "player", None)
+    return player.get(name) if isinstance(player, Mapping) else None
 
 
 def converted(module: Any, dtype: DTypeLike) -> dict[str, Parameter]:
@@ -319,7 +407,7 @@ def _closed_over(function: Any) -> list[tuple[Place, Any]]:
         held |= {**seen.globals, **seen.nonlocals}
     except (TypeError, ValueError):  # it is not written in Python
         pass
-    kept = {n: v for n, v in held.items() if isinstance(v, Parameter | Module | list | tuple | dict)}
+    kept = {n: v for n, v in held.items() if isinstance(v, Parameter | list | tuple | dict) or is_object(v)}
     return [(place, value) for place, value in places(kept) if not is_float(value)]
 
 

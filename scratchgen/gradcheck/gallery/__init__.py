@@ -25,18 +25,19 @@ from scratchgen.gradcheck.gallery import (
 )
 from scratchgen.gradcheck.gallery.bug import Bug, Case
 
-BUGS: tuple[Bug, ...] = (
-    *dense.BUGS,
-    *activations.BUGS,
-    *networks.BUGS,
-    *normalisation.BUGS,
-    *attention.BUGS,
-    *convolution.BUGS,
-    *pooling.BUGS,
-    *losses.BUGS,
-    *models.BUGS,
-    *objectives.BUGS,
-)
+SUBJECTS: dict[str, tuple[Bug, ...]] = {
+    "Dense layers": dense.BUGS,
+    "Activations": activations.BUGS,
+    "Paths, products and whole networks": networks.BUGS,
+    "Normalisation": normalisation.BUGS,
+    "Dropout and attention": attention.BUGS,
+    "Convolution": convolution.BUGS,
+    "Pooling": pooling.BUGS,
+    "Losses": losses.BUGS,
+    "The backward of a VAE or a GAN": models.BUGS,
+    "The objective of a VAE or a GAN": objectives.BUGS,
+}
+BUGS: tuple[Bug, ...] = tuple(bug for bugs in SUBJECTS.values() for bug in bugs)
 
 
 def find(name: str) -> Bug:
@@ -48,4 +49,4 @@ def find(name: str) -> Bug:
     return found[name]
 
 
-__all__ = ["BUGS", "Bug", "Case", "find"]
+__all__ = ["BUGS", "SUBJECTS", "Bug", "Case", "find"]

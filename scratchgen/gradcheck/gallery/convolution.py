@@ -198,10 +198,11 @@ BUGS = (
     _conv(
         KernelUnflipped,
         "kernel-unflipped-in-dx",
-        "dx correlates with the kernel as it is, where the adjoint flips it",
+        "dx is made with the kernel turned by 180° from where it belongs",
         right="dtap_ij += dy W[i, j]ᵀ",
         wrong="dtap_ij += dy W[2 − i, 2 − j]ᵀ",
-        symptom="a symmetric kernel hides it",
+        symptom="a symmetric kernel hides it. Written with windows of dy, dx takes the kernel flipped; added tap by "
+        "tap, as here, W[i, j] goes back to where it came from",
         cause=r"flip",
     ),
     _conv(

@@ -8,11 +8,17 @@ import numpy as np
 
 from scratchgen.backend import Array
 from scratchgen.gradcheck.arrays import places
-from scratchgen.gradcheck.guard import guarded
-from scratchgen.gradcheck.objective.findings import Finding, figure
+from scratchgen.gradcheck.check import check
+from scratchgen.gradcheck.guard import described, guarded
+from scratchgen.gradcheck.objective.findings import Finding, ObjectiveReport, figure
 from scratchgen.gradcheck.objective.specimen import MEETS, Specimen
 from scratchgen.gradcheck.objective.standin import affine, answer_of
+from scratchgen.gradcheck.report import Report
 from scratchgen.gradcheck.styles import takes_no_argument
+
+GRADIENTS = ": gradients"  # ends what a finding on them is called
+TOLERANCE = 1e-6  # of a loss that is not computed in float64 it is above
+NEAR = 0.2  # how far the change of such a loss may be from its first order
 
 
 def twice(a: Array) -> Array:
@@ -196,24 +202,65 @@ def _mover(name: str, part: str, player: bool, moves: bool, finite: bool) -> Fin
     return Finding(f"{name}: the {part}", words[player], found, says, why)
 
 
-def step(specimen: Specimen) -> Iterator[Finding]:
-    """A small step of the loss's own parameters against their gradient lowers the loss."""
-    shares = (1e-2, 1e-4, 1e-6, 1e-8, 1e-10) if specimen.tolerance < 1e-6 else (1e-2, 1e-3)
+def gradients(specimen: Specimen, model: Any, report: ObjectiveReport) -> None:
+    """The backward of each loss is its derivative, along a few directions; where a loss is not computed in float64,
+    in which that is seen, a small step has to do."""
     for name in specimen.losses:
-        for share in shares:
-            found = _step(specimen, name, share)
-            if found is None:
-                break
-            expected, came = found
-            if came < 0.1 * expected:
-                break
-        if found is None:
-            continue
-        says = why = ""
-        if came >= 0.1 * expected:
-            says = "a step against the gradient does not lower the loss"
-            why = "The gradient has the wrong sign, or is that of another loss: training goes uphill."
-        yield Finding(f"{name}: small step", figure(expected), figure(came), says, why)
+        try:
+            if specimen.evaluate(name)[1] is None:
+                report.notes.append(f"{name} returns no backward: its gradients are not checked")
+            elif specimen.tolerance > TOLERANCE:
+                report.checks += _of_step(specimen, name)
+            else:
+                found = check(
+                    getattr(model, name),
+                    *specimen.arguments(name, specimen.x, specimen.eps),
+                    elementwise=0,
+                    directions=3,
+                    contract_too=False,
+                    parameters_only=True,
+                )
+                report.checks += _of_gradients(name, found)
+                report.unchecked += [f"a gradient of {name}: {what}" for what in found.unchecked]
+        except Exception as error:
+            report.unchecked.append(f"the gradients of {name}: {described(error)}")
+
+
+def _of_gradients(name: str, found: Report) -> Iterator[Finding]:
+    wrong = [row for row in found.tensors if row.verdict == "WRONG"]
+    if not found.tensors:
+        return
+    says = why = ""
+    if wrong or found.faults:
+        says = f"backward is not the derivative of {name}"
+        if wrong:
+            names = ", ".join(row.name for row in wrong[:3])
+            more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            says += f": {names}{more} {'are' if len(wrong) > 1 else 'is'} wrong"
+        hint = next((row.hint for row in wrong if row.hint), next(iter(found.faults), ""))
+        why = hint[:1].upper() + hint[1:] + ". " if hint else ""
+        why += "It trains on a gradient that is not that of its loss."
+    elif not all(row.ok for row in found.tensors):
+        return  # it can be neither proved nor refuted
+    greatest = max(row.error for row in wrong or found.tensors)
+    yield Finding(f"{name}{GRADIENTS}", "off by < 1e-6", f"{greatest:.1e}", says, why)
+
+
+def _of_step(specimen: Specimen, name: str) -> Iterator[Finding]:
+    """A small step of the loss's own parameters, −lr · gradient, changes the loss by −lr ‖gradient‖², to first order:
+    of two steps the better one is taken."""
+    steps = [found for share in (1e-2, 1e-3) if (found := _step(specimen, name, share)) is not None]
+    if not steps:
+        return
+    expected, came = min(steps, key=lambda found: abs(found[1] / found[0] - 1))
+    says = why = ""
+    if came >= 0.1 * expected:
+        says = "a step against the gradient does not lower the loss"
+        why = "The gradient has the wrong sign, or is that of another loss: training goes uphill."
+    elif abs(came / expected - 1) > NEAR:
+        says = "a small step against the gradient changes the loss by another amount than −lr · ‖gradient‖²"
+        why = "The gradient is not that of this loss."
+    yield Finding(f"{name}: small step", figure(expected), figure(came), says, why)
 
 
 def _step(specimen: Specimen, name: str, share: float) -> tuple[float, float] | None:

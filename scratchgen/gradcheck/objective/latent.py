@@ -223,6 +223,9 @@ def sampler(probe: Probe, report: ObjectiveReport) -> Sigma | None:
         why = "With eps normal z is then not normal, and the KL of a normal distribution is not its own."
     expected = "another value" if close(std, 0) else _row((middle + std * draws)[-1])
     report.checks.append(Finding("z at another eps", expected, _row(drawn[-1]), says, why))
+    if not says and _has_spreads(probe):
+        report.checks.append(_spreads(probe, code, std))
+        says = report.checks[-1].says
     if says:
         return None
 
@@ -233,6 +236,42 @@ def sampler(probe: Probe, report: ObjectiveReport) -> Sigma | None:
         return np.abs(np.ravel(found)[: spread.size]).reshape(spread.shape)
 
     return sigma
+
+
+def _has_spreads(probe: Probe) -> bool:
+    """Whether the encoder gives a spread for every latent dimension, as it need not: one for all is a model, too."""
+    y, d = probe.encoded.y, probe.specimen.latent
+    last = y[-1] if isinstance(y, tuple | list) and y else y
+    return bool(probe.heads) or (isinstance(last, np.ndarray) and last[0].size >= (d if last is not y else 2 * d))
+
+
+def _spreads(probe: Probe, code: Code, std: Array) -> Finding:
+    """The spread of each dimension of z is the one that the encoder gives for it; of up to 16 dimensions."""
+    n, d = std.shape
+    zeros, ones = np.zeros((n, d)), np.ones((n, d))
+    spreads = {}
+    for j in range(min(d, 16)):
+        spread = code.spread.copy()
+        spread[:, j] += 0.3
+        other = Code(code.mu, spread)
+        now = probe.loss(other, ones)[1] - probe.loss(other, zeros)[1]
+        moved = ~np.isclose(now, std, rtol=1e-3, atol=1e-6).all(axis=0)
+        spreads[j] = [int(k) for k in np.flatnonzero(moved)]
+    unused = ", ".join(str(j) for j, moved in spreads.items() if not moved)
+    strange = {j: moved for j, moved in spreads.items() if moved and moved != [j]}
+    says = why = ""
+    if strange or unused:
+        j, moved = next(iter(strange.items()), (0, [0]))
+        dimensions = ", ".join(map(str, moved[:8]))
+        parts = [f"the encoder's spread {j} sets the spread of z in dimension {dimensions}"] if strange else []
+        parts += [f"the encoder's spread {unused} is not used"] if unused else []
+        says = ", and ".join(parts)
+        why = (
+            "Counted from 0. A slice of the encoder's output that begins a column too late, or a single column in "
+            "its place, is broadcast over all dimensions, and nothing raises."
+        )
+    found = "another's" if says else "its own"
+    return Finding("z: the spread of each dimension", "its own", found, says, why)
 
 
 def _row(a: Array) -> str:

@@ -15,7 +15,8 @@ from scratchgen.gradcheck.objective.standin import CannotStandIn, affine, answer
 def objective(
     model: Any, x: Array | None = None, *, rng: np.random.Generator | None = None, name: str = ""
 ) -> ObjectiveReport:
-    """Whether a model's loss is the objective that it is meant to be, which no gradient check can see.
+    """Whether a model's loss is the objective that it is meant to be, which no gradient check can see; and, in short,
+    whether backward is its derivative, of which `check(model.loss, x, eps)` tells more.
 
         report = gradcheck.objective(model)
         assert report.ok, report
@@ -34,10 +35,11 @@ def objective(
         specimen = specimen_of(model, x, rng or np.random.default_rng(0))
         codes = f" and {specimen.latent} latent dimensions" if specimen.latent else ""
         article = "an" if specimen.kind == "autoencoder" else "a"
-        title = f"{name or type(model).__name__}, {article} {specimen.kind} of {specimen.features} features{codes}"
-        report = ObjectiveReport(title)
+        name = name or type(model).__name__
+        report = ObjectiveReport(f"{name}, {article} {specimen.kind} of {specimen.features} features{codes}")
         first = [specimen.value(loss) for loss in specimen.losses]
         if first != [specimen.value(loss) for loss in specimen.losses]:
+            report.name = f"{name}, a model of {specimen.features} features that draws noise of its own"
             report.unchecked.append(
                 "anything: two calls on the same batch give two losses, for the model draws noise of its own. Noise "
                 "is an argument, loss(x, eps), so that a loss is a function"
@@ -50,7 +52,7 @@ def objective(
             _guarded("the influence of samples on each other", report, batch.influence, specimen)
             (_autoencoder if specimen.kind == "autoencoder" else latent.check)(specimen, report)
         _guarded("whom the loss moves", report, batch.who_moves, specimen)
-        _guarded("a step", report, batch.step, specimen)
+        batch.gradients(specimen, model, report)
     return report
 
 

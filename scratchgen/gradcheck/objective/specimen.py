@@ -19,18 +19,18 @@ from scratchgen.gradcheck.guard import described, guarded
 from scratchgen.gradcheck.learned import gradient_place
 from scratchgen.gradcheck.objective.standin import CannotStandIn, answer_of
 from scratchgen.gradcheck.styles import required
-from scratchgen.gradcheck.subject import converted
+from scratchgen.gradcheck.subject import PLAYERS, converted
 from scratchgen.layers.module import Module
 from scratchgen.layers.parameter import Parameter
 from scratchgen.layers.random import Random
 
+LOSSES = ("loss", "discriminator_loss", "generator_loss")  # the methods of the contract
 N = 6  # samples in a batch
 WIDTHS = (2, 3, 4, 8, 10, 16, 20, 32, 64, 100, 784, 1)  # tried where nothing tells the size of a sample or a code
 NAMES = {  # what networks are called
     "encoder": ("encoder", "enc", "E"),
     "decoder": ("decoder", "dec"),
-    "generator": ("generator", "gen", "G"),
-    "discriminator": ("discriminator", "disc", "critic", "D"),
+    **PLAYERS,
 }
 LATENT = ("latent", "latent_dim", "latent_size", "n_latent", "z_dim", "zdim", "nz", "noise_dim", "noise_size")
 NOISE = re.compile("eps|noise")  # in the name of an argument of a VAE's loss
@@ -70,7 +70,9 @@ class Specimen:
 
     def attribute(self, role: str) -> str:
         """What the model calls a network, "" where it has none."""
-        return next((name for name in NAMES[role] if hasattr(self.model, name)), "")
+        is_weight = lambda held: isinstance(held, Parameter | np.ndarray)  # noqa: E731  E may be an encoder, or a weight
+        named = (n for n in NAMES[role] if hasattr(self.model, n) and not is_weight(getattr(self.model, n)))
+        return next(named, "")
 
     def put(self, **networks: Any) -> None:
         """Put stand-ins in the places of networks; this is a copy."""
@@ -186,7 +188,7 @@ def specimen_of(model: Any, x: Any, rng: np.random.Generator) -> Specimen:
 
 def kind_of(model: Any) -> str:
     """ "GAN", "VAE" or "autoencoder", by the methods that there are."""
-    has = [n for n in ("loss", "discriminator_loss", "generator_loss") if callable(getattr(model, n, None))]
+    has = [n for n in LOSSES if callable(getattr(model, n, None))]
     if "discriminator_loss" in has and "generator_loss" in has:
         return "GAN"
     if "discriminator_loss" in has or "generator_loss" in has:
