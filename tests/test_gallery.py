@@ -6,7 +6,7 @@ from urllib.parse import urlparse
 
 import numpy as np
 import pytest
-from named import RIGHTLY, UNNAMED, WRONGLY, judged, of_bug, of_gallery
+from named import RIGHTLY, UNNAMED, WRONGLY, judged, of_bug
 
 from scratchgen.cli import main
 from scratchgen.commands.gallery import chart
@@ -20,14 +20,13 @@ by_name = {"ids": lambda bug: bug.name}
 
 @pytest.mark.parametrize("bug", SEEN, **by_name)
 def test_the_bug_is_found_and_the_same_without_it_passes(bug):
-    for seed in range(2):
-        case = bug.make(np.random.default_rng(10 + seed))
-        report = check(case.wrong, *case.inputs, rng=np.random.default_rng(seed))
-        assert report.verdict == "WRONG", report
-        by_its_gradient = "raised" not in str(report) or "needs (3, 4)" in str(report)
-        assert by_its_gradient, report
-        report = check(case.right, *case.inputs, rng=np.random.default_rng(seed))
-        assert report.ok, report
+    case = bug.make(np.random.default_rng(10))
+    report = check(case.wrong, *case.inputs, rng=np.random.default_rng(0))
+    assert report.verdict == "WRONG", report
+    by_its_gradient = "raised" not in str(report) or "needs (3, 4)" in str(report)
+    assert by_its_gradient, report
+    report = check(case.right, *case.inputs, rng=np.random.default_rng(0))
+    assert report.ok, report
 
 
 @pytest.mark.parametrize("bug", SEEN, **by_name)
@@ -91,12 +90,14 @@ def test_figures_alone_name_nothing():
     assert of_bug(find("wrong-sign")).named == RIGHTLY
 
 
-def test_nine_in_ten_are_named_and_none_wrongly():
-    rows = list(of_gallery())
-    assert all(row.found for row in rows)
-    assert [(row.name, row.hint) for row in rows if row.named == WRONGLY] == []
-    unnamed = [row.name for row in rows if row.named == UNNAMED]
-    assert len(unnamed) <= 0.1 * len(rows), unnamed
+UNNAMED_ARE = {"matrix-product-for-elementwise"}  # of 72: `python tests/named.py`
+
+
+@pytest.mark.parametrize("bug", SEEN, **by_name)
+def test_its_cause_is_named(bug):
+    row = of_bug(bug)
+    assert row.found
+    assert row.named == (UNNAMED if bug.name in UNNAMED_ARE else RIGHTLY), row.hint
 
 
 # --- the command ---

@@ -15,6 +15,7 @@ def test_it_is_found_and_nothing_false_is_said_of_it(name):
     assert judged(check(target, *inputs, rng=np.random.default_rng([0, 2])), entry) not in ("not found", "FALSE")
 
 
+@pytest.mark.slow
 def test_two_in_three_are_named_though_they_were_written_without_a_look_at_the_hints():
     named = 0
     for entry in WRONG.values():
