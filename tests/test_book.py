@@ -292,8 +292,16 @@ def test_equal_and_true(small_book, capsys):
     proof.equal("3.1", 1e-17, 0, atol=1e-15)
     proof.true("3.1", [True, True], "all is well")
     assert capsys.readouterr().out.split("\n")[0] == "(3.1) holds to 5e-11"
-    nan = float("nan")
-    for wrong in ((1.0, 1.0 + 1e-8), (nan, 1.0), ([1.0, nan], [1.0, nan]), ([1.0], [1.0, 1.0]), (1e-17, 0)):
+    nan, inf = float("nan"), float("inf")
+    for wrong in (
+        (1.0, 1.0 + 1e-8),
+        (nan, 1.0),
+        (inf, 5.0),
+        (inf, inf),
+        ([1.0, nan], [1.0, nan]),
+        ([1.0], [1.0, 1.0]),
+        (1e-17, 0),
+    ):
         with pytest.raises(AssertionError, match=r"W\^\\top dy"):
             proof.equal("3.1", *wrong)
     with pytest.raises(AssertionError, match="not so that all is well"):

@@ -39,7 +39,7 @@ def equal(tag: str, left: object, right: object, *, rtol: float = 1e-9, atol: fl
     difference = np.abs(a - b)
     largest = float(difference.max(initial=0.0))
     scale = float(max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0)))
-    if not largest <= rtol * scale + atol:  # not for NaN either
+    if not (np.isfinite(scale) and largest <= rtol * scale + atol):  # not for NaN either
         where = np.unravel_index(
             int(np.nanargmax(np.where(np.isnan(difference), np.inf, difference))), difference.shape
         )
