@@ -36,7 +36,8 @@ def equal(tag: str, left: object, right: object, *, rtol: float = 1e-9, atol: fl
     a, b = (side.astype(np.result_type(side, np.float64)) for side in (a, b))
     if a.shape != b.shape and a.ndim and b.ndim:
         raise AssertionError(_fails(tag, text, f"the left side has shape {a.shape}, the right side {b.shape}"))
-    difference = np.abs(a - b)
+    with np.errstate(invalid="ignore"):  # inf − inf is not a number, and so no proof
+        difference = np.abs(a - b)
     largest = float(difference.max(initial=0.0))
     scale = float(max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0)))
     if not (np.isfinite(scale) and largest <= rtol * scale + atol):  # not for NaN either
@@ -46,7 +47,7 @@ def equal(tag: str, left: object, right: object, *, rtol: float = 1e-9, atol: fl
         at, (x, y) = tuple(map(int, where)), (np.broadcast_to(side, difference.shape)[where] for side in (a, b))
         place = f" at {at}" if at else ""
         raise AssertionError(
-            _fails(tag, text, f"largest difference {abs(x - y):.3g}{place}: left {x:.8g}, right {y:.8g}")
+            _fails(tag, text, f"largest difference {difference[where]:.3g}{place}: left {x:.8g}, right {y:.8g}")
         )
     error = largest / scale if scale and not atol else largest
     print(f"({tag}) holds {f'to {error:.0e}' if error else 'exactly'}")
