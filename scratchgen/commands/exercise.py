@@ -16,6 +16,7 @@ from scratchgen.exercises import answer, grading, record
 from scratchgen.exercises.exercise import Exercise
 from scratchgen.exercises.table import EXERCISES
 from scratchgen.exercises.withheld import without_formula
+from scratchgen.files import shown
 from scratchgen.gradcheck.apart import Limits
 from scratchgen.paths import as_path
 from scratchgen.progress import doing
@@ -107,7 +108,7 @@ def _exercise(word: str) -> Exercise:
     if exercise is None:
         names = [exercise.name for exercise in EXERCISES]
         raise ValueError(
-            f"there is no exercise {word!r}{did_you_mean(word, names) or ': scratchgen exercise lists them'}"
+            f"there is no exercise {shown(word)}{did_you_mean(word, names) or ': scratchgen exercise lists them'}"
         )
     return exercise
 
@@ -119,7 +120,7 @@ def _named(word: str) -> Exercise:
     if word.endswith(".py") and " " not in word:
         raise UsageError(f"to check a file: scratchgen exercise check {word}; to begin one, leave out .py")
     near = did_you_mean(word.split()[0], [*(exercise.name for exercise in EXERCISES), *ACTIONS])
-    raise UsageError(f"there is no exercise {word!r}{near or ': scratchgen exercise lists them'}")
+    raise UsageError(f"there is no exercise {shown(word)}{near or ': scratchgen exercise lists them'}")
 
 
 def _note(notes: list[str]) -> None:
