@@ -29,12 +29,14 @@ def test_the_bug_is_found_and_the_same_without_it_passes(bug):
     assert report.ok, report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", SEEN, **by_name)
 def test_caught_by_says_which_part_of_the_check_sees_it(bug):
     case = bug.make(np.random.default_rng(1))
     assert check(case.wrong, *case.inputs, contract_too=False).ok == (bug.caught_by == "contract")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", BUGS, **by_name)
 def test_both_trainings_are_finite_and_quick_and_begin_alike(bug):
     begin = time.process_time()

@@ -24,6 +24,7 @@ def test_two_in_three_are_named_though_they_were_written_without_a_look_at_the_h
     assert named >= 2 / 3 * len(WRONG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG)
 def test_put_right_it_is_right(name):
     target, inputs = mended(name)(np.random.default_rng(0))
