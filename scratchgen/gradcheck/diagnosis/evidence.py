@@ -154,9 +154,10 @@ def gather(
     shapes = [np.shape(output) for output in subject.call(map(copied, point.inputs)).outputs]
     outputs = shapes if len(shapes) > 1 else []
     counts = sizes_of(point.inputs, y)
-    more = [lambda known: _axes_of(point.inputs, names, known), lambda known: _fans(scenes[0].jacobian)]
-    for found in more[::-1] if y.ndim == 4 else more:  # of images windows come first
-        counts |= {what: n for what, n in found(counts).items() if n not in counts.values()}
+    found = [*_axes_of(point.inputs, names), *_fans(scenes[0].jacobian)]
+    for what, n in reversed(found) if y.ndim == 4 else found:  # of images windows come first
+        if n not in counts.values():
+            counts[what] = n
     values = {name: np.array(p.value) for name, p in subject.parameters.items() if p in learned}
     return Evidence(v.name, scenes, pulled, point.ties, redraws, together, outputs, counts, names, values, changed)
 
@@ -214,28 +215,23 @@ def _scenes(
             return
 
 
-def _axes_of(inputs: list, names: list[str], known: dict[str, int]) -> dict[str, int]:
-    """The sizes of all axes of inputs that have no name yet."""
-    found: dict[str, int] = {}
+def _axes_of(inputs: list, names: list[str]) -> Iterator[tuple[str, int]]:
+    """The sizes of all axes of the inputs."""
     for name, x in zip(names, inputs, strict=True):
         for axis, n in enumerate(np.shape(x)):
-            if n not in (*known.values(), *found.values()):
-                found[f"the size of axis {axis} of {name}"] = n
-    return found
+            yield f"the size of axis {axis} of {name}", n
 
 
-def _fans(jacobian: Array) -> dict[str, int]:
+def _fans(jacobian: Array) -> Iterator[tuple[str, int]]:
     """How many elements an output depends on, and on how many outputs an element acts, where that is one number."""
     depends = np.abs(jacobian) > 1e-9 * np.abs(jacobian).max()
-    found = {}
-    for what, axis in (
-        ("the number of elements that an output is made of, as under a window", 0),
-        ("the number of outputs that an element acts on", 1),
+    for axis, what in (
+        (1, "the number of outputs that an element acts on"),
+        (0, "the number of elements that an output is made of, as under a window"),
     ):
         counts = {int(n) for n in depends.sum(axis=axis)} - {0}
         if len(counts) == 1:
-            found[what] = counts.pop()
-    return found
+            yield what, counts.pop()
 
 
 def _fields(subject: Subject, point: Point, y: Array) -> dict[str, Array]:

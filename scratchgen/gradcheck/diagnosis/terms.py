@@ -11,6 +11,7 @@ from itertools import combinations, permutations
 import numpy as np
 
 from scratchgen.backend import Array
+from scratchgen.functions import sigmoid
 from scratchgen.gradcheck.diagnosis.evidence import Evidence, Scene
 from scratchgen.gradcheck.diagnosis.fit import MOST_TERMS, Dictionary, Term
 from scratchgen.gradcheck.diagnosis.words import axes_named
@@ -77,7 +78,7 @@ def _weights(scene: Scene) -> Iterator[Named]:
     for name, f in fields.items():
         yield from _functions(name, f)
         if f.ndim:
-            yield f"softmax({name})", _softmax(f), 2.3
+            yield f"softmax({name})", softmax(f), 2.3
     for axes, where in axes_sets(x[1].ndim) if x[1].ndim >= 2 else ():
         x_hat, s = _normalised(x[1], axes)
         yield f"{x[0]}̂{where}", x_hat, 2.6
@@ -108,7 +109,7 @@ def _of_two(a: str, b: str, f: Array, g: Array) -> Iterator[Named]:
     yield f"[{a} > {b}]", (f > g) * 1.0, 3.0
     yield f"sign({a} − {b})", np.sign(f - g), 2.9
     for of, other, p, q in ((a, b, f, g), (b, a, g, f)):
-        s = _sigmoid(p)
+        s = sigmoid(p)
         yield f"tanh({of} − {other})", np.tanh(p - q), 3.2
         yield f"(sigmoid({of}) − {other})", s - q, 3.0
         yield f"(sigmoid({of}) − {other})·sigmoid′({of})", (s - q) * s * (1 - s), 4.0
@@ -133,7 +134,7 @@ def _short_functions(name: str, f: Array) -> Iterator[Named]:
 
 
 def _functions(name: str, f: Array) -> Iterator[Named]:
-    s, t = _sigmoid(f), np.tanh(f)
+    s, t = sigmoid(f), np.tanh(f)
     yield name, f, 1.0
     yield f"{name}²", f * f, 1.6
     yield f"(1 − {name})", 1 - f, 1.6
@@ -198,8 +199,8 @@ def _across(scene: Scene, shape: Shape) -> Iterator[Named]:
     for n, f in fields.items():
         outer.append((f"(1 − {n})", 1 - f, 1.8))
         if n in scene.fields:
-            inner.append((f"softmax({n})", _softmax(f), 1.6))
-            outer += [(f"softmax({n})", _softmax(f), 1.6), (f"exp({n})", np.exp(f), 1.5)]
+            inner.append((f"softmax({n})", softmax(f), 1.6))
+            outer += [(f"softmax({n})", softmax(f), 1.6), (f"exp({n})", np.exp(f), 1.5)]
     for m, g in vectors.items():
         outer.append((f"1/{m}", 1 / g, 1.6))
         for n, f in fields.items():
@@ -294,7 +295,7 @@ def _through_a_layer(scene: Scene, dy: Array) -> Iterator[Named]:
         biases = {f" + {b}": f for b, f in scene.fields.items() if f.size == W.shape[1] and f.ndim <= 2}
         for written, b in {"": np.zeros(1), **biases}.items():
             z = x @ W + b.reshape(1, -1)
-            s, t, inside = _sigmoid(z), np.tanh(z), f"x {first}{written}"
+            s, t, inside = sigmoid(z), np.tanh(z), f"x {first}{written}"
             derivatives = (
                 (f"(1 − tanh²({inside}))", 1 - t * t),
                 (f"sigmoid′({inside})", s * (1 - s)),
@@ -343,13 +344,9 @@ def _erf(f: Array) -> Array:
     return np.vectorize(math.erf, otypes=[np.float64])(f)
 
 
-def _softmax(f: Array) -> Array:
+def softmax(f: Array) -> Array:
     e = np.exp(f - f.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
-
-
-def _sigmoid(f: Array) -> Array:
-    return 0.5 * (1 + np.tanh(0.5 * f))
 
 
 def _fits(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
