@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from scratchgen.backend import Array
+from scratchgen.functions import softmax
 from scratchgen.gradcheck.diagnosis.evidence import Evidence, Scene
 from scratchgen.gradcheck.diagnosis.fit import Term, allowance, solve
 from scratchgen.gradcheck.diagnosis.terms import EPS, axes_sets
@@ -172,7 +173,7 @@ def attention(evidence: Evidence) -> str:
     q, k, v = first.inputs[:3]
     for c in (q.shape[-1] ** -0.5, 1.0):
         try:
-            is_attention = np.allclose(_softmax(_scores(q, k, c)) @ v, first.y)
+            is_attention = np.allclose(softmax(_scores(q, k, c)) @ v, first.y)
         except ValueError:
             return ""
         if not is_attention:
@@ -191,11 +192,6 @@ def _scores(q: Array, k: Array, c: float) -> Array:
     return q @ np.swapaxes(k, -1, -2) * c
 
 
-def _softmax(s: Array) -> Array:
-    e = np.exp(s - s.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
 def _variants(which: int, names: list[str], c: float) -> Iterator[tuple]:
     """What a gradient may be by mistake: a sentence, and the value as a function of the scene."""
     scaled = c != 1
@@ -203,7 +199,7 @@ def _variants(which: int, names: list[str], c: float) -> Iterator[tuple]:
     def parts(scene: Scene) -> tuple[Array, Array, Array]:
         q, k, v = scene.inputs[:3]
         s = _scores(q, k, c)
-        p = _softmax(s)
+        p = softmax(s)
         return s, p, scene.dy @ np.swapaxes(v, -1, -2)
 
     if which == 2:

@@ -11,6 +11,7 @@ from itertools import combinations, permutations
 import numpy as np
 
 from scratchgen.backend import Array
+from scratchgen.functions import softmax
 from scratchgen.gradcheck.diagnosis.evidence import Evidence, Scene
 from scratchgen.gradcheck.diagnosis.fit import MOST_TERMS, Dictionary, Term
 from scratchgen.gradcheck.diagnosis.words import axes_named
@@ -77,7 +78,7 @@ def _weights(scene: Scene) -> Iterator[Named]:
     for name, f in fields.items():
         yield from _functions(name, f)
         if f.ndim:
-            yield f"softmax({name})", _softmax(f), 2.3
+            yield f"softmax({name})", softmax(f), 2.3
     for axes, where in axes_sets(x[1].ndim) if x[1].ndim >= 2 else ():
         x_hat, s = _normalised(x[1], axes)
         yield f"{x[0]}̂{where}", x_hat, 2.6
@@ -198,8 +199,8 @@ def _across(scene: Scene, shape: Shape) -> Iterator[Named]:
     for n, f in fields.items():
         outer.append((f"(1 − {n})", 1 - f, 1.8))
         if n in scene.fields:
-            inner.append((f"softmax({n})", _softmax(f), 1.6))
-            outer += [(f"softmax({n})", _softmax(f), 1.6), (f"exp({n})", np.exp(f), 1.5)]
+            inner.append((f"softmax({n})", softmax(f), 1.6))
+            outer += [(f"softmax({n})", softmax(f), 1.6), (f"exp({n})", np.exp(f), 1.5)]
     for m, g in vectors.items():
         outer.append((f"1/{m}", 1 / g, 1.6))
         for n, f in fields.items():
@@ -343,12 +344,8 @@ def _erf(f: Array) -> Array:
     return np.vectorize(math.erf, otypes=[np.float64])(f)
 
 
-def _softmax(f: Array) -> Array:
-    e = np.exp(f - f.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
 def _sigmoid(f: Array) -> Array:
+    """σ(f), of 0-d arrays, too, which `functions.sigmoid` does not take."""
     return 0.5 * (1 + np.tanh(0.5 * f))
 
 
