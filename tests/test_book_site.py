@@ -159,7 +159,7 @@ def looked_at(browser, page: Path) -> list[str]:
         faults += [f"hard to read in the {theme} theme: {text}" for text in poor]
     if themes and not grounds[1] < 0.1 < 0.8 < grounds[0]:
         faults.append(f"the themes have grounds {grounds}")
-    for width in (360, 800, 1050, 1280):  # with no drawer, with one, with two
+    for width in (360, 800, 1050, 1280, 1350):  # with no drawer, with one, with two
         size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         faults += [f"too wide at {width} pixels: {what}" for what in browser.execute_script(WIDE)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchgen.commands import UsageError
+from scratchgen.commands import UsageError, did_you_mean
 from scratchgen.commands.arguments import Commands, add_force, path, seconds, typed
 from scratchgen.files import shown
 from scratchgen.gradcheck import Report, check, objective
@@ -136,10 +136,8 @@ def _check_built_in(args: argparse.Namespace) -> int:
     known = {kind.lower(): kind for kind in kinds()}
     for name in args.target:
         if name.lower() not in known:
-            raise UsageError(
-                f"there is no built-in {name}; there are {', '.join(known.values())}. "
-                "A layer of your own is path/to/file.py:MyLayer"
-            )
+            instead = did_you_mean(name, known.values()) or f"; there are {', '.join(known.values())}"
+            raise UsageError(f"there is no built-in {name}{instead}; a layer of your own is path/to/file.py:MyLayer")
     wanted = {known[name.lower()] for name in args.target} or set(known.values())
     start = time.perf_counter()
     by_kind: dict[str, list[Report]] = {}

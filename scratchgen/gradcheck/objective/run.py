@@ -84,6 +84,9 @@ def _autoencoder(specimen: Specimen, report: ObjectiveReport) -> None:
             return value
 
         R(specimen.x, specimen.x)
+    except CannotStandIn as error:
+        report.unchecked.append(f"the reconstruction: {error}")
+        return
     except Exception as error:
         report.unchecked.append(f"the reconstruction: {described(error)}")
         return
