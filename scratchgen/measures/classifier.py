@@ -13,6 +13,7 @@ from scratchgen.backend import Array, to_host
 from scratchgen.backend.geometry import correlated_size
 from scratchgen.data import Dataset, epoch_rng, to_float
 from scratchgen.data.download import data_folder
+from scratchgen.functions import softmax
 from scratchgen.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU, Sequential
 from scratchgen.layers.pullback import chain
 from scratchgen.losses import softmax_cross_entropy
@@ -76,9 +77,7 @@ class Classifier(Model):
 
     def classify(self, features: Array) -> np.ndarray:
         """Class probabilities (N, K) from features (N, 128)."""
-        logits = self.head.predict(features)
-        e = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return e / e.sum(axis=1, keepdims=True)
+        return softmax(self.head.predict(features))
 
     def predict_proba(self, images: Array) -> np.ndarray:
         """Class probabilities (N, K) float32 of images."""

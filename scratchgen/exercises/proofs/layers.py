@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from scratchgen import functions
 from scratchgen.backend import Array
 from scratchgen.exercises.exercise import Result
 from scratchgen.exercises.prove import Case, Gradients, Known, contained_proof, drawn, not_finite, proof
-from scratchgen.functions import sigmoid
 
 
 @contained_proof
@@ -31,7 +31,7 @@ def tanh(module: Any, rng: np.random.Generator) -> Result:
 @contained_proof
 def logistic(module: Any, rng: np.random.Generator) -> Result:
     x, large = rng.standard_normal((5, 4)), np.array([-1e4, -700.0, 700.0, 1e4])
-    result = proof(rng, Case(module.Sigmoid(), (x,), sigmoid(x), "y = 1 / (1 + e⁻ˣ)"))
+    result = proof(rng, Case(module.Sigmoid(), (x,), functions.sigmoid(x), "y = 1 / (1 + e⁻ˣ)"))
     if result.ok:
         _, backward = module.Sigmoid().forward(large)
         result.add(not_finite("dx", backward(np.ones(large.shape)), large, "an x"))
@@ -41,12 +41,7 @@ def logistic(module: Any, rng: np.random.Generator) -> Result:
 @contained_proof
 def softmax(module: Any, rng: np.random.Generator) -> Result:
     x = rng.standard_normal((4, 3))
-    return proof(rng, Case(module.Softmax(), (x,), softmax_of(x), "softmax(x) of every row"))
-
-
-def softmax_of(x: Array) -> Array:
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    return proof(rng, Case(module.Softmax(), (x,), functions.softmax(x), "softmax(x) of every row"))
 
 
 @contained_proof
@@ -132,7 +127,7 @@ def embedding(module: Any, rng: np.random.Generator) -> Result:
 def attention(module: Any, rng: np.random.Generator) -> Result:
     q, k, v = rng.standard_normal((2, 2, 3)), rng.standard_normal((2, 4, 3)), rng.standard_normal((2, 4, 5))
     s = q @ _transposed(k) / np.sqrt(3)
-    a = softmax_of(s)
+    a = functions.softmax(s)
 
     def known(dy: Array, given: Gradients) -> Known:
         da = dy @ _transposed(v)
@@ -163,7 +158,7 @@ def lstm_cell(module: Any, rng: np.random.Generator) -> Result:
     x, h, c = rng.standard_normal((4, 3)), rng.standard_normal((4, 2)), rng.standard_normal((4, 2))
     Wx, Wh = cell.Wx.value, cell.Wh.value
     z_i, z_f, z_o, z_g = np.split(x @ Wx + h @ Wh + cell.b.value, 4, axis=1)
-    i, f, o, g = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o), np.tanh(z_g)
+    i, f, o, g = functions.sigmoid(z_i), functions.sigmoid(z_f), functions.sigmoid(z_o), np.tanh(z_g)
     c_new = f * c + i * g
     t = np.tanh(c_new)
 

@@ -7,9 +7,8 @@ import numpy as np
 from scratchgen import losses
 from scratchgen.backend import Array
 from scratchgen.exercises.exercise import Result
-from scratchgen.exercises.proofs.layers import softmax_of
 from scratchgen.exercises.prove import Case, Gradients, Known, contained_proof, not_finite, proof
-from scratchgen.functions import sigmoid
+from scratchgen.functions import sigmoid, softmax
 
 LARGE = np.array([[-1e4, -700.0, -30.0], [30.0, 700.0, 1e4]])  # logits
 
@@ -45,7 +44,7 @@ def cross_entropy(module: Any, rng: np.random.Generator) -> Result:
     loss, right = losses.softmax_cross_entropy(logits, labels)
 
     def known(dy: Array, given: Gradients) -> Known:
-        p, t, N = softmax_of(logits), np.eye(3)[labels], len(logits)
+        p, t, N = softmax(logits), np.eye(3)[labels], len(logits)
         twice = "p − t goes back through softmax a second time: with the logarithm that is done already"
         return {
             "the term of the label is missing, −1/N at the label of each row": {"dlogits": p / N},

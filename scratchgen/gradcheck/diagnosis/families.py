@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from scratchgen.backend import Array
+from scratchgen.functions import softmax
 from scratchgen.gradcheck.diagnosis.evidence import Evidence, Scene
 from scratchgen.gradcheck.diagnosis.fit import Term, allowance, solve
-from scratchgen.gradcheck.diagnosis.terms import EPS, axes_sets, softmax
+from scratchgen.gradcheck.diagnosis.terms import EPS, axes_sets
 
 Axes = tuple[int, ...]
 

@@ -11,7 +11,7 @@ from itertools import combinations, permutations
 import numpy as np
 
 from scratchgen.backend import Array
-from scratchgen.functions import sigmoid
+from scratchgen.functions import sigmoid, softmax
 from scratchgen.gradcheck.diagnosis.evidence import Evidence, Scene
 from scratchgen.gradcheck.diagnosis.fit import MOST_TERMS, Dictionary, Term
 from scratchgen.gradcheck.diagnosis.words import axes_named
@@ -342,11 +342,6 @@ def _normalised(f: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 
 def _erf(f: Array) -> Array:
     return np.vectorize(math.erf, otypes=[np.float64])(f)
-
-
-def softmax(f: Array) -> Array:
-    e = np.exp(f - f.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
 
 
 def _fits(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
