@@ -45,10 +45,6 @@ class Code:
     mu: Array
     spread: Array
 
-    def rows(self, n: int) -> "Code":
-        """Its first row, n times."""
-        return Code(*(np.repeat(a[:1], n, axis=0) for a in (self.mu, self.spread)))
-
 
 class Probe:
     """A VAE between two stand-ins."""
@@ -286,14 +282,22 @@ def log_linear(probe: Probe, sigma: Sigma) -> tuple[float, float] | None:
     return (float(p), float(c)) if fits and abs(p) > 1e-3 else None
 
 
+def code_of(mu: Array, std: Array, slope: tuple[float, float]) -> Code:
+    """The code of this mean and standard deviation, (N, latent) each, with `log_linear`'s (p, c)."""
+    return Code(mu, (np.log(std) - slope[1]) / slope[0])
+
+
 # --- the KL ---
 
 
 def kl_of(code: Code, sigma: Sigma) -> float:
     """KL(N(mu, σ²) ‖ N(0, 1)) of the σ with which z is drawn, summed over latent dimensions, averaged over the
     batch."""
-    s = sigma(code.spread)
-    return float(0.5 * (code.mu**2 + s**2 - 1 - 2 * np.log(s)).sum() / len(s))
+    return _normal_kl(code.mu, sigma(code.spread))
+
+
+def _normal_kl(mu: Array, s: Array | float) -> float:
+    return float(0.5 * (mu**2 + s**2 - 1 - 2 * np.log(s)).sum() / len(mu))
 
 
 def weighed_duplicates(probe: Probe, rng: np.random.Generator) -> Iterator[Finding]:
@@ -500,12 +504,11 @@ def exact_bound(
     mean, std = linear.posterior()
 
     def bound(mu: Array, s: Array) -> float:
-        code = linear.code(mu, s, slope)
+        code = code_of(mu, s, slope)
         loss = probe.mean_loss(code, linear.x, linear.W, linear.b)
-        kl = 0.5 * float((mu**2 + s**2 - 1 - 2 * np.log(s)).sum()) / len(mu)
-        return -(loss - (linear.declared_beta(beta) - 1) * kl) - lacks
+        return -(loss - (linear.declared_beta(beta) - 1) * _normal_kl(mu, s)) - lacks
 
-    apart = 0.5 * float((1.5**2 + (0.4 / std) ** 2 - 1 - 2 * log(1.5)).sum()) / len(mean)  # KL(q ‖ posterior)
+    apart = _normal_kl(0.4 / std, 1.5)  # KL(q ‖ posterior)
     room = max(1e-5, 100 * probe.specimen.tolerance) * max(1.0, abs(log_p) + apart)
     for where, expected, came in (
         ("at the exact posterior", log_p, bound(mean, std)),
@@ -556,10 +559,6 @@ class LinearModel:
     def log_likelihood(self) -> float:
         return float(self.log_likelihoods().mean())
 
-    def code(self, mu: Array, std: Array, slope: tuple[float, float]) -> Code:
-        """In the model's own terms."""
-        return Code(mu, (np.log(std) - slope[1]) / slope[0])
-
     def declared_beta(self, beta: float) -> float:
         """The weight that the model says its KL has, which the bound does without."""
         said = declared(self.probe.specimen.model).values()
@@ -599,7 +598,7 @@ def _bound_of_draws(probe: Probe, slope: tuple[float, float], R: reconstruction.
     K, n, d = 5, 2, probe.specimen.latent
     x = probe.specimen.x[:n]
     mu, std = 0.3 * rng.standard_normal((n, d)), rng.uniform(0.7, 1.2, (n, d))
-    code = Code(mu, (np.log(std) - slope[1]) / slope[0])
+    code = code_of(mu, std, slope)
     eps = rng.standard_normal((K, n, d))
     z = mu + std * eps
     full, y0 = len(probe.specimen.x), np.full_like(x, 0.5)
@@ -662,7 +661,7 @@ def _rising(
     """
     linear = LinearModel(probe, density)
     mean, std = linear.posterior()
-    code = linear.code(mean + 0.3 * std, 1.2 * std, slope)
+    code = code_of(mean + 0.3 * std, 1.2 * std, slope)
     log_p, lacks = linear.log_likelihood(), density.missing(probe.specimen.features)
     if name == "log_likelihood" and abs(lacks) > 1e-3:  # which of the two it is without, nobody can say
         return
