@@ -8,7 +8,7 @@ from scratchgen.backend import BACKENDS
 from scratchgen.commands import UsageError
 from scratchgen.paths import as_path
 from scratchgen.recipes.options import seed
-from scratchgen.schema import Kind, flag, text
+from scratchgen.schema import Kind, flag, real, text
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -27,6 +27,7 @@ def typed(kind: Kind | Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 path = typed(as_path)
+seconds = typed(real(lambda x: 0 < x <= 1e6, "a number of seconds above 0 and at most 1,000,000"))
 RUN_HELP = "a run: its folder, as `scratchgen train` prints it, or its name in runs/"
 
 

@@ -35,9 +35,7 @@ def main(args: argparse.Namespace) -> int:
         if os.path.samefile(one.path, other.path):
             raise UsageError(f"{one.path} is given twice: compare it with another run")
     file = args.output or usual_file("compare", ".html", force=args.force)
-    if file.suffix.lower() != ".html":
-        raise UsageError(f"--output is {file}, needs a name that ends in .html")
-    check_new(file, "--output", args.force)
+    check_new(file, "--output", args.force, ".html")
     comparison = Comparison(folders)
     text = page(comparison)
     print(*_table(comparison), "", sep="\n")

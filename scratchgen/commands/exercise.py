@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scratchgen.backend.threads import cores
 from scratchgen.commands import UsageError, did_you_mean
-from scratchgen.commands.arguments import Commands, path, typed
+from scratchgen.commands.arguments import Commands, path, seconds, typed
 from scratchgen.commands.results import check_new
 from scratchgen.exercises import answer, grading, record
 from scratchgen.exercises.exercise import Exercise
@@ -20,7 +20,7 @@ from scratchgen.files import shown
 from scratchgen.gradcheck.apart import Limits
 from scratchgen.paths import as_path
 from scratchgen.progress import doing
-from scratchgen.schema import real, whole
+from scratchgen.schema import whole
 from scratchgen.table import aligned, text_table
 
 DESCRIPTION = """\
@@ -60,7 +60,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=typed(real(lambda x: 0 < x <= 1e6, "a number of seconds above 0 and at most 1,000,000")),
+        type=seconds,
         default=60,
         metavar="SECONDS",
         help="how long the check of a file may take altogether (default 60)",
@@ -135,7 +135,6 @@ def _list(as_json: bool) -> int:
     kept = record.read()
     _note(kept.notes)
     states = {exercise.name: answer.state(exercise, Path(f"{exercise.name}.py")) for exercise in EXERCISES}
-    done = [exercise for exercise in EXERCISES if exercise.name in kept.done]
     if as_json:
         told = [
             {
@@ -151,7 +150,7 @@ def _list(as_json: bool) -> int:
         return 0
     rows = [(str(i), e.name, e.title, _state(e, kept, states[e.name])) for i, e in enumerate(EXERCISES, 1)]
     print(*(f"  {line}" for line in aligned(rows, left=(1, 2, 3))), sep="\n")
-    print(f"\n{len(done)} of {len(EXERCISES)} done")
+    print(f"\n{_count(kept)} of {len(EXERCISES)} done")
     _say_next(kept)
     return 0
 
@@ -209,18 +208,18 @@ def _begin(exercise: Exercise) -> int:
 
 def _hint(exercise: Exercise, as_json: bool) -> int:
     """The next hint; after the last, or where it cannot be remembered which was shown, all of them."""
-    shown = record.read().hints.get(exercise.name, 0)
+    before = record.read().hints.get(exercise.name, 0)
     most = len(exercise.hints)
-    kept = record.add_hint(exercise.name, min(shown + 1, most))
+    kept = record.add_hint(exercise.name, min(before + 1, most))
     _note(kept.notes)
-    numbers = range(1, most + 1) if shown >= most or kept.notes else [shown + 1]
+    numbers = range(1, most + 1) if before >= most or kept.notes else [before + 1]
     if as_json:
         hints = [exercise.hints[number - 1] for number in numbers]
         print(json.dumps({"exercise": exercise.name, "hints": hints, "of": most}, indent=1, ensure_ascii=False))
         return 0
     for number in numbers:
         print(f"hint {number} of {most}: {exercise.hints[number - 1]}")
-    if shown >= most:
+    if before >= most:
         print(f"there are no more hints for {exercise.name}")
     return 0
 
@@ -281,15 +280,13 @@ def _grade(folder: Path, args: argparse.Namespace) -> int:
         mend = f": scratchgen exercise check {folder} checks one file" if folder.is_file() else ""
         raise UsageError(f"{folder} is not a folder{mend}")
     if args.csv:
-        if args.csv.suffix.lower() != ".csv":
-            raise UsageError(f"--csv is {args.csv}, needs a name that ends in .csv")
-        check_new(args.csv, "--csv", args.force)
+        check_new(args.csv, "--csv", args.force, ".csv")
     found, others = grading.submissions(folder)
     if not found:
         raise UsageError(f"{folder} has no submissions: neither FOLDER/*.py nor FOLDER/STUDENT/*.py")
     start = time.perf_counter()
     verdicts = grading.grade(found, args.exercise, _limits(args), args.jobs or cores())
-    seconds = time.perf_counter() - start
+    took = time.perf_counter() - start
     if args.csv:
         grading.write_csv(verdicts, args.csv)
     counts = Counter(verdict.verdict for verdict in verdicts)
@@ -305,7 +302,7 @@ def _grade(folder: Path, args: argparse.Namespace) -> int:
             head, each = ("student", "right", "of"), [(s, str(t["right"]), str(t["of"])) for s, t in students.items()]
             print("", *text_table(head, each), sep="\n")
         said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-        print(f"\n{len(verdicts)} submissions in {seconds:.0f} s: {said}")
+        print(f"\n{len(verdicts)} submissions in {took:.0f} s: {said}")
         if is_short and not args.csv:
             print("what is wrong is cut short here: --csv FILE has the whole sentences")
         if others:

@@ -58,9 +58,7 @@ def show(args: argparse.Namespace) -> int:
     except KeyError as error:
         raise UsageError(f"{error.args[0]} (scratchgen gradcheck --gallery lists all)") from None
     if args.output:
-        if args.output.suffix.lower() != ".png":
-            raise UsageError(f"--output is {args.output}, needs a name that ends in .png")
-        check_new(args.output, "--output", args.force)
+        check_new(args.output, "--output", args.force, ".png")
 
     facts = [("right", bug.right), ("wrong", bug.wrong), ("symptom", bug.symptom)]
     facts += [("reported" if i == 0 else "", address) for i, address in enumerate(bug.sources)]
@@ -107,7 +105,7 @@ def chart(without: Sequence[float], with_it: Sequence[float], every: int = 1) ->
     """Two curves as lines of text, of values `every` so many steps."""
     values = [*without, *with_it]
     low, high = min(values), max(values)
-    logarithmic = low > 0 and high > RANGE * low
+    logarithmic = _is_logarithmic(values)
     height: Callable[[float], float] = log10 if logarithmic else float
     bottom, span = height(low), (height(high) - height(low)) or 1.0
     steps = max(len(without), len(with_it), 2)
@@ -132,6 +130,10 @@ def chart(without: Sequence[float], with_it: Sequence[float], every: int = 1) ->
     ]
 
 
+def _is_logarithmic(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) > RANGE * min(values)
+
+
 def _draw(bug: Bug, without: Sequence[float], with_it: Sequence[float], file: Path) -> None:
     """The two curves as a picture."""
     steps = max(len(without), len(with_it))
@@ -139,11 +141,10 @@ def _draw(bug: Bug, without: Sequence[float], with_it: Sequence[float], file: Pa
     for key, curve in (("without", without), ("with", with_it)):
         for record, value in zip(records, curve, strict=False):
             record[key] = value
-    values = [*without, *with_it]
     panel = Panel(
         bug.measure,
         {"without": "without the bug", "with": "with it"},
-        log=min(values) > 0 and max(values) > RANGE * min(values),
+        log=_is_logarithmic([*without, *with_it]),
         title=bug.name,
     )
     save_picture(curves(records, [panel]), file)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scratchgen.commands import UsageError
-from scratchgen.commands.arguments import Commands, add_force, path, typed
+from scratchgen.commands.arguments import Commands, add_force, path, seconds, typed
 from scratchgen.files import shown
 from scratchgen.gradcheck import Report, check, objective
 from scratchgen.gradcheck.apart import check_apart
@@ -67,7 +67,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=typed(real(lambda x: 0 < x <= 1e6, "a number of seconds above 0 and at most 1,000,000")),
+        type=seconds,
         default=30,
         metavar="SECONDS",
         help="how long a single call of your code may take (default 30)",

@@ -50,9 +50,7 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError("--output is for CSV: leave it out with --tensorboard")
     folder = open_folder(args.RUN)
     if args.output:
-        if args.output.suffix.lower() != ".csv":
-            raise UsageError(f"--output is {args.output}, needs a name that ends in .csv")
-        check_new(args.output, "--output", args.force)
+        check_new(args.output, "--output", args.force, ".csv")
     records = folder.records()
     trained = Records(r for r in records if r["kind"] in ("steps", "epoch"))
     if records.unreadable:

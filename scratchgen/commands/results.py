@@ -23,8 +23,11 @@ RESULTS = (".png", ".npy")
 BEYOND_NUMPY = ("array is too big", "Maximum allowed dimension exceeded")  # ValueErrors of sizes that no memory has
 
 
-def check_new(file: Path, option: str, force: bool) -> None:
-    """Complains of a file to be written that is there, unless it may be replaced, or that has no folder to be in."""
+def check_new(file: Path, option: str, force: bool, ending: str = "") -> None:
+    """Complains of a file to be written whose name does not end so, in either case of letters; that is there, unless
+    it may be replaced; or that has no folder to be in."""
+    if ending and file.suffix.lower() != ending:
+        raise UsageError(f"{option} is {file}, needs a name that ends in {ending}")
     if not file.absolute().parent.is_dir():
         raise UsageError(f"{option} is {file}: there is no folder {file.parent}")
     if file.is_dir():
