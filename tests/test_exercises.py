@@ -144,6 +144,9 @@ def test_what_is_said_is_said_once():
     assert "eps: backward gives no gradient" not in result.details
     (dlogvar,) = [row for row in result.gradients if row.name == "dlogvar"]
     assert (dlogvar.verdict, dlogvar.hint) == ("WRONG", result.faults[0].removeprefix("dlogvar: "))
+    result = proved("relu", ANSWERS / "relu" / "wrong_writes_into_dy.py")
+    assert result.faults == ["backward writes into dy, which belongs to the caller"]
+    assert "FAULT" not in result.details
 
 
 def test_the_table_names_its_case():
