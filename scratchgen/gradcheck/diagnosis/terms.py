@@ -11,7 +11,7 @@ from itertools import combinations, permutations
 import numpy as np
 
 from scratchgen.backend import Array
-from scratchgen.functions import sigmoid, softmax
+from scratchgen.functions import softmax
 from scratchgen.gradcheck.diagnosis.evidence import Evidence, Scene
 from scratchgen.gradcheck.diagnosis.fit import MOST_TERMS, Dictionary, Term
 from scratchgen.gradcheck.diagnosis.words import axes_named
@@ -109,7 +109,7 @@ def _of_two(a: str, b: str, f: Array, g: Array) -> Iterator[Named]:
     yield f"[{a} > {b}]", (f > g) * 1.0, 3.0
     yield f"sign({a} − {b})", np.sign(f - g), 2.9
     for of, other, p, q in ((a, b, f, g), (b, a, g, f)):
-        s = sigmoid(p)
+        s = _sigmoid(p)
         yield f"tanh({of} − {other})", np.tanh(p - q), 3.2
         yield f"(sigmoid({of}) − {other})", s - q, 3.0
         yield f"(sigmoid({of}) − {other})·sigmoid′({of})", (s - q) * s * (1 - s), 4.0
@@ -134,7 +134,7 @@ def _short_functions(name: str, f: Array) -> Iterator[Named]:
 
 
 def _functions(name: str, f: Array) -> Iterator[Named]:
-    s, t = sigmoid(f), np.tanh(f)
+    s, t = _sigmoid(f), np.tanh(f)
     yield name, f, 1.0
     yield f"{name}²", f * f, 1.6
     yield f"(1 − {name})", 1 - f, 1.6
@@ -295,7 +295,7 @@ def _through_a_layer(scene: Scene, dy: Array) -> Iterator[Named]:
         biases = {f" + {b}": f for b, f in scene.fields.items() if f.size == W.shape[1] and f.ndim <= 2}
         for written, b in {"": np.zeros(1), **biases}.items():
             z = x @ W + b.reshape(1, -1)
-            s, t, inside = sigmoid(z), np.tanh(z), f"x {first}{written}"
+            s, t, inside = _sigmoid(z), np.tanh(z), f"x {first}{written}"
             derivatives = (
                 (f"(1 − tanh²({inside}))", 1 - t * t),
                 (f"sigmoid′({inside})", s * (1 - s)),
@@ -342,6 +342,11 @@ def _normalised(f: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 
 def _erf(f: Array) -> Array:
     return np.vectorize(math.erf, otypes=[np.float64])(f)
+
+
+def _sigmoid(f: Array) -> Array:
+    """σ(f), of 0-d arrays, too, which `functions.sigmoid` does not take."""
+    return 0.5 * (1 + np.tanh(0.5 * f))
 
 
 def _fits(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
