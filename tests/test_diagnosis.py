@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+import scratchgen as sg
 from scratchgen.gradcheck import check
 from scratchgen.gradcheck.diagnosis import evidence, patterns
 from scratchgen.gradcheck.diagnosis.fit import MOST_ROWS, Dictionary, Term, spelled, written
@@ -292,3 +293,21 @@ def test_many_variables_of_forward_take_no_memory():
     start = time.monotonic()
     assert hints(layer, drawn(8, 8))["dx"] == ""
     assert time.monotonic() - start < 10
+
+
+def test_a_scale_without_axes_takes_no_hint_away():
+    class Scaled(sg.Layer):
+        def __init__(self):
+            self.a = sg.Parameter("a", np.array(0.7))
+
+        def forward(self, x):
+            t, a = np.tanh(x), self.a.value
+
+            def backward(dy):
+                self.a.grad += (dy * t).sum()
+                return dy * a * (1 - t)
+
+            return a * t, backward
+
+    report = check(Scaled(), np.random.default_rng(0).standard_normal((4, 3)))
+    assert "(1 − t)" in report.tensors[0].hint

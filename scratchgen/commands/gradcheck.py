@@ -136,8 +136,10 @@ def _check_built_in(args: argparse.Namespace) -> int:
     known = {kind.lower(): kind for kind in kinds()}
     for name in args.target:
         if name.lower() not in known:
-            instead = did_you_mean(name, known.values()) or f"; there are {', '.join(known.values())}"
-            raise UsageError(f"there is no built-in {name}{instead}; a layer of your own is path/to/file.py:MyLayer")
+            raise UsageError(
+                f"there is no built-in {name}; there are {', '.join(known.values())}"
+                f"{did_you_mean(name, known.values()) or '.'} A layer of your own is path/to/file.py:MyLayer"
+            )
     wanted = {known[name.lower()] for name in args.target} or set(known.values())
     start = time.perf_counter()
     by_kind: dict[str, list[Report]] = {}
